@@ -1,0 +1,97 @@
+"""The settings of async_reply: one dict, `ASYNC_REPLY`, read at each use."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+
+Check = Callable[[Any], bool]
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _positive_or_none(value: Any) -> bool:
+    return value is None or _positive(value)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _text_or_none(value: Any) -> bool:
+    return value is None or _text(value)
+
+
+DEFAULTS: dict[str, Any] = {
+    # Dotted path of the OperationAccess class: who may see which operations.
+    "ACCESS": "async_reply.permissions.OperationAccess",
+    # Instance namespace under which the project's URLconf includes async_reply.urls.
+    "URL_NAMESPACE": "async_reply",
+    # Seconds for which a worker holds an operation between two heartbeats.
+    # None: 20, and 60 on SQLite, where a writer may wait for another's transaction.
+    "LEASE": None,
+    # Seconds after which a message nobody claimed may count as lost.
+    "REPUBLISH_AFTER": 10,
+    # Rows that relay, rescue and purge take in one go.
+    "BATCH": 200,
+    # Seconds a submit waits for the broker at most; the relay publishes what this left behind.
+    "PUBLISH_TIMEOUT": 1.0,
+    # Seconds for which submits leave publishing to the relay after the broker failed.
+    "BREAKER": 3.0,
+    # Seconds a finished operation and its result are kept.
+    "RETENTION": 7 * 24 * 3600,
+    # Seconds more for which its id answers 410 and its idempotency key is remembered.
+    "TOMBSTONE": 7 * 24 * 3600,
+    # Bytes of an operation's JSON input; uploads are files and are not counted.
+    "MAX_INPUT": 1024 * 1024,
+    # Bytes of an operation's JSON result; larger ones belong into a file.
+    "MAX_RESULT": 1024 * 1024,
+    # Unfinished operations an owner may have when submitting over HTTP; 0: no bound.
+    "MAX_UNFINISHED": 1000,
+    # Polls an owner may make, in REST framework's notation ("600/min"); None: no bound.
+    "POLL_RATE": None,
+    # What the `type` of our problem documents starts with (RFC 9457, section 3.1.1).
+    "PROBLEM_TYPE_PREFIX": "urn:problem-type:async-reply/",
+    # Alias in STORAGES where files of operations live. Choose one that no web server publishes.
+    "STORAGE": "default",
+    # Where a job may redirect its client to: hosts, as in ALLOWED_HOSTS.
+    "REDIRECT_HOSTS": (),
+}
+
+VALID: dict[str, tuple[Check, str]] = {
+    "ACCESS": (_text, "a dotted path"),
+    "URL_NAMESPACE": (_text, "the name of a URL namespace"),
+    "LEASE": (_positive_or_none, "a number of seconds above 0, or None"),
+    "REPUBLISH_AFTER": (_positive, "a number of seconds above 0"),
+    "BATCH": (lambda value: _count(value) and value > 0, "a whole number above 0"),
+    "PUBLISH_TIMEOUT": (_positive, "a number of seconds above 0"),
+    "BREAKER": (_positive, "a number of seconds above 0"),
+    "RETENTION": (_positive, "a number of seconds above 0"),
+    "TOMBSTONE": (_positive, "a number of seconds above 0"),
+    "MAX_INPUT": (_count, "a whole number of bytes"),
+    "MAX_RESULT": (_count, "a whole number of bytes"),
+    "MAX_UNFINISHED": (_count, "a whole number, 0 for no bound"),
+    "POLL_RATE": (_text_or_none, 'a rate such as "600/min", or None'),
+    "PROBLEM_TYPE_PREFIX": (_text, "a URI to which a name can be appended"),
+    "STORAGE": (_text, "an alias in STORAGES"),
+    "REDIRECT_HOSTS": (
+        lambda value: not isinstance(value, str) and all(map(_text, value)),
+        "a list of host names",
+    ),
+}
+
+
+def get(key: str) -> Any:
+    """The project's value of `key`, or its default; KeyError for a key that does not exist."""
+    return configured().get(key, DEFAULTS[key])
+
+
+def configured() -> dict[str, Any]:
+    """What the project wrote into `ASYNC_REPLY`."""
+    return getattr(settings, "ASYNC_REPLY", {})

@@ -1,0 +1,128 @@
+"""Files in and out of operations, through any Django storage."""
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import IO, Any, TypeAlias
+
+from django.core.files import File
+from django.core.files.uploadedfile import UploadedFile
+from django.utils.text import get_valid_filename
+
+from async_reply.models import Operation, OperationFile
+
+logger = logging.getLogger("async_reply")
+
+CHUNK = 64 * 1024
+
+#: A seekable stream of bytes.
+Stream: TypeAlias = "IO[bytes] | File[bytes]"
+
+
+def take(value: Any, path: str = "") -> tuple[Any, dict[str, UploadedFile]]:
+    """Split `value` into JSON-able parts and the uploads found in it, by their dotted path.
+
+    Where an upload was, its name stays behind.
+    """
+    if isinstance(value, UploadedFile):
+        return value.name, {path: value}
+    if isinstance(value, dict):
+        items: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return value, {}
+    parts, uploads = [], {}
+    for key, item in items:
+        part, found = take(item, f"{path}.{key}" if path else str(key))
+        parts.append((key, part))
+        uploads |= found
+    plain = dict(parts) if isinstance(value, dict) else [part for _, part in parts]
+    return plain, uploads
+
+
+def put_back(value: dict[str, Any], opened: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The reverse of `take`: `value` with (path, file) in the places they were taken from."""
+    for path, handle in opened:
+        *parents, last = path.split(".")
+        place: Any = value
+        for key in parents:
+            place = place[int(key)] if isinstance(place, list) else place[key]
+        place[int(last) if isinstance(place, list) else last] = handle
+    return value
+
+
+def digest(stream: Stream) -> tuple[int, str]:
+    """Size in bytes and SHA-256 in hex of a seekable stream, which is left at its start."""
+    stream.seek(0)
+    size, sha256 = 0, hashlib.sha256()
+    while chunk := stream.read(CHUNK):
+        size += len(chunk)
+        sha256.update(chunk)
+    stream.seek(0)
+    return size, sha256.hexdigest()
+
+
+def store(
+    operation: Operation,
+    content: Stream,
+    *,
+    role: OperationFile.Role,
+    name: str,
+    field: str = "",
+    content_type: str = "",
+    attempt: int = 0,
+) -> OperationFile:
+    """Write `content` to the storage and return its unsaved row.
+
+    Bytes first, row later: whatever dies in between leaves an orphan in a day's folder and
+    never a row without its bytes.
+    """
+    size, sha256 = digest(content)
+    row = OperationFile(
+        operation_id=operation.pk,
+        role=role,
+        field=field,
+        name=safe_name(name),
+        content_type=content_type,
+        size=size,
+        sha256=sha256,
+    )
+    row.attempt = attempt
+    row.file.save(row.name, File(content), save=False)
+    return row
+
+
+def safe_name(name: str) -> str:
+    """The last part of `name`, of at most 100 characters that any storage takes."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    stem = get_valid_filename(last.encode("utf-8", "replace").decode()) if last.strip(" .") else ""
+    return stem.lstrip(".")[-100:] or "file"
+
+
+def spool(chunks: Iterable[bytes | str]) -> IO[bytes]:
+    """A temporary file that holds `chunks`, text as UTF-8; on disk beyond a mebibyte."""
+    temporary = tempfile.SpooledTemporaryFile(max_size=1024 * 1024)  # noqa: SIM115 the caller's
+    for chunk in chunks:
+        temporary.write(chunk.encode() if isinstance(chunk, str) else chunk)
+    temporary.seek(0)
+    return temporary
+
+
+def opened(operation: Operation) -> Iterator[tuple[str, Any]]:
+    """(path, file open for reading bytes) of each file that came with the request."""
+    rows = OperationFile.objects.filter(operation=operation, role=OperationFile.Role.INPUT)
+    for row in rows:
+        row.file.open("rb")
+        yield row.field, row.file
+
+
+def remove(rows: Iterable[OperationFile]) -> None:
+    """Remove the bytes of `rows`; what a storage refuses is logged and left to the sweep."""
+    for row in rows:
+        try:
+            row.file.storage.delete(row.file.name)
+        except Exception:
+            logger.warning("Operation id=%s file=%s not removed", row.operation_id, row.file.name)

@@ -1,0 +1,53 @@
+"""The syntax of HTTP headers, as pure functions."""
+
+import re
+from collections.abc import Mapping
+
+PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]{1,255}")
+ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+
+POLLED = "private, no-cache"
+PRIVATE = "private, no-store"
+VARY = ("Accept", "Authorization", "Cookie", "Prefer")
+
+
+def entity_tag(version: int) -> str:
+    """A weak entity tag (RFC 9110, section 8.8.3): estimates vary under one version."""
+    return f'W/"{version}"'
+
+
+def none_match(field: str, tag: str) -> bool:
+    """Whether an If-None-Match `field` names `tag`, compared weakly (RFC 9110, section 13.1.2)."""
+    if field.strip() == "*":
+        return True
+    wanted = ENTITY_TAG.fullmatch(tag)
+    return wanted is not None and wanted[1] in ENTITY_TAG.findall(field)
+
+
+def link(targets: Mapping[str, str]) -> str:
+    """A Link field (RFC 8288) of relation -> absolute URL."""
+    return ", ".join(f'<{url}>; rel="{relation}"' for relation, url in targets.items())
+
+
+def idempotency_key(field: str) -> str | None:
+    """The key of an Idempotency-Key field, quoted (RFC 8941 string) or bare; None if malformed.
+
+    A key is 1-255 characters of printable ASCII.
+    """
+    if not PRINTABLE_ASCII.fullmatch(field):
+        return None
+    if not field.startswith('"'):
+        return field
+    if not re.fullmatch(r'"(?:[^"\\]|\\["\\])+"', field):
+        return None
+    return re.sub(r"\\(.)", r"\1", field[1:-1])
+
+
+def preferences(field: str) -> dict[str, str]:
+    """The preferences of a Prefer field (RFC 7240): lower-case name -> value, the first one wins."""
+    found: dict[str, str] = {}
+    for part in field.split(","):
+        name, _, value = part.split(";")[0].partition("=")
+        if name.strip():
+            found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return found

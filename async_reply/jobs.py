@@ -1,0 +1,130 @@
+"""The handle a job gets as its first argument."""
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias, TypeVar
+from uuid import UUID
+
+from django.core.files import File
+
+from async_reply import files, results
+from async_reply.exceptions import RetryLater
+from async_reply.heartbeats import Claim
+from async_reply.models import Operation, OperationFile
+
+Item = TypeVar("Item")
+Content: TypeAlias = "bytes | str | Path | files.Stream | Iterable[bytes | str]"
+
+
+class Job:
+    """A running attempt, seen from the job; the parameter is called `operation`."""
+
+    def __init__(self, operation: Operation, claim: Claim) -> None:
+        self._operation = operation
+        self._claim = claim
+        self.finishers: list[Callable[[], object]] = []
+
+    @property
+    def id(self) -> UUID:
+        """Stays the same over all attempts: what a job can be idempotent with."""
+        return self._operation.pk
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt."""
+        return self._operation.attempt
+
+    @property
+    def owner(self) -> str:
+        """Who submitted it, '' for nobody."""
+        return self._operation.owner
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What the project attached at submit."""
+        extra: dict[str, Any] = self._operation.extra
+        return extra
+
+    @cached_property
+    def input(self) -> dict[str, Any]:
+        """The operation's input, uploads as files open for reading bytes."""
+        return files.put_back(self._operation.input, files.opened(self._operation))
+
+    def progress(self, done: float, total: float | None = 100, message: str = "") -> None:
+        """Show `done` of `total` and a `message`; raises when the job is to stop.
+
+        Cheap enough for a tight loop: the database hears of it once a second.
+        """
+        percent = None if not total else max(0, min(100, int(100 * done / total)))
+        self._claim.report(percent, message[:255])
+        self.check_canceled()
+
+    def track(
+        self, iterable: Iterable[Item], *, total: int | None = None, description: str = ""
+    ) -> Iterator[Item]:
+        """Yield from `iterable`, with progress and cancellation at each item."""
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        label = f"{description} " if description else ""
+        self.progress(0, total, description)
+        for done, item in enumerate(iterable, 1):
+            yield item
+            self.progress(done, total, f"{label}{done} of {total}" if total else f"{label}{done}")
+
+    def check_canceled(self) -> None:
+        """Raise OperationCanceled or ClaimLost when the job is to stop."""
+        self._claim.check()
+
+    def retry(self, *, after: float | None = None) -> NoReturn:
+        """End this attempt and run again in `after` seconds, or in the kind's own delay."""
+        raise RetryLater(after)
+
+    def file(
+        self, content: Content, *, name: str, content_type: str = "application/octet-stream"
+    ) -> results.Outcome:
+        """A file as the result: return it. Bytes, text, a path, an open file or an iterable."""
+        if isinstance(content, Path):
+            with content.open("rb") as stream:
+                return self.file(stream, name=name, content_type=content_type)
+        if isinstance(content, bytes | str):
+            content = files.spool([content])
+        elif not hasattr(content, "seek"):
+            content = files.spool(content)
+        stored = files.store(
+            self._operation,
+            content,
+            role=OperationFile.Role.RESULT,
+            name=name,
+            content_type=content_type,
+            attempt=self.attempt,
+        )
+        return results.Outcome(file=stored, content_type=content_type)
+
+    def created(self, route: str, *args: Any, **kwargs: Any) -> results.Outcome:
+        """A resource as the result, by URL name and arguments: return it."""
+        return results.created(route, args, kwargs)
+
+    def redirect(self, url: str) -> results.Outcome:
+        """An absolute URL on an allowed host as the result: return it."""
+        return results.redirect(url)
+
+    def on_finish(self, function: Callable[[], object]) -> None:
+        """Call `function` inside the transaction that stores success: its writes happen once."""
+        self.finishers.append(function)
+
+    def close(self) -> None:
+        """Close the files of the input."""
+        if "input" in self.__dict__:
+            _close(self.input)
+
+
+def _close(value: Any) -> None:
+    if isinstance(value, File):
+        value.close()
+    elif isinstance(value, dict):
+        for item in value.values():
+            _close(item)
+    elif isinstance(value, list):
+        for item in value:
+            _close(item)

@@ -1,0 +1,64 @@
+"""A kind of operation: the function behind it and how its attempts are treated."""
+
+import inspect
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Function = Callable[..., Any]
+Exceptions = tuple[type[BaseException], ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What `@operation_task` was given; retry options mean what they mean in Celery."""
+
+    name: str
+    function: Function
+    max_retries: int = 3
+    autoretry_for: Exceptions = ()
+    dont_autoretry_for: Exceptions = ()
+    retry_backoff: float | bool = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+    default_retry_delay: float = 180
+    # How often a lost attempt is repeated; 0 for a job that must not run twice.
+    max_losses: int = 2
+    # Seconds an attempt may take.
+    time_limit: int = 3600
+    # "cooperative": the job is told at its next call. "never": a running job goes on.
+    cancel: Literal["cooperative", "never"] = "cooperative"
+    # What the pool raises in a job that ran for too long.
+    timeouts: Exceptions = field(default=(), repr=False)
+
+    @property
+    def takes_input(self) -> bool:
+        """False for a function with the one parameter `operation`, which reads its `.input`."""
+        return len(inspect.signature(self.function).parameters) > 1
+
+    def check_input(self, values: Mapping[str, Any]) -> None:
+        """Raise TypeError when the function cannot be called with `values`."""
+        if not self.takes_input:
+            return
+        try:
+            inspect.signature(self.function).bind(object(), **values)
+        except TypeError as error:
+            raise TypeError(
+                f"{self.name} cannot be called with {', '.join(values) or 'no input'}: {error}. "
+                "Make the view's get_input() and the task's parameters agree."
+            ) from error
+
+    def retries_on(self, error: BaseException) -> bool:
+        """Whether `autoretry_for` covers `error`."""
+        return isinstance(error, self.autoretry_for) and not isinstance(
+            error, self.dont_autoretry_for
+        )
+
+    def delay(self, retries: int) -> float:
+        """Seconds before the attempt that follows `retries` earlier ones."""
+        if not self.retry_backoff:
+            return self.default_retry_delay
+        factor = 1.0 if self.retry_backoff is True else float(self.retry_backoff)
+        longest = min(self.retry_backoff_max, factor * 2 ** min(retries, 32))
+        return random.uniform(0, longest) if self.retry_jitter else longest  # noqa: S311

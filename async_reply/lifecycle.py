@@ -1,0 +1,223 @@
+"""The arrows between statuses: each is one guarded UPDATE that says whether it hit its row.
+
+Functions take the operation as it was read. The guards repeat whatever the decision rests on,
+so that a row which has moved on since is left alone and the function returns False. Writes of
+a worker are guarded by `attempt` and status together: a rescued row keeps its attempt until
+the next claim. Guards compare integers and statuses; of the times only those that the database
+itself wrote, by its own clock.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+from django.db.models import F
+from django.db.models.functions import Least
+
+from async_reply import conf, problems
+from async_reply.models import DatabaseNow, Operation, after, database
+from async_reply.status import ACTIVE, FINAL, TRANSITIONS, Status
+
+UNKNOWN_KIND_AFTER = timedelta(hours=1)
+
+
+def lease() -> float:
+    """Seconds for which a heartbeat holds an operation."""
+    configured: float | None = conf.get("LEASE")
+    if configured is not None:
+        return configured
+    return 60.0 if connections[database()].vendor == "sqlite" else 20.0
+
+
+def claim(operation: Operation, *, worker: str) -> bool:
+    """pending → running: a new attempt, unless the operation is not due or was claimed.
+
+    The snapshot then speaks for this attempt.
+    """
+    hold = min(lease(), operation.time_limit)
+    claimed = _move(
+        operation,
+        Status.RUNNING,
+        {"status": Status.PENDING, "attempt": operation.attempt, "available_at__lte": DatabaseNow()},
+        attempt=F("attempt") + 1,
+        worker=worker,
+        started_at=DatabaseNow(),
+        deadline_at=after(operation.time_limit),
+        lease_expires_at=after(hold),
+        progress=None,
+        message="",
+    )
+    if claimed:
+        operation.attempt += 1
+        operation.status = Status.RUNNING
+        operation.worker = worker
+    return claimed
+
+
+def beat(operation: Operation, *, progress: int | None = None, message: str | None = None) -> bool:
+    """Renew the lease of a running attempt, never past its deadline; with news, show them."""
+    changes: dict[str, Any] = {
+        "lease_expires_at": Least(after(lease()), F("deadline_at")),
+    }
+    if message is not None:
+        changes |= {"progress": progress, "message": message, **_visible()}
+    return _update(operation.pk, _mine(operation), changes)
+
+
+def succeed(operation: Operation) -> bool:
+    """running, canceling → succeeded. The caller stores the result in the same transaction."""
+    return _move(operation, Status.SUCCEEDED, _mine(operation), progress=100, **_finished())
+
+
+def fail(operation: Operation, error: Mapping[str, Any]) -> bool:
+    """running, canceling → failed, with the `error` a client may read."""
+    return _move(operation, Status.FAILED, _mine(operation), error=error, **_finished())
+
+
+def end_canceled(operation: Operation) -> bool:
+    """canceling → canceled: the attempt has stopped."""
+    guard = _mine(operation) | {"status__in": [Status.CANCELING]}
+    return _move(operation, Status.CANCELED, guard, **_canceled())
+
+
+def retry(operation: Operation, *, delay: float) -> bool:
+    """running → pending after an error, within the budget; not while canceling."""
+    guard = _mine(operation) | {
+        "status__in": [Status.RUNNING],
+        "retries__lt": F("max_retries"),
+    }
+    return _move(operation, Status.PENDING, guard, retries=F("retries") + 1, **_again(delay))
+
+
+def release(operation: Operation) -> bool:
+    """running → pending because the worker stops: costs no budget; not while canceling."""
+    guard = _mine(operation) | {"status__in": [Status.RUNNING]}
+    return _move(operation, Status.PENDING, guard, **_again(0))
+
+
+def rescue(operation: Operation) -> Status | None:
+    """What becomes of a lost attempt; None when its lease is not over, or it is over itself.
+
+    canceling → canceled; running → failed when out of time or of losses, else → pending.
+    """
+    guard = {
+        "status": operation.status,
+        "attempt": operation.attempt,
+        "lease_expires_at__lte": DatabaseNow(),
+    }
+    if operation.status == Status.CANCELING:
+        return _reached(operation, Status.CANCELED, guard, **_canceled())
+    overdue = guard | {"deadline_at__lte": DatabaseNow()}
+    timed_out = problems.failure("timed-out", "The operation exceeded its time limit.")
+    if _move(operation, Status.FAILED, overdue, error=timed_out, **_finished()):
+        return Status.FAILED
+    if operation.losses < operation.max_losses:
+        return _reached(operation, Status.PENDING, guard, losses=F("losses") + 1, **_again(0))
+    lost = problems.failure("worker-lost", "The worker was lost each time it ran the operation.")
+    return _reached(operation, Status.FAILED, guard, error=lost, **_finished())
+
+
+def cancel(operation: Operation) -> bool:
+    """pending → canceled, running → canceling; False when the row is elsewhere by now."""
+    if operation.status == Status.PENDING:
+        guard = {"status": Status.PENDING}
+        return _move(
+            operation, Status.CANCELED, guard, cancel_requested_at=DatabaseNow(), **_canceled()
+        )
+    guard = {"status": Status.RUNNING}
+    return _move(operation, Status.CANCELING, guard, cancel_requested_at=DatabaseNow())
+
+
+def reject(operation: Operation) -> bool:
+    """pending → failed: for an hour no worker knew the kind."""
+    guard = {
+        "status": Status.PENDING,
+        "available_at__lte": DatabaseNow() - UNKNOWN_KIND_AFTER,
+    }
+    error = problems.failure("unknown-kind", "No worker knows this kind of operation.")
+    return _move(operation, Status.FAILED, guard, error=error, **_finished())
+
+
+def reserve(operation: Operation) -> bool:
+    """Take the right to publish a due operation from everybody else who read the same row."""
+    guard = {
+        "status": Status.PENDING,
+        "publishes": operation.publishes,
+        "available_at__lte": DatabaseNow(),
+    }
+    reserved = _update(
+        operation.pk, guard, {"published_at": DatabaseNow(), "publishes": F("publishes") + 1}
+    )
+    if reserved:
+        operation.publishes += 1
+    return reserved
+
+
+def unreserve(operation: Operation) -> bool:
+    """Leave an operation that could not be published to the relay."""
+    guard = {"status": Status.PENDING, "publishes": operation.publishes}
+    return _update(operation.pk, guard, {"published_at": None})
+
+
+def bury(operation: Operation, *, expired: bool) -> bool:
+    """Turn a finished operation into a tombstone; the caller removes result and files with it.
+
+    With `expired` only when its time has come, else at once: its client deleted it.
+    """
+    guard: dict[str, Any] = {"status__in": sorted(FINAL), "deleted_at": None}
+    if expired:
+        guard["purge_at__lte"] = DatabaseNow()
+    changes = {
+        "deleted_at": DatabaseNow(),
+        "purge_at": after(conf.get("TOMBSTONE")),
+        "input": {},
+        **_visible(),
+    }
+    return _update(operation.pk, guard, changes)
+
+
+def _update(pk: UUID, guard: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """The one statement everything here is made of."""
+    return Operation.objects.filter(pk=pk, **guard).update(**changes) == 1
+
+
+def _move(operation: Operation, target: Status, guard: Mapping[str, Any], **changes: Any) -> bool:
+    sources = guard["status__in"] if "status__in" in guard else [guard["status"]]
+    if not all(target in TRANSITIONS[Status(source)] for source in sources):
+        raise ValueError(f"No arrow leads from {sources} to {target}: see status.TRANSITIONS.")
+    return _update(operation.pk, guard, {"status": target, **_visible(), **changes})
+
+
+def _reached(
+    operation: Operation, target: Status, guard: Mapping[str, Any], **changes: Any
+) -> Status | None:
+    return target if _move(operation, target, guard, **changes) else None
+
+
+def _mine(operation: Operation) -> dict[str, Any]:
+    return {"attempt": operation.attempt, "status__in": sorted(ACTIVE)}
+
+
+def _visible() -> dict[str, Any]:
+    return {"version": F("version") + 1, "updated_at": DatabaseNow()}
+
+
+def _finished() -> dict[str, Any]:
+    end = after(conf.get("RETENTION"))
+    return {
+        "finished_at": DatabaseNow(),
+        "expires_at": end,
+        "purge_at": end,
+        "lease_expires_at": None,
+    }
+
+
+def _canceled() -> dict[str, Any]:
+    error = problems.failure("operation-canceled", "The operation was canceled.")
+    return {"error": error, **_finished()}
+
+
+def _again(delay: float) -> dict[str, Any]:
+    return {"available_at": after(delay), "published_at": None, "lease_expires_at": None}

@@ -1,0 +1,141 @@
+"""What keeps operations from being lost or kept for ever, inside every worker."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.db import connections, transaction
+
+from async_reply import conf, lifecycle, signals
+from async_reply.models import (
+    DatabaseNow,
+    Operation,
+    OperationAttempt,
+    Worker,
+    database,
+)
+from async_reply.status import FINAL, Status
+
+logger = logging.getLogger("async_reply")
+
+LONGEST_PAUSE = 5.0
+
+
+def rescue() -> int:
+    """Take lost operations from their attempts; how many."""
+    lost = Operation.objects.lost().order_by("pk")
+    columns = ("id", "kind", "status", "attempt", "losses", "max_losses", "worker", "started_at")
+    return sum(_rescue(operation) for operation in lost.only(*columns)[: conf.get("BATCH")])
+
+
+def _rescue(operation: Operation) -> bool:
+    with transaction.atomic(using=database()):
+        status = lifecycle.rescue(operation)
+        if status is None:
+            return False
+        OperationAttempt.objects.create(
+            operation_id=operation.pk,
+            number=operation.attempt,
+            worker=operation.worker,
+            started_at=operation.started_at,
+            outcome=OperationAttempt.Outcome.LOST,
+        )
+    logger.warning(
+        "Operation id=%s kind=%s status=%s rescued from worker %s",
+        operation.pk,
+        operation.kind,
+        status,
+        operation.worker,
+    )
+    if status in FINAL:
+        signals.operation_finished.send_robust(Operation, operation=operation, status=status)
+    return True
+
+
+def report(*, name: str, concurrency: int, queues: list[str]) -> int:
+    """Write down that the worker lives; 0, since nothing was due."""
+    Worker.objects.update_or_create(
+        name=name,
+        defaults={"seen_at": DatabaseNow(), "concurrency": concurrency, "queues": queues},
+    )
+    return 0
+
+
+@dataclass
+class Step:
+    """Something done each `every` seconds, less often while it finds nothing to do.
+
+    `rescues`: it judges others by their leases, so it waits for a lease after trouble.
+    """
+
+    name: str
+    every: float
+    function: Callable[[], int]
+    rescues: bool = False
+    due_at: float = 0.0
+    pause: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pause = self.every
+
+    def schedule(self, *, found: int) -> None:
+        longest = max(self.every, LONGEST_PAUSE)
+        self.pause = self.every if found else min(longest, self.pause * 2)
+        self.due_at = time.monotonic() + self.pause * random.uniform(0.8, 1.0)  # noqa: S311
+
+
+class Maintenance(threading.Thread):
+    """A daemon thread that runs `steps`; whatever one raises, all go on."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        super().__init__(name="async_reply-maintenance", daemon=True)
+        self.steps = steps
+        self._stopping = threading.Event()
+        self._trusted_from = 0.0
+        self._failing: set[str] = set()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            self.turn()
+            pause = min(step.due_at for step in self.steps) - time.monotonic()
+            self._stopping.wait(max(0.05, pause))
+        connections.close_all()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        self._stopping.set()
+        if self.is_alive():
+            self.join(timeout)
+
+    def turn(self) -> int:
+        """Run what is due; how much it found to do."""
+        found = 0
+        for step in self.steps:
+            if time.monotonic() >= step.due_at and not self._stopping.is_set():
+                found += self._run(step)
+        return found
+
+    def _run(self, step: Step) -> int:
+        started = time.monotonic()
+        found = 0
+        if not (step.rescues and started < self._trusted_from):
+            try:
+                found = step.function()
+                self._failing.discard(step.name)
+            except Exception:
+                self._fail(step)
+                started = float("-inf")
+        lease = lifecycle.lease()
+        # After an outage all leases are over at once: healthy jobs must get to renew theirs.
+        if time.monotonic() - started > lease / 3:
+            self._trusted_from = time.monotonic() + lease
+        step.schedule(found=found)
+        return found
+
+    def _fail(self, step: Step) -> None:
+        if step.name not in self._failing:
+            logger.warning("Maintenance step %s failed, it goes on", step.name, exc_info=True)
+            self._failing.add(step.name)
+        connections[database()].close()

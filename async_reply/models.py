@@ -1,0 +1,341 @@
+"""The tables: an operation's row is the truth about it, and its own outbox."""
+
+import secrets
+import time
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.core.files.storage import Storage, storages
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.functions import Now
+from django.db.models.sql.compiler import SQLCompiler
+from django.utils.translation import gettext_lazy as _
+
+from async_reply import conf
+from async_reply.status import ACTIVE, UNFINISHED, Status
+
+
+def uuid7() -> uuid.UUID:
+    """A UUID that sorts by its time of creation (RFC 9562, section 5.7)."""
+    stamp = time.time_ns() // 1_000_000
+    value = stamp << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    return uuid.UUID(int=value)
+
+
+def database() -> str:
+    """The alias operations are written on; reads use it too, since a replica lags behind."""
+    return router.db_for_write(Operation)
+
+
+class DatabaseNow(Now):
+    """The database's clock in UTC; Django's own follows the session's time zone on MariaDB."""
+
+    def as_mysql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra_context: Any
+    ) -> Any:
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra_context)
+
+
+def after(seconds: float) -> Any:
+    """The database's time `seconds` from now."""
+    return DatabaseNow() + timedelta(seconds=seconds)
+
+
+def operation_storage() -> Storage:
+    """The storage that the setting `STORAGE` names; Django asks once, when it loads the models."""
+    storage: Storage = storages[conf.get("STORAGE")]
+    return storage
+
+
+class OperationQuerySet(models.QuerySet["Operation"]):
+    """Reads; `lifecycle` alone writes."""
+
+    def unfinished(self) -> "OperationQuerySet":
+        return self.filter(status__in=UNFINISHED)
+
+    def active(self) -> "OperationQuerySet":
+        return self.filter(status__in=ACTIVE)
+
+    def due(self) -> "OperationQuerySet":
+        """Pending and allowed to start by the database's clock."""
+        return self.filter(status=Status.PENDING, available_at__lte=DatabaseNow())
+
+    def unpublished(self) -> "OperationQuerySet":
+        return self.filter(published_at=None)
+
+    def expired(self) -> "OperationQuerySet":
+        """Those whose content, or whose tombstone, is to be removed."""
+        return self.filter(purge_at__lte=DatabaseNow())
+
+    def lost(self) -> "OperationQuerySet":
+        """Held by an attempt that did not renew its lease."""
+        return self.active().filter(lease_expires_at__lte=DatabaseNow())
+
+
+class PrimaryManager(models.Manager[Any]):
+    """Reads from the alias that is written: a replica lags behind."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        return super().get_queryset().using(self._db or router.db_for_write(self.model))
+
+
+OperationManager = PrimaryManager.from_queryset(OperationQuerySet)
+
+
+class Operation(models.Model):
+    """One accepted request; `status` is written by `lifecycle` alone."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(_("kind"), max_length=200)
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.PENDING
+    )
+    # Grows by one with each change that a client can see.
+    version = models.PositiveIntegerField(_("version"), default=1)
+    # Fences: only the attempt that claimed last may write. It is no budget.
+    attempt = models.PositiveIntegerField(_("attempt"), default=0)
+    retries = models.PositiveIntegerField(_("retries"), default=0)
+    max_retries = models.PositiveIntegerField(_("max. retries"), default=0)
+    losses = models.PositiveIntegerField(_("losses"), default=0)
+    max_losses = models.PositiveIntegerField(_("max. losses"), default=2)
+    time_limit = models.PositiveIntegerField(_("time limit in seconds"), default=3600)
+    owner = models.CharField(_("owner"), max_length=191, blank=True, default="")
+    # What the submitting view decided, for the views that know only the row.
+    view = models.CharField(_("view"), max_length=200, blank=True, default="")
+    reply = models.JSONField(_("reply"), default=dict, blank=True)
+    progress = models.PositiveSmallIntegerField(_("progress in percent"), null=True, blank=True)
+    message = models.CharField(_("message"), max_length=255, blank=True, default="")
+    error = models.JSONField(_("error"), null=True, blank=True)
+    input = models.JSONField(_("input"), default=dict, blank=True, encoder=DjangoJSONEncoder)
+    extra = models.JSONField(_("extra"), default=dict, blank=True, encoder=DjangoJSONEncoder)
+    queue = models.CharField(_("queue"), max_length=191, blank=True, default="")
+    priority = models.SmallIntegerField(_("priority"), null=True, blank=True)
+    worker = models.CharField(_("worker"), max_length=255, blank=True, default="")
+
+    created_at = models.DateTimeField(_("created at"), db_default=DatabaseNow(), editable=False)
+    available_at = models.DateTimeField(_("available at"), db_default=DatabaseNow())
+    published_at = models.DateTimeField(_("published at"), null=True, blank=True)
+    # The compare-and-swap of publishing: timestamps would not compare exactly everywhere.
+    publishes = models.PositiveIntegerField(_("publishes"), default=0)
+    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
+    deadline_at = models.DateTimeField(_("deadline at"), null=True, blank=True)
+    updated_at = models.DateTimeField(_("updated at"), db_default=DatabaseNow())
+    lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(_("cancel requested at"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    purge_at = models.DateTimeField(_("purge at"), null=True, blank=True)
+    deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True)
+
+    idempotency_digest = models.CharField(max_length=64, null=True, blank=True, editable=False)
+    fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
+    traceparent = models.CharField(max_length=55, blank=True, default="", editable=False)
+    rerun_of = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, db_index=False, related_name="reruns"
+    )
+
+    objects = OperationManager()
+
+    class Meta:
+        verbose_name = _("operation")
+        verbose_name_plural = _("operations")
+        permissions = (
+            ("cancel_operation", "Can cancel operations"),
+            ("rerun_operation", "Can rerun operations"),
+            ("view_operation_payload", "Can view input, result and tracebacks of operations"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=["idempotency_digest"], name="async_reply_op_idempotency"
+            ),
+        )
+        # Partial ones lead with the status: MariaDB drops their conditions. None holds the
+        # lease, so that heartbeats touch no index.
+        indexes = (
+            models.Index(
+                fields=["status", "published_at", "available_at"],
+                condition=models.Q(status=Status.PENDING),
+                name="async_reply_op_due",
+            ),
+            models.Index(
+                fields=["status", "id"],
+                condition=models.Q(status__in=sorted(ACTIVE)),
+                name="async_reply_op_running",
+            ),
+            models.Index(
+                fields=["status", "owner"],
+                condition=models.Q(status__in=sorted(UNFINISHED)),
+                name="async_reply_op_unfinished",
+            ),
+            models.Index(fields=["status", "id"], name="async_reply_op_status"),
+            models.Index(fields=["kind", "id"], name="async_reply_op_kind"),
+            models.Index(fields=["kind", "finished_at"], name="async_reply_op_kind_finished"),
+            models.Index(fields=["owner", "id"], name="async_reply_op_owner"),
+            models.Index(fields=["purge_at"], name="async_reply_op_purge"),
+            models.Index(fields=["rerun_of"], name="async_reply_op_rerun_of"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+    @property
+    def deleted(self) -> bool:
+        """Whether its client deleted it, as opposed to it having expired."""
+        return (
+            self.deleted_at is not None
+            and self.expires_at is not None
+            and self.deleted_at < self.expires_at
+        )
+
+
+def file_path(instance: "OperationFile", filename: str) -> str:
+    """`async_reply/<yyyymmdd>/<operation>/<attempt>/<name>`: a day's folder can be swept."""
+    created = (instance.operation_id.int >> 80) / 1000  # the id starts with its milliseconds
+    day = time.strftime("%Y%m%d", time.gmtime(created))
+    return f"async_reply/{day}/{instance.operation_id}/{instance.attempt}/{filename}"
+
+
+class OperationFile(models.Model):
+    """A file that came with the request or is a result; the bytes live in a Django storage."""
+
+    class Role(models.TextChoices):
+        INPUT = "input", _("input")
+        RESULT = "result", _("result")
+
+    operation = models.ForeignKey(
+        Operation, models.CASCADE, db_index=False, related_name="files"
+    )
+    role = models.CharField(_("role"), max_length=6, choices=Role.choices)
+    # Where it belongs in the input: a key, or keys and positions joined by dots.
+    field = models.CharField(_("field"), max_length=255, blank=True, default="")
+    file = models.FileField(
+        _("file"), upload_to=file_path, storage=operation_storage, max_length=400
+    )
+    name = models.CharField(_("name"), max_length=255)
+    content_type = models.CharField(_("content type"), max_length=255, blank=True, default="")
+    size = models.PositiveBigIntegerField(_("size in bytes"))
+    sha256 = models.CharField("SHA-256", max_length=64)
+
+    objects = PrimaryManager()
+
+    #: The attempt that writes it, 0 for an input: part of the path, not a column.
+    attempt = 0
+
+    class Meta:
+        verbose_name = _("operation file")
+        verbose_name_plural = _("operation files")
+        indexes = (
+            models.Index(fields=["operation", "role"], name="async_reply_file_operation"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class OperationResult(models.Model):
+    """What a succeeded operation answers: a value, a file, or a place to go to."""
+
+    operation = models.OneToOneField(
+        Operation, models.CASCADE, primary_key=True, related_name="result"
+    )
+    attempt = models.PositiveIntegerField(_("attempt"))
+    value = models.JSONField(_("value"), null=True, blank=True)
+    file = models.ForeignKey(
+        OperationFile, models.CASCADE, null=True, blank=True, db_index=False, related_name="+"
+    )
+    # {"route": name, "args": [...], "kwargs": {...}}, reversed when read, or {"url": ...}.
+    location = models.JSONField(_("location"), null=True, blank=True)
+    content_type = models.CharField(_("content type"), max_length=255, blank=True, default="")
+    headers = models.JSONField(_("headers"), default=dict, blank=True)
+
+    objects = PrimaryManager()
+
+    class Meta:
+        verbose_name = _("operation result")
+        verbose_name_plural = _("operation results")
+        indexes = (models.Index(fields=["file"], name="async_reply_result_file"),)
+
+    def __str__(self) -> str:
+        return f"result of {self.operation_id}"
+
+
+class OperationAttempt(models.Model):
+    """An attempt that ended other than well; those that ended well leave nothing."""
+
+    class Outcome(models.TextChoices):
+        RETRY = "retry", _("retry")
+        LOST = "lost", _("lost")
+        RELEASED = "released", _("released")
+        FAILED = "failed", _("failed")
+        TIMED_OUT = "timed out", _("timed out")
+
+    operation = models.ForeignKey(
+        Operation, models.CASCADE, db_index=False, related_name="attempts"
+    )
+    number = models.PositiveIntegerField(_("number"))
+    worker = models.CharField(_("worker"), max_length=255, blank=True, default="")
+    started_at = models.DateTimeField(_("started at"), null=True)
+    ended_at = models.DateTimeField(_("ended at"), db_default=DatabaseNow())
+    outcome = models.CharField(_("outcome"), max_length=9, choices=Outcome.choices)
+    exception = models.CharField(_("exception"), max_length=255, blank=True, default="")
+    traceback = models.TextField(_("traceback"), blank=True, default="")
+
+    objects = PrimaryManager()
+
+    class Meta:
+        verbose_name = _("operation attempt")
+        verbose_name_plural = _("operation attempts")
+        constraints = (
+            models.UniqueConstraint(
+                fields=["operation", "number"], name="async_reply_attempt_number"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.operation_id}"
+
+
+class Worker(models.Model):
+    """A worker process as its maintenance thread last reported it."""
+
+    name = models.CharField(_("name"), max_length=255, primary_key=True)
+    seen_at = models.DateTimeField(_("seen at"), db_default=DatabaseNow())
+    concurrency = models.PositiveIntegerField(_("concurrency"), default=0)
+    queues = models.JSONField(_("queues"), default=list)
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+        indexes = (models.Index(fields=["seen_at"], name="async_reply_worker_seen"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class KindStatistics(models.Model):
+    """What became of a kind's operations in one minute."""
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(_("kind"), max_length=200)
+    minute = models.DateTimeField(_("minute"))
+    succeeded = models.PositiveIntegerField(_("succeeded"), default=0)
+    failed = models.PositiveIntegerField(_("failed"), default=0)
+    canceled = models.PositiveIntegerField(_("canceled"), default=0)
+    # Counts by logarithmic bin: {"bin": count}.
+    waits = models.JSONField(_("waits"), default=dict)
+    runs = models.JSONField(_("runs"), default=dict)
+
+    class Meta:
+        verbose_name = _("kind statistics")
+        verbose_name_plural = _("kind statistics")
+        constraints = (
+            models.UniqueConstraint(fields=["kind", "minute"], name="async_reply_stats_minute"),
+        )
+        indexes = (models.Index(fields=["minute"], name="async_reply_stats_when"),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.minute:%Y-%m-%d %H:%M}"
+

@@ -1,0 +1,45 @@
+"""Problem details for HTTP APIs (RFC 9457), as plain dicts."""
+
+from http import HTTPStatus
+from typing import Any
+
+from async_reply import conf
+
+MEDIA_TYPE = "application/problem+json"
+
+TITLES = {
+    "operation-failed": "The operation failed",
+    "operation-canceled": "The operation was canceled",
+    "operation-expired": "The operation has expired",
+    "operation-finished": "The operation has already finished",
+    "operation-unfinished": "The operation has not finished",
+    "operation-not-cancelable": "The operation cannot be canceled",
+    "idempotency-key-invalid": "The idempotency key is malformed",
+    "idempotency-key-required": "An idempotency key is required",
+    "idempotency-key-reused": "The idempotency key was used for another request",
+    "quota-exceeded": "Too many unfinished operations",
+    "database-unavailable": "The service is temporarily unavailable",
+    "worker-lost": "The operation was interrupted too often",
+    "timed-out": "The operation took too long",
+    "unknown-kind": "No worker knows this kind of operation",
+    "invalid-result": "The operation's result could not be stored",
+}
+
+
+def problem(status: int, detail: str, *, name: str | None = None, **members: Any) -> dict[str, Any]:
+    """A problem document; `name` is the last part of its type, none means `about:blank`."""
+    if name is None:
+        kind, title = "about:blank", HTTPStatus(status).phrase
+    else:
+        kind = conf.get("PROBLEM_TYPE_PREFIX") + name
+        title = TITLES.get(name, TITLES["operation-failed"])
+    return {"type": kind, "title": title, "status": status, "detail": detail, **members}
+
+
+def failure(code: str, detail: str, *, status: int = 409) -> dict[str, Any]:
+    """The `error` of an operation that did not succeed.
+
+    Azure's `code` and `message` stand beside the members of RFC 9457: clients of both read it.
+    """
+    name = code if code in TITLES else "operation-failed"
+    return {"code": code, "message": detail, **problem(status, detail, name=name)}

@@ -1,0 +1,161 @@
+"""Publishing: an operation's row is its own outbox, Celery's message carries the id alone."""
+
+import logging
+import threading
+import time
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from celery import current_app
+from django.db import transaction
+from django.db.models import F, Max, Q
+from kombu.pools import producers
+
+from async_reply import conf, lifecycle
+from async_reply.models import DatabaseNow, Operation, database
+from async_reply.status import Status
+
+logger = logging.getLogger("async_reply")
+
+FIELDS = ("id", "kind", "status", "publishes", "queue", "priority")
+
+
+class Breaker:
+    """Remembers for a few seconds that the broker is down, so that submits do not wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed_from = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return time.monotonic() < self._closed_from
+
+    def trip(self) -> None:
+        with self._lock:
+            self._closed_from = time.monotonic() + conf.get("BREAKER")
+
+    def reset(self) -> None:
+        with self._lock:
+            self._closed_from = 0.0
+
+
+breaker = Breaker()
+
+
+def publish_on_commit(operation: Operation) -> None:
+    """Publish once the transaction has committed; a failure is left to the relay."""
+    transaction.on_commit(partial(_publish_reserved, operation), using=database(), robust=True)
+
+
+def publish_due() -> int:
+    """One turn of the relay: publish what is due and unpublished; how many were."""
+    due = Operation.objects.due().unpublished().order_by("available_at").only(*FIELDS)
+    return _publish_all(list(due[: conf.get("BATCH")]))
+
+
+def republish_lost() -> int:
+    """Publish again what a broker must have lost: overtaken, or in a queue that is short.
+
+    "Unclaimed for long" alone would flood the broker under any backlog.
+    """
+    age = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
+    waiting = Operation.objects.due().filter(published_at__lte=DatabaseNow() - age)
+    lost = Q(pk__in=[])
+    for queue in waiting.order_by().values_list("queue", flat=True).distinct():
+        if _is_short(queue):
+            lost |= Q(queue=queue)
+        elif overtaken_since := _last_claimed(queue):
+            lost |= Q(queue=queue, published_at__lte=overtaken_since - age)
+    rows = waiting.filter(lost).order_by("published_at").only(*FIELDS)
+    return _publish_all(list(rows[: conf.get("BATCH")]))
+
+
+def _last_claimed(queue: str) -> Any:
+    """When the youngest message that a worker has claimed was published."""
+    claimed = Operation.objects.active().filter(queue=queue)
+    return claimed.aggregate(at=Max("published_at"))["at"]
+
+
+def _is_short(queue: str) -> bool:
+    """Whether the broker itself counts less than a batch; False where it cannot say."""
+    name = queue or current_app.conf.task_default_queue
+    try:
+        with _connection() as connection:
+            count = connection.default_channel.queue_declare(name, passive=True).message_count
+    except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
+        logger.info("Queue %s not counted: %s", name, error)
+        return False
+    return int(count) < conf.get("BATCH")
+
+
+def _publish_all(operations: list[Operation]) -> int:
+    published = 0
+    for operation in operations:
+        if breaker.is_open:
+            break
+        if lifecycle.reserve(operation):
+            published += _publish_reserved(operation)
+    return published
+
+
+def _publish_reserved(operation: Operation) -> bool:
+    """Send the message of an operation whose row already says that it was published."""
+    try:
+        _send(operation)
+    except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
+        breaker.trip()
+        logger.warning(
+            "Operation id=%s kind=%s not published, the relay will: %s",
+            operation.pk,
+            operation.kind,
+            error,
+        )
+        lifecycle.unreserve(operation)
+        return False
+    breaker.reset()
+    return True
+
+
+def _send(operation: Operation) -> None:
+    if current_app.conf.task_always_eager:
+        current_app.tasks[operation.kind].apply(task_id=str(operation.pk), throw=False)
+        return
+    options: dict[str, Any] = {}
+    if operation.queue:
+        options["queue"] = operation.queue
+    if operation.priority is not None:
+        options["priority"] = operation.priority
+    timeout = conf.get("PUBLISH_TIMEOUT")
+    with producers[_connection()].acquire(block=True, timeout=timeout) as producer:
+        current_app.send_task(
+            operation.kind,
+            task_id=str(operation.pk),
+            producer=producer,
+            ignore_result=True,
+            retry=True,
+            # One more try at once: the first finds out that a pooled connection is stale.
+            retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
+            **options,
+        )
+
+
+def _connection() -> Any:
+    """A connection whose every wait is bounded by half of `PUBLISH_TIMEOUT`.
+
+    A publish makes two tries at most.
+    """
+    wait = conf.get("PUBLISH_TIMEOUT") / 2
+    connection = current_app.connection_for_write(connect_timeout=wait)
+    bounds = {
+        "redis": {"socket_timeout": wait, "socket_connect_timeout": wait},
+        "amqp": {
+            "confirm_publish": True,
+            "confirm_timeout": wait,
+            "read_timeout": wait,
+            "write_timeout": wait,
+        },
+    }
+    connection.transport_options.update(bounds.get(connection.transport.driver_type, {}))
+    return connection

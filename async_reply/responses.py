@@ -1,0 +1,120 @@
+"""The answers of our views: the 202, and problem documents for every error."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from rest_framework import exceptions as drf
+from rest_framework import status as http
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from async_reply import documents, exceptions, headers, problems
+from async_reply.models import Operation
+
+logger = logging.getLogger("async_reply")
+
+SECONDS_UNTIL_THE_DATABASE_IS_BACK = 5
+RESULT_RELATION = "urn:link-relation:async-reply/result"
+
+# Our own errors: the exception, the status it becomes and the name of its problem.
+PROBLEMS: dict[type[exceptions.AsyncReplyError], tuple[int, str | None]] = {
+    exceptions.PayloadTooLarge: (413, None),
+    exceptions.PayloadError: (400, None),
+    exceptions.QuotaExceeded: (429, "quota-exceeded"),
+    exceptions.KeyReused: (422, "idempotency-key-reused"),
+    exceptions.OperationGone: (410, "operation-expired"),
+    exceptions.AlreadyFinished: (409, "operation-finished"),
+    exceptions.NotFinished: (409, "operation-unfinished"),
+    exceptions.NotCancelable: (409, "operation-not-cancelable"),
+}
+
+
+class ProblemRenderer(JSONRenderer):
+    """RFC 9457."""
+
+    media_type = problems.MEDIA_TYPE
+    format = "problem"
+
+
+class OperationAccepted(Response):
+    """202: the operation exists. Location and Retry-After come with it."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        request: Request,
+        *,
+        location: str = "status",
+        monitors: tuple[str, ...] = ("Operation-Location",),
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        body = documents.receipt(operation, request)
+        fields = {
+            "Location": body["links"]["result" if location == "result" else "self"],
+            "Operation-Id": str(operation.pk),
+            "Retry-After": str(documents.retry_after(operation)),
+            "Cache-Control": headers.PRIVATE,
+            "Link": related(body["links"]),
+            **dict.fromkeys(monitors, body["links"]["monitor"]),
+            **(extra or {}),
+        }
+        super().__init__(body, status=http.HTTP_202_ACCEPTED, headers=fields)
+
+
+def related(links: Mapping[str, str]) -> str:
+    """The Link field every answer about an operation carries."""
+    return headers.link({"monitor": links["self"], RESULT_RELATION: links["result"]})
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Every error of our views as a problem document; None for what is a defect of the server."""
+    found = _own(error) or _outside(error) or _of_framework(error, context)
+    if found is not None:
+        found["Cache-Control"] = headers.PRIVATE
+    return found
+
+
+def _own(error: Exception) -> Response | None:
+    for known, (status, name) in PROBLEMS.items():
+        if isinstance(error, known):
+            fields = {"Retry-After": "5"} if status == http.HTTP_429_TOO_MANY_REQUESTS else None
+            return Response(problems.problem(status, str(error), name=name), status, headers=fields)
+    return None
+
+
+def _outside(error: Exception) -> Response | None:
+    """What Django and the database raise around a view."""
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("Database not available", exc_info=error)
+        body = problems.problem(
+            503, "The database cannot be reached: try again.", name="database-unavailable"
+        )
+        fields = {"Retry-After": str(SECONDS_UNTIL_THE_DATABASE_IS_BACK)}
+        return Response(body, 503, headers=fields)
+    if isinstance(error, RequestDataTooBig):
+        return Response(problems.problem(413, "The body is too large: send it as a file."), 413)
+    if isinstance(error, SuspiciousOperation):
+        return Response(problems.problem(400, "The request is malformed."), 400)
+    if isinstance(error, RecursionError):
+        return Response(problems.problem(400, "The body is nested too deep."), 400)
+    return None
+
+
+def _of_framework(error: Exception, context: dict[str, Any]) -> Response | None:
+    response = drf_exception_handler(error, context)
+    if response is None:
+        return None
+    status = response.status_code
+    if isinstance(error, drf.ValidationError):
+        detail = "The request is not valid: see errors."
+        response.data = problems.problem(status, detail, errors=response.data)
+    else:
+        data = response.data
+        detail = data.get("detail", "") if isinstance(data, dict) else ""
+        response.data = problems.problem(status, str(detail))
+    return response

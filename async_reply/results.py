@@ -1,0 +1,75 @@
+"""What a job returns, and how it is stored."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from async_reply import conf, payloads
+from async_reply.models import Operation, OperationFile, OperationResult
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result before it is stored: a JSON value, a file, or a location."""
+
+    value: Any = None
+    file: OperationFile | None = None
+    location: dict[str, Any] | None = None
+    content_type: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def outcome(returned: Any) -> Outcome:
+    """What a job returned, checked; raises PayloadError for what cannot be stored."""
+    if isinstance(returned, Outcome):
+        return returned
+    return Outcome(value=payloads.to_json(returned, limit=conf.get("MAX_RESULT")))
+
+
+def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
+    """A resource of this project: a URL name and its arguments, reversed when it is read."""
+    arguments = payloads.to_json({"args": args, "kwargs": kwargs})
+    return Outcome(location={"route": route, **arguments})
+
+
+def redirect(url: str) -> Outcome:
+    """An absolute URL on a host that `REDIRECT_HOSTS` names; ValueError elsewhere."""
+    hosts = set(conf.get("REDIRECT_HOSTS"))
+    if not url.startswith(("http://", "https://")) or not url_has_allowed_host_and_scheme(
+        url, allowed_hosts=hosts
+    ):
+        raise ValueError(
+            f"{url!r} is not an absolute URL on an allowed host: add its host to "
+            'ASYNC_REPLY["REDIRECT_HOSTS"].'
+        )
+    return Outcome(location={"url": url})
+
+
+def store(operation: Operation, outcome: Outcome) -> OperationResult:
+    """Insert the result's row; the transaction is the one that finishes the operation."""
+    if outcome.file is not None:
+        outcome.file.save(force_insert=True)
+    return OperationResult.objects.create(
+        operation_id=operation.pk,
+        attempt=operation.attempt,
+        value=outcome.value,
+        file=outcome.file,
+        location=outcome.location,
+        content_type=outcome.content_type,
+        headers=outcome.headers,
+    )
+
+
+def stored(operation: Operation) -> bool:
+    """Whether this attempt's result is in: what a lost answer to COMMIT leaves to ask."""
+    mine = OperationResult.objects.filter(operation_id=operation.pk, attempt=operation.attempt)
+    return mine.exists()
+
+
+def discard(operation: Operation) -> list[OperationFile]:
+    """Delete the rows of result and files and return the latter, for their bytes to follow."""
+    files = list(OperationFile.objects.filter(operation_id=operation.pk))
+    OperationResult.objects.filter(operation_id=operation.pk).delete()
+    OperationFile.objects.filter(operation_id=operation.pk).delete()
+    return files

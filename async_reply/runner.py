@@ -1,0 +1,237 @@
+"""One attempt: claim, run, finish."""
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connections, transaction
+
+from async_reply import heartbeats, lifecycle, problems, results, signals
+from async_reply.exceptions import (
+    ClaimLost,
+    OperationCanceled,
+    OperationFailed,
+    PayloadError,
+    RetryLater,
+)
+from async_reply.jobs import Job
+from async_reply.kinds import Kind
+from async_reply.models import Operation, OperationAttempt, database
+from async_reply.status import Status
+
+logger = logging.getLogger("async_reply")
+
+Outcome = OperationAttempt.Outcome
+
+GENERIC = "The operation failed because of an internal error."
+
+
+class Ending(Enum):
+    """How an attempt ended, for whoever called it."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    AGAIN = "again"
+    NOT_MINE = "not mine"
+
+
+@dataclass(frozen=True)
+class Report:
+    """An attempt's ending, and the exception of a failed one."""
+
+    ending: Ending
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why an attempt ended other than well: a row for the operator, a text for the client."""
+
+    error: BaseException
+    outcome: OperationAttempt.Outcome
+    problem: dict[str, Any]
+
+
+def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
+    """Run the operation if it is pending and due; whatever the job raises is in the report.
+
+    `inline` beats at the job's own calls, without a thread.
+    """
+    operation = Operation.objects.filter(pk=pk).first()
+    if operation is None or not lifecycle.claim(operation, worker=worker):
+        logger.info("Operation id=%s kind=%s not claimed: it is not due", pk, kind.name)
+        return Report(Ending.NOT_MINE)
+    logger.info("Operation id=%s kind=%s status=running attempt=%s", pk, kind.name, operation.attempt)
+    signals.operation_started.send_robust(Operation, operation=operation)
+    with heartbeats.hold(operation, inline=inline) as claim:
+        job = Job(operation, claim)
+        try:
+            report = _attempt(operation, kind, job)
+        finally:
+            job.close()
+    logger.info("Operation id=%s kind=%s status=%s", pk, kind.name, report.ending.value)
+    return report
+
+
+def _attempt(operation: Operation, kind: Kind, job: Job) -> Report:
+    try:
+        outcome = results.outcome(_call(kind, job))
+        return _succeed(operation, outcome, job)
+    except OperationCanceled:
+        return _ended(operation, lambda: lifecycle.end_canceled(operation), Ending.CANCELED)
+    except ClaimLost:
+        return Report(Ending.NOT_MINE)
+    except BaseException as error:  # noqa: BLE001 nothing a job does may take its worker down
+        return _stop(operation, kind, error)
+
+
+def _call(kind: Kind, job: Job) -> Any:
+    if kind.takes_input:
+        return kind.function(job, **job.input)
+    return kind.function(job)
+
+
+def _succeed(operation: Operation, outcome: results.Outcome, job: Job) -> Report:
+    def write() -> bool:
+        if not lifecycle.succeed(operation):
+            return False
+        results.store(operation, outcome)
+        for function in job.finishers:
+            function()
+        return True
+
+    return _ended(operation, write, Ending.SUCCEEDED)
+
+
+def _stop(operation: Operation, kind: Kind, error: BaseException) -> Report:
+    """Schedule another attempt where the kind wants one and the budget allows, else fail."""
+    stop = _explain(kind, error)
+    wants_retry = isinstance(error, RetryLater) or kind.retries_on(error)
+    if wants_retry and operation.retries < operation.max_retries:
+        return _retry(operation, kind, stop)
+    logger.error(
+        "Operation id=%s kind=%s status=failed", operation.pk, kind.name, exc_info=error
+    )
+
+    def write() -> bool:
+        if not lifecycle.fail(operation, stop.problem):
+            return False
+        _record(operation, stop.outcome, stop.error)
+        return True
+
+    return _ended(operation, write, Ending.FAILED, error=error)
+
+
+def _retry(operation: Operation, kind: Kind, stop: Stop) -> Report:
+    after = stop.error.after if isinstance(stop.error, RetryLater) else None
+    delay = kind.delay(operation.retries) if after is None else after
+
+    def write() -> bool:
+        if not lifecycle.retry(operation, delay=delay):
+            return False
+        _record(operation, Outcome.RETRY, stop.error)
+        return True
+
+    report = _ended(operation, write, Ending.AGAIN)
+    if report.ending is Ending.NOT_MINE:
+        # Refused while canceling: the client's wish comes first.
+        return _ended(operation, lambda: lifecycle.end_canceled(operation), Ending.CANCELED)
+    return report
+
+
+def _explain(kind: Kind, error: BaseException) -> Stop:
+    """What client and operator are told of `error`."""
+    if isinstance(error, OperationFailed):
+        problem = problems.failure(error.code, error.detail, status=error.status_code)
+        return Stop(error, Outcome.FAILED, problem)
+    if isinstance(error, kind.timeouts):
+        problem = problems.failure("timed-out", "The operation exceeded its time limit.")
+        return Stop(error, Outcome.TIMED_OUT, problem)
+    if isinstance(error, PayloadError):
+        return Stop(error, Outcome.FAILED, problems.failure("invalid-result", str(error)))
+    framework = sys.modules.get("rest_framework.exceptions")
+    if framework is not None and isinstance(error, framework.APIException):
+        return Stop(error, Outcome.FAILED, _explain_api_exception(error))
+    return Stop(error, Outcome.FAILED, problems.failure("internal-error", GENERIC))
+
+
+def _explain_api_exception(error: Any) -> dict[str, Any]:
+    """The text and status of a REST framework exception, where the status may be a result's."""
+    status = int(error.status_code)
+    if not 400 <= status <= 499 or status in OperationFailed.RESERVED:
+        status = 409
+    detail = error.detail if isinstance(error.detail, str) else str(error.default_detail)
+    code = getattr(error.detail, "code", None) or error.default_code
+    return problems.failure(str(code), str(detail), status=status)
+
+
+def _ended(
+    operation: Operation,
+    write: Callable[[], bool],
+    ending: Ending,
+    *,
+    error: BaseException | None = None,
+) -> Report:
+    """Commit `write` and say how the attempt ended; NOT_MINE when it had lost its claim.
+
+    While the database is away it is tried again until the lease is surely over. After an
+    error the answer to COMMIT may be what was lost: then the row tells.
+    """
+    give_up = time.monotonic() + lifecycle.lease()
+    uncertain = False
+    while True:
+        try:
+            with transaction.atomic(using=database()):
+                written = write()
+                if written and ending is not Ending.AGAIN:
+                    _announce(operation, ending)
+            break
+        except (OperationalError, InterfaceError):
+            if time.monotonic() >= give_up or connections[database()].in_atomic_block:
+                raise
+            logger.warning("Operation id=%s outcome not stored yet", operation.pk, exc_info=True)
+            uncertain = True
+            connections[database()].close()
+            time.sleep(heartbeats.TICK_AFTER_ERROR)
+    if written or (uncertain and _stored(operation, ending)):
+        return Report(ending, error)
+    return Report(Ending.NOT_MINE)
+
+
+def _stored(operation: Operation, ending: Ending) -> bool:
+    if ending is Ending.SUCCEEDED:
+        return results.stored(operation)
+    row = Operation.objects.only("status", "attempt").get(pk=operation.pk)
+    return row.attempt == operation.attempt and row.status == ending.value
+
+
+def _record(operation: Operation, outcome: OperationAttempt.Outcome, error: BaseException) -> None:
+    """Keep what the operator wants to read about an attempt that did not end well."""
+    text = "".join(traceback.format_exception(error)).replace("\x00", "\\x00")
+    OperationAttempt.objects.create(
+        operation_id=operation.pk,
+        number=operation.attempt,
+        worker=operation.worker,
+        started_at=operation.started_at,
+        outcome=outcome,
+        exception=f"{type(error).__module__}.{type(error).__qualname__}"[:255],
+        traceback=text.encode("utf-8", "backslashreplace").decode(),
+    )
+
+
+def _announce(operation: Operation, ending: Ending) -> None:
+    status = Status(ending.value)
+    transaction.on_commit(
+        lambda: signals.operation_finished.send_robust(
+            Operation, operation=operation, status=status
+        ),
+        using=database(),
+        robust=True,
+    )

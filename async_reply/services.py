@@ -1,0 +1,307 @@
+"""What the web side and the admin do with operations; usable without HTTP."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from async_reply import conf, files, lifecycle, payloads, relay, retention, signals
+from async_reply.exceptions import (
+    AlreadyFinished,
+    KeyReused,
+    NotCancelable,
+    NotFinished,
+    OperationGone,
+    QuotaExceeded,
+    UnknownKind,
+)
+from async_reply.models import DatabaseNow, Operation, OperationFile, database
+from async_reply.status import FINAL, Status
+from async_reply.tasks import OperationTask, get_task
+
+logger = logging.getLogger("async_reply")
+
+
+@dataclass(frozen=True)
+class IdempotencyKey:
+    """A caller's word that requests with the same `key` are one request.
+
+    `digest` identifies caller, view and key; `fingerprint` the request. 64 hex digits each.
+    """
+
+    digest: str
+    fingerprint: str
+
+    def find(self) -> Operation | None:
+        """The operation this key made before.
+
+        Raises KeyReused when it was made by another request, OperationGone when it was
+        deleted or has expired.
+        """
+        operation = (
+            Operation.objects.filter(idempotency_digest=self.digest)
+            .annotate(is_gone=_is_gone())
+            .first()
+        )
+        if operation is None:
+            return None
+        if operation.fingerprint != self.fingerprint:
+            raise KeyReused("This idempotency key was used for another request: use a new one.")
+        if operation.is_gone:
+            raise OperationGone("The operation of this idempotency key is gone: use a new key.")
+        return operation
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """An operation, and whether an earlier request with the same key had made it."""
+
+    operation: Operation
+    replayed: bool = False
+
+
+def submit(
+    task: OperationTask,
+    *,
+    input: Mapping[str, Any] | None = None,  # noqa: A002 the field's word
+    owner: str = "",
+    available_at: datetime | None = None,
+    view: str = "",
+    reply: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    key: IdempotencyKey | None = None,
+    perform: Callable[[Operation], object] | None = None,
+) -> Operation:
+    """Store an operation and publish it once the transaction has committed.
+
+    `input` becomes the job's keyword arguments; uploads in it go to the storage. `perform` is
+    called with the new row inside the same transaction. With a `key` the operation it made
+    before is returned. Raises TypeError when the task does not take `input`, PayloadError or
+    PayloadTooLarge when it cannot be stored, KeyReused and OperationGone for the key.
+    """
+    return accept(
+        task,
+        values=input or {},
+        operation=Operation(owner=owner, view=view, reply=dict(reply or {})),
+        available_at=available_at,
+        extra=extra,
+        key=key,
+        perform=perform,
+    ).operation
+
+
+def accept(
+    task: OperationTask,
+    *,
+    values: Mapping[str, Any],
+    operation: Operation,
+    available_at: datetime | None = None,
+    extra: Mapping[str, Any] | None = None,
+    key: IdempotencyKey | None = None,
+    perform: Callable[[Operation], object] | None = None,
+) -> Submitted:
+    """`submit` that also says whether the operation is a replay."""
+    plain, uploads = files.take(dict(values))
+    task.kind.check_input(plain)
+    operation.input = payloads.to_json(plain, limit=conf.get("MAX_INPUT"))
+    operation.extra = payloads.to_json(dict(extra or {}), limit=conf.get("MAX_INPUT"))
+    _configure(operation, task, available_at=available_at)
+    if key is not None:
+        operation.idempotency_digest, operation.fingerprint = key.digest, key.fingerprint
+    stored = _store_uploads(operation, uploads)
+    try:
+        _insert(operation, stored, perform)
+    except IntegrityError:
+        files.remove(stored)
+        earlier = key.find() if key is not None else None
+        if earlier is None:
+            raise
+        return Submitted(earlier, replayed=True)
+    except BaseException:
+        files.remove(stored)
+        raise
+    return Submitted(operation)
+
+
+def check_quota(owner: str) -> None:
+    """Raise QuotaExceeded when `owner` has as many unfinished operations as allowed."""
+    bound = conf.get("MAX_UNFINISHED")
+    if not bound or not owner:
+        return
+    unfinished = Operation.objects.unfinished().filter(owner=owner)
+    if unfinished.values("pk")[:bound].count() >= bound:
+        raise QuotaExceeded(
+            f"You have {bound} unfinished operations, which is the most allowed: "
+            "wait until some have finished."
+        )
+
+
+def cancel(operation: Operation) -> Status:
+    """Cancel a pending operation, or ask a running one to stop; the status reached.
+
+    Canceling again changes nothing. Raises AlreadyFinished when it succeeded or failed,
+    NotCancelable when it runs and its kind cannot be stopped.
+    """
+    while operation.status not in FINAL and operation.status != Status.CANCELING:
+        if operation.status == Status.RUNNING and not is_cancelable(operation):
+            raise NotCancelable("This operation is running and cannot be canceled.")
+        if lifecycle.cancel(operation):
+            logger.info("Operation id=%s kind=%s cancel", operation.pk, operation.kind)
+            operation.refresh_from_db(fields=CHANGED_BY_CANCEL)
+            if operation.status == Status.CANCELED:
+                _announce_end(operation)
+        else:
+            operation.refresh_from_db(fields=CHANGED_BY_CANCEL)
+    status = Status(operation.status)
+    if status in FINAL and status != Status.CANCELED:
+        raise AlreadyFinished(f"The operation has already {status.value}.")
+    return status
+
+
+def is_cancelable(operation: Operation) -> bool:
+    """Whether its kind lets a running operation be stopped."""
+    try:
+        return get_task(operation.kind).kind.cancel != "never"
+    except UnknownKind:
+        return True
+
+
+def rerun(operation: Operation) -> Operation:
+    """Submit a finished operation's input again, as a new operation.
+
+    Raises NotFinished while it has no outcome, OperationGone when its input was purged,
+    UnknownKind when its task is gone.
+    """
+    if operation.status not in FINAL:
+        raise NotFinished("Only a finished operation can be rerun: cancel it first, or wait.")
+    if operation.deleted_at is not None:
+        raise OperationGone("The operation's input was removed: submit it anew.")
+    task = get_task(operation.kind)
+    again = Operation(
+        owner=operation.owner,
+        view=operation.view,
+        reply=operation.reply,
+        input=operation.input,
+        extra=operation.extra,
+        rerun_of=operation,
+    )
+    _configure(again, task, available_at=None)
+    copies = []
+    for row in operation.files.filter(role=OperationFile.Role.INPUT):
+        with row.file.open("rb") as content:
+            copies.append(_store_input(again, row.field, content, row.name, row.content_type))
+    _insert(again, copies, None)
+    return again
+
+
+def delete(operation: Operation) -> None:
+    """Remove result, input and files of a finished operation; a tombstone keeps its key.
+
+    Raises NotFinished while it has no outcome.
+    """
+    if operation.status not in FINAL:
+        raise NotFinished("Only a finished operation can be deleted: cancel it first, or wait.")
+    if retention.bury(operation, expired=False):
+        logger.info("Operation id=%s kind=%s deleted", operation.pk, operation.kind)
+
+
+CHANGED_BY_CANCEL = (
+    "status",
+    "version",
+    "attempt",
+    "error",
+    "updated_at",
+    "finished_at",
+    "expires_at",
+    "cancel_requested_at",
+)
+
+
+def _is_gone() -> Any:
+    from django.db.models import BooleanField, Case, Q, Value, When
+
+    gone = Q(deleted_at__isnull=False) | Q(expires_at__lte=DatabaseNow())
+    return Case(When(gone, then=Value(True)), default=Value(False), output_field=BooleanField())
+
+
+def _configure(
+    operation: Operation, task: OperationTask, *, available_at: datetime | None
+) -> None:
+    """Freeze what the task says today into the row, and reserve the first publish."""
+    kind = task.kind
+    operation.kind = task.name
+    operation.max_retries = kind.max_retries
+    operation.max_losses = kind.max_losses
+    operation.time_limit = kind.time_limit
+    operation.queue = getattr(task, "queue", None) or ""
+    operation.priority = task.priority
+    if available_at is not None:
+        operation.available_at = available_at
+    elif not relay.breaker.is_open:
+        operation.published_at = DatabaseNow()
+        operation.publishes = 1
+
+
+def _store_uploads(operation: Operation, uploads: Mapping[str, Any]) -> list[OperationFile]:
+    stored: list[OperationFile] = []
+    try:
+        for path, upload in uploads.items():
+            content_type = upload.content_type or ""
+            stored.append(_store_input(operation, path, upload, upload.name, content_type))
+    except BaseException:
+        files.remove(stored)
+        raise
+    return stored
+
+
+def _store_input(
+    operation: Operation, field: str, content: files.Stream, name: str, content_type: str
+) -> OperationFile:
+    return files.store(
+        operation,
+        content,
+        role=OperationFile.Role.INPUT,
+        field=field,
+        name=name,
+        content_type=content_type[:255],
+    )
+
+
+def _insert(
+    operation: Operation,
+    stored: list[OperationFile],
+    perform: Callable[[Operation], object] | None,
+) -> None:
+    published = operation.publishes > 0
+    with transaction.atomic(using=database()):
+        operation.save(force_insert=True)
+        for row in stored:
+            row.save(force_insert=True)
+        if perform is not None:
+            perform(operation)
+        if published:
+            relay.publish_on_commit(operation)
+        transaction.on_commit(
+            lambda: _announce_submit(operation), using=database(), robust=True
+        )
+
+
+def _announce_submit(operation: Operation) -> None:
+    logger.info("Operation id=%s kind=%s submitted", operation.pk, operation.kind)
+    signals.operation_submitted.send_robust(Operation, operation=operation)
+
+
+def _announce_end(operation: Operation) -> None:
+    transaction.on_commit(
+        lambda: signals.operation_finished.send_robust(
+            Operation, operation=operation, status=Status(operation.status)
+        ),
+        using=database(),
+        robust=True,
+    )
+
+

@@ -1,0 +1,12 @@
+"""What a project may listen to: sent after the commit, at most once, errors only logged.
+
+`operation_submitted(operation)`, `operation_started(operation)` and
+`operation_finished(operation, status)`, each with the `Operation` class as sender. What must
+happen does not belong here: use `operation.on_finish` in the job.
+"""
+
+from django.dispatch import Signal
+
+operation_submitted = Signal()
+operation_started = Signal()
+operation_finished = Signal()

@@ -1,0 +1,21 @@
+"""How often a caller may ask."""
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.throttling import UserRateThrottle
+from rest_framework.views import APIView
+
+from async_reply import conf
+
+
+class PollThrottle(UserRateThrottle):
+    """`POLL_RATE` per caller, in a bucket of its own: a submit never uses up a poll."""
+
+    scope = "async_reply"
+
+    def get_rate(self) -> Any:
+        return conf.get("POLL_RATE")
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        return self.rate is None or super().allow_request(request, view)

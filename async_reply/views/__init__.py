@@ -1,0 +1,20 @@
+"""Submit by subclassing; status, monitor, result, cancel and list as they are."""
+
+from async_reply.views.operations import (
+    CancelView,
+    ListView,
+    MonitorView,
+    ResultView,
+    StatusView,
+)
+from async_reply.views.submit import LongRunningOperationMixin, LongRunningOperationView
+
+__all__ = [
+    "CancelView",
+    "ListView",
+    "LongRunningOperationMixin",
+    "LongRunningOperationView",
+    "MonitorView",
+    "ResultView",
+    "StatusView",
+]

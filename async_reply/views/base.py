@@ -1,0 +1,67 @@
+"""What the submit view and the operations' views have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connections, transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from rest_framework import exceptions as drf
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from async_reply import headers, problems
+from async_reply.permissions import OperationAccess, access
+from async_reply.responses import ProblemRenderer, exception_handler
+
+
+class ProblemsMixin(APIView):
+    """Errors as problem documents, the common headers, and no transaction around the view."""
+
+    @property
+    def access(self) -> OperationAccess:
+        return access()
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
+        """A view outside ATOMIC_REQUESTS: it must see, and wait for, what others commit."""
+        view = super().as_view(**initkwargs)
+        for alias in connections:
+            view = transaction.non_atomic_requests(using=alias)(view)
+        return view
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return exception_handler
+
+    def finalize_response(
+        self, request: HttpRequest | Request, response: HttpResponseBase, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        final = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[arg-type]
+        if isinstance(final, Response) and final.exception and _is_machine(final.accepted_renderer):
+            final.accepted_renderer = ProblemRenderer()
+            final.accepted_media_type = problems.MEDIA_TYPE
+        patch_vary_headers(final, headers.VARY)
+        return final
+
+
+class LenientNegotiation(DefaultContentNegotiation):
+    """The first renderer where none fits: a poller or an event stream never gets a 406."""
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        try:
+            chosen: tuple[BaseRenderer, str] = super().select_renderer(
+                request, renderers, format_suffix
+            )
+        except drf.NotAcceptable:
+            return renderers[0], renderers[0].media_type
+        return chosen
+
+
+def _is_machine(renderer: BaseRenderer) -> bool:
+    return renderer.format not in {"html", "api", "admin"}

@@ -1,0 +1,60 @@
+"""Filters and pages of the list of operations."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import QueryDict
+from rest_framework import exceptions as drf
+from rest_framework import serializers
+from rest_framework.pagination import CursorPagination
+
+from async_reply.models import OperationQuerySet
+from async_reply.status import Status
+
+
+class FilterSerializer(serializers.Serializer[Any]):
+    """The query parameters; what they mean is in FILTERS."""
+
+    status = serializers.ChoiceField(choices=Status.choices, required=False)
+    kind = serializers.CharField(max_length=200, required=False)
+    created_after = serializers.DateTimeField(required=False)
+    created_before = serializers.DateTimeField(required=False)
+
+
+FILTERS = {
+    "status": "status",
+    "kind": "kind",
+    "created_after": "created_at__gt",
+    "created_before": "created_at__lt",
+}
+
+
+class OperationFilter:
+    """`?status=&kind=&created_after=&created_before=`; anything malformed is a 400."""
+
+    def __init__(self, params: QueryDict) -> None:
+        serializer = FilterSerializer(data={key: params[key] for key in FILTERS if key in params})
+        serializer.is_valid(raise_exception=True)
+        self.values: dict[str, str | datetime] = serializer.validated_data
+
+    def apply(self, queryset: OperationQuerySet) -> OperationQuerySet:
+        return queryset.filter(**{FILTERS[key]: value for key, value in self.values.items()})
+
+
+class OperationPagination(CursorPagination):
+    """By id, which sorts by time: a page costs the same however many come before it."""
+
+    ordering = "-id"
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 200
+
+    def decode_cursor(self, request: Any) -> Any:
+        cursor = super().decode_cursor(request)
+        if cursor is not None and cursor.position is not None:
+            try:
+                UUID(cursor.position)
+            except ValueError:
+                raise drf.NotFound(self.invalid_cursor_message) from None
+        return cursor

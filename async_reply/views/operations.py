@@ -1,0 +1,202 @@
+"""Status, monitor, result, cancel and list: the URLs whose meaning never changes."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import FileResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.utils.http import content_disposition_header, http_date
+from rest_framework import exceptions as drf
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.throttling import BaseThrottle
+
+from async_reply import documents, headers, problems, services
+from async_reply.exceptions import OperationGone
+from async_reply.models import Operation, OperationQuerySet, OperationResult
+from async_reply.responses import related
+from async_reply.status import FINAL, Status
+from async_reply.views.base import LenientNegotiation, ProblemsMixin
+from async_reply.views.lists import OperationFilter, OperationPagination
+
+SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
+
+
+class OperationsMixin(ProblemsMixin):
+    """A view of existing operations: the project's OperationAccess decides about everything."""
+
+    content_negotiation_class = LenientNegotiation
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        return self.access.get_authenticators()
+
+    def get_permissions(self) -> Any:
+        return self.access.get_permissions()
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        return self.access.get_throttles()
+
+    def get_queryset(self) -> OperationQuerySet:
+        """The caller's operations; the input stays in the database."""
+        return self.access.get_queryset(self.request).defer("input", "extra")
+
+
+class OperationView(OperationsMixin):
+    """A view of one operation; unknown, malformed and another's id are the same 404."""
+
+    def get_object(self) -> Operation:
+        try:
+            pk = UUID(self.kwargs["id"])
+        except ValueError:
+            raise _unknown() from None
+        operation = self.get_queryset().filter(pk=pk).first()
+        if operation is None or operation.deleted:
+            raise _unknown()
+        if operation.expires_at is not None and operation.expires_at <= timezone.now():
+            raise OperationGone("The operation has expired: its result is no longer kept.")
+        return operation
+
+    def get_headers(self, operation: Operation, links: dict[str, str]) -> dict[str, str]:
+        fields = {"Cache-Control": headers.PRIVATE, "Link": related(links)}
+        if operation.status not in FINAL:
+            fields["Retry-After"] = str(documents.retry_after(operation))
+        return fields
+
+    def answer(self, operation: Operation, *, status: int = 200, **fields: str) -> Response:
+        """The operation's document; `fields` are headers, underscores for hyphens."""
+        body = documents.document(operation, self.request)
+        response = Response(body, status, headers=self.get_headers(operation, body["links"]))
+        for name, value in fields.items():
+            response[name.replace("_", "-")] = value
+        return response
+
+    def answer_poll(self, operation: Operation) -> Response:
+        """The document with its entity tag, or 304 where the client has this version."""
+        tag = headers.entity_tag(operation.version)
+        known = headers.none_match(self.request.headers.get("If-None-Match", ""), tag)
+        response = self.answer(operation, ETag=tag, Cache_Control=headers.POLLED)
+        if known:
+            response.status_code = 304
+            response.data = None
+        return response
+
+    def cancel(self, operation: Operation) -> Response:
+        status = services.cancel(operation)
+        return self.answer(operation, status=200 if status in FINAL else 202)
+
+
+class StatusView(OperationView):
+    """200 while unfinished, then 302 to the result; DELETE cancels or deletes."""
+
+    def get(self, request: Request, id: str) -> Response:  # noqa: A002 the URL's word
+        operation = self.get_object()
+        if operation.status not in FINAL:
+            return self.answer_poll(operation)
+        status = operation.reply.get("redirect_status", 302)
+        target = documents.url("result", operation, request)
+        return self.answer(operation, status=status, Location=target)
+
+    def delete(self, request: Request, id: str) -> Response:  # noqa: A002 the URL's word
+        operation = self.get_object()
+        if operation.status not in SUCCESSFUL:
+            return self.cancel(operation)
+        services.delete(operation)
+        return Response(status=204, headers={"Cache-Control": headers.PRIVATE})
+
+
+class MonitorView(OperationView):
+    """200 always: what clients of the Azure family poll."""
+
+    def get(self, request: Request, id: str) -> Response:  # noqa: A002 the URL's word
+        return self.answer_poll(self.get_object())
+
+
+class CancelView(OperationView):
+    """POST: 202 while the job is asked to stop, 200 once it is canceled, 409 when it is over."""
+
+    def post(self, request: Request, id: str) -> Response:  # noqa: A002 the URL's word
+        return self.cancel(self.get_object())
+
+
+class ResultView(OperationView):
+    """The reply itself; 202 while there is none, a 4xx problem when there never will be."""
+
+    def get_queryset(self) -> OperationQuerySet:
+        return super().get_queryset().select_related("result__file")
+
+    def get(self, request: Request, id: str) -> HttpResponseBase:  # noqa: A002 the URL's word
+        operation = self.get_object()
+        if operation.status not in FINAL:
+            target = documents.url("result", operation, request)
+            return self.answer(operation, status=202, Location=target)
+        if operation.status == Status.SUCCEEDED:
+            response = self.get_reply(operation, operation.result)
+        else:
+            response = _refuse(operation)
+        response["Cache-Control"] = headers.PRIVATE
+        response["Link"] = related(documents.links(operation, request))
+        if operation.expires_at is not None:
+            response["Expires"] = http_date(operation.expires_at.timestamp())
+        return response
+
+    def get_reply(self, operation: Operation, result: OperationResult) -> HttpResponseBase:
+        if result.file is not None:
+            return _stream(result)
+        if result.location is not None:
+            response = HttpResponseRedirect(self.locate(result.location))
+            response.status_code = operation.reply.get("redirect_status", 302)
+            return response
+        return Response(
+            result.value, operation.reply.get("status", 200), headers=result.headers
+        )
+
+    def locate(self, location: dict[str, Any]) -> str:
+        """Where a result that lies elsewhere is now."""
+        if "url" in location:
+            url: str = location["url"]
+            return url
+        args, kwargs = location["args"] or None, location["kwargs"] or None
+        made: str = reverse(location["route"], args=args, kwargs=kwargs, request=self.request)
+        return made
+
+
+class ListView(OperationsMixin):
+    """The caller's operations, newest first, by cursor."""
+
+    def get(self, request: Request) -> Response:
+        queryset = OperationFilter(request.query_params).apply(self.get_queryset())
+        live = queryset.filter(deleted_at=None).exclude(expires_at__lte=timezone.now())
+        pagination = OperationPagination()
+        page = pagination.paginate_queryset(live, request, view=self)
+        found = [documents.document(operation, request) for operation in page or []]
+        response = pagination.get_paginated_response(found)
+        response["Cache-Control"] = headers.PRIVATE
+        return response
+
+
+def _unknown() -> drf.NotFound:
+    return drf.NotFound("There is no such operation.")
+
+
+def _refuse(operation: Operation) -> Response:
+    """A failed or canceled operation's result: the problem its error tells of."""
+    error = dict(operation.error or problems.failure("operation-failed", "The operation failed."))
+    error.pop("message", None)
+    response = Response(error, error["status"])
+    response.exception = True
+    return response
+
+
+def _stream(result: OperationResult) -> FileResponse:
+    row = result.file
+    if row is None:
+        raise ValueError("This result is not a file.")
+    content_type = result.content_type or "application/octet-stream"
+    response = FileResponse(row.file.open("rb"), content_type=content_type, headers=result.headers)
+    response["Content-Length"] = str(row.size)
+    response["Content-Disposition"] = content_disposition_header(True, row.name) or "attachment"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response

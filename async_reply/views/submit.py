@@ -1,0 +1,192 @@
+"""Submitting: the view a project subclasses, and the mixin it is made of."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.uploadedfile import UploadedFile
+from django.db import models
+from django.http import QueryDict
+from rest_framework import exceptions as drf
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+
+from async_reply import files, headers, payloads, services
+from async_reply.models import Operation
+from async_reply.responses import OperationAccepted
+from async_reply.services import IdempotencyKey
+from async_reply.tasks import OperationTask
+from async_reply.views.base import ProblemsMixin
+
+
+class LongRunningOperationMixin(ProblemsMixin):
+    """Adds `submit` to any REST framework view.
+
+    Authentication and permissions are those of the project's OperationAccess unless the view
+    sets its own.
+    """
+
+    authentication_classes: Any = None
+    permission_classes: Any = None
+
+    #: Where Location points: "status", or "result" for clients that know nothing else.
+    location_target: ClassVar[str] = "status"
+    #: Headers that name the monitor URL.
+    operation_headers: ClassVar[Sequence[str]] = ("Operation-Location",)
+    #: How the status URL answers a finished operation: 302 or 303.
+    redirect_status: ClassVar[int] = 302
+    #: The status of the result itself.
+    result_status: ClassVar[int] = 200
+    #: Whether a request without Idempotency-Key is refused.
+    idempotency_key_required: ClassVar[bool] = False
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        if self.authentication_classes is None:
+            return self.access.get_authenticators()
+        return super().get_authenticators()
+
+    def get_permissions(self) -> Any:
+        if self.permission_classes is None:
+            return self.access.get_permissions()
+        return super().get_permissions()
+
+    def submit(
+        self, request: Request, task: OperationTask, input: Mapping[str, Any]  # noqa: A002
+    ) -> Response:
+        """Store the operation and answer 202; a replayed idempotency key gets its first receipt.
+
+        Raises what `services.submit` raises, QuotaExceeded, and REST framework's exceptions.
+        """
+        return self.replay(request) or self.accept(request, task, input)
+
+    def replay(self, request: Request) -> Response | None:
+        """The receipt of an earlier request with the same key: before anything is validated."""
+        key = self.get_idempotency_key(request)
+        earlier = key.find() if key is not None else None
+        return None if earlier is None else self.get_accepted(earlier, replayed=True)
+
+    def accept(
+        self, request: Request, task: OperationTask, values: Mapping[str, Any]
+    ) -> Response:
+        """Store a new operation, within the caller's quota."""
+        owner = self.access.get_owner(request)
+        if not owner:
+            raise drf.NotAuthenticated
+        services.check_quota(owner)
+        submitted = services.accept(
+            task,
+            values=values,
+            operation=Operation(owner=owner, view=self.get_name(), reply=self.get_reply()),
+            extra=self.get_extra(request),
+            key=self.get_idempotency_key(request),
+            perform=self.perform_submit,
+        )
+        return self.get_accepted(submitted.operation, replayed=submitted.replayed)
+
+    def perform_submit(self, operation: Operation) -> None:
+        """A hook inside the transaction that inserts the operation: write what belongs to it."""
+
+    def get_extra(self, request: Request) -> Mapping[str, Any]:  # noqa: ARG002 for overriding
+        """What the project wants to keep with the operation; JSON values."""
+        return {}
+
+    def get_reply(self) -> dict[str, Any]:
+        """What the operation's views need to know of this view."""
+        return {"redirect_status": self.redirect_status, "status": self.result_status}
+
+    def get_name(self) -> str:
+        """The scope of idempotency keys."""
+        action = getattr(self, "action", None)
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        return (f"{name}.{action}" if action else name)[-200:]
+
+    def get_accepted_headers(self, operation: Operation) -> Mapping[str, str]:  # noqa: ARG002
+        """Further headers for the 202."""
+        return {}
+
+    def get_accepted(self, operation: Operation, *, replayed: bool) -> Response:
+        extra = dict(self.get_accepted_headers(operation))
+        if replayed:
+            extra["Idempotent-Replayed"] = "true"
+        if "Repeatability-Request-ID" in self.request.headers:
+            extra["Repeatability-Result"] = "accepted"
+        if "respond-async" in headers.preferences(self.request.headers.get("Prefer", "")):
+            extra["Preference-Applied"] = "respond-async"
+        return OperationAccepted(
+            operation,
+            self.request,
+            location=self.location_target,
+            monitors=tuple(self.operation_headers),
+            extra=extra,
+        )
+
+    def get_idempotency_key(self, request: Request) -> IdempotencyKey | None:
+        """The request's key, bound to its caller, this view and what was sent."""
+        field = request.headers.get("Idempotency-Key")
+        if field is None:
+            field = request.headers.get("Repeatability-Request-ID")
+        if field is None:
+            if self.idempotency_key_required:
+                raise drf.ParseError("Send an Idempotency-Key header: a new one for each request.")
+            return None
+        key = headers.idempotency_key(field)
+        if key is None:
+            raise drf.ParseError("Idempotency-Key takes 1 to 255 printable ASCII characters.")
+        owner = self.access.get_owner(request)
+        if not owner:
+            raise drf.ParseError("Only an authenticated caller can use an Idempotency-Key.")
+        return IdempotencyKey(
+            digest=payloads.digest(owner, self.get_name(), key),
+            fingerprint=payloads.digest(request.method, request.path, _canonical(request.data)),
+        )
+
+
+class LongRunningOperationView(LongRunningOperationMixin, GenericAPIView[Any]):
+    """POST validates by `serializer_class` and submits to `task`; the answer is 202."""
+
+    task: ClassVar[OperationTask]
+    #: Documents the result; nothing is validated by it.
+    result_serializer_class: ClassVar[type[BaseSerializer[Any]] | None] = None
+
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if not hasattr(self, "task"):
+            raise ImproperlyConfigured(f"Set {type(self).__name__}.task to an @operation_task.")
+        replayed = self.replay(request)
+        if replayed is not None:
+            return replayed
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return self.accept(request, self.task, self.get_input(serializer))
+
+    def get_input(self, serializer: BaseSerializer[Any]) -> dict[str, Any]:
+        """The job's input: the validated data, a list under `items`, and the URL's kwargs."""
+        data = _plain(serializer.validated_data)
+        values = dict(data) if isinstance(data, dict) else {"items": data}
+        return values | self.kwargs
+
+
+def _plain(value: Any) -> Any:
+    """Validated data with model instances as their primary keys."""
+    if isinstance(value, models.Model):
+        return value.pk
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | models.QuerySet):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _canonical(data: Any) -> Any:
+    """The parsed body as JSON, uploads as name and SHA-256."""
+    if isinstance(data, QueryDict):
+        return {key: _canonical(data.getlist(key)) for key in data}
+    if isinstance(data, Mapping):
+        return {str(key): _canonical(item) for key, item in data.items()}
+    if isinstance(data, list):
+        return [_canonical(item) for item in data]
+    if isinstance(data, UploadedFile):
+        return [data.name, files.digest(data)[1]]
+    return data

@@ -1,0 +1,23 @@
+from typing import Any
+
+from rest_framework import serializers
+
+
+class CsvProfileRequestSerializer(serializers.Serializer[Any]):
+    file = serializers.FileField(
+        allow_empty_file=True, help_text="A CSV file in UTF-8 with a header."
+    )
+
+
+class SleepRequestSerializer(serializers.Serializer[Any]):
+    seconds = serializers.FloatField(min_value=0, max_value=24 * 3600, default=1.0)
+    steps = serializers.IntegerField(min_value=1, max_value=10_000, default=10)
+    outcome = serializers.ChoiceField(
+        choices=["succeed", "fail", "crash", "crash_once"], default="succeed"
+    )
+    value = serializers.JSONField(allow_null=True, default=None)
+
+
+class SleepSerializer(serializers.Serializer[Any]):
+    slept = serializers.FloatField()
+    value = serializers.JSONField(allow_null=True)

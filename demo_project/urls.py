@@ -1,0 +1,11 @@
+from django.contrib import admin
+from django.urls import include, path
+
+from demo_project.views import CsvProfileView, SleepView
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/csv-profiles/", CsvProfileView.as_view(), name="csv-profiles"),
+    path("api/sleeps/", SleepView.as_view(), name="sleeps"),
+    path("api/", include("async_reply.urls")),
+]

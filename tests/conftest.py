@@ -1,0 +1,56 @@
+"""What tests share: users, clients, and services that may be missing."""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AbstractBaseUser
+from rest_framework.test import APIClient
+
+from async_reply import relay
+
+
+@pytest.fixture(autouse=True)
+def broker(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the messages sent; no test but those of the relay needs a broker."""
+    sent: list[str] = []
+    monkeypatch.setattr(relay, "_send", lambda operation: sent.append(str(operation.pk)))
+    relay.breaker.reset()
+    return sent
+
+
+@pytest.fixture
+def user(django_user_model: Any) -> AbstractBaseUser:
+    created: AbstractBaseUser = django_user_model.objects.create_user("ada")
+    return created
+
+
+@pytest.fixture
+def stranger(django_user_model: Any) -> AbstractBaseUser:
+    created: AbstractBaseUser = django_user_model.objects.create_user("eve")
+    return created
+
+
+@pytest.fixture
+def client_of() -> Callable[..., APIClient]:
+    """An APIClient that speaks for a user, or for nobody."""
+
+    def make(user: AbstractBaseUser | None = None) -> APIClient:
+        client = APIClient()
+        if user is not None:
+            client.force_authenticate(user)
+        return client
+
+    return make
+
+
+def need_service(name: str, *, port: int) -> None:
+    """Skip where the service is absent; fail where ASYNC_REPLY_REQUIRE_SERVICES says so."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        if os.environ.get("ASYNC_REPLY_REQUIRE_SERVICES"):
+            pytest.fail(f"{name} does not listen on 127.0.0.1:{port}: start it.")
+        pytest.skip(f"{name} does not listen on 127.0.0.1:{port}")
