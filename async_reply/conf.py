@@ -92,6 +92,6 @@ def get(key: str) -> Any:
     return configured().get(key, DEFAULTS[key])
 
 
-def configured() -> dict[str, Any]:
-    """What the project wrote into `ASYNC_REPLY`."""
+def configured() -> Any:
+    """What the project wrote into `ASYNC_REPLY`: a dict, once the checks have passed."""
     return getattr(settings, "ASYNC_REPLY", {})

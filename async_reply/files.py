@@ -21,7 +21,7 @@ CHUNK = 64 * 1024
 Stream: TypeAlias = "IO[bytes] | File[bytes]"
 
 
-def take(value: Any, path: str = "") -> tuple[Any, dict[str, UploadedFile]]:
+def take(value: Any, path: str = "") -> tuple[Any, dict[str, "UploadedFile[Any]"]]:
     """Split `value` into JSON-able parts and the uploads found in it, by their dotted path.
 
     Where an upload was, its name stays behind.
@@ -34,7 +34,8 @@ def take(value: Any, path: str = "") -> tuple[Any, dict[str, UploadedFile]]:
         items = enumerate(value)
     else:
         return value, {}
-    parts, uploads = [], {}
+    parts: list[tuple[Any, Any]] = []
+    uploads: dict[str, UploadedFile[Any]] = {}
     for key, item in items:
         part, found = take(item, f"{path}.{key}" if path else str(key))
         parts.append((key, part))
@@ -123,6 +124,6 @@ def remove(rows: Iterable[OperationFile]) -> None:
     """Remove the bytes of `rows`; what a storage refuses is logged and left to the sweep."""
     for row in rows:
         try:
-            row.file.storage.delete(row.file.name)
-        except Exception:
+            row.file.storage.delete(str(row.file.name))
+        except Exception:  # noqa: BLE001 storages fail in as many ways as there are
             logger.warning("Operation id=%s file=%s not removed", row.operation_id, row.file.name)

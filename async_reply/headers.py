@@ -44,7 +44,7 @@ def idempotency_key(field: str) -> str | None:
 
 
 def preferences(field: str) -> dict[str, str]:
-    """The preferences of a Prefer field (RFC 7240): lower-case name -> value, the first one wins."""
+    """The preferences of a Prefer field (RFC 7240): name in lower case -> value, the first wins."""
     found: dict[str, str] = {}
     for part in field.split(","):
         name, _, value = part.split(";")[0].partition("=")

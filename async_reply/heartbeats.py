@@ -77,7 +77,9 @@ class Claim:
 def beat(claims: list[Claim]) -> None:
     """One look at the rows of `claims`, then what each of them has to write."""
     rows = Operation.objects.filter(pk__in=[claim.operation.pk for claim in claims])
-    seen = {pk: (status, attempt) for pk, status, attempt in rows.values_list("pk", "status", "attempt")}
+    seen = {
+        pk: (status, attempt) for pk, status, attempt in rows.values_list("pk", "status", "attempt")
+    }
     for claim in claims:
         claim.beat(seen)
 
@@ -133,7 +135,7 @@ _ticker = Ticker()
 
 def _forget_parent() -> None:
     """A forked child has none of its parent's threads."""
-    global _ticker  # noqa: PLW0603 one per process
+    global _ticker
     _ticker = Ticker()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from django.core.files import File
@@ -93,7 +93,7 @@ class Job:
             content = files.spool(content)
         stored = files.store(
             self._operation,
-            content,
+            cast("files.Stream", content),
             role=OperationFile.Role.RESULT,
             name=name,
             content_type=content_type,

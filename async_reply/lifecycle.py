@@ -17,7 +17,8 @@ from django.db.models import F
 from django.db.models.functions import Least
 
 from async_reply import conf, problems
-from async_reply.models import DatabaseNow, Operation, after, database
+from async_reply.clock import DatabaseNow, after
+from async_reply.models import Operation, database
 from async_reply.status import ACTIVE, FINAL, TRANSITIONS, Status
 
 UNKNOWN_KIND_AFTER = timedelta(hours=1)
@@ -40,7 +41,11 @@ def claim(operation: Operation, *, worker: str) -> bool:
     claimed = _move(
         operation,
         Status.RUNNING,
-        {"status": Status.PENDING, "attempt": operation.attempt, "available_at__lte": DatabaseNow()},
+        {
+            "status": Status.PENDING,
+            "attempt": operation.attempt,
+            "available_at__lte": DatabaseNow(),
+        },
         attempt=F("attempt") + 1,
         worker=worker,
         started_at=DatabaseNow(),

@@ -10,14 +10,9 @@ from dataclasses import dataclass, field
 from django.db import connections, transaction
 
 from async_reply import conf, lifecycle, signals
-from async_reply.models import (
-    DatabaseNow,
-    Operation,
-    OperationAttempt,
-    Worker,
-    database,
-)
-from async_reply.status import FINAL, Status
+from async_reply.clock import DatabaseNow
+from async_reply.models import Operation, OperationAttempt, Worker, database
+from async_reply.status import FINAL
 
 logger = logging.getLogger("async_reply")
 
@@ -124,8 +119,8 @@ class Maintenance(threading.Thread):
             try:
                 found = step.function()
                 self._failing.discard(step.name)
-            except Exception:
-                self._fail(step)
+            except Exception as error:  # noqa: BLE001 nothing here may take a worker down
+                self._fail(step, error)
                 started = float("-inf")
         lease = lifecycle.lease()
         # After an outage all leases are over at once: healthy jobs must get to renew theirs.
@@ -134,8 +129,8 @@ class Maintenance(threading.Thread):
         step.schedule(found=found)
         return found
 
-    def _fail(self, step: Step) -> None:
+    def _fail(self, step: Step, error: Exception) -> None:
         if step.name not in self._failing:
-            logger.warning("Maintenance step %s failed, it goes on", step.name, exc_info=True)
+            logger.warning("Maintenance step %s failed, it goes on", step.name, exc_info=error)
             self._failing.add(step.name)
         connections[database()].close()

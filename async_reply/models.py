@@ -3,18 +3,16 @@
 import secrets
 import time
 import uuid
-from datetime import timedelta
-from typing import Any
 
 from django.core.files.storage import Storage, storages
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models.functions import Now
-from django.db.models.sql.compiler import SQLCompiler
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from async_reply import conf
+from async_reply.clock import DatabaseNow
+from async_reply.querysets import OperationManager, PrimaryManager
 from async_reply.status import ACTIVE, UNFINISHED, Status
 
 
@@ -30,59 +28,10 @@ def database() -> str:
     return router.db_for_write(Operation)
 
 
-class DatabaseNow(Now):
-    """The database's clock in UTC; Django's own follows the session's time zone on MariaDB."""
-
-    def as_mysql(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra_context: Any
-    ) -> Any:
-        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra_context)
-
-
-def after(seconds: float) -> Any:
-    """The database's time `seconds` from now."""
-    return DatabaseNow() + timedelta(seconds=seconds)
-
-
 def operation_storage() -> Storage:
     """The storage that the setting `STORAGE` names; Django asks once, when it loads the models."""
     storage: Storage = storages[conf.get("STORAGE")]
     return storage
-
-
-class OperationQuerySet(models.QuerySet["Operation"]):
-    """Reads; `lifecycle` alone writes."""
-
-    def unfinished(self) -> "OperationQuerySet":
-        return self.filter(status__in=UNFINISHED)
-
-    def active(self) -> "OperationQuerySet":
-        return self.filter(status__in=ACTIVE)
-
-    def due(self) -> "OperationQuerySet":
-        """Pending and allowed to start by the database's clock."""
-        return self.filter(status=Status.PENDING, available_at__lte=DatabaseNow())
-
-    def unpublished(self) -> "OperationQuerySet":
-        return self.filter(published_at=None)
-
-    def expired(self) -> "OperationQuerySet":
-        """Those whose content, or whose tombstone, is to be removed."""
-        return self.filter(purge_at__lte=DatabaseNow())
-
-    def lost(self) -> "OperationQuerySet":
-        """Held by an attempt that did not renew its lease."""
-        return self.active().filter(lease_expires_at__lte=DatabaseNow())
-
-
-class PrimaryManager(models.Manager[Any]):
-    """Reads from the alias that is written: a replica lags behind."""
-
-    def get_queryset(self) -> models.QuerySet[Any]:
-        return super().get_queryset().using(self._db or router.db_for_write(self.model))
-
-
-OperationManager = PrimaryManager.from_queryset(OperationQuerySet)
 
 
 class Operation(models.Model):
@@ -182,7 +131,13 @@ class Operation(models.Model):
         return f"{self.kind} {self.pk}"
 
     @property
-    def deleted(self) -> bool:
+    def is_gone(self) -> bool:
+        """Whether it was deleted or has expired; its row may stay for a while."""
+        expired = self.expires_at is not None and self.expires_at <= timezone.now()
+        return expired or self.deleted_at is not None
+
+    @property
+    def was_deleted(self) -> bool:
         """Whether its client deleted it, as opposed to it having expired."""
         return (
             self.deleted_at is not None
@@ -205,9 +160,7 @@ class OperationFile(models.Model):
         INPUT = "input", _("input")
         RESULT = "result", _("result")
 
-    operation = models.ForeignKey(
-        Operation, models.CASCADE, db_index=False, related_name="files"
-    )
+    operation = models.ForeignKey(Operation, models.CASCADE, db_index=False, related_name="files")
     role = models.CharField(_("role"), max_length=6, choices=Role.choices)
     # Where it belongs in the input: a key, or keys and positions joined by dots.
     field = models.CharField(_("field"), max_length=255, blank=True, default="")
@@ -227,9 +180,7 @@ class OperationFile(models.Model):
     class Meta:
         verbose_name = _("operation file")
         verbose_name_plural = _("operation files")
-        indexes = (
-            models.Index(fields=["operation", "role"], name="async_reply_file_operation"),
-        )
+        indexes = (models.Index(fields=["operation", "role"], name="async_reply_file_operation"),)
 
     def __str__(self) -> str:
         return self.name
@@ -338,4 +289,3 @@ class KindStatistics(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.minute:%Y-%m-%d %H:%M}"
-

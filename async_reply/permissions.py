@@ -11,7 +11,8 @@ from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
 from async_reply import conf
-from async_reply.models import Operation, OperationQuerySet
+from async_reply.models import Operation
+from async_reply.querysets import OperationQuerySet
 from async_reply.throttling import PollThrottle
 
 
@@ -28,7 +29,7 @@ class OperationAccess:
     throttle_classes: Sequence[type[BaseThrottle]] = [PollThrottle]
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        classes = self.authentication_classes
+        classes: Any = self.authentication_classes
         if classes is None:
             classes = api_settings.DEFAULT_AUTHENTICATION_CLASSES
         return [each() for each in classes]

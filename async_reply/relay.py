@@ -3,18 +3,19 @@
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from celery import current_app
 from django.db import transaction
-from django.db.models import F, Max, Q
+from django.db.models import Max, Q
 from kombu.pools import producers
 
 from async_reply import conf, lifecycle
-from async_reply.models import DatabaseNow, Operation, database
-from async_reply.status import Status
+from async_reply.clock import DatabaseNow
+from async_reply.models import Operation, database
 
 logger = logging.getLogger("async_reply")
 
@@ -30,6 +31,7 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
+        """Whether publishing would only wait."""
         return time.monotonic() < self._closed_from
 
     def trip(self) -> None:
@@ -87,7 +89,7 @@ def _is_short(queue: str) -> bool:
     except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
         logger.info("Queue %s not counted: %s", name, error)
         return False
-    return int(count) < conf.get("BATCH")
+    return bool(count < conf.get("BATCH"))
 
 
 def _publish_all(operations: list[Operation]) -> int:
@@ -147,8 +149,7 @@ def _connection() -> Any:
     A publish makes two tries at most.
     """
     wait = conf.get("PUBLISH_TIMEOUT") / 2
-    connection = current_app.connection_for_write(connect_timeout=wait)
-    bounds = {
+    bounds: dict[str, dict[str, Any]] = {
         "redis": {"socket_timeout": wait, "socket_connect_timeout": wait},
         "amqp": {
             "confirm_publish": True,
@@ -157,5 +158,40 @@ def _connection() -> Any:
             "write_timeout": wait,
         },
     }
+    connection: Any = current_app.connection_for_write(connect_timeout=wait)
     connection.transport_options.update(bounds.get(connection.transport.driver_type, {}))
     return connection
+
+
+def is_default_app() -> bool:
+    """Whether Celery fell back on its own app, because the project's is not imported."""
+    return current_app.main == "default"
+
+
+def transport_problem() -> str:
+    """Why the broker's transport cannot be loaded; '' if it can."""
+    try:
+        current_app.connection_for_write().transport  # noqa: B018 loads what it names
+    except Exception as error:  # noqa: BLE001 whatever an import of it does
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def accepts_pickle() -> bool:
+    return any("pickle" in content for content in current_app.conf.accept_content)
+
+
+def slow_settings() -> Iterator[tuple[str, str, int]]:
+    """(text, hint, number of the check) of settings that cost time and break nothing."""
+    if not current_app.conf.get("CELERY_DB_REUSE_MAX"):
+        yield (
+            "Celery opens a database connection for each task.",
+            "Set CELERY_DB_REUSE_MAX = 1000: jobs then run about three times as fast.",
+            1,
+        )
+    if current_app.conf.worker_prefetch_multiplier != 1:
+        yield (
+            "Workers reserve more messages than they run: jobs wait beside idle processes.",
+            "Set CELERY_WORKER_PREFETCH_MULTIPLIER = 1 (and on Redis WORKER_DISABLE_PREFETCH).",
+            2,
+        )

@@ -50,7 +50,7 @@ def store(operation: Operation, outcome: Outcome) -> OperationResult:
     """Insert the result's row; the transaction is the one that finishes the operation."""
     if outcome.file is not None:
         outcome.file.save(force_insert=True)
-    return OperationResult.objects.create(
+    result: OperationResult = OperationResult.objects.create(
         operation_id=operation.pk,
         attempt=operation.attempt,
         value=outcome.value,
@@ -59,6 +59,7 @@ def store(operation: Operation, outcome: Outcome) -> OperationResult:
         content_type=outcome.content_type,
         headers=outcome.headers,
     )
+    return result
 
 
 def stored(operation: Operation) -> bool:

@@ -68,7 +68,9 @@ def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
     if operation is None or not lifecycle.claim(operation, worker=worker):
         logger.info("Operation id=%s kind=%s not claimed: it is not due", pk, kind.name)
         return Report(Ending.NOT_MINE)
-    logger.info("Operation id=%s kind=%s status=running attempt=%s", pk, kind.name, operation.attempt)
+    logger.info(
+        "Operation id=%s kind=%s status=running attempt=%s", pk, kind.name, operation.attempt
+    )
     signals.operation_started.send_robust(Operation, operation=operation)
     with heartbeats.hold(operation, inline=inline) as claim:
         job = Job(operation, claim)
@@ -116,9 +118,7 @@ def _stop(operation: Operation, kind: Kind, error: BaseException) -> Report:
     wants_retry = isinstance(error, RetryLater) or kind.retries_on(error)
     if wants_retry and operation.retries < operation.max_retries:
         return _retry(operation, kind, stop)
-    logger.error(
-        "Operation id=%s kind=%s status=failed", operation.pk, kind.name, exc_info=error
-    )
+    logger.error("Operation id=%s kind=%s status=failed", operation.pk, kind.name, exc_info=error)
 
     def write() -> bool:
         if not lifecycle.fail(operation, stop.problem):
@@ -209,7 +209,7 @@ def _stored(operation: Operation, ending: Ending) -> bool:
     if ending is Ending.SUCCEEDED:
         return results.stored(operation)
     row = Operation.objects.only("status", "attempt").get(pk=operation.pk)
-    return row.attempt == operation.attempt and row.status == ending.value
+    return bool(row.attempt == operation.attempt and row.status == ending.value)
 
 
 def _record(operation: Operation, outcome: OperationAttempt.Outcome, error: BaseException) -> None:

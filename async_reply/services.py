@@ -5,55 +5,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
 from async_reply import conf, files, lifecycle, payloads, relay, retention, signals
+from async_reply.clock import DatabaseNow
 from async_reply.exceptions import (
     AlreadyFinished,
-    KeyReused,
     NotCancelable,
     NotFinished,
     OperationGone,
     QuotaExceeded,
     UnknownKind,
 )
-from async_reply.models import DatabaseNow, Operation, OperationFile, database
+from async_reply.idempotency import IdempotencyKey
+from async_reply.models import Operation, OperationFile, database
 from async_reply.status import FINAL, Status
 from async_reply.tasks import OperationTask, get_task
 
 logger = logging.getLogger("async_reply")
-
-
-@dataclass(frozen=True)
-class IdempotencyKey:
-    """A caller's word that requests with the same `key` are one request.
-
-    `digest` identifies caller, view and key; `fingerprint` the request. 64 hex digits each.
-    """
-
-    digest: str
-    fingerprint: str
-
-    def find(self) -> Operation | None:
-        """The operation this key made before.
-
-        Raises KeyReused when it was made by another request, OperationGone when it was
-        deleted or has expired.
-        """
-        operation = (
-            Operation.objects.filter(idempotency_digest=self.digest)
-            .annotate(is_gone=_is_gone())
-            .first()
-        )
-        if operation is None:
-            return None
-        if operation.fingerprint != self.fingerprint:
-            raise KeyReused("This idempotency key was used for another request: use a new one.")
-        if operation.is_gone:
-            raise OperationGone("The operation of this idempotency key is gone: use a new key.")
-        return operation
 
 
 @dataclass(frozen=True)
@@ -67,7 +37,7 @@ class Submitted:
 def submit(
     task: OperationTask,
     *,
-    input: Mapping[str, Any] | None = None,  # noqa: A002 the field's word
+    input: Mapping[str, Any] | None = None,
     owner: str = "",
     available_at: datetime | None = None,
     view: str = "",
@@ -178,7 +148,7 @@ def rerun(operation: Operation) -> Operation:
     """
     if operation.status not in FINAL:
         raise NotFinished("Only a finished operation can be rerun: cancel it first, or wait.")
-    if operation.deleted_at is not None:
+    if operation.is_gone:
         raise OperationGone("The operation's input was removed: submit it anew.")
     task = get_task(operation.kind)
     again = Operation(
@@ -221,16 +191,7 @@ CHANGED_BY_CANCEL = (
 )
 
 
-def _is_gone() -> Any:
-    from django.db.models import BooleanField, Case, Q, Value, When
-
-    gone = Q(deleted_at__isnull=False) | Q(expires_at__lte=DatabaseNow())
-    return Case(When(gone, then=Value(True)), default=Value(False), output_field=BooleanField())
-
-
-def _configure(
-    operation: Operation, task: OperationTask, *, available_at: datetime | None
-) -> None:
+def _configure(operation: Operation, task: OperationTask, *, available_at: datetime | None) -> None:
     """Freeze what the task says today into the row, and reserve the first publish."""
     kind = task.kind
     operation.kind = task.name
@@ -285,9 +246,7 @@ def _insert(
             perform(operation)
         if published:
             relay.publish_on_commit(operation)
-        transaction.on_commit(
-            lambda: _announce_submit(operation), using=database(), robust=True
-        )
+        transaction.on_commit(lambda: _announce_submit(operation), using=database(), robust=True)
 
 
 def _announce_submit(operation: Operation) -> None:
@@ -303,5 +262,3 @@ def _announce_end(operation: Operation) -> None:
         using=database(),
         robust=True,
     )
-
-

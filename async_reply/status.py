@@ -16,9 +16,7 @@ class Status(TextChoices):
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELED}),
-    Status.RUNNING: frozenset(
-        {Status.PENDING, Status.CANCELING, Status.SUCCEEDED, Status.FAILED}
-    ),
+    Status.RUNNING: frozenset({Status.PENDING, Status.CANCELING, Status.SUCCEEDED, Status.FAILED}),
     Status.CANCELING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED}),
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),
@@ -30,6 +28,4 @@ FINAL = frozenset(status for status, targets in TRANSITIONS.items() if not targe
 #: Statuses from which an outcome is still to come.
 UNFINISHED = frozenset(TRANSITIONS) - FINAL
 #: Statuses in which an attempt holds the operation: those that may succeed.
-ACTIVE = frozenset(
-    status for status, targets in TRANSITIONS.items() if Status.SUCCEEDED in targets
-)
+ACTIVE = frozenset(status for status, targets in TRANSITIONS.items() if Status.SUCCEEDED in targets)

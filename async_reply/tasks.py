@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 from uuid import UUID
 
 from celery import Task, current_app, shared_task, signals
@@ -64,6 +64,14 @@ class OperationTask(Task):  # type: ignore[type-arg]
             f"{self.name} is an operation: start it with services.submit(task, input={{…}}), "
             "which stores the row that a client can poll."
         )
+
+
+@overload
+def operation_task(function: Function, /) -> OperationTask: ...
+
+
+@overload
+def operation_task(**options: Any) -> Callable[[Function], OperationTask]: ...
 
 
 def operation_task(*positional: Function, **options: Any) -> Any:
@@ -138,7 +146,7 @@ _starting = threading.Lock()
 @signals.worker_ready.connect
 def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
     """Start the thread once the worker is connected."""
-    global _thread  # noqa: PLW0603 one per worker
+    global _thread
     report = Step("report", 10, partial(maintenance.report, **_describe(sender)))
     with _starting:
         if _thread is None:
@@ -149,7 +157,7 @@ def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
 @signals.worker_shutdown.connect
 def stop_maintenance(**_kwargs: Any) -> None:
     """Let the thread end its turn."""
-    global _thread  # noqa: PLW0603 one per worker
+    global _thread
     with _starting:
         if _thread is not None:
             _thread.stop()
@@ -165,7 +173,7 @@ def cancel_revoked(request: Any = None, **_kwargs: Any) -> None:
 
 
 @signals.task_unknown.connect
-def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:  # noqa: A002 Celery's
+def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
     """A kind this worker does not know stays pending for an hour: a deploy may be on its way."""
     operation = _operation_of(name, id)
     if operation is not None:

@@ -63,19 +63,20 @@ else:
     DATABASES = {
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": DEMO_DIR / "db.sqlite3",
+            "NAME": str(DEMO_DIR / "db.sqlite3"),
             "OPTIONS": {
                 # One writer at a time: wait for the turn instead of failing on the way.
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             },
-            "TEST": {"NAME": DEMO_DIR / "test.sqlite3"},
+            "TEST": {"NAME": str(DEMO_DIR / "test.sqlite3")},
         }
     }
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 # Not below a folder that a web server publishes.
 STORAGES = {
@@ -126,4 +127,5 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {"httpx": {"level": "WARNING"}},
 }

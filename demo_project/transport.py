@@ -59,7 +59,7 @@ class Channel(filesystem.Channel):
         name = f"{time.time_ns():020d}_{uuid.uuid4()}.{_quoted(queue)}.msg"
         _write(Path(self.data_folder_out) / name, dumps(payload))
 
-    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         # A backlog is listed once, not once per message; a name that has gone is passed over.
         names = self._listed.setdefault(queue, deque())
         if not names:
@@ -114,9 +114,7 @@ class Channel(filesystem.Channel):
             return []
         return [exchange_queue_t(*row) for row in rows]
 
-    def _queue_bind(
-        self, exchange: str, routing_key: str, pattern: str | None, queue: str
-    ) -> None:
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
         binding = exchange_queue_t(routing_key or "", pattern or "", queue or "")
         # Most bindings are there already, and reading takes no lock.
         if binding not in self.get_table(exchange):
@@ -165,10 +163,10 @@ class Transport(filesystem.Transport):
         self._hub: Hub | None = None
         self._alarm: Any = None
 
-    def register_with_event_loop(self, connection: Any, loop: Hub) -> None:  # noqa: ARG002
+    def register_with_event_loop(self, connection: Any, loop: Hub) -> None:
         self._leave_event_loop()
         self._hub = loop
-        self._alarm = loop.call_repeatedly(self.polling_interval, _wake)
+        self._alarm = loop.call_repeatedly(self.polling_interval, self._deliver_waiting)
         loop.on_tick.add(self._deliver_waiting)
 
     def close_connection(self, connection: Any) -> None:
@@ -188,10 +186,6 @@ class Transport(filesystem.Transport):
                 self.cycle.get(self._deliver)
             except Empty:
                 return
-
-
-def _wake() -> None:
-    """Do nothing: the loop delivers messages each time it turns, and a timer makes it turn."""
 
 
 def _quoted(name: str) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import connections, transaction
-from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from rest_framework import exceptions as drf
@@ -27,7 +26,7 @@ class ProblemsMixin(APIView):
         return access()
 
     @classmethod
-    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
+    def as_view(cls, **initkwargs: Any) -> Any:
         """A view outside ATOMIC_REQUESTS: it must see, and wait for, what others commit."""
         view = super().as_view(**initkwargs)
         for alias in connections:
@@ -37,10 +36,9 @@ class ProblemsMixin(APIView):
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
 
-    def finalize_response(
-        self, request: HttpRequest | Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
-        final = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[arg-type]
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Any response of Django's passes here, not only REST framework's."""
+        final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
         if isinstance(final, Response) and final.exception and _is_machine(final.accepted_renderer):
             final.accepted_renderer = ProblemRenderer()
             final.accepted_media_type = problems.MEDIA_TYPE

@@ -9,7 +9,7 @@ from rest_framework import exceptions as drf
 from rest_framework import serializers
 from rest_framework.pagination import CursorPagination
 
-from async_reply.models import OperationQuerySet
+from async_reply.querysets import OperationQuerySet
 from async_reply.status import Status
 
 
@@ -54,7 +54,7 @@ class OperationPagination(CursorPagination):
         cursor = super().decode_cursor(request)
         if cursor is not None and cursor.position is not None:
             try:
-                UUID(cursor.position)
+                UUID(str(cursor.position))
             except ValueError:
                 raise drf.NotFound(self.invalid_cursor_message) from None
         return cursor

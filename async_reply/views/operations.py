@@ -16,7 +16,8 @@ from rest_framework.throttling import BaseThrottle
 
 from async_reply import documents, headers, problems, services
 from async_reply.exceptions import OperationGone
-from async_reply.models import Operation, OperationQuerySet, OperationResult
+from async_reply.models import Operation, OperationResult
+from async_reply.querysets import OperationQuerySet
 from async_reply.responses import related
 from async_reply.status import FINAL, Status
 from async_reply.views.base import LenientNegotiation, ProblemsMixin
@@ -52,10 +53,10 @@ class OperationView(OperationsMixin):
             pk = UUID(self.kwargs["id"])
         except ValueError:
             raise _unknown() from None
-        operation = self.get_queryset().filter(pk=pk).first()
-        if operation is None or operation.deleted:
+        operation: Operation | None = self.get_queryset().filter(pk=pk).first()
+        if operation is None or operation.was_deleted:
             raise _unknown()
-        if operation.expires_at is not None and operation.expires_at <= timezone.now():
+        if operation.is_gone:
             raise OperationGone("The operation has expired: its result is no longer kept.")
         return operation
 
@@ -91,7 +92,7 @@ class OperationView(OperationsMixin):
 class StatusView(OperationView):
     """200 while unfinished, then 302 to the result; DELETE cancels or deletes."""
 
-    def get(self, request: Request, id: str) -> Response:  # noqa: A002 the URL's word
+    def get(self, request: Request, id: str) -> Response:
         operation = self.get_object()
         if operation.status not in FINAL:
             return self.answer_poll(operation)
@@ -99,7 +100,7 @@ class StatusView(OperationView):
         target = documents.url("result", operation, request)
         return self.answer(operation, status=status, Location=target)
 
-    def delete(self, request: Request, id: str) -> Response:  # noqa: A002 the URL's word
+    def delete(self, request: Request, id: str) -> Response:
         operation = self.get_object()
         if operation.status not in SUCCESSFUL:
             return self.cancel(operation)
@@ -110,14 +111,14 @@ class StatusView(OperationView):
 class MonitorView(OperationView):
     """200 always: what clients of the Azure family poll."""
 
-    def get(self, request: Request, id: str) -> Response:  # noqa: A002 the URL's word
+    def get(self, request: Request, id: str) -> Response:
         return self.answer_poll(self.get_object())
 
 
 class CancelView(OperationView):
     """POST: 202 while the job is asked to stop, 200 once it is canceled, 409 when it is over."""
 
-    def post(self, request: Request, id: str) -> Response:  # noqa: A002 the URL's word
+    def post(self, request: Request, id: str) -> Response:
         return self.cancel(self.get_object())
 
 
@@ -127,7 +128,7 @@ class ResultView(OperationView):
     def get_queryset(self) -> OperationQuerySet:
         return super().get_queryset().select_related("result__file")
 
-    def get(self, request: Request, id: str) -> HttpResponseBase:  # noqa: A002 the URL's word
+    def get(self, request: Request, id: str) -> HttpResponseBase:
         operation = self.get_object()
         if operation.status not in FINAL:
             target = documents.url("result", operation, request)
@@ -149,9 +150,7 @@ class ResultView(OperationView):
             response = HttpResponseRedirect(self.locate(result.location))
             response.status_code = operation.reply.get("redirect_status", 302)
             return response
-        return Response(
-            result.value, operation.reply.get("status", 200), headers=result.headers
-        )
+        return Response(result.value, operation.reply.get("status", 200), headers=result.headers)
 
     def locate(self, location: dict[str, Any]) -> str:
         """Where a result that lies elsewhere is now."""

@@ -15,9 +15,9 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from async_reply import files, headers, payloads, services
+from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.responses import OperationAccepted
-from async_reply.services import IdempotencyKey
 from async_reply.tasks import OperationTask
 from async_reply.views.base import ProblemsMixin
 
@@ -54,7 +54,10 @@ class LongRunningOperationMixin(ProblemsMixin):
         return super().get_permissions()
 
     def submit(
-        self, request: Request, task: OperationTask, input: Mapping[str, Any]  # noqa: A002
+        self,
+        request: Request,
+        task: OperationTask,
+        input: Mapping[str, Any],
     ) -> Response:
         """Store the operation and answer 202; a replayed idempotency key gets its first receipt.
 
@@ -68,9 +71,7 @@ class LongRunningOperationMixin(ProblemsMixin):
         earlier = key.find() if key is not None else None
         return None if earlier is None else self.get_accepted(earlier, replayed=True)
 
-    def accept(
-        self, request: Request, task: OperationTask, values: Mapping[str, Any]
-    ) -> Response:
+    def accept(self, request: Request, task: OperationTask, values: Mapping[str, Any]) -> Response:
         """Store a new operation, within the caller's quota."""
         owner = self.access.get_owner(request)
         if not owner:
@@ -89,7 +90,7 @@ class LongRunningOperationMixin(ProblemsMixin):
     def perform_submit(self, operation: Operation) -> None:
         """A hook inside the transaction that inserts the operation: write what belongs to it."""
 
-    def get_extra(self, request: Request) -> Mapping[str, Any]:  # noqa: ARG002 for overriding
+    def get_extra(self, request: Request) -> Mapping[str, Any]:
         """What the project wants to keep with the operation; JSON values."""
         return {}
 
@@ -103,7 +104,7 @@ class LongRunningOperationMixin(ProblemsMixin):
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return (f"{name}.{action}" if action else name)[-200:]
 
-    def get_accepted_headers(self, operation: Operation) -> Mapping[str, str]:  # noqa: ARG002
+    def get_accepted_headers(self, operation: Operation) -> Mapping[str, str]:
         """Further headers for the 202."""
         return {}
 
@@ -164,8 +165,8 @@ class LongRunningOperationView(LongRunningOperationMixin, GenericAPIView[Any]):
     def get_input(self, serializer: BaseSerializer[Any]) -> dict[str, Any]:
         """The job's input: the validated data, a list under `items`, and the URL's kwargs."""
         data = _plain(serializer.validated_data)
-        values = dict(data) if isinstance(data, dict) else {"items": data}
-        return values | self.kwargs
+        values: dict[str, Any] = data if isinstance(data, dict) else {"items": data}
+        return {**values, **self.kwargs}
 
 
 def _plain(value: Any) -> Any:

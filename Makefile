@@ -1,0 +1,46 @@
+# Needs Python 3.11 or newer, make and git. `make` alone lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve lint test coverage clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+install: $(INSTALLED) ## the package and its development extras in .venv
+
+demo: $(INSTALLED) ## profile a CSV over HTTP: make demo [FILE=path.csv]
+	@$(BIN)/python manage.py demo $(if $(FILE),--file "$(FILE)")
+
+serve: $(INSTALLED) ## keep web server and worker running: make serve [PORT=8000]
+	@PORT=$(or $(PORT),8000) $(BIN)/python manage.py demo --serve
+
+lint: $(INSTALLED) ## style, types, layers, migrations
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+test: lint ## everything: lint, the suite, its coverage
+	$(BIN)/python -m pytest --cov --cov-report=
+	$(MAKE) --no-print-directory coverage
+
+COMPLETE := async_reply/lifecycle.py,async_reply/documents.py,async_reply/headers.py,async_reply/services.py
+coverage:
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include=$(COMPLETE) --fail-under=100
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .demo build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
