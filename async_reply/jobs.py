@@ -1,6 +1,7 @@
 """The handle a job gets as its first argument."""
 
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, TypeVar, cast
@@ -84,21 +85,15 @@ class Job:
         self, content: Content, *, name: str, content_type: str = "application/octet-stream"
     ) -> results.Outcome:
         """A file as the result: return it. Bytes, text, a path, an open file or an iterable."""
-        if isinstance(content, Path):
-            with content.open("rb") as stream:
-                return self.file(stream, name=name, content_type=content_type)
-        if isinstance(content, bytes | str):
-            content = files.spool([content])
-        elif not hasattr(content, "seek"):
-            content = files.spool(content)
-        stored = files.store(
-            self._operation,
-            cast("files.Stream", content),
-            role=OperationFile.Role.RESULT,
-            name=name,
-            content_type=content_type,
-            attempt=self.attempt,
-        )
+        with _opened(content) as stream:
+            stored = files.store(
+                self._operation,
+                stream,
+                role=OperationFile.Role.RESULT,
+                name=name,
+                content_type=content_type,
+                attempt=self.attempt,
+            )
         return results.Outcome(file=stored, content_type=content_type)
 
     def created(self, route: str, *args: Any, **kwargs: Any) -> results.Outcome:
@@ -117,6 +112,17 @@ class Job:
         """Close the files of the input."""
         if "input" in self.__dict__:
             _close(self.input)
+
+
+def _opened(content: Content) -> AbstractContextManager[files.Stream]:
+    """`content` as a seekable stream; what the job opened, the job closes."""
+    if isinstance(content, Path):
+        return content.open("rb")
+    if isinstance(content, bytes | str):
+        return files.spool([content])
+    if hasattr(content, "seek"):
+        return nullcontext(cast("files.Stream", content))
+    return files.spool(content)
 
 
 def _close(value: Any) -> None:

@@ -26,9 +26,9 @@ class ProblemsMixin(APIView):
         return access()
 
     @classmethod
-    def as_view(cls, **initkwargs: Any) -> Any:
+    def as_view(cls, *args: Any, **initkwargs: Any) -> Any:
         """A view outside ATOMIC_REQUESTS: it must see, and wait for, what others commit."""
-        view = super().as_view(**initkwargs)
+        view = super().as_view(*args, **initkwargs)
         for alias in connections:
             view = transaction.non_atomic_requests(using=alias)(view)
         return view

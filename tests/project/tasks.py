@@ -1,0 +1,49 @@
+"""Kinds that tests submit."""
+
+from typing import Any
+
+from async_reply.exceptions import OperationFailed
+from async_reply.jobs import Job
+from async_reply.results import Outcome
+from async_reply.tasks import operation_task
+
+
+@operation_task
+def echo(operation: Job) -> Any:
+    """Answers its input."""
+    return operation.input
+
+
+@operation_task(name="tests.refuse")
+def refuse(operation: Job) -> None:
+    raise OperationFailed("The year is not over.", code="year-not-over", status_code=422)
+
+
+@operation_task(name="tests.break_down")
+def break_down(operation: Job) -> None:
+    raise ZeroDivisionError("a secret of the server")
+
+
+@operation_task(name="tests.export")
+def export(operation: Job) -> Outcome:
+    return operation.file("a;b\n1;2\n", name="Übung 1.csv", content_type="text/csv")
+
+
+@operation_task(name="tests.create")
+def create(operation: Job) -> Outcome:
+    return operation.created("thing", number=7)
+
+
+@operation_task(name="tests.forward")
+def forward(operation: Job) -> Outcome:
+    return operation.redirect("https://files.example.org/report.pdf")
+
+
+@operation_task(name="tests.read")
+def read(operation: Job, *, files: list[Any], title: str) -> dict[str, Any]:
+    return {"title": title, "contents": [file.read().decode() for file in files]}
+
+
+@operation_task(name="tests.persist", cancel="never", max_losses=0)
+def persist(operation: Job) -> None:
+    return None

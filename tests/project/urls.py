@@ -1,0 +1,23 @@
+from django.urls import include, path
+
+from demo_project.urls import urlpatterns as demo
+from tests.project import views
+
+urlpatterns = [
+    *demo,
+    path("echoes/", views.EchoView.as_view(), name="echoes"),
+    path("echoes/<int:number>/", views.EchoView.as_view()),
+    path("many/", views.ManyView.as_view()),
+    path("dressed/", views.DressedView.as_view()),
+    path("refusals/", views.RefuseView.as_view()),
+    path("breakdowns/", views.BreakDownView.as_view()),
+    path("exports/", views.ExportView.as_view()),
+    path("creations/", views.CreateView.as_view()),
+    path("forwards/", views.ForwardView.as_view()),
+    path("persistent/", views.PersistView.as_view()),
+    path("files/", views.FilesView.as_view()),
+    path("staff/", views.StaffView.as_view()),
+    path("things/<int:number>/", views.ThingViewSet.as_view({"get": "retrieve"}), name="thing"),
+    path("things/<int:number>/rebuild/", views.ThingViewSet.as_view({"post": "rebuild"})),
+    path("v2/", include(("async_reply.urls", "async_reply"), namespace="second")),
+]

@@ -1,0 +1,108 @@
+"""Views that use each hook once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.permissions import IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from async_reply.models import Operation
+from async_reply.views import LongRunningOperationMixin, LongRunningOperationView
+from tests.project import tasks
+
+
+class EchoSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField(required=False)
+    day = serializers.DateField(required=False)
+    price = serializers.DecimalField(max_digits=8, decimal_places=2, required=False)
+    user = serializers.SlugRelatedField(
+        slug_field="username", queryset=get_user_model().objects.all(), required=False
+    )
+    anything = serializers.JSONField(required=False)
+
+
+class FilesSerializer(serializers.Serializer[Any]):
+    title = serializers.CharField()
+    files = serializers.ListField(child=serializers.FileField())
+
+
+class EchoView(LongRunningOperationView):
+    parser_classes = [JSONParser]
+    serializer_class = EchoSerializer
+    task = tasks.echo
+
+
+class ManyView(EchoView):
+    def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
+        return super().get_serializer(*args, many=True, **kwargs)
+
+
+class DressedView(EchoView):
+    location_target = "result"
+    operation_headers = ["Operation-Location", "Azure-AsyncOperation"]
+    redirect_status = 303
+    result_status = 201
+    idempotency_key_required = True
+
+    def get_accepted_headers(self, operation: Operation) -> Mapping[str, str]:
+        return {"X-Kind": operation.kind}
+
+    def get_extra(self, request: Request) -> Mapping[str, Any]:
+        return {"agent": request.headers.get("User-Agent", "")}
+
+    def perform_submit(self, operation: Operation) -> None:
+        if operation.input.get("number") == 13:
+            raise serializers.ValidationError({"number": ["Not thirteen."]})
+
+
+class RefuseView(EchoView):
+    task = tasks.refuse
+
+
+class BreakDownView(EchoView):
+    task = tasks.break_down
+
+
+class ExportView(EchoView):
+    task = tasks.export
+
+
+class CreateView(EchoView):
+    task = tasks.create
+
+
+class ForwardView(EchoView):
+    task = tasks.forward
+
+
+class PersistView(EchoView):
+    task = tasks.persist
+
+
+class FilesView(LongRunningOperationView):
+    parser_classes = [MultiPartParser]
+    serializer_class = FilesSerializer
+    task = tasks.read
+
+
+class StaffView(EchoView):
+    permission_classes = [IsAdminUser]
+
+
+class NoTaskView(LongRunningOperationView):
+    serializer_class = EchoSerializer
+
+
+class ThingViewSet(LongRunningOperationMixin, ViewSet):
+    def retrieve(self, request: Request, number: int) -> Response:
+        return Response({"number": number})
+
+    @action(detail=True, methods=["post"])
+    def rebuild(self, request: Request, number: int) -> Response:
+        return self.submit(request, tasks.echo, {"number": number})

@@ -1,0 +1,153 @@
+"""Whole conversations, compared with files that a person can read.
+
+UPDATE_GOLDEN=1 writes them anew: read the difference before you commit it.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AbstractBaseUser
+from rest_framework.test import APIClient
+
+from async_reply import lifecycle
+from async_reply.models import Operation
+from async_reply.testing import run_operations
+
+pytestmark = pytest.mark.django_db
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MASKS = (
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"), "{id}"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "{time}"),
+    (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "{date}"),
+    (re.compile(r'"eta_seconds": \d+\.\d+'), '"eta_seconds": {seconds}'),
+)
+# What Django's middleware adds to each answer says nothing about the protocol.
+UNTOLD = {"X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy", "Content-Length"}
+UNTOLD |= {"Cross-Origin-Opener-Policy"}
+
+
+class Conversation:
+    """Sends requests and writes down both sides."""
+
+    def __init__(self, client: APIClient) -> None:
+        self.client = client
+        self.lines: list[str] = []
+
+    def say(self, method: str, url: str, body: Any = None, **headers: str) -> Any:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = self.client.generic(
+            method,
+            url,
+            "" if body is None else json.dumps(body),
+            content_type="application/json",
+            headers=fields,
+        )
+        self.lines.append(f"{method} {url.removeprefix('http://testserver')}")
+        self.lines += [f"{name}: {value}" for name, value in fields.items()]
+        if body is not None:
+            self.lines += ["", json.dumps(body)]
+        self.lines += ["", f"{response.status_code} {HTTPStatus(response.status_code).phrase}"]
+        told = sorted((name, value) for name, value in response.items() if name not in UNTOLD)
+        self.lines += [f"{name}: {value}" for name, value in told]
+        if response.content:
+            self.lines += ["", json.dumps(response.json(), indent=2)]
+        self.lines += ["", "-" * 72, ""]
+        return response
+
+    @property
+    def text(self) -> str:
+        text = "\n".join(self.lines)
+        for pattern, mask in MASKS:
+            text = pattern.sub(mask, text)
+        return text
+
+
+@pytest.fixture
+def conversation(api: APIClient, request: pytest.FixtureRequest) -> Iterator[Conversation]:
+    """Compared with `tests/golden/<name of the test>.http` at the end."""
+    held = Conversation(api)
+    yield held
+    name = request.node.name.removeprefix("test_conversation__")
+    path = GOLDEN / f"{name}.http"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(held.text)
+    assert path.read_text() == held.text
+
+
+def start(conversation: Conversation) -> Operation:
+    """A worker claims the only operation."""
+    operation = Operation.objects.get()
+    assert lifecycle.claim(operation, worker="w1")
+    return operation
+
+
+def test_conversation__success(conversation: Conversation) -> None:
+    links = conversation.say("POST", "/echoes/", {"number": 7}).json()["links"]
+    conversation.say("GET", links["self"])
+    operation = start(conversation)
+    lifecycle.beat(operation, progress=40, message="page 4 of 10")
+    tag = conversation.say("GET", links["monitor"])["ETag"]
+    conversation.say("GET", links["monitor"], If_None_Match=tag)
+    conversation.say("GET", links["result"])
+    lifecycle.release(operation)
+    run_operations()
+    conversation.say("GET", links["self"])
+    conversation.say("GET", links["monitor"])
+    conversation.say("GET", links["result"])
+    conversation.say("DELETE", links["self"])
+    conversation.say("GET", links["self"])
+
+
+def test_conversation__failure(conversation: Conversation) -> None:
+    links = conversation.say("POST", "/refusals/", {}).json()["links"]
+    run_operations()
+    conversation.say("GET", links["self"])
+    conversation.say("GET", links["monitor"])
+    conversation.say("GET", links["result"])
+    conversation.say("POST", links["cancel"])
+
+
+def test_conversation__cancel(conversation: Conversation) -> None:
+    links = conversation.say("POST", "/echoes/", {}).json()["links"]
+    operation = start(conversation)
+    conversation.say("POST", links["cancel"])
+    conversation.say("DELETE", links["self"])
+    assert lifecycle.end_canceled(operation)
+    conversation.say("POST", links["cancel"])
+    conversation.say("GET", links["self"])
+    conversation.say("GET", links["result"])
+
+
+def test_conversation__idempotency(conversation: Conversation) -> None:
+    conversation.say("POST", "/echoes/", {"number": 7}, Idempotency_Key='"a-1"')
+    run_operations()
+    conversation.say("POST", "/echoes/", {"number": 7}, Idempotency_Key='"a-1"')
+    conversation.say("POST", "/echoes/", {"number": 8}, Idempotency_Key='"a-1"')
+
+
+def test_conversation__errors(
+    conversation: Conversation,
+    client_of: Callable[..., APIClient],
+    stranger: AbstractBaseUser,
+) -> None:
+    conversation.say("POST", "/echoes/", {"number": "seven"})
+    conversation.say("PUT", "/echoes/", {})
+    links = conversation.say("POST", "/echoes/", {}).json()["links"]
+    conversation.client = client_of(stranger)
+    conversation.say("GET", links["self"])
+    conversation.say("GET", "/api/operations/not-an-id/")
+    conversation.client = client_of()
+    conversation.say("GET", links["self"])
+
+
+def test_conversation__list(conversation: Conversation) -> None:
+    conversation.say("POST", "/echoes/", {"number": 7})
+    run_operations()
+    conversation.say("GET", "/api/operations/?status=succeeded")

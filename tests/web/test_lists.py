@@ -1,0 +1,84 @@
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AbstractBaseUser
+from pytest_django import DjangoAssertNumQueries
+from rest_framework.test import APIClient
+
+from async_reply import services
+from async_reply.models import Operation
+from async_reply.testing import run_operations
+from tests.project import tasks
+
+pytestmark = pytest.mark.django_db
+
+Submit = Callable[..., Operation]
+LIST = "/api/operations/"
+
+
+def ids(response: Any) -> list[str]:
+    return [each["id"] for each in response.json()["results"]]
+
+
+def test_list__own_ones_newest_first(
+    api: APIClient, submit: Submit, stranger: AbstractBaseUser
+) -> None:
+    mine = [str(submit().pk) for _ in range(3)]
+    services.submit(tasks.echo, owner=str(stranger.pk))
+    response = api.get(LIST)
+    assert (response.status_code, ids(response)) == (200, mine[::-1])
+    assert response["Cache-Control"] == "private, no-store"
+
+
+def test_list__pages_by_cursor_in_one_statement_each(
+    api: APIClient, submit: Submit, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    mine = [str(submit().pk) for _ in range(5)]
+    seen: list[str] = []
+    target = f"{LIST}?page_size=2"
+    while target:
+        with django_assert_num_queries(1):
+            response = api.get(target)
+        seen += ids(response)
+        target = response.json()["next"]
+    assert seen == mine[::-1]
+
+
+def test_list__filters(api: APIClient, submit: Submit) -> None:
+    done = submit(tasks.persist)
+    run_operations()
+    waiting = submit()
+    done.refresh_from_db()
+    assert ids(api.get(LIST, {"status": "succeeded"})) == [str(done.pk)]
+    assert ids(api.get(LIST, {"kind": "tests.project.echo"})) == [str(waiting.pk)]
+    moment = done.created_at.isoformat()
+    assert str(done.pk) not in ids(api.get(LIST, {"created_after": moment}))
+    assert str(waiting.pk) not in ids(api.get(LIST, {"created_before": moment}))
+
+
+def test_list__hides_what_was_deleted(api: APIClient, succeeded: Operation) -> None:
+    services.delete(succeeded)
+    assert ids(api.get(LIST)) == []
+
+
+@pytest.mark.parametrize(
+    "query", ["status=SUCCESS", "created_after=yesterday", f"kind={'x' * 300}", "status="]
+)
+def test_list__bad_filters_are_400(api: APIClient, query: str) -> None:
+    response = api.get(f"{LIST}?{query}")
+    assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
+    assert response.json()["errors"]
+
+
+@pytest.mark.parametrize("position", ["p=x", "p=%00", "r=1&p=1' OR 1", "o=9999999999"])
+def test_list__bad_cursor_is_404(api: APIClient, position: str) -> None:
+    cursor = base64.b64encode(position.encode()).decode()
+    response = api.get(LIST, {"cursor": cursor})
+    assert response.status_code in {200, 404}
+    assert api.get(LIST, {"cursor": "not base64"}).status_code == 404
+
+
+def test_list__nobody(client_of: Callable[..., APIClient]) -> None:
+    assert client_of().get(LIST).status_code == 401
