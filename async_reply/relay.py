@@ -87,6 +87,9 @@ def _is_short(queue: str) -> bool:
         with _connection() as connection:
             count = connection.default_channel.queue_declare(name, passive=True).message_count
     except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
+        # Redis knows no empty queue: what is not there holds nothing.
+        if str(getattr(error, "reply_code", "")) == "404":
+            return True
         logger.info("Queue %s not counted: %s", name, error)
         return False
     return bool(count < conf.get("BATCH"))

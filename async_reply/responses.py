@@ -66,6 +66,14 @@ class OperationAccepted(Response):
         super().__init__(body, status=http.HTTP_202_ACCEPTED, headers=fields)
 
 
+class SeeResult(Response):
+    """302 or 303 to the result, with the document; `url` as Django's own redirects have it."""
+
+    @property
+    def url(self) -> str:
+        return self["Location"]
+
+
 def related(links: Mapping[str, str]) -> str:
     """The Link field every answer about an operation carries."""
     return headers.link({"monitor": links["self"], RESULT_RELATION: links["result"]})

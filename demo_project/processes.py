@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -40,17 +40,25 @@ def worker() -> list[str]:
 class Process:
     """A command in a session of its own, so that Ctrl-C reaches only us; its output is a file."""
 
-    def __init__(self, name: str, command: list[str], *, logs: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        logs: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.log = logs / f"{name}.log"
-        with self.log.open("wb") as output:
+        with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=environment,
             )
 
     def check(self) -> None:
@@ -83,7 +91,7 @@ def running(port: int, *, logs: Path) -> Iterator[list[Process]]:
     try:
         for name, command in (("web server", web_server(port)), ("worker", worker())):
             started.append(Process(name, command, logs=logs))
-        wait_for(lambda: _listens(port), processes=started, what="the web server to listen")
+        wait_for(lambda: listens(port), processes=started, what="the web server to listen")
         yield started
     finally:
         for process in started:
@@ -112,6 +120,7 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether something accepts connections there."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0

@@ -1,7 +1,7 @@
 """A small real product on the embedded default; two URLs switch it to real services.
 
-Environment: DEMO_DIR, DATABASE_URL, CELERY_BROKER_URL, DEMO_MAX_UNFINISHED, DEBUG, SECRET_KEY,
-ALLOWED_HOSTS.
+Environment: DEMO_DIR, DATABASE_URL, CELERY_BROKER_URL, DEMO_MAX_UNFINISHED, DEMO_LEASE (seconds),
+DEBUG, SECRET_KEY, ALLOWED_HOSTS.
 """
 
 import os
@@ -99,6 +99,8 @@ REST_FRAMEWORK = {
 
 ASYNC_REPLY = {
     "STORAGE": "operations",
+    # One machine, few writers: a lost job is noticed sooner than SQLite's default allows for.
+    "LEASE": float(os.environ.get("DEMO_LEASE") or 20),
     "MAX_UNFINISHED": int(os.environ.get("DEMO_MAX_UNFINISHED") or 0),
 }
 

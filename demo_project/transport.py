@@ -20,7 +20,6 @@ A message that a worker holds when it is killed is gone: a broker of files knows
 """
 
 import fcntl
-import os
 import shutil
 import time
 import uuid
@@ -32,10 +31,11 @@ from queue import Empty
 from typing import Any
 from urllib.parse import quote
 
-from kombu.asynchronous.hub import Hub
+from kombu.exceptions import ChannelError
 from kombu.log import get_logger
 from kombu.transport import filesystem
 from kombu.transport.filesystem import exchange_queue_t
+from kombu.transport.virtual.base import BrokerState
 from kombu.utils.json import dumps, loads
 
 logger = get_logger(__name__)
@@ -55,9 +55,16 @@ class Channel(filesystem.Channel):
         for folder in folders:
             Path(folder).mkdir(parents=True, exist_ok=True)
 
-    def _put(self, queue: str, payload: dict[str, Any], **_: Any) -> None:
+    def _put(  # type: ignore[override]  # the classes above differ in their signatures
+        self, queue: str, payload: dict[str, Any], **_: Any
+    ) -> None:
         name = f"{time.time_ns():020d}_{uuid.uuid4()}.{_quoted(queue)}.msg"
-        _write(Path(self.data_folder_out) / name, dumps(payload))
+        path = Path(self.data_folder_out, name)
+        try:
+            _write(path, dumps(payload))
+        except OSError as error:
+            # What kombu knows how to report; the disk is full, or the folder has gone.
+            raise ChannelError(f"Cannot write the message {path}: {error}") from error
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         # A backlog is listed once, not once per message; a name that has gone is passed over.
@@ -85,7 +92,7 @@ class Channel(filesystem.Channel):
 
     def _names(self, queue: str) -> list[str]:
         ending = f"{_quoted(queue)}.msg"
-        names = os.listdir(self.data_folder_in)
+        names = (path.name for path in Path(self.data_folder_in).iterdir())
         return sorted(name for name in names if name.partition(".")[2] == ending)
 
     def _take(self, name: str) -> dict[str, Any] | None:
@@ -99,7 +106,7 @@ class Channel(filesystem.Channel):
             message: dict[str, Any] = loads(claimed.read_text("utf-8"))
         except ValueError:
             # Torn by a crash of the machine: it must not stop the worker at each start.
-            logger.error("Message cannot be read, left in file=%s", claimed)
+            logger.exception("Message cannot be read, left in file=%s", claimed)
             return None
         if self.store_processed:
             shutil.move(claimed, Path(self.processed_folder, name))
@@ -107,7 +114,9 @@ class Channel(filesystem.Channel):
             claimed.unlink()
         return message
 
-    def get_table(self, exchange: str) -> list[exchange_queue_t]:
+    def get_table(  # type: ignore[override]  # a named tuple, as in the class above
+        self, exchange: str
+    ) -> list[exchange_queue_t]:
         try:
             rows = loads(self._table(exchange).read_text("utf-8"))
         except FileNotFoundError:
@@ -155,15 +164,16 @@ class Transport(filesystem.Transport):
     """
 
     Channel = Channel
+    global_state = BrokerState()
     implements = filesystem.Transport.implements.extend(asynchronous=True)
     polling_interval = 0.05
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        self._hub: Hub | None = None
+        self._hub: Any = None
         self._alarm: Any = None
 
-    def register_with_event_loop(self, connection: Any, loop: Hub) -> None:
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self._leave_event_loop()
         self._hub = loop
         self._alarm = loop.call_repeatedly(self.polling_interval, self._deliver_waiting)
@@ -181,9 +191,10 @@ class Transport(filesystem.Transport):
 
     def _deliver_waiting(self) -> None:
         """Deliver what is there; the bound leaves the loop time for its other work."""
+        cycle: Any = self.cycle
         for _ in range(MESSAGES_PER_TICK):
             try:
-                self.cycle.get(self._deliver)
+                cycle.get(self._deliver)
             except Empty:
                 return
 

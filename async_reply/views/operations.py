@@ -18,7 +18,7 @@ from async_reply import documents, headers, problems, services
 from async_reply.exceptions import OperationGone
 from async_reply.models import Operation, OperationResult
 from async_reply.querysets import OperationQuerySet
-from async_reply.responses import related
+from async_reply.responses import SeeResult, related
 from async_reply.status import FINAL, Status
 from async_reply.views.base import LenientNegotiation, ProblemsMixin
 from async_reply.views.lists import OperationFilter, OperationPagination
@@ -97,8 +97,9 @@ class StatusView(OperationView):
         if operation.status not in FINAL:
             return self.answer_poll(operation)
         status = operation.reply.get("redirect_status", 302)
-        target = documents.url("result", operation, request)
-        return self.answer(operation, status=status, Location=target)
+        body = documents.document(operation, request)
+        fields = self.get_headers(operation, body["links"])
+        return SeeResult(body, status, headers={**fields, "Location": body["links"]["result"]})
 
     def delete(self, request: Request, id: str) -> Response:
         operation = self.get_object()
