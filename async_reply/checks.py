@@ -135,7 +135,7 @@ def _check_speed() -> Iterator[CheckMessage]:
 @register("async_reply")
 def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """Submit views have what they need, and the URLs they hand out exist."""
-    if not getattr(settings, "ROOT_URLCONF", None):
+    if not getattr(settings, "ROOT_URLCONF", None) or check_settings(app_configs):
         return []
     views = list(_submit_views(get_resolver().url_patterns))
     found = [message for view in views for message in _check_view(view)]

@@ -28,6 +28,7 @@ def _text_or_none(value: Any) -> bool:
     return value is None or _text(value)
 
 
+# -- reference
 DEFAULTS: dict[str, Any] = {
     # Dotted path of the OperationAccess class: who may see which operations.
     "ACCESS": "async_reply.permissions.OperationAccess",
@@ -63,6 +64,7 @@ DEFAULTS: dict[str, Any] = {
     # Where a job may redirect its client to: hosts, as in ALLOWED_HOSTS.
     "REDIRECT_HOSTS": (),
 }
+# -- end
 
 VALID: dict[str, tuple[Check, str]] = {
     "ACCESS": (_text, "a dotted path"),

@@ -1,0 +1,32 @@
+"""The pages are well-formed and name what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+from docutils.core import publish_doctree
+
+from async_reply import checks, conf
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted((ROOT / "docs").glob("*.rst")), ROOT / "README.rst", ROOT / "CHANGELOG.rst"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page__is_valid_and_its_links_lead_somewhere(page: Path) -> None:
+    settings = {"halt_level": 2, "report_level": 2}
+    tree = publish_doctree(page.read_text(), str(page), settings_overrides=settings)
+    targets = re.findall(r'refuri="([^":]+)"', str(tree))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_reference__names_each_check() -> None:
+    used = set(re.findall(r"async_reply\.([EW]\d{3})", Path(checks.__file__).read_text()))
+    used = (used - {"W10"}) | {"W101", "W102"}
+    told = set(re.findall(r"^([EW]\d{3}) ", (ROOT / "docs/reference.rst").read_text(), re.MULTILINE))
+    assert used == told
+
+
+def test_reference__includes_each_setting() -> None:
+    tree = str(publish_doctree((ROOT / "docs/reference.rst").read_text(), str(ROOT / "docs/x")))
+    assert [key for key in conf.DEFAULTS if key not in tree] == []

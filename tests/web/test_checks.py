@@ -1,0 +1,150 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.core.checks import CheckMessage, run_checks
+from django.urls import path
+from pytest_django import Settings
+from rest_framework.authentication import BasicAuthentication
+from rest_framework.permissions import AllowAny
+
+from async_reply import conf, relay, tasks
+from async_reply.views import LongRunningOperationView
+from tests.project import views
+
+
+def ids(**options: Any) -> list[str]:
+    """The ids of our own messages, sorted."""
+    found: list[CheckMessage] = run_checks(tags=["async_reply"], **options)
+    return sorted(str(message.id) for message in found)
+
+
+@pytest.fixture
+def urls(settings: Settings) -> Callable[..., None]:
+    """Mount view classes in place of the project's URLs, with or without the operations'."""
+
+    class Module:
+        urlpatterns: list[Any] = []
+
+    def mount(*classes: Any, operations: bool = True) -> None:
+        from async_reply.urls import urlpatterns as ours
+
+        Module.urlpatterns = [path(f"{cls.__name__}/", cls.as_view()) for cls in classes]
+        if operations:
+            from django.urls import include
+
+            Module.urlpatterns.append(path("", include((ours, "async_reply"))))
+        settings.ROOT_URLCONF = Module
+
+    return mount
+
+
+def test_project__has_nothing_to_complain_of() -> None:
+    assert ids() == []
+    assert ids(include_deployment_checks=True) == []
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [
+        ([], ["async_reply.E010"]),
+        ({"LEESE": 3}, ["async_reply.E011"]),
+        ({"LEASE": "long"}, ["async_reply.E012"]),
+        ({"BATCH": 0, "MAX_INPUT": -1}, ["async_reply.E012", "async_reply.E012"]),
+        ({"REDIRECT_HOSTS": "example.org"}, ["async_reply.E012"]),
+        ({"REDIRECT_HOSTS": 7}, ["async_reply.E012"]),
+        ({"POLL_RATE": 7}, ["async_reply.E012"]),
+        ({"STORAGE": "nowhere"}, ["async_reply.E013"]),
+        ({"ACCESS": "nowhere.Access"}, ["async_reply.E014"]),
+    ],
+)
+def test_settings(settings: Settings, configured: Any, expected: list[str]) -> None:
+    settings.ASYNC_REPLY = configured
+    found = [each for each in ids() if each.startswith("async_reply.E01")]
+    assert found == expected
+
+
+def test_settings__each_default_is_valid() -> None:
+    assert conf.DEFAULTS.keys() == conf.VALID.keys()
+    assert [key for key, value in conf.DEFAULTS.items() if not conf.VALID[key][0](value)] == []
+
+
+def test_storage__that_web_servers_publish(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"STORAGE": "default"}
+    assert ids(include_deployment_checks=True) == ["async_reply.W104"]
+
+
+def test_celery__default_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "is_default_app", lambda: True)
+    assert ids() == ["async_reply.E001"]
+
+
+def test_celery__transport_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_app.conf, "broker_transport", "demo_project.nowhere:Transport")
+    assert ids() == ["async_reply.E002"]
+
+
+def test_celery__pickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_app.conf, "accept_content", ["json", "pickle"])
+    assert ids() == ["async_reply.E003"]
+
+
+def test_celery__kind_declared_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tasks.registered, "twice", [ids, urls])
+    assert ids() == ["async_reply.E004"]
+
+
+def test_celery__slow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_app.conf, "CELERY_DB_REUSE_MAX", None)
+    monkeypatch.setitem(current_app.conf, "worker_prefetch_multiplier", 4)
+    assert ids() == ["async_reply.W101", "async_reply.W102"]
+
+
+def test_urls__operations_missing(urls: Callable[..., None]) -> None:
+    urls(views.EchoView, operations=False)
+    assert ids() == ["async_reply.E020"]
+
+
+def test_urls__project_without_submits_needs_none(urls: Callable[..., None]) -> None:
+    urls(operations=False)
+    assert ids() == []
+
+
+def test_urls__project_without_urlconf(settings: Settings) -> None:
+    settings.ROOT_URLCONF = None
+    assert ids() == []
+
+
+def test_view__without_task(urls: Callable[..., None]) -> None:
+    urls(views.NoTaskView)
+    assert ids() == ["async_reply.E021"]
+
+
+def test_view__without_serializer(urls: Callable[..., None]) -> None:
+    class Bare(LongRunningOperationView):
+        task = views.EchoView.task
+
+    class Chosen(Bare):
+        def get_serializer_class(self) -> Any:
+            return views.EchoSerializer
+
+    urls(Bare, Chosen)
+    assert ids() == ["async_reply.E022"]
+
+
+def test_view__for_anybody(urls: Callable[..., None]) -> None:
+    class Open(views.EchoView):
+        permission_classes = [AllowAny]
+
+    urls(Open)
+    assert ids() == ["async_reply.E023"]
+
+
+def test_view__with_authentication_of_its_own(urls: Callable[..., None]) -> None:
+    class Basic(views.EchoView):
+        authentication_classes = [BasicAuthentication]
+
+    urls(Basic)
+    assert ids() == ["async_reply.W105"]
+    assert isinstance(Basic().get_authenticators()[0], BasicAuthentication)
