@@ -18,5 +18,8 @@ class DatabaseNow(Now):
 
 
 def after(seconds: float) -> Any:
-    """The database's time `seconds` from now."""
-    return DatabaseNow() + timedelta(seconds=seconds)
+    """The database's time `seconds` from now.
+
+    Now itself is not computed: SQLite would write it with more digits than it compares.
+    """
+    return DatabaseNow() + timedelta(seconds=seconds) if seconds else DatabaseNow()

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -9,13 +10,15 @@ from typing import IO, Any, TypeAlias
 
 from django.core.files import File
 from django.core.files.uploadedfile import UploadedFile
-from django.utils.text import get_valid_filename
 
+from async_reply.exceptions import PayloadError
 from async_reply.models import Operation, OperationFile
 
 logger = logging.getLogger("async_reply")
 
 CHUNK = 64 * 1024
+LONGEST_PATH = 255
+LONGEST_NAME = 100
 
 #: A seekable stream of bytes.
 Stream: TypeAlias = "IO[bytes] | File[bytes]"
@@ -24,9 +27,11 @@ Stream: TypeAlias = "IO[bytes] | File[bytes]"
 def take(value: Any, path: str = "") -> tuple[Any, dict[str, "UploadedFile[Any]"]]:
     """Split `value` into JSON-able parts and the uploads found in it, by their dotted path.
 
-    Where an upload was, its name stays behind.
+    Where an upload was, its name stays behind. Raises PayloadError for a path that is too long.
     """
     if isinstance(value, UploadedFile):
+        if len(path) > LONGEST_PATH:
+            raise PayloadError(f"A file's field has a name of more than {LONGEST_PATH} characters.")
         return value.name, {path: value}
     if isinstance(value, dict):
         items: Iterable[tuple[Any, Any]] = value.items()
@@ -37,7 +42,8 @@ def take(value: Any, path: str = "") -> tuple[Any, dict[str, "UploadedFile[Any]"
     parts: list[tuple[Any, Any]] = []
     uploads: dict[str, UploadedFile[Any]] = {}
     for key, item in items:
-        part, found = take(item, f"{path}.{key}" if path else str(key))
+        step = _escape(str(key))
+        part, found = take(item, f"{path}.{step}" if path else step)
         parts.append((key, part))
         uploads |= found
     plain = dict(parts) if isinstance(value, dict) else [part for _, part in parts]
@@ -47,12 +53,21 @@ def take(value: Any, path: str = "") -> tuple[Any, dict[str, "UploadedFile[Any]"
 def put_back(value: dict[str, Any], opened: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """The reverse of `take`: `value` with (path, file) in the places they were taken from."""
     for path, handle in opened:
-        *parents, last = path.split(".")
+        *parents, last = map(_unescape, path.split("."))
         place: Any = value
         for key in parents:
             place = place[int(key)] if isinstance(place, list) else place[key]
         place[int(last) if isinstance(place, list) else last] = handle
     return value
+
+
+def _escape(key: str) -> str:
+    """A client chooses the keys of a dict of files: dots in them do not part the path."""
+    return key.replace("~", "~0").replace(".", "~1")
+
+
+def _unescape(step: str) -> str:
+    return step.replace("~1", ".").replace("~0", "~")
 
 
 def digest(stream: Stream) -> tuple[int, str]:
@@ -97,10 +112,27 @@ def store(
 
 
 def safe_name(name: str) -> str:
-    """The last part of `name`, of at most 100 characters that any storage takes."""
-    last = PurePosixPath(name.replace("\\", "/")).name
-    stem = get_valid_filename(last.encode("utf-8", "replace").decode()) if last.strip(" .") else ""
-    return stem.lstrip(".")[-100:] or "file"
+    """The last part of `name`: letters, digits, `-`, `_` and `.`, of at most 100 bytes."""
+    last = PurePosixPath(name.replace("\\", "/")).name.strip().replace(" ", "_")
+    kept = re.sub(r"[^-\w.]", "", last).encode()[-LONGEST_NAME:]
+    return kept.decode("utf-8", "ignore").lstrip(".") or "file"
+
+
+def is_stream(content: Any) -> bool:
+    """Whether `content` can be read twice, and is bytes."""
+    return _is_seekable(content) and content.read(0) == b""
+
+
+def _is_seekable(content: Any) -> bool:
+    return hasattr(content, "seekable") and bool(content.seekable())
+
+
+def chunks(stream: Any) -> Iterator[Any]:
+    """What a stream of bytes or text holds: all of it where it can be rewound."""
+    if _is_seekable(stream):
+        stream.seek(0)
+    while chunk := stream.read(CHUNK):
+        yield chunk
 
 
 def spool(chunks: Iterable[bytes | str]) -> IO[bytes]:

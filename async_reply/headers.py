@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 
-PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]{1,255}")
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
+QUOTED_KEY = re.compile(r'"(?:[^"\\]|\\["\\])*"')
 ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 POLLED = "private, no-cache"
@@ -34,20 +35,25 @@ def idempotency_key(field: str) -> str | None:
 
     A key is 1-255 characters of printable ASCII.
     """
-    if not PRINTABLE_ASCII.fullmatch(field):
-        return None
-    if not field.startswith('"'):
-        return field
-    if not re.fullmatch(r'"(?:[^"\\]|\\["\\])+"', field):
-        return None
-    return re.sub(r"\\(.)", r"\1", field[1:-1])
+    key = field
+    if field.startswith('"'):
+        if not QUOTED_KEY.fullmatch(field):
+            return None
+        key = re.sub(r"\\(.)", r"\1", field[1:-1])
+    return key if KEY.fullmatch(key) else None
 
 
 def preferences(field: str) -> dict[str, str]:
     """The preferences of a Prefer field (RFC 7240): name in lower case -> value, the first wins."""
     found: dict[str, str] = {}
-    for part in field.split(","):
-        name, _, value = part.split(";")[0].partition("=")
-        if name.strip():
-            found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    for part in _split(field, ","):
+        for preference in _split(part, ";")[:1]:
+            name, _, value = preference.partition("=")
+            if name.strip():
+                found.setdefault(name.strip().lower(), value.strip().strip('"'))
     return found
+
+
+def _split(field: str, separator: str) -> list[str]:
+    """The parts of `field` between separators; those within quotes do not count."""
+    return re.findall(rf'(?:[^"{separator}]|"(?:[^"\\]|\\.)*"?)+', field)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.core.files import File
 
-from async_reply import files, results
+from async_reply import files, payloads, results
 from async_reply.exceptions import RetryLater
 from async_reply.heartbeats import Claim
 from async_reply.models import Operation, OperationFile
@@ -58,7 +58,7 @@ class Job:
         Cheap enough for a tight loop: the database hears of it once a second.
         """
         percent = None if not total else max(0, min(100, int(100 * done / total)))
-        self._claim.report(percent, message[:255])
+        self._claim.report(percent, payloads.clean(message[:255])[:255])
         self.check_canceled()
 
     def track(
@@ -120,9 +120,9 @@ def _opened(content: Content) -> AbstractContextManager[files.Stream]:
         return content.open("rb")
     if isinstance(content, bytes | str):
         return files.spool([content])
-    if hasattr(content, "seek"):
+    if files.is_stream(content):
         return nullcontext(cast("files.Stream", content))
-    return files.spool(content)
+    return files.spool(files.chunks(content) if hasattr(content, "read") else content)
 
 
 def _close(value: Any) -> None:

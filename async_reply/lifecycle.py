@@ -33,9 +33,10 @@ def lease() -> float:
 
 
 def claim(operation: Operation, *, worker: str) -> bool:
-    """pending → running: a new attempt, unless the operation is not due or was claimed.
+    """pending → running: a new attempt, unless the operation is not due or has moved on.
 
-    The snapshot then speaks for this attempt.
+    The snapshot then speaks for this attempt. Guarded by `version`, since the budgets in it
+    decide how the attempt may end: `attempt` would let one pass that was read before a retry.
     """
     hold = min(lease(), operation.time_limit)
     claimed = _move(
@@ -43,7 +44,7 @@ def claim(operation: Operation, *, worker: str) -> bool:
         Status.RUNNING,
         {
             "status": Status.PENDING,
-            "attempt": operation.attempt,
+            "version": operation.version,
             "available_at__lte": DatabaseNow(),
         },
         attempt=F("attempt") + 1,
@@ -56,6 +57,7 @@ def claim(operation: Operation, *, worker: str) -> bool:
     )
     if claimed:
         operation.attempt += 1
+        operation.version += 1
         operation.status = Status.RUNNING
         operation.worker = worker
     return claimed

@@ -1,6 +1,6 @@
 """Problem details for HTTP APIs (RFC 9457), as plain dicts."""
 
-from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 from async_reply import conf
@@ -29,7 +29,7 @@ TITLES = {
 def problem(status: int, detail: str, *, name: str | None = None, **members: Any) -> dict[str, Any]:
     """A problem document; `name` is the last part of its type, none means `about:blank`."""
     if name is None:
-        kind, title = "about:blank", HTTPStatus(status).phrase
+        kind, title = "about:blank", responses.get(status, "Error")
     else:
         kind = conf.get("PROBLEM_TYPE_PREFIX") + name
         title = TITLES.get(name, TITLES["operation-failed"])

@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from async_reply import conf, payloads
+from async_reply.exceptions import PayloadTooLarge
 from async_reply.models import Operation, OperationFile, OperationResult
 
 
@@ -24,7 +25,10 @@ def outcome(returned: Any) -> Outcome:
     """What a job returned, checked; raises PayloadError for what cannot be stored."""
     if isinstance(returned, Outcome):
         return returned
-    return Outcome(value=payloads.to_json(returned, limit=conf.get("MAX_RESULT")))
+    try:
+        return Outcome(value=payloads.to_json(returned, limit=conf.get("MAX_RESULT")))
+    except PayloadTooLarge as error:
+        raise PayloadTooLarge(f"{error} Return operation.file(...) instead.") from error
 
 
 def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
@@ -36,9 +40,8 @@ def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcom
 def redirect(url: str) -> Outcome:
     """An absolute URL on a host that `REDIRECT_HOSTS` names; ValueError elsewhere."""
     hosts = set(conf.get("REDIRECT_HOSTS"))
-    if not url.startswith(("http://", "https://")) or not url_has_allowed_host_and_scheme(
-        url, allowed_hosts=hosts
-    ):
+    absolute = url.startswith(("http://", "https://")) and url.isprintable()
+    if not absolute or not url_has_allowed_host_and_scheme(url, allowed_hosts=hosts):
         raise ValueError(
             f"{url!r} is not an absolute URL on an allowed host: add its host to "
             'ASYNC_REPLY["REDIRECT_HOSTS"].'
@@ -49,6 +52,8 @@ def redirect(url: str) -> Outcome:
 def store(operation: Operation, outcome: Outcome) -> OperationResult:
     """Insert the result's row; the transaction is the one that finishes the operation."""
     if outcome.file is not None:
+        # Rolled back and tried again, its first number may be another's by now.
+        outcome.file.pk = None
         outcome.file.save(force_insert=True)
     result: OperationResult = OperationResult.objects.create(
         operation_id=operation.pk,

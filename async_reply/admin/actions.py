@@ -1,0 +1,177 @@
+"""The commands as actions of the list and as buttons of an operation's page."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from async_reply.admin.commands import CANCEL, COMMANDS, DELETE, RERUN, Command, Tally, run
+from async_reply.admin.readonly import ReadOnlyAdmin
+from async_reply.models import Operation
+
+
+class OperationActions(ReadOnlyAdmin):
+    """Each command acts on the operations ticked, or on the one shown, and says what it did."""
+
+    actions = ("cancel_operations", "rerun_operations", "delete_operations")
+
+    @admin.action(
+        description=gettext_lazy("Cancel the selected operations"), permissions=["cancel"]
+    )
+    def cancel_operations(self, request: HttpRequest, _queryset: QuerySet[Any]) -> Any:
+        return self._run_on_selected(request, CANCEL)
+
+    @admin.action(description=gettext_lazy("Rerun the selected operations"), permissions=["rerun"])
+    def rerun_operations(self, request: HttpRequest, _queryset: QuerySet[Any]) -> Any:
+        return self._run_on_selected(request, RERUN)
+
+    # Not "delete": has_delete_permission stays False, so that Django's own delete is off.
+    @admin.action(description=gettext_lazy("Delete the selected operations"), permissions=["bury"])
+    def delete_operations(self, request: HttpRequest, _queryset: QuerySet[Any]) -> Any:
+        return self._run_on_selected(request, DELETE)
+
+    def has_command_permission(self, request: HttpRequest, command: Command) -> bool:
+        return request.user.has_perm(f"{self.opts.app_label}.{command.permission}")
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return self.has_command_permission(request, CANCEL)
+
+    def has_rerun_permission(self, request: HttpRequest) -> bool:
+        return self.has_command_permission(request, RERUN)
+
+    def has_bury_permission(self, request: HttpRequest) -> bool:
+        return self.has_command_permission(request, DELETE)
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        # The list counts up to a cap: "all" would be another number than the page says.
+        if request.POST.get("select_across", "0") not in ("", "0"):
+            text = _("Actions take the operations ticked on one page: nothing was done.")
+        elif any(_as_id(value) is None for value in _selected(request)):
+            text = _("The selection names something else than operations: nothing was done.")
+        else:
+            return super().response_action(request, queryset, *args, **kwargs)
+        self.message_user(request, text, messages.ERROR)
+        return None
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.action_view)
+        route = path("<uuid:pk>/actions/<str:name>/", view, name="async_reply_operation_action")
+        return [route, *super().get_urls()]
+
+    def action_view(self, request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
+        """A button of the change page: POST only."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if name not in COMMANDS:
+            raise Http404
+        command = COMMANDS[name]
+        if not (
+            self.has_view_permission(request) and self.has_command_permission(request, command)
+        ):
+            raise PermissionDenied
+        operation = self.get_object(request, str(pk))
+        if operation is None:
+            raise Http404
+        if command.confirm and "confirmed" not in request.POST:
+            return self._ask(request, command, back=self.page_url(pk), title=str(operation))
+        tally = run(command, [operation])
+        self._report(request, command, tally)
+        made = tally.done[0][1] if tally.done else None
+        return HttpResponseRedirect(self.page_url(made.pk if isinstance(made, Operation) else pk))
+
+    def page_url(self, pk: object) -> str:
+        """The page of the operation with this id."""
+        return self.url_of("change", pk)
+
+    def url_of(self, name: str, *args: object) -> str:
+        return reverse(
+            f"admin:async_reply_operation_{name}", args=args, current_app=self.admin_site.name
+        )
+
+    def buttons(self, request: HttpRequest, operation: Operation) -> list[tuple[Command, str]]:
+        """The commands this user may give here, and where to post them."""
+        return [
+            (command, self.url_of("action", operation.pk, command.name))
+            for command in COMMANDS.values()
+            if command.is_offered(operation) and self.has_command_permission(request, command)
+        ]
+
+    def _run_on_selected(self, request: HttpRequest, command: Command) -> HttpResponse | None:
+        """By the ids ticked: the queryset would pass over rows that left the filter meanwhile."""
+        ids = _selected(request)
+        if command.confirm and "confirmed" not in request.POST:
+            title = ngettext("%d operation", "%d operations", len(ids)) % len(ids)
+            hidden = [
+                ("action", f"{command.name}_operations"),
+                *((ACTION_CHECKBOX_NAME, pk) for pk in ids),
+            ]
+            return self._ask(
+                request, command, back=request.get_full_path(), title=title, hidden=hidden
+            )
+        tally = run(command, (self.get_object(request, pk) for pk in ids))
+        self._report(request, command, tally)
+        return None
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        command: Command,
+        *,
+        back: str,
+        title: str,
+        hidden: list[tuple[str, str]] | None = None,
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Are you sure?"),
+            "subtitle": None,
+            "opts": self.opts,
+            "command": command,
+            "target": title,
+            "back": back,
+            "hidden": hidden or [],
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "async_reply/admin/confirm.html", context)
+
+    def _report(self, request: HttpRequest, command: Command, tally: Tally) -> None:
+        """One message for what was done, one for each reason why something was not."""
+        for operation, _returned in tally.done:
+            self.log_change(request, operation, f"{command.label}.")
+        if tally.done:
+            self.message_user(request, command.done % len(tally.done), messages.SUCCESS)
+        for reason, count in tally.refused.items():
+            left = ngettext(
+                "%(count)d operation was left as it is: %(reason)s",
+                "%(count)d operations were left as they are: %(reason)s",
+                count,
+            )
+            text = left % {"count": count, "reason": reason}
+            self.message_user(request, text, messages.WARNING)
+
+
+def _selected(request: HttpRequest) -> list[str]:
+    return request.POST.getlist(ACTION_CHECKBOX_NAME)
+
+
+def _as_id(value: str) -> UUID | None:
+    try:
+        return UUID(value)
+    except ValueError:
+        return None

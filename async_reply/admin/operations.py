@@ -1,0 +1,243 @@
+"""The list of operations and the page of one."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from async_reply.admin import panels
+from async_reply.admin.actions import OperationActions
+from async_reply.admin.filters import CreatedFilter, KindFilter, StatusFilter
+from async_reply.admin.moments import EMPTY, moment
+from async_reply.models import Operation, OperationFile
+
+PAYLOAD = "view_operation_payload"
+
+AT = {
+    name: moment(Operation, name)
+    for name in (
+        "created_at",
+        "available_at",
+        "started_at",
+        "finished_at",
+        "updated_at",
+        "cancel_requested_at",
+        "deadline_at",
+        "published_at",
+        "lease_expires_at",
+        "expires_at",
+        "deleted_at",
+        "purge_at",
+    )
+}
+COLLAPSED = {"classes": ("collapse",)}
+
+SUMMARY = (
+    "id",
+    "kind",
+    ("state", "percent"),
+    "message",
+    "owner",
+    "lineage",
+    "celery_result",
+    "error_document",
+)
+TIMES = (
+    (AT["created_at"], AT["available_at"]),
+    (AT["started_at"], AT["finished_at"]),
+    (AT["updated_at"], AT["cancel_requested_at"]),
+    (AT["expires_at"], AT["deleted_at"]),
+    AT["purge_at"],
+)
+BUDGETS = (
+    ("attempt", "version"),
+    ("retries", "max_retries"),
+    ("losses", "max_losses"),
+    ("time_limit", AT["deadline_at"]),
+)
+DELIVERY = (
+    ("queue", "priority"),
+    (AT["published_at"], "publishes"),
+    ("worker", AT["lease_expires_at"]),
+    "traceparent",
+)
+REQUEST = ("view", "idempotency_digest", "reply_document")
+
+
+class OperationAdmin(OperationActions):
+    """Read-only; subclass it to change what your operators see."""
+
+    list_display = (
+        "short_id",
+        "state",
+        "kind",
+        "owner",
+        "percent",
+        "attempt",
+        AT["created_at"],
+        AT["started_at"],
+        AT["finished_at"],
+    )
+    list_filter = (StatusFilter, KindFilter, CreatedFilter)
+    list_deferred = ("input", "error", "extra", "reply")
+    list_select_related = False
+    ordering = ("-id",)
+    # Non-empty shows the box; get_search_results says what it finds.
+    search_fields = ("id",)
+    search_help_text = gettext_lazy("The whole id of an operation, or the exact owner.")
+    change_form_template = "async_reply/admin/change_form.html"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            return queryset.filter(Q(pk=UUID(term)) | Q(owner=term)), False
+        except ValueError:
+            return queryset.filter(owner=term), False
+
+    def has_payload_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"{self.opts.app_label}.{PAYLOAD}")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """All there is, of the payload what this user may see."""
+        payload: tuple[str, ...] = ("attempts", "hidden_payload")
+        if self.has_payload_permission(request):
+            payload = (
+                "attempts_with_tracebacks",
+                "result_panel",
+                "input_document",
+                "file_table",
+                "extra_document",
+            )
+        return [
+            (None, {"fields": SUMMARY}),
+            (_("Input and outcome"), {"fields": payload}),
+            (_("Times"), {"fields": TIMES}),
+            (_("Budgets"), {"fields": BUDGETS}),
+            (_("Publishing and lease"), {"fields": DELIVERY, **COLLAPSED}),
+            (_("Request"), {"fields": REQUEST, **COLLAPSED}),
+        ]
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        operation = context.get("original")
+        if operation is not None:
+            context["buttons"] = self.buttons(request, operation)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.file_view)
+        route = path("<uuid:pk>/files/<int:file>/", view, name="async_reply_operation_file")
+        return [route, *super().get_urls()]
+
+    def file_view(self, request: HttpRequest, pk: UUID, file: int) -> FileResponse:
+        """A file's bytes, to be saved: its own type could make the browser run it here."""
+        if not (self.has_view_permission(request) and self.has_payload_permission(request)):
+            raise PermissionDenied
+        row = OperationFile.objects.filter(pk=file, operation_id=pk).first()
+        if row is None or self.get_object(request, str(pk)) is None:
+            raise Http404
+        try:
+            content = row.file.open("rb")
+        except FileNotFoundError as error:
+            raise Http404 from error
+        return FileResponse(
+            content,
+            as_attachment=True,
+            filename=row.name,
+            content_type="application/octet-stream",
+            headers={"X-Content-Type-Options": "nosniff"},
+        )
+
+    @admin.display(description=gettext_lazy("id"))
+    def short_id(self, operation: Operation) -> str:
+        """Its random end: ids of one hour start alike."""
+        return format_html('<span title="{}">{}</span>', operation.pk, str(operation.pk)[-8:])
+
+    @admin.display(description=gettext_lazy("status"))
+    def state(self, operation: Operation) -> str:
+        status = operation.get_status_display()
+        if operation.deleted_at is None:
+            return status
+        reason = _("deleted") if operation.was_deleted else _("expired")
+        return f"{status} ({reason})"
+
+    @admin.display(description=gettext_lazy("progress"))
+    def percent(self, operation: Operation) -> str:
+        return EMPTY if operation.progress is None else f"{operation.progress} %"
+
+    @admin.display(description=gettext_lazy("reruns"))
+    def lineage(self, operation: Operation) -> str:
+        """What it repeats, and what repeats it, the last ten."""
+        links = [(_("repeats"), operation.rerun_of_id)] if operation.rerun_of_id else []
+        reruns = operation.reruns.order_by("-pk").values_list("pk", flat=True)
+        links += [(_("repeated by"), pk) for pk in reruns[:10]]
+        rows = ((word, self.page_url(pk), pk) for word, pk in links)
+        return format_html_join(format_html("<br>"), '{} <a href="{}">{}</a>', rows) or EMPTY
+
+    @admin.display(description=gettext_lazy("Celery's result"))
+    def celery_result(self, operation: Operation) -> str:
+        found = panels.celery_result(operation)
+        if found is None:
+            return _("Celery's result backend keeps none.")
+        try:
+            url = reverse(
+                "admin:django_celery_results_taskresult_change",
+                args=[found],
+                current_app=self.admin_site.name,
+            )
+        except NoReverseMatch:
+            return str(found)
+        return format_html('<a href="{}">{}</a>', url, _("what Celery's result backend keeps"))
+
+    @admin.display(description=gettext_lazy("payload"))
+    def hidden_payload(self, _operation: Operation) -> str:
+        return _(
+            "Input, result, files and tracebacks are hidden: needs the permission %(name)s."
+        ) % {"name": f"{self.opts.app_label}.{PAYLOAD}"}
+
+    @admin.display(description=gettext_lazy("error"))
+    def error_document(self, operation: Operation) -> str:
+        return panels.document(operation.error) if operation.error is not None else EMPTY
+
+    @admin.display(description=gettext_lazy("input"))
+    def input_document(self, operation: Operation) -> str:
+        return panels.document(operation.input)
+
+    @admin.display(description=gettext_lazy("extra"))
+    def extra_document(self, operation: Operation) -> str:
+        return panels.document(operation.extra)
+
+    @admin.display(description=gettext_lazy("reply"))
+    def reply_document(self, operation: Operation) -> str:
+        return panels.document(operation.reply)
+
+    @admin.display(description=gettext_lazy("result"))
+    def result_panel(self, operation: Operation) -> str:
+        return panels.result(operation, link=self._file_url) or EMPTY
+
+    @admin.display(description=gettext_lazy("files"))
+    def file_table(self, operation: Operation) -> str:
+        return panels.files(operation, link=self._file_url) or EMPTY
+
+    @admin.display(description=gettext_lazy("attempts that did not end well"))
+    def attempts(self, operation: Operation) -> str:
+        return panels.attempts(operation, tracebacks=False) or EMPTY
+
+    @admin.display(description=gettext_lazy("attempts that did not end well"))
+    def attempts_with_tracebacks(self, operation: Operation) -> str:
+        return panels.attempts(operation, tracebacks=True) or EMPTY
+
+    def _file_url(self, row: OperationFile) -> str:
+        return self.url_of("file", row.operation_id, row.pk)
