@@ -5,10 +5,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
-from django.db import DatabaseError, connections
+from django.db import connections
 
 from async_reply import lifecycle
 from async_reply.exceptions import ClaimLost, JobInterrupted, OperationCanceled
@@ -66,12 +66,18 @@ class Claim:
                 progress=self.progress if news else None,
                 message=self.message if news else None,
             )
-        except DatabaseError:
+        except Exception:
             self._news = self._news or news
             raise
         if not held:
             self._interruption = ClaimLost
         self._renew_at = time.monotonic() + lifecycle.lease() / 3
+
+
+def disconnect() -> None:
+    """Close this thread's connection, which may be broken in a way that even this raises."""
+    with suppress(Exception):
+        connections[database()].close()
 
 
 def beat(claims: list[Claim]) -> None:
@@ -95,7 +101,7 @@ class Ticker:
     def add(self, claim: Claim) -> None:
         with self._changed:
             self._claims.append(claim)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._run, name="async_reply-heartbeat", daemon=True
                 )
@@ -111,7 +117,7 @@ class Ticker:
         while True:
             with self._changed:
                 while not self._claims:
-                    connections.close_all()
+                    disconnect()
                     self._changed.wait()
             time.sleep(pause)
             pause = self._tick()
@@ -125,7 +131,7 @@ class Ticker:
                 beat(claims)
         except Exception as error:  # noqa: BLE001 a heartbeat outlives whatever a database does
             logger.warning("Heartbeat failed, it is tried again: %s", error)
-            connections[database()].close()
+            disconnect()
             return TICK_AFTER_ERROR
         return TICK
 

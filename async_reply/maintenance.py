@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.db import connections, transaction
+from django.db import InterfaceError, OperationalError, transaction
 
-from async_reply import conf, lifecycle, signals
+from async_reply import conf, heartbeats, lifecycle, signals
 from async_reply.clock import DatabaseNow
 from async_reply.models import Operation, OperationAttempt, Worker, database
 from async_reply.status import FINAL
@@ -64,12 +64,14 @@ class Step:
     """Something done each `every` seconds, less often while it finds nothing to do.
 
     `rescues`: it judges others by their leases, so it waits for a lease after trouble.
+    `drains`: it goes on at once while it finds whole batches.
     """
 
     name: str
     every: float
     function: Callable[[], int]
     rescues: bool = False
+    drains: bool = False
     due_at: float = 0.0
     pause: float = field(init=False)
 
@@ -79,7 +81,8 @@ class Step:
     def schedule(self, *, found: int) -> None:
         longest = max(self.every, LONGEST_PAUSE)
         self.pause = self.every if found else min(longest, self.pause * 2)
-        self.due_at = time.monotonic() + self.pause * random.uniform(0.8, 1.0)  # noqa: S311
+        pause = 0 if self.drains and found >= conf.get("BATCH") else self.pause
+        self.due_at = time.monotonic() + pause * random.uniform(0.8, 1.0)  # noqa: S311
 
 
 class Maintenance(threading.Thread):
@@ -97,7 +100,7 @@ class Maintenance(threading.Thread):
             self.turn()
             pause = min(step.due_at for step in self.steps) - time.monotonic()
             self._stopping.wait(max(0.05, pause))
-        connections.close_all()
+        heartbeats.disconnect()
 
     def stop(self, timeout: float = 5.0) -> None:
         self._stopping.set()
@@ -121,7 +124,8 @@ class Maintenance(threading.Thread):
                 self._failing.discard(step.name)
             except Exception as error:  # noqa: BLE001 nothing here may take a worker down
                 self._fail(step, error)
-                started = float("-inf")
+                if isinstance(error, OperationalError | InterfaceError):
+                    started = float("-inf")
         lease = lifecycle.lease()
         # After an outage all leases are over at once: healthy jobs must get to renew theirs.
         if time.monotonic() - started > lease / 3:
@@ -133,4 +137,4 @@ class Maintenance(threading.Thread):
         if step.name not in self._failing:
             logger.warning("Maintenance step %s failed, it goes on", step.name, exc_info=error)
             self._failing.add(step.name)
-        connections[database()].close()
+        heartbeats.disconnect()

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from celery import current_app
 from django.db import transaction
 from django.db.models import Max, Q
+from kombu.exceptions import LimitExceeded
+from kombu.exceptions import OperationalError as KombuOperationalError
 from kombu.pools import producers
 
 from async_reply import conf, lifecycle
@@ -20,6 +22,8 @@ from async_reply.models import Operation, database
 logger = logging.getLogger("async_reply")
 
 FIELDS = ("id", "kind", "status", "publishes", "queue", "priority")
+#: What says that the broker is down; other errors are those of one kind or its queue.
+DOWN = (KombuOperationalError, LimitExceeded, OSError)
 
 
 class Breaker:
@@ -48,7 +52,15 @@ breaker = Breaker()
 
 def publish_on_commit(operation: Operation) -> None:
     """Publish once the transaction has committed; a failure is left to the relay."""
-    transaction.on_commit(partial(_publish_reserved, operation), using=database(), robust=True)
+    transaction.on_commit(partial(_publish_first, operation), using=database(), robust=True)
+
+
+def _publish_first(operation: Operation) -> None:
+    """A transaction that submits many waits for a broker that is down with the first only."""
+    if breaker.is_open:
+        lifecycle.unreserve(operation)
+    else:
+        _publish_reserved(operation)
 
 
 def publish_due() -> int:
@@ -62,21 +74,27 @@ def republish_lost() -> int:
 
     "Unclaimed for long" alone would flood the broker under any backlog.
     """
+    if breaker.is_open:
+        return 0
     age = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
     waiting = Operation.objects.due().filter(published_at__lte=DatabaseNow() - age)
     lost = Q(pk__in=[])
-    for queue in waiting.order_by().values_list("queue", flat=True).distinct():
-        if _is_short(queue):
-            lost |= Q(queue=queue)
-        elif overtaken_since := _last_claimed(queue):
-            lost |= Q(queue=queue, published_at__lte=overtaken_since - age)
+    for line in waiting.order_by().values("queue", "priority").distinct():
+        if _is_short(line["queue"]):
+            lost |= Q(**line)
+        elif overtaken_since := _last_claimed(line):
+            lost |= Q(**line, published_at__lte=overtaken_since - age)
     rows = waiting.filter(lost).order_by("published_at").only(*FIELDS)
     return _publish_all(list(rows[: conf.get("BATCH")]))
 
 
-def _last_claimed(queue: str) -> Any:
-    """When the youngest message that a worker has claimed was published."""
-    claimed = Operation.objects.active().filter(queue=queue)
+def _last_claimed(line: Mapping[str, Any]) -> Any:
+    """When the youngest message that a worker has claimed was published.
+
+    Of what was published twice nobody knows which message was claimed, and a backlog is not
+    overtaken by messages of a higher priority.
+    """
+    claimed = Operation.objects.active().filter(**line, publishes=1)
     return claimed.aggregate(at=Max("published_at"))["at"]
 
 
@@ -110,7 +128,8 @@ def _publish_reserved(operation: Operation) -> bool:
     try:
         _send(operation)
     except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
-        breaker.trip()
+        if isinstance(error, DOWN):
+            breaker.trip()
         logger.warning(
             "Operation id=%s kind=%s not published, the relay will: %s",
             operation.pk,
@@ -162,7 +181,13 @@ def _connection() -> Any:
         },
     }
     connection: Any = current_app.connection_for_write(connect_timeout=wait)
-    connection.transport_options.update(bounds.get(connection.transport.driver_type, {}))
+    connection.transport_options.update(
+        max_retries=1,
+        interval_start=0,
+        interval_step=0,
+        interval_max=0,
+        **bounds.get(connection.transport.driver_type, {}),
+    )
     return connection
 
 

@@ -7,12 +7,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
-from async_reply import heartbeats, lifecycle, problems, results, signals
+from async_reply import heartbeats, lifecycle, payloads, problems, results, signals
 from async_reply.exceptions import (
     ClaimLost,
     OperationCanceled,
@@ -30,6 +30,12 @@ logger = logging.getLogger("async_reply")
 Outcome = OperationAttempt.Outcome
 
 GENERIC = "The operation failed because of an internal error."
+LONGEST_TEXT = 4_000
+LONGEST_TRACEBACK = 100_000
+
+
+class DatabaseAway(Exception):
+    """The outcome could not be stored for a whole lease: the job is rescued and repeated."""
 
 
 class Ending(Enum):
@@ -90,6 +96,8 @@ def _attempt(operation: Operation, kind: Kind, job: Job) -> Report:
         return _ended(operation, lambda: lifecycle.end_canceled(operation), Ending.CANCELED)
     except ClaimLost:
         return Report(Ending.NOT_MINE)
+    except DatabaseAway:
+        raise
     except BaseException as error:  # noqa: BLE001 nothing a job does may take its worker down
         return _stop(operation, kind, error)
 
@@ -126,7 +134,7 @@ def _stop(operation: Operation, kind: Kind, error: BaseException) -> Report:
         _record(operation, stop.outcome, stop.error)
         return True
 
-    return _ended(operation, write, Ending.FAILED, error=error)
+    return _ended(operation, write, Ending.FAILED, cause=error)
 
 
 def _retry(operation: Operation, kind: Kind, stop: Stop) -> Report:
@@ -149,17 +157,23 @@ def _retry(operation: Operation, kind: Kind, stop: Stop) -> Report:
 def _explain(kind: Kind, error: BaseException) -> Stop:
     """What client and operator are told of `error`."""
     if isinstance(error, OperationFailed):
-        problem = problems.failure(error.code, error.detail, status=error.status_code)
+        problem = _problem(error.code, error.detail, status=error.status_code)
         return Stop(error, Outcome.FAILED, problem)
     if isinstance(error, kind.timeouts):
-        problem = problems.failure("timed-out", "The operation exceeded its time limit.")
+        problem = _problem("timed-out", "The operation exceeded its time limit.")
         return Stop(error, Outcome.TIMED_OUT, problem)
     if isinstance(error, PayloadError):
-        return Stop(error, Outcome.FAILED, problems.failure("invalid-result", str(error)))
+        return Stop(error, Outcome.FAILED, _problem("invalid-result", error))
     framework = sys.modules.get("rest_framework.exceptions")
     if framework is not None and isinstance(error, framework.APIException):
         return Stop(error, Outcome.FAILED, _explain_api_exception(error))
-    return Stop(error, Outcome.FAILED, problems.failure("internal-error", GENERIC))
+    return Stop(error, Outcome.FAILED, _problem("internal-error", GENERIC))
+
+
+def _problem(code: object, detail: object, *, status: int = 409) -> dict[str, Any]:
+    """What a job chose to say, lazy translations and all, as any database stores it."""
+    text = payloads.clean(detail)[:LONGEST_TEXT]
+    return problems.failure(payloads.clean(code)[:LONGEST_TEXT], text, status=status)
 
 
 def _explain_api_exception(error: Any) -> dict[str, Any]:
@@ -167,9 +181,9 @@ def _explain_api_exception(error: Any) -> dict[str, Any]:
     status = int(error.status_code)
     if not 400 <= status <= 499 or status in OperationFailed.RESERVED:
         status = 409
-    detail = error.detail if isinstance(error.detail, str) else str(error.default_detail)
+    detail = error.detail if isinstance(error.detail, str) else error.default_detail
     code = getattr(error.detail, "code", None) or error.default_code
-    return problems.failure(str(code), str(detail), status=status)
+    return _problem(code, detail, status=status)
 
 
 def _ended(
@@ -177,12 +191,13 @@ def _ended(
     write: Callable[[], bool],
     ending: Ending,
     *,
-    error: BaseException | None = None,
+    cause: BaseException | None = None,
 ) -> Report:
     """Commit `write` and say how the attempt ended; NOT_MINE when it had lost its claim.
 
-    While the database is away it is tried again until the lease is surely over. After an
-    error the answer to COMMIT may be what was lost: then the row tells.
+    While the database is away it is tried again until the lease is surely over, then
+    DatabaseAway is raised. After an error the answer to COMMIT may be what was lost: then the
+    row tells.
     """
     give_up = time.monotonic() + lifecycle.lease()
     uncertain = False
@@ -193,16 +208,27 @@ def _ended(
                 if written and ending is not Ending.AGAIN:
                     _announce(operation, ending)
             break
-        except (OperationalError, InterfaceError):
-            if time.monotonic() >= give_up or connections[database()].in_atomic_block:
+        except (OperationalError, InterfaceError) as error:
+            if connections[database()].in_atomic_block:
                 raise
             logger.warning("Operation id=%s outcome not stored yet", operation.pk, exc_info=True)
             uncertain = True
-            connections[database()].close()
+            heartbeats.disconnect()
+            if time.monotonic() >= give_up:
+                _give_up(operation, error)
             time.sleep(heartbeats.TICK_AFTER_ERROR)
     if written or (uncertain and _stored(operation, ending)):
-        return Report(ending, error)
+        return Report(ending, cause)
     return Report(Ending.NOT_MINE)
+
+
+def _give_up(operation: Operation, error: Exception) -> NoReturn:
+    """Raise what says whose fault it is: a callback of `on_finish` may fail each time as well."""
+    try:
+        lifecycle.beat(operation)
+    except (OperationalError, InterfaceError):
+        raise DatabaseAway(f"Operation {operation.pk} is left to the rescue.") from error
+    raise error
 
 
 def _stored(operation: Operation, ending: Ending) -> bool:
@@ -214,15 +240,16 @@ def _stored(operation: Operation, ending: Ending) -> bool:
 
 def _record(operation: Operation, outcome: OperationAttempt.Outcome, error: BaseException) -> None:
     """Keep what the operator wants to read about an attempt that did not end well."""
-    text = "".join(traceback.format_exception(error)).replace("\x00", "\\x00")
+    text = "".join(traceback.format_exception(error))
+    row = Operation.objects.only("started_at").get(pk=operation.pk)
     OperationAttempt.objects.create(
         operation_id=operation.pk,
         number=operation.attempt,
         worker=operation.worker,
-        started_at=operation.started_at,
+        started_at=row.started_at,
         outcome=outcome,
         exception=f"{type(error).__module__}.{type(error).__qualname__}"[:255],
-        traceback=text.encode("utf-8", "backslashreplace").decode(),
+        traceback=payloads.clean(text)[-LONGEST_TRACEBACK:],
     )
 
 

@@ -47,8 +47,11 @@ class OperationTask(Task):  # type: ignore[type-arg]
             worker=self.request.hostname or "",
             inline=bool(self.request.is_eager),
         )
-        if report.ending is Ending.FAILED and report.error is not None:
+        if report.ending is Ending.FAILED and isinstance(report.error, Exception):
             raise report.error
+        if report.ending is Ending.FAILED:
+            # Raised as it is, SystemExit would end the worker and not the job.
+            raise RuntimeError(f"The job raised {report.error!r}.") from report.error
         if report.ending is not Ending.SUCCEEDED:
             raise Ignore
 
@@ -132,10 +135,10 @@ def get_task(kind: str) -> OperationTask:
 def steps() -> list[Step]:
     """What maintenance does in each worker."""
     return [
-        Step("relay", 1, relay.publish_due),
+        Step("relay", 1, relay.publish_due, drains=True),
         Step("republish", 5, relay.republish_lost),
         Step("rescue", 5, maintenance.rescue, rescues=True),
-        Step("purge", 60, retention.purge),
+        Step("purge", 60, retention.purge, drains=True),
     ]
 
 
@@ -168,8 +171,11 @@ def stop_maintenance(**_kwargs: Any) -> None:
 def cancel_revoked(request: Any = None, **_kwargs: Any) -> None:
     """Revoking in flower or by Celery's control cancels the operation."""
     operation = _operation_of(getattr(request, "task", ""), getattr(request, "id", ""))
-    if operation is not None:
-        lifecycle.cancel(operation)
+    # Once more, since the first try may meet the claim.
+    for _ in range(2):
+        if operation is None or lifecycle.cancel(operation):
+            break
+        operation.refresh_from_db(fields=["status"])
 
 
 @signals.task_unknown.connect
@@ -184,7 +190,7 @@ def _operation_of(name: str, task_id: str) -> Operation | None:
     """The operation a message speaks of; Celery's signals come for foreign tasks as well."""
     try:
         pk = UUID(task_id)
-    except ValueError:
+    except (AttributeError, TypeError, ValueError):
         return None
     return Operation.objects.filter(pk=pk, kind=name).first()
 

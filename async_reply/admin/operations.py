@@ -184,7 +184,7 @@ class OperationAdmin(OperationActions):
         reruns = operation.reruns.order_by("-pk").values_list("pk", flat=True)
         links += [(_("repeated by"), pk) for pk in reruns[:10]]
         rows = ((word, self.page_url(pk), pk) for word, pk in links)
-        return format_html_join(format_html("<br>"), '{} <a href="{}">{}</a>', rows) or EMPTY
+        return format_html_join("", '<div>{} <a href="{}">{}</a></div>', rows) or EMPTY
 
     @admin.display(description=gettext_lazy("Celery's result"))
     def celery_result(self, operation: Operation) -> str:

@@ -83,7 +83,7 @@ def conversation(api: APIClient, request: pytest.FixtureRequest) -> Iterator[Con
 
 def start(conversation: Conversation) -> Operation:
     """A worker claims the only operation."""
-    operation = Operation.objects.get()
+    operation: Operation = Operation.objects.get()
     assert lifecycle.claim(operation, worker="w1")
     return operation
 

@@ -1,0 +1,88 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+
+from async_reply import lifecycle, services
+from async_reply.models import Operation
+from async_reply.status import Status
+from async_reply.testing import run_operations
+from tests.project.tasks import echo
+
+LIST = "/admin/async_reply/operation/"
+
+
+def page(operation: Operation) -> str:
+    """The URL of an operation's page."""
+    return reverse("admin:async_reply_operation_change", args=[operation.pk])
+
+
+def button(operation: Operation, name: str) -> str:
+    """Where a button of an operation's page posts to."""
+    return reverse("admin:async_reply_operation_action", args=[operation.pk, name])
+
+
+def shown(response: Any) -> list[Operation]:
+    """The operations that a list shows."""
+    return list(response.context["cl"].result_list)
+
+
+def messages(response: Any) -> list[str]:
+    """What the page after an action tells."""
+    return [str(message) for message in response.context["messages"]]
+
+
+@pytest.fixture
+def staff_client(django_user_model: Any) -> Callable[..., Client]:
+    """A client of a staff member with these permissions on this app."""
+
+    def make(*codenames: str) -> Client:
+        staff = django_user_model.objects.create_user("grace", is_staff=True)
+        found = Permission.objects.filter(
+            content_type__app_label="async_reply", codename__in=codenames
+        )
+        assert len(codenames) == len(found)
+        staff.user_permissions.set(found)
+        client = Client()
+        client.force_login(staff)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def submit(db: None) -> Callable[..., Operation]:
+    """Store an operation of ada's."""
+
+    def make(task: Any = echo, *, owner: str = "ada", **input: Any) -> Operation:
+        return services.submit(task, input=input, owner=owner)
+
+    return make
+
+
+@pytest.fixture
+def in_status(submit: Callable[..., Operation]) -> Callable[..., Operation]:
+    """An operation that has reached a status."""
+
+    def make(status: Status, **input: Any) -> Operation:
+        operation = submit(**input)
+        match status:
+            case Status.CANCELED:
+                services.cancel(operation)
+            case Status.SUCCEEDED:
+                run_operations()
+            case Status.FAILED:
+                assert lifecycle.claim(operation, worker="w1")
+                assert lifecycle.fail(operation, {"code": "tests"})
+            case Status.RUNNING | Status.CANCELING:
+                assert lifecycle.claim(operation, worker="w1")
+                if status == Status.CANCELING:
+                    services.cancel(operation)
+        operation.refresh_from_db()
+        assert status == operation.status
+        return operation
+
+    return make

@@ -1,0 +1,70 @@
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from async_reply.admin import filters
+from async_reply.models import Operation
+from async_reply.status import Status
+from tests.admin.conftest import LIST, shown
+from tests.project.tasks import export
+
+
+@pytest.mark.parametrize("status", Status)
+def test_status__shows_those_alone(
+    in_status: Callable[..., Operation], admin_client: Client, status: Status
+) -> None:
+    made = {each: in_status(each) for each in sorted(Status, key=lambda each: each == "pending")}
+    assert [made[status]] == shown(admin_client.get(LIST, {"status": status}))
+
+
+def test_status__unknown_shows_none(submit: Callable[..., Operation], admin_client: Client) -> None:
+    submit()
+    assert [] == shown(admin_client.get(LIST, {"status": "finished"}))
+
+
+def test_kind__shows_those_alone(submit: Callable[..., Operation], admin_client: Client) -> None:
+    submit()
+    operation = submit(export)
+    assert [operation] == shown(admin_client.get(LIST, {"kind": "tests.export"}))
+
+
+def test_kind__takes_one_that_is_no_longer_registered(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    submit()
+    old = Operation.objects.create(kind="tests.gone")
+    assert [old] == shown(admin_client.get(LIST, {"kind": "tests.gone"}))
+
+
+def test_kind__choices_come_from_the_tasks(
+    submit: Callable[..., Operation], admin_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    Operation.objects.create(kind="tests.gone")
+    with django_assert_max_num_queries(9) as captured:
+        response = admin_client.get(LIST)
+    assert "?kind=tests.export" in response.content.decode()
+    assert "?kind=tests.gone" not in response.content.decode()
+    assert not [query for query in captured.captured_queries if "DISTINCT" in query["sql"]]
+
+
+@pytest.mark.parametrize(
+    ("age", "spans"),
+    [
+        (60, ["hour", "day", "week"]),
+        (2 * 3600, ["day", "week"]),
+        (2 * 24 * 3600, ["week"]),
+        (8 * 24 * 3600, []),
+    ],
+)
+@pytest.mark.django_db
+def test_created__goes_by_the_time_in_the_id(
+    admin_client: Client, age: int, spans: list[str]
+) -> None:
+    pk = uuid.UUID(int=filters.first_id(age).int | uuid.uuid4().int & (1 << 80) - 1)
+    Operation.objects.create(pk=pk, kind="tests.old")
+    found = [span for span in filters.SPANS if shown(admin_client.get(LIST, {"created": span}))]
+    assert spans == found
+    assert shown(admin_client.get(LIST, {"created": "ever"}))

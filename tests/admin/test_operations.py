@@ -1,0 +1,288 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+from django_celery_results.models import TaskResult
+
+from async_reply import conf, lifecycle, services
+from async_reply.models import Operation, OperationAttempt, OperationFile
+from async_reply.status import Status
+from async_reply.testing import run_operations
+from tests.admin.conftest import LIST, page, shown
+from tests.project import tasks
+
+EVIL = "<script>alert(1)</script>"
+ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
+
+
+@pytest.fixture
+def with_files(submit: Callable[..., Operation]) -> Operation:
+    """A succeeded operation that came with a file."""
+    upload = SimpleUploadedFile("notes.txt", b"<b>secret</b>", "text/html")
+    operation = submit(tasks.read, title="a title", files=[upload])
+    run_operations()
+    operation.refresh_from_db()
+    return operation
+
+
+@pytest.fixture
+def everything(with_files: Operation, submit: Callable[..., Operation]) -> Operation:
+    """A succeeded operation with all that a page can show."""
+    for number in (5, 6, 7):
+        OperationAttempt.objects.create(
+            operation=with_files,
+            number=number,
+            outcome=OperationAttempt.Outcome.RETRY,
+            exception="builtins.KeyError",
+            traceback="Traceback: hidden words",
+        )
+    services.rerun(with_files)
+    TaskResult.objects.create(task_id=str(with_files.pk), status="SUCCESS")
+    return with_files
+
+
+def test_changelist__shows_each_status(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    made = [in_status(status) for status in sorted(Status, key=lambda each: each == "pending")]
+    response = admin_client.get(LIST)
+    text = response.content.decode()
+    assert made[::-1] == shown(response)
+    for operation in made:
+        assert f'title="{operation.pk}"' in text
+        assert f'<td class="field-state">{operation.get_status_display()}</td>' in text
+
+
+def test_changelist__names_tombstones(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    services.delete(in_status(Status.SUCCEEDED))
+    expired = in_status(Status.FAILED)
+    Operation.objects.filter(pk=expired.pk).update(expires_at=expired.created_at)
+    assert lifecycle.bury(expired, expired=False)
+    text = admin_client.get(LIST).content.decode()
+    assert "Succeeded (deleted)" in text
+    assert "Failed (expired)" in text
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_changelist__takes_four_flat_statements(
+    submit: Callable[..., Operation],
+    admin_client: Client,
+    django_assert_num_queries: Any,
+    rows: int,
+) -> None:
+    for number in range(rows):
+        submit(number=number)
+    # Session, user, count, rows.
+    with django_assert_num_queries(4) as captured:
+        admin_client.get(LIST)
+    statements = [query["sql"] for query in captured]
+    for sql in statements:
+        assert "COUNT(" not in sql or "LIMIT" in sql
+    for column in ("input", "error", "extra", "reply"):
+        assert not [sql for sql in statements if f'"{column}"' in sql]
+
+
+def test_changelist__does_not_count_for_facets(
+    submit: Callable[..., Operation], admin_client: Client, django_assert_num_queries: Any
+) -> None:
+    submit()
+    with django_assert_num_queries(4):
+        response = admin_client.get(LIST, {"_facets": "True"})
+    assert 200 == response.status_code
+    assert "Show counts" not in response.content.decode()
+
+
+def test_changelist__search_finds_an_id_or_an_owner(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    ada, eve = submit(), submit(owner="eve")
+    for term, found in {
+        str(eve.pk): [eve],
+        f" {eve.pk.hex} ": [eve],
+        "eve": [eve],
+        "ada": [ada],
+        "ev": [],
+        str(eve.pk)[:-1]: [],
+        "%": [],
+        "0" * 33: [],
+        "": [eve, ada],
+        " ": [eve, ada],
+    }.items():
+        assert found == shown(admin_client.get(LIST, {"q": term})), term
+
+
+def test_changelist__search_finds_an_owner_that_is_a_uuid(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    owner = "6f9b8a3e-3a53-4a86-9d1e-6a0b1a1f0c11"
+    operation = submit(owner=owner)
+    assert [operation] == shown(admin_client.get(LIST, {"q": owner}))
+
+
+def test_change__shows_what_there_is(everything: Operation, admin_client: Client) -> None:
+    text = admin_client.get(page(everything)).content.decode()
+    for part in (
+        str(everything.pk),
+        "a title",
+        "notes.txt",
+        "builtins.KeyError",
+        "Traceback: hidden words",
+        page(everything.reruns.get()),
+        reverse("admin:django_celery_results_taskresult_change", args=[1]).rpartition("1/")[0],
+    ):
+        assert part in text, part
+
+
+@pytest.mark.parametrize("status", Status)
+def test_change__renders_in_each_status(
+    in_status: Callable[..., Operation], admin_client: Client, status: Status
+) -> None:
+    response = admin_client.get(page(in_status(status)))
+    assert 200 == response.status_code
+    assert "Celery&#x27;s result backend keeps none." in response.content.decode()
+
+
+def test_change__takes_eight_statements(
+    everything: Operation,
+    submit: Callable[..., Operation],
+    admin_client: Client,
+    django_assert_num_queries: Any,
+) -> None:
+    # Session, user, operation, reruns, Celery's result, attempts, result, files.
+    for operation in (everything, submit()):
+        with django_assert_num_queries(8):
+            admin_client.get(page(operation))
+
+
+def test_change__shows_a_file_as_the_result(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    operation = submit(tasks.export)
+    run_operations()
+    text = admin_client.get(page(operation)).content.decode()
+    row = operation.files.get()
+    assert f'<a href="{file_url(row)}">{row.name}</a>, 8\xa0bytes' in text
+
+
+@pytest.mark.parametrize(
+    ("task", "part"),
+    [
+        (tasks.create, "&quot;route&quot;: &quot;thing&quot;"),
+        (tasks.forward, "https://files.example.org/report.pdf"),
+    ],
+)
+def test_change__shows_a_location_as_the_result(
+    submit: Callable[..., Operation],
+    admin_client: Client,
+    settings: Any,
+    task: Any,
+    part: str,
+) -> None:
+    settings.ASYNC_REPLY = {**conf.configured(), "REDIRECT_HOSTS": ["files.example.org"]}
+    operation = submit(task)
+    run_operations()
+    text = admin_client.get(page(operation)).content.decode()
+    assert part in text
+    assert 'href="https://files.example.org' not in text
+
+
+def test_change__links_what_a_rerun_repeats(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    first = in_status(Status.SUCCEEDED)
+    again = services.rerun(first)
+    assert f'repeats <a href="{page(first)}">' in admin_client.get(page(again)).content.decode()
+
+
+def test_change__escapes_what_users_wrote(admin_client: Client, db: None) -> None:
+    operation = Operation.objects.create(
+        kind=EVIL,
+        owner=EVIL,
+        message=EVIL,
+        worker=EVIL,
+        queue=EVIL,
+        input={EVIL: EVIL},
+        extra={EVIL: EVIL},
+        error={"message": EVIL},
+        reply={"base_url": EVIL},
+    )
+    OperationAttempt.objects.create(
+        operation=operation, number=1, outcome="failed", exception=EVIL, traceback=EVIL, worker=EVIL
+    )
+    OperationFile.objects.create(
+        operation=operation, role="input", name=EVIL, field=EVIL, content_type=EVIL, size=1
+    )
+    for url in (LIST, page(operation)):
+        text = admin_client.get(url).content.decode()
+        assert ESCAPED in text
+        assert EVIL not in text
+
+
+def test_change__unknown_or_malformed_id_goes_back(admin_client: Client) -> None:
+    for pk in ("0190c5a8-0000-7000-8000-000000000000", "nonsense"):
+        response = admin_client.get(f"{LIST}{pk}/change/")
+        assert (302, "/admin/") == (response.status_code, response["Location"])
+
+
+def test_pages__need_permission(everything: Operation, staff_client: Callable[..., Client]) -> None:
+    client = staff_client()
+    row = everything.files.get()
+    for url in (LIST, page(everything), file_url(row)):
+        assert 403 == client.get(url).status_code
+
+
+def test_pages__send_strangers_to_the_login(everything: Operation, client: Client) -> None:
+    for url in (LIST, page(everything), file_url(everything.files.get())):
+        assert 302 == client.get(url).status_code
+
+
+def test_change__hides_payload_from_those_who_may_only_view(
+    everything: Operation, staff_client: Callable[..., Client], django_assert_max_num_queries: Any
+) -> None:
+    client = staff_client("view_operation")
+    # Two of them ask for permissions; result and files are not read.
+    with django_assert_max_num_queries(8) as captured:
+        text = client.get(page(everything)).content.decode()
+    assert "needs the permission async_reply.view_operation_payload" in text
+    assert "builtins.KeyError" in text
+    for part in ("a title", "notes.txt", "hidden words"):
+        assert part not in text, part
+    for table in ("operationresult", "operationfile"):
+        assert not [query for query in captured if table in query["sql"]]
+    assert 403 == client.get(file_url(everything.files.get())).status_code
+
+
+def test_change__shows_payload_to_those_with_the_permission(
+    everything: Operation, staff_client: Callable[..., Client]
+) -> None:
+    client = staff_client("view_operation", "view_operation_payload")
+    text = client.get(page(everything)).content.decode()
+    for part in ("a title", "notes.txt", "hidden words"):
+        assert part in text, part
+
+
+def test_file__is_saved_and_never_shown(with_files: Operation, admin_client: Client) -> None:
+    response: Any = admin_client.get(file_url(with_files.files.get()))
+    assert b"<b>secret</b>" == b"".join(response)
+    assert 'attachment; filename="notes.txt"' == response["Content-Disposition"]
+    assert "application/octet-stream" == response["Content-Type"]
+    assert "nosniff" == response["X-Content-Type-Options"]
+
+
+def test_file__of_another_operation_or_lost_is_not_found(
+    with_files: Operation, submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    row = with_files.files.get()
+    other = reverse("admin:async_reply_operation_file", args=[submit().pk, row.pk])
+    assert 404 == admin_client.get(other).status_code
+    row.file.storage.delete(row.file.name)
+    assert 404 == admin_client.get(file_url(row)).status_code
+
+
+def file_url(row: OperationFile) -> str:
+    return reverse("admin:async_reply_operation_file", args=[row.operation_id, row.pk])

@@ -1,0 +1,95 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from async_reply.models import KindStatistics, Operation, Worker
+from tests.admin.conftest import LIST, page
+
+pytestmark = pytest.mark.django_db
+
+WORKERS = "/admin/async_reply/worker/"
+STATISTICS = "/admin/async_reply/kindstatistics/"
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker.objects.create(name="w1@<b>host</b>", concurrency=4, queues=["celery"])
+
+
+@pytest.fixture
+def minute() -> KindStatistics:
+    return KindStatistics.objects.create(
+        kind="tests.export", minute=timezone.now(), succeeded=7, waits={"3": 7}
+    )
+
+
+def test_workers__are_shown(admin_client: Client, worker: Worker) -> None:
+    for url in (WORKERS, f"{WORKERS}w1@_3Cb_3Ehost_3C_2Fb_3E/change/"):
+        text = admin_client.get(url).content.decode()
+        assert "w1@&lt;b&gt;host&lt;/b&gt;" in text
+        assert "<b>host" not in text
+
+
+def test_statistics__are_shown(admin_client: Client, minute: KindStatistics) -> None:
+    for url in (STATISTICS, f"{STATISTICS}?kind=tests.export", f"{STATISTICS}{minute.pk}/change/"):
+        response = admin_client.get(url)
+        assert 200 == response.status_code
+        assert ">tests.export<" in response.content.decode()
+    empty = admin_client.get(f"{STATISTICS}?kind=tests.other").content.decode()
+    assert ">0 kind statistics<" not in empty.replace("\n", "")
+    assert str(minute) not in empty
+
+
+@pytest.mark.parametrize("what", ["operation", "worker", "statistics"])
+def test_pages__cannot_add_change_or_delete(
+    admin_client: Client,
+    submit: Callable[..., Operation],
+    worker: Worker,
+    minute: KindStatistics,
+    what: str,
+) -> None:
+    base, change = {
+        "operation": (LIST, page(submit())),
+        "worker": (WORKERS, f"{WORKERS}w1@_3Cb_3Ehost_3C_2Fb_3E/change/"),
+        "statistics": (STATISTICS, f"{STATISTICS}{minute.pk}/change/"),
+    }[what]
+    delete = change.replace("/change/", "/delete/")
+    statuses = [
+        admin_client.get(f"{base}add/").status_code,
+        admin_client.post(f"{base}add/").status_code,
+        admin_client.get(change).status_code,
+        admin_client.post(change).status_code,
+        admin_client.get(delete).status_code,
+        admin_client.post(delete, {"post": "yes"}).status_code,
+    ]
+    assert [403, 403, 200, 403, 403, 403] == statuses
+    assert (1, 1) == (Worker.objects.count(), KindStatistics.objects.count())
+
+
+@pytest.mark.parametrize(
+    "lookup", ["input__contains", "error__code", "owner__icontains", "files__name", "id__exact"]
+)
+def test_changelist__refuses_lookups_that_no_filter_shows(
+    admin_client: Client, lookup: str
+) -> None:
+    assert 400 == admin_client.get(LIST, {lookup: "a"}).status_code
+
+
+def test_changelist__has_one_order(
+    admin_client: Client, submit: Callable[..., Operation], django_assert_num_queries: Any
+) -> None:
+    submit(owner="b")
+    submit(owner="a")
+    for order in ("2", "-4", "4.3", "nonsense"):
+        with django_assert_num_queries(4) as captured:
+            admin_client.get(LIST, {"o": order})
+        ordered = [query["sql"] for query in captured if "ORDER BY" in query["sql"]]
+        assert ["id"] == [_order(sql) for sql in ordered]
+
+
+def _order(sql: str) -> str:
+    """The columns a statement is ordered by."""
+    return sql.partition("ORDER BY")[2].partition("LIMIT")[0].split(".")[1].split('"')[1]

@@ -1,0 +1,120 @@
+import datetime as dt
+import decimal
+import re
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from async_reply import conf, estimates, payloads, problems
+from async_reply.exceptions import OperationFailed, PayloadError, PayloadTooLarge
+from async_reply.kinds import Kind
+from async_reply.models import uuid7
+from async_reply.status import ACTIVE, FINAL, TRANSITIONS, UNFINISHED, Status
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def circular() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), "\x00", "\ud800", b"x", object(), circular(), nested(100_000)],
+    ids=["nan", "inf", "nul", "surrogate", "bytes", "object", "circular", "deep"],
+)
+def test_to_json__refuses_what_a_database_would(value: Any) -> None:
+    with pytest.raises(PayloadError):
+        payloads.to_json({"a": value})
+
+
+def test_to_json__plain_values() -> None:
+    day, price = dt.date(2026, 11, 23), decimal.Decimal("9.50")
+    value = {"day": day, "price": price, "text": "\\u0000 is text"}
+    expected = {"day": "2026-11-23", "price": "9.50", "text": "\\u0000 is text"}
+    assert payloads.to_json(value) == expected
+
+
+def test_to_json__bound_is_in_bytes() -> None:
+    assert payloads.to_json("éé", limit=6) == "éé"
+    with pytest.raises(PayloadTooLarge):
+        payloads.to_json("éé", limit=5)
+
+
+def test_digest__is_canonical() -> None:
+    assert payloads.digest({"a": 1, "b": 2}) == payloads.digest({"b": 2, "a": 1})
+    assert payloads.digest("a", "b") != payloads.digest("ab")
+
+
+def test_problem__without_a_name_is_about_blank() -> None:
+    made = problems.problem(404, "No.")
+    assert (made["type"], made["title"]) == ("about:blank", "Not Found")
+
+
+def test_failure__has_both_dialects() -> None:
+    made = problems.failure("my-code", "No.", status=422)
+    assert (made["code"], made["message"], made["detail"]) == ("my-code", "No.", "No.")
+    assert made["type"].endswith("/operation-failed")
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "eta", "expected"),
+    [(0, None, 1), (8, None, 2), (1000, None, 30), (5, 0.2, 1), (5, 3.2, 4), (5, 900, 30)],
+)
+def test_retry_after(elapsed: float, eta: float | None, expected: int) -> None:
+    assert estimates.retry_after(elapsed, eta=eta) == expected
+
+
+def test_eta__follows_progress() -> None:
+    assert estimates.eta(10, 25) == 30
+    assert estimates.eta(10, None) is None
+    assert estimates.eta(10, 0) is None
+
+
+def test_conf__project_first(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"BATCH": 7}
+    assert (conf.get("BATCH"), conf.get("BREAKER")) == (7, 3.0)
+    with pytest.raises(KeyError):
+        conf.get("NO_SUCH_KEY")
+
+
+@pytest.mark.parametrize("status", sorted(OperationFailed.RESERVED | {200, 500}))
+def test_operation_failed__refuses_statuses_that_mean_something_else(status: int) -> None:
+    with pytest.raises(ValueError, match=re.escape(str(status))):
+        OperationFailed("no", status_code=status)
+
+
+def test_status__sets_derive_from_the_table() -> None:
+    assert FINAL | UNFINISHED == set(Status) == set(TRANSITIONS)
+    assert {Status.RUNNING, Status.CANCELING} == ACTIVE
+    assert all(TRANSITIONS[status] for status in UNFINISHED)
+
+
+def test_kind__delays_as_celery_does() -> None:
+    kind = Kind(name="k", function=print, retry_backoff=2, retry_jitter=False)
+    assert [kind.delay(retries) for retries in range(3)] == [2, 4, 8]
+    assert kind.delay(100) == kind.retry_backoff_max
+    assert Kind(name="k", function=print).delay(1) == 180
+    assert 0 <= Kind(name="k", function=print, retry_backoff=True).delay(3) <= 8
+
+
+def test_kind__dont_autoretry_for() -> None:
+    kind = Kind(
+        name="k", function=print, autoretry_for=(OSError,), dont_autoretry_for=(FileNotFoundError,)
+    )
+    assert kind.retries_on(OSError())
+    assert not kind.retries_on(FileNotFoundError())
+
+
+def test_uuid7__sorts_by_time() -> None:
+    made = [uuid7() for _ in range(100)]
+    assert sorted(made) == made
+    assert {each.version for each in made} == {7}

@@ -1,0 +1,115 @@
+import time
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError
+from django.utils import timezone
+
+from async_reply import lifecycle, maintenance, services
+from async_reply.maintenance import Maintenance, Step
+from async_reply.models import Operation, OperationAttempt, Worker
+from async_reply.status import Status
+from tests.project.tasks import echo, persist
+
+pytestmark = pytest.mark.django_db
+
+
+def lose(task: Any = echo) -> Operation:
+    operation = services.submit(task)
+    assert lifecycle.claim(operation, worker="w1")
+    Operation.objects.filter(pk=operation.pk).update(
+        lease_expires_at=timezone.now() - timedelta(seconds=1)
+    )
+    return operation
+
+
+def test_rescue__runs_again_and_keeps_a_record() -> None:
+    operation = lose()
+    assert maintenance.rescue() == 1
+    operation.refresh_from_db()
+    assert (operation.status, operation.losses, operation.published_at) == ("pending", 1, None)
+    kept = OperationAttempt.objects.get()
+    assert (kept.number, kept.worker, kept.outcome) == (1, "w1", "lost")
+    assert maintenance.rescue() == 0
+
+
+def test_rescue__fails_what_must_not_be_repeated() -> None:
+    operation = lose(persist)
+    assert maintenance.rescue() == 1
+    operation.refresh_from_db()
+    assert (operation.status, operation.error["code"]) == (Status.FAILED, "worker-lost")
+
+
+def test_rescue__ends_what_was_being_canceled() -> None:
+    operation = lose()
+    services.cancel(Operation.objects.get())
+    assert maintenance.rescue() == 1
+    operation.refresh_from_db()
+    assert operation.status == Status.CANCELED
+
+
+def test_rescue__of_what_another_rescued_before() -> None:
+    lose()
+    seen = Operation.objects.get()
+    assert maintenance.rescue() == 1
+    assert not maintenance._rescue(seen)
+
+
+def test_step__pauses_longer_while_nothing_is_due() -> None:
+    step = Step("idle", 1, lambda: 0)
+    pauses = []
+    for _ in range(4):
+        step.schedule(found=0)
+        pauses.append(step.pause)
+    assert pauses == [2, 4, 5, 5]
+    step.schedule(found=1)
+    assert step.pause == 1
+
+
+def test_turn__goes_on_after_a_failure_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    ran: list[str] = []
+
+    def fail() -> int:
+        ran.append("fail")
+        raise OperationalError
+
+    def rescue() -> int:
+        ran.append("rescue")
+        return 1
+
+    steps = [Step("fail", 0.001, fail), Step("rescue", 0.001, rescue, rescues=True)]
+    thread = Maintenance(steps)
+    for step in steps * 2:
+        step.due_at = 0
+        thread._run(step)
+    assert ran == ["fail", "fail"]
+    assert caplog.text.count("Maintenance step fail failed") == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_thread__runs_until_it_is_stopped() -> None:
+    lose()
+    thread = Maintenance([Step("rescue", 0.01, maintenance.rescue, rescues=True)])
+    thread.start()
+    give_up = time.monotonic() + 10
+    while Operation.objects.get().status != Status.PENDING:
+        assert time.monotonic() < give_up
+    thread.stop()
+    assert not thread.is_alive()
+
+
+def test_report__says_once_who_lives() -> None:
+    for concurrency in (1, 2):
+        maintenance.report(name="w1", concurrency=concurrency, queues=["celery"])
+    worker = Worker.objects.get()
+    assert (worker.concurrency, worker.queues) == (2, ["celery"])
+
+
+def test_command__does_one_turn(broker: list[str]) -> None:
+    lose()
+    told = StringIO()
+    call_command("async_reply_maintain", once=True, stdout=told)
+    assert told.getvalue() == "1 operations published, rescued or purged.\n"

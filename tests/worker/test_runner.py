@@ -1,0 +1,238 @@
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connections, transaction
+from pytest_django import Settings
+from rest_framework.exceptions import APIException, ValidationError
+
+from async_reply import lifecycle, runner, services, signals
+from async_reply.exceptions import OperationFailed
+from async_reply.jobs import Job
+from async_reply.kinds import Kind
+from async_reply.models import Operation, OperationAttempt, OperationResult, database
+from async_reply.runner import Ending, Report
+from async_reply.status import Status
+from tests.project.tasks import echo
+
+pytestmark = pytest.mark.django_db
+
+
+def attempt(function: Callable[[Job], Any], **options: Any) -> tuple[Report, Operation]:
+    """Submit, and run `function` as the job."""
+    operation = services.submit(echo)
+    if options.get("max_retries") is not None:
+        Operation.objects.update(max_retries=options["max_retries"])
+    kind = Kind(name=echo.name, function=function, **options)
+    report = runner.run(operation.pk, kind, worker="w1", inline=True)
+    operation.refresh_from_db()
+    return report, operation
+
+
+def raising(error: BaseException) -> Callable[[Job], Any]:
+    def job(operation: Job) -> None:
+        raise error
+
+    return job
+
+
+def test_run__success_is_stored_once() -> None:
+    report, operation = attempt(lambda operation: {"a": 1})
+    assert report == Report(Ending.SUCCEEDED)
+    assert (operation.status, operation.progress) == (Status.SUCCEEDED, 100)
+    assert (operation.result.value, operation.result.attempt) == ({"a": 1}, 1)
+    again = runner.run(operation.pk, echo.kind, worker="w2")
+    assert again == Report(Ending.NOT_MINE)
+    assert OperationResult.objects.count() == 1
+
+
+def test_run__keyword_arguments_come_from_the_input() -> None:
+    operation = services.submit(echo, input={"a": 1})
+    kind = Kind(name=echo.name, function=lambda operation, a: a + 1)
+    runner.run(operation.pk, kind, worker="w1", inline=True)
+    operation.refresh_from_db()
+    assert operation.result.value == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status", "detail"),
+    [
+        (OperationFailed("No.", code="no", status_code=422), "no", 422, "No."),
+        (APIException("Busy."), "error", 409, "Busy."),
+        (ValidationError("Odd."), "invalid", 400, "Invalid input."),
+        (ZeroDivisionError("secret"), "internal-error", 409, runner.GENERIC),
+        (SystemExit(3), "internal-error", 409, runner.GENERIC),
+        (KeyboardInterrupt(), "internal-error", 409, runner.GENERIC),
+        (MemoryError(), "internal-error", 409, runner.GENERIC),
+        (TimeoutError("pool"), "timed-out", 409, "The operation exceeded its time limit."),
+    ],
+)
+def test_run__failure_tells_the_client_what_it_may_know(
+    error: BaseException, code: str, status: int, detail: str
+) -> None:
+    report, operation = attempt(raising(error), timeouts=(TimeoutError,))
+    assert (report.ending, report.error) == (Ending.FAILED, error)
+    assert operation.status == Status.FAILED
+    told = operation.error
+    assert (told["code"], told["status"], told["detail"]) == (code, status, detail)
+    kept = OperationAttempt.objects.get()
+    assert (kept.number, kept.worker) == (1, "w1")
+    assert type(error).__name__ in kept.traceback
+
+
+@pytest.mark.parametrize(
+    "value", [object(), float("nan"), "\x00", "\ud800", {1, 2}, "x" * 1_100_000]
+)
+def test_run__result_that_cannot_be_stored_fails_readably(value: Any) -> None:
+    _report, operation = attempt(lambda operation: value)
+    assert (operation.status, operation.error["code"]) == (Status.FAILED, "invalid-result")
+
+
+def test_run__retries_within_the_budget(settings: Settings) -> None:
+    options: dict[str, Any] = {
+        "max_retries": 1,
+        "autoretry_for": (OSError,),
+        "default_retry_delay": 0,
+    }
+    report, operation = attempt(raising(OSError("gone")), **options)
+    assert (report.ending, operation.status) == (Ending.AGAIN, Status.PENDING)
+    assert (operation.retries, operation.published_at) == (1, None)
+    kind = Kind(name=echo.name, function=raising(OSError("gone")), **options)
+    report = runner.run(operation.pk, kind, worker="w2", inline=True)
+    assert report.ending is Ending.FAILED
+    outcomes = OperationAttempt.objects.order_by("number").values_list("outcome", flat=True)
+    assert list(outcomes) == ["retry", "failed"]
+
+
+def test_run__job_asks_for_a_retry_later() -> None:
+    def job(operation: Job) -> None:
+        operation.retry(after=60)
+
+    report, operation = attempt(job, max_retries=1)
+    assert (report.ending, operation.status) == (Ending.AGAIN, Status.PENDING)
+    assert (operation.available_at - operation.updated_at).total_seconds() > 59
+    assert runner.run(operation.pk, echo.kind, worker="w2").ending is Ending.NOT_MINE
+
+
+def test_run__canceled_while_running() -> None:
+    def job(operation: Job) -> None:
+        services.cancel(Operation.objects.get(pk=operation.id))
+        operation.progress(1, 2)
+
+    report, operation = attempt(job)
+    assert (report.ending, operation.status) == (Ending.CANCELED, Status.CANCELED)
+
+
+def test_run__retry_is_refused_while_canceling() -> None:
+    def job(operation: Job) -> None:
+        services.cancel(Operation.objects.get(pk=operation.id))
+        operation.retry(after=0)
+
+    report, operation = attempt(job, max_retries=1)
+    assert (report.ending, operation.status) == (Ending.CANCELED, Status.CANCELED)
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_run__zombie_writes_nothing(ends_well: bool) -> None:
+    def job(operation: Job) -> None:
+        Operation.objects.update(attempt=2)
+        if not ends_well:
+            raise ZeroDivisionError
+
+    report, operation = attempt(job)
+    assert (report.ending, operation.status) == (Ending.NOT_MINE, Status.RUNNING)
+    assert not OperationResult.objects.exists()
+    assert not OperationAttempt.objects.exists()
+
+
+def test_run__zombie_hears_of_it_at_its_next_call() -> None:
+    def job(operation: Job) -> None:
+        Operation.objects.update(attempt=2)
+        operation.check_canceled()
+
+    assert attempt(job)[0].ending is Ending.NOT_MINE
+
+
+def test_run__on_finish_belongs_to_the_outcome() -> None:
+    def job(operation: Job) -> None:
+        operation.on_finish(lambda: Operation.objects.update(message="written"))
+
+    def broken(operation: Job) -> None:
+        operation.on_finish(lambda: Operation.objects.update(message="written"))
+        operation.on_finish(lambda: 1 // 0)
+
+    assert attempt(job)[1].message == "written"
+    Operation.objects.all().delete()
+    _report, operation = attempt(broken)
+    assert (operation.status, operation.message) == (Status.FAILED, "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__tells_listeners() -> None:
+    heard: list[Any] = []
+
+    def started(operation: Operation, **_: Any) -> None:
+        heard.append("started")
+
+    def finished(status: Status, **_: Any) -> None:
+        heard.append(status)
+
+    signals.operation_started.connect(started)
+    signals.operation_finished.connect(finished)
+    try:
+        attempt(lambda operation: None)
+    finally:
+        signals.operation_started.disconnect(started)
+        signals.operation_finished.disconnect(finished)
+    assert heard == ["started", Status.SUCCEEDED]
+
+
+JOBS: dict[str, Callable[[Job], Any]] = {
+    "succeeded": lambda operation: 7,
+    "failed": raising(ZeroDivisionError()),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", JOBS)
+def test_run__lost_answer_to_commit_is_not_a_second_outcome(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([OperationalError("the answer was lost")])
+    exit_atomic = transaction.Atomic.__exit__
+
+    def lose_answer(self: Any, kind: Any, value: Any, trace: Any) -> None:
+        exit_atomic(self, kind, value, trace)
+        finishing = sys._getframe(1).f_code.co_name == "_ended"
+        if finishing and (error := next(answers, None)):
+            raise error
+
+    operation = services.submit(echo)
+    monkeypatch.setattr(transaction.Atomic, "__exit__", lose_answer)
+    report = runner.run(
+        operation.pk, Kind(name=echo.name, function=JOBS[name]), worker="w1", inline=True
+    )
+    monkeypatch.undo()
+    operation.refresh_from_db()
+    assert (report.ending.value, operation.status) == (name, name)
+    assert OperationResult.objects.count() == (name == "succeeded")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__database_that_stays_away_is_an_error_of_the_attempt(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {"LEASE": 0.1}
+
+    def refuse(*_: Any, **__: Any) -> bool:
+        raise OperationalError("away")
+
+    operation = services.submit(echo)
+    monkeypatch.setattr(lifecycle, "succeed", refuse)
+    monkeypatch.setattr(lifecycle, "fail", refuse)
+    with pytest.raises(OperationalError):
+        runner.run(operation.pk, echo.kind, worker="w1", inline=True)
+    connections[database()].close()
+    operation.refresh_from_db()
+    assert operation.status == Status.RUNNING

@@ -1,0 +1,103 @@
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.exceptions import Ignore
+from django.utils import timezone
+
+from async_reply import services, tasks
+from async_reply.exceptions import NotCalledThisWay, UnknownKind
+from async_reply.models import Operation, Worker
+from async_reply.status import Status
+from async_reply.tasks import get_task, operation_task
+from async_reply.testing import run_operations
+from tests.project.tasks import break_down, echo, persist
+
+
+def test_operation_task__names_hide_the_module() -> None:
+    assert echo.name == "tests.project.echo"
+    assert persist.name == "tests.persist"
+
+
+def test_operation_task__aliases_run_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "registered", {})
+
+    @operation_task(name="tests.new_name", aliases=["tests.old_name"], soft_time_limit=5)
+    def renamed(operation: Any) -> int:
+        return 7
+
+    old = get_task("tests.old_name")
+    assert old.kind.function(None) == renamed(None) == 7
+    assert renamed.soft_time_limit == 5
+
+
+@pytest.mark.parametrize("option", ["bind", "acks_late", "reject_on_worker_lost"])
+def test_operation_task__refuses_what_would_break_it(option: str) -> None:
+    with pytest.raises(TypeError, match=option):
+        operation_task(**{option: True})(lambda operation: None)
+
+
+@pytest.mark.parametrize("way", ["delay", "apply_async"])
+def test_task__celerys_ways_name_the_remedy(way: str) -> None:
+    with pytest.raises(NotCalledThisWay, match=r"services\.submit"):
+        getattr(echo, way)()
+
+
+def test_get_task__unknown() -> None:
+    with pytest.raises(UnknownKind):
+        get_task("nobody.knows")
+
+
+@pytest.mark.django_db
+def test_execute__tells_celery_the_truth() -> None:
+    well, badly = services.submit(echo), services.submit(break_down)
+    assert echo.apply(task_id=str(well.pk)).state == "SUCCESS"
+    assert break_down.apply(task_id=str(badly.pk)).state == "FAILURE"
+    again = echo.apply(task_id=str(well.pk))
+    assert isinstance(again.result, Ignore) or again.state in {"IGNORED", "PENDING"}
+
+
+@pytest.mark.django_db
+def test_revoked__in_flower_cancels() -> None:
+    operation = services.submit(echo)
+    tasks.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
+    tasks.cancel_revoked(request=SimpleNamespace(task=echo.name, id="not-an-id"))
+    operation.refresh_from_db()
+    assert operation.status == Status.CANCELED
+
+
+@pytest.mark.django_db
+def test_unknown__kind_fails_after_an_hour() -> None:
+    operation = services.submit(echo)
+    tasks.reject_unknown(name=echo.name, id=str(operation.pk))
+    operation.refresh_from_db()
+    assert operation.status == Status.PENDING
+    Operation.objects.update(available_at=timezone.now() - timedelta(hours=2))
+    tasks.reject_unknown(name=echo.name, id=str(operation.pk))
+    tasks.reject_unknown(name="foreign.task", id=str(operation.pk))
+    operation.refresh_from_db()
+    assert (operation.status, operation.error["code"]) == (Status.FAILED, "unknown-kind")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "steps", list)
+    sender = SimpleNamespace(hostname="w1", controller=SimpleNamespace(concurrency=3))
+    tasks.start_maintenance(sender=sender)
+    tasks.start_maintenance(sender=sender)
+    thread = tasks._thread
+    assert thread is not None
+    while not Worker.objects.filter(name="w1", concurrency=3).exists():
+        assert thread.is_alive()
+    tasks.stop_maintenance()
+    tasks.stop_maintenance()
+    assert (thread.is_alive(), tasks._thread) == (False, None)
+
+
+@pytest.mark.django_db
+def test_run_operations__says_when_jobs_never_end() -> None:
+    services.submit(echo)
+    services.submit(echo)
+    with pytest.raises(AssertionError, match="1 attempts"):
+        run_operations(limit=1)
