@@ -74,10 +74,15 @@ def document(operation: Operation, request: Request) -> Document:
 
 
 def eta(operation: Operation) -> float | None:
-    """Seconds until the end, None while nothing is known or when it is over."""
+    """Seconds until the end, None while nothing is known or when it is over.
+
+    The progress is as old as `updated_at`: the time since then has passed already.
+    """
     if operation.started_at is None or operation.status != Status.RUNNING:
         return None
-    return estimates.eta(_since(operation.started_at), operation.progress)
+    told_after = (operation.updated_at - operation.started_at).total_seconds()
+    remaining = estimates.eta(told_after, operation.progress)
+    return None if remaining is None else max(0.0, remaining - _since(operation.updated_at))
 
 
 def retry_after(operation: Operation) -> int:

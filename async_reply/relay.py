@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from async_reply.models import Operation, database
 logger = logging.getLogger("async_reply")
 
 FIELDS = ("id", "kind", "status", "publishes", "queue", "priority")
+LINE = ("queue", "kind", "priority")
 #: What says that the broker is down; other errors are those of one kind or its queue.
 DOWN = (KombuOperationalError, LimitExceeded, OSError)
 
@@ -78,37 +79,50 @@ def republish_lost() -> int:
         return 0
     age = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
     waiting = Operation.objects.due().filter(published_at__lte=DatabaseNow() - age)
+    claimed = _last_claimed()
     lost = Q(pk__in=[])
-    for line in waiting.order_by().values("queue", "priority").distinct():
-        if _is_short(line["queue"]):
+    for line in waiting.order_by().values(*LINE).distinct():
+        queue = _queue_of(line)
+        if _is_short(queue):
             lost |= Q(**line)
-        elif overtaken_since := _last_claimed(line):
+        elif overtaken_since := claimed.get((queue, line["priority"])):
             lost |= Q(**line, published_at__lte=overtaken_since - age)
     rows = waiting.filter(lost).order_by("published_at").only(*FIELDS)
     return _publish_all(list(rows[: conf.get("BATCH")]))
 
 
-def _last_claimed(line: Mapping[str, Any]) -> Any:
-    """When the youngest message that a worker has claimed was published.
+def _last_claimed() -> dict[tuple[str, int | None], datetime]:
+    """(queue, priority) -> when the youngest of its messages that a worker claimed was published.
 
     Of what was published twice nobody knows which message was claimed, and a backlog is not
     overtaken by messages of a higher priority.
     """
-    claimed = Operation.objects.active().filter(**line, publishes=1)
-    return claimed.aggregate(at=Max("published_at"))["at"]
+    claimed = Operation.objects.active().filter(publishes=1).order_by()
+    found: dict[tuple[str, int | None], datetime] = {}
+    for line in claimed.values(*LINE).annotate(at=Max("published_at")):
+        key = (_queue_of(line), line["priority"])
+        found[key] = max(line["at"], found.get(key, line["at"]))
+    return found
+
+
+def _queue_of(line: Mapping[str, Any]) -> str:
+    """The queue an operation waits in: its own, or the one that Celery's routes give its kind."""
+    routed = None
+    if not line["queue"]:
+        routed = current_app.amqp.router.route({}, line["kind"]).get("queue")
+    return str(line["queue"] or getattr(routed, "name", current_app.conf.task_default_queue))
 
 
 def _is_short(queue: str) -> bool:
     """Whether the broker itself counts less than a batch; False where it cannot say."""
-    name = queue or current_app.conf.task_default_queue
     try:
         with _connection() as connection:
-            count = connection.default_channel.queue_declare(name, passive=True).message_count
+            count = connection.default_channel.queue_declare(queue, passive=True).message_count
     except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
         # Redis knows no empty queue: what is not there holds nothing.
         if str(getattr(error, "reply_code", "")) == "404":
             return True
-        logger.info("Queue %s not counted: %s", name, error)
+        logger.info("Queue %s not counted: %s", queue, error)
         return False
     return bool(count < conf.get("BATCH"))
 

@@ -85,6 +85,8 @@ class Process:
 @contextmanager
 def running(port: int, *, logs: Path) -> Iterator[list[Process]]:
     """Web server and worker, both stopped at the end whatever happens."""
+    if listens(port):
+        raise DemoError(f"Port {port} is taken by another program: choose one, PORT={port + 1}.")
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
     started: list[Process] = []

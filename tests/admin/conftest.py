@@ -9,7 +9,7 @@ from django.urls import reverse
 from async_reply import lifecycle, services
 from async_reply.models import Operation
 from async_reply.status import Status
-from async_reply.testing import run_operations
+from async_reply.tasks import get_task
 from tests.project.tasks import echo
 
 LIST = "/admin/async_reply/operation/"
@@ -73,7 +73,7 @@ def in_status(submit: Callable[..., Operation]) -> Callable[..., Operation]:
             case Status.CANCELED:
                 services.cancel(operation)
             case Status.SUCCEEDED:
-                run_operations()
+                get_task(operation.kind).perform(operation.pk, worker="w1", inline=True)
             case Status.FAILED:
                 assert lifecycle.claim(operation, worker="w1")
                 assert lifecycle.fail(operation, {"code": "tests"})

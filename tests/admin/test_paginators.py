@@ -34,7 +34,7 @@ def test_count__is_one_statement_with_its_limit_inside(
     submit()
     paginator = CappedPaginator(Operation.objects.order_by("-id"), 2)
     with django_assert_num_queries(1) as captured:
-        assert (1, False, 1) == (paginator.count, paginator.capped, paginator.num_pages)
+        assert (paginator.count, paginator.capped, paginator.num_pages) == (1, False, 1)
     [query] = captured.captured_queries
     assert "LIMIT 4) subquery" in query["sql"]
     assert "ORDER BY" not in query["sql"]

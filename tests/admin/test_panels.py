@@ -22,7 +22,7 @@ def test_text__says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_text__shows_a_short_one_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panels, "SHOWN", 3)
-    assert '<pre class="async-reply-text">abc</pre>' == panels.text("abc").strip()
+    assert panels.text("abc").strip() == '<pre class="async-reply-text">abc</pre>'
 
 
 def test_document__is_indented_and_readable() -> None:
@@ -37,7 +37,7 @@ def test_attempts__shows_the_last_of_many(
     for number in (1, 2, 3):
         OperationAttempt.objects.create(operation=operation, number=number, outcome=OUTCOME)
     html = str(panels.attempts(operation, tracebacks=True))
-    assert [False, True, True] == [f"<td>{number}</td>" in html for number in (1, 2, 3)]
+    assert [f"<td>{number}</td>" in html for number in (1, 2, 3)] == [False, True, True]
     assert "the last 2 are shown" in html
 
 
@@ -49,9 +49,7 @@ def test_attempts__does_not_read_tracebacks_that_it_does_not_show(
         OperationAttempt.objects.create(
             operation=operation, number=number, outcome=OUTCOME, traceback="Traceback: secret"
         )
-    with CaptureQueriesContext(
-        connection,
-    ) as captured:
+    with CaptureQueriesContext(connection) as captured:
         html = str(panels.attempts(operation, tracebacks=False))
     assert "secret" not in html
-    assert [False] == ['"traceback"' in query["sql"] for query in captured]
+    assert ['"traceback"' in query["sql"] for query in captured] == [False]

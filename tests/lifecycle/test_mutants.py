@@ -1,11 +1,14 @@
 """Whoever breaks a guard hears of it: each mutant turns a checker red, for the reason given."""
 
+from collections.abc import Callable
+
 import pytest
 from django.db.models import F
 
 from async_reply.status import ACTIVE, Status
 from tests.lifecycle import mutants
 from tests.lifecycle.checker import Checker
+from tests.lifecycle.machine import LifecycleMachine
 from tests.lifecycle.mutants import Mutation, mutated, without
 from tests.lifecycle.rules import Violation
 
@@ -78,3 +81,60 @@ FINISHES = ("succeed", "fail", "end_canceled", "retry", "release")
 def test_checker__sees_a_broken_guard(mutation: Mutation, functions: list[str], rule: str) -> None:
     with mutated(mutation, *functions), pytest.raises(Violation, match=rule):
         Checker(workers=2, hands=1, messages=2).explore()
+
+
+def a_duplicate_after_the_lease(machine: LifecycleMachine) -> None:
+    pk = machine.submit(later=False)
+    machine.confuse_broker(doubled=True)
+    machine.claim(delivery=machine.receive())
+    machine.let_time_pass(pk=pk, column="lease")
+    machine.claim(delivery=machine.receive())
+
+
+def a_beat_after_the_rescue(machine: LifecycleMachine) -> None:
+    pk = machine.submit(later=False)
+    attempt = machine.claim(delivery=machine.receive())
+    machine.let_time_pass(pk=pk, column="lease")
+    machine.rescue_turn()
+    machine.beat(attempt=attempt, message=None)
+
+
+def a_retry_after_a_release(machine: LifecycleMachine) -> None:
+    pk = machine.submit(later=False)
+    attempt = machine.claim(delivery=machine.receive())
+    machine.finish(attempt=attempt, function="release", fate="stored")
+    machine.run(pk=pk, way="retry")
+
+
+DIRECTED = [
+    pytest.param(
+        mutants.or_lost(*ACTIVE), "claim", a_duplicate_after_the_lease, id="claim-by-lease"
+    ),
+    pytest.param(without("status__in"), "beat", a_beat_after_the_rescue, id="beat-by-attempt"),
+    pytest.param(
+        mutants.guarded(mutants.within_attempts),
+        "retry",
+        a_retry_after_a_release,
+        id="one-counter",
+    ),
+]
+
+
+def play(steps: Callable[[LifecycleMachine], None]) -> None:
+    """`steps` over the real database, and the rules after them."""
+    machine = LifecycleMachine()
+    try:
+        steps(machine)
+        machine.rules_are_kept()
+    finally:
+        machine.teardown()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("mutation", "function", "steps"), DIRECTED)
+def test_state_machine__sees_a_broken_guard(
+    mutation: Mutation, function: str, steps: Callable[[LifecycleMachine], None]
+) -> None:
+    play(steps)
+    with mutated(mutation, function), pytest.raises(Violation):
+        play(steps)

@@ -11,6 +11,12 @@ from async_reply import headers
         (r'"a\"b\\c"', r"a\"b\c".replace(r"\"", '"')),
         ("x" * 255, "x" * 255),
         ("x" * 256, None),
+        ('"' + "x" * 255 + '"', "x" * 255),
+        ('"' + "x" * 256 + '"', None),
+        ('"é"', None),
+        ('"a"b"', None),
+        (r'"a\b"', None),
+        ('a"b', 'a"b'),
         ("", None),
         ('""', None),
         ('"half', None),
@@ -31,6 +37,7 @@ def test_idempotency_key(field: str, expected: str | None) -> None:
         ("*", True),
         ('W/"33"', False),
         ("3", False),
+        ('"a, 3", W/"4"', False),
         ("", False),
     ],
 )
@@ -46,6 +53,11 @@ def test_none_match(field: str, expected: bool) -> None:
         ("respond-async, wait=10", {"respond-async": "", "wait": "10"}),
         ('Wait="5"; x=1, wait=7', {"wait": "5"}),
         (" , ", {}),
+        ("=5", {}),
+        (";;", {}),
+        ('note="a, wait=9; b", wait=7', {"note": "a, wait=9; b", "wait": "7"}),
+        ('note="open, wait=9', {"note": "open, wait=9"}),
+        ('note="a\\", wait=9"', {"note": 'a\\", wait=9'}),
     ],
 )
 def test_preferences(field: str, expected: dict[str, str]) -> None:
@@ -54,3 +66,7 @@ def test_preferences(field: str, expected: dict[str, str]) -> None:
 
 def test_link() -> None:
     assert headers.link({"a": "u", "b": "v"}) == '<u>; rel="a", <v>; rel="b"'
+
+
+def test_none_match__against_no_tag() -> None:
+    assert not headers.none_match('"3"', "3")

@@ -59,6 +59,19 @@ def test_problem__without_a_name_is_about_blank() -> None:
     assert (made["type"], made["title"]) == ("about:blank", "Not Found")
 
 
+@pytest.mark.parametrize(("status", "title"), [(429, "Too Many Requests"), (419, "Error")])
+def test_problem__status_that_nobody_registered(status: int, title: str) -> None:
+    assert problems.problem(status, "No.")["title"] == title
+
+
+@pytest.mark.parametrize("name", problems.TITLES)
+def test_problem__named_ones_have_a_title(name: str, settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"PROBLEM_TYPE_PREFIX": "https://example.org/problems/"}
+    made = problems.problem(409, "No.", name=name, more=1)
+    assert made["type"] == f"https://example.org/problems/{name}"
+    assert (made["title"], made["more"]) == (problems.TITLES[name], 1)
+
+
 def test_failure__has_both_dialects() -> None:
     made = problems.failure("my-code", "No.", status=422)
     assert (made["code"], made["message"], made["detail"]) == ("my-code", "No.", "No.")

@@ -1,10 +1,12 @@
+import io
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from async_reply import lifecycle, results, services
+from async_reply.exceptions import OperationCanceled, RetryLater
 from async_reply.heartbeats import Claim
 from async_reply.jobs import Job
 from async_reply.models import Operation, OperationFile
@@ -58,14 +60,14 @@ def test_file__from_whatever_holds_bytes(job: Job, tmp_path: Path, sort: str) ->
     path = tmp_path / "x"
     path.write_bytes("é1".encode())
     with path.open("rb") as stream:
-        content = {
+        contents: dict[str, Any] = {
             "bytes": "é1".encode(),
             "text": "é1",
             "path": path,
             "open": stream,
             "chunks": iter(["é", b"1"]),
-        }[sort]
-        outcome = job.file(content, name="../r.txt", content_type="text/plain")
+        }
+        outcome = job.file(contents[sort], name="../r.txt", content_type="text/plain")
     row = outcome.file
     assert row is not None
     assert (row.name, row.size, row.file.read()) == ("r.txt", 3, "é1".encode())
@@ -94,3 +96,85 @@ def test_redirect__only_to_allowed_hosts(job: Job, url: str) -> None:
 def test_outcome__passes_through() -> None:
     made = results.Outcome(value=1)
     assert results.outcome(made) is made
+
+
+class Pipe(io.RawIOBase):
+    """Bytes that come once, like those of a response from elsewhere."""
+
+    def __init__(self, content: bytes) -> None:
+        self._rest = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._rest.readinto(buffer)
+
+
+def written(stream: IO[str]) -> IO[str]:
+    """As csv.writer leaves it: at its end."""
+    stream.write("é1")
+    return stream
+
+
+@pytest.mark.parametrize("sort", ["StringIO", "text file", "pipe", "BytesIO at its end"])
+def test_file__from_streams_of_all_sorts(job: Job, tmp_path: Path, sort: str) -> None:
+    with (tmp_path / "x").open("w+", encoding="utf-8") as opened:
+        content: Any = {
+            "StringIO": lambda: written(io.StringIO()),
+            "text file": lambda: written(opened),
+            "pipe": lambda: Pipe("é1".encode()),
+            "BytesIO at its end": lambda: io.BytesIO("é1".encode()),
+        }[sort]()
+        if isinstance(content, io.BytesIO):
+            content.read()
+        row = job.file(content, name="r.txt").file
+    assert row is not None
+    with row.file.open("rb") as stored:
+        assert (row.size, stored.read()) == (3, "é1".encode())
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [("a\x00b", r"a\x00b"), ("\ud800", r"\ud800"), ("\x00" * 255, (r"\x00" * 64)[:255])],
+)
+def test_progress__message_is_one_that_databases_take(
+    job: Job, message: str, expected: str
+) -> None:
+    job.progress(1, 2, message)
+    assert Operation.objects.get().message == expected
+
+
+@pytest.mark.parametrize("call", ["progress", "check_canceled", "track"])
+def test_job__hears_of_its_cancel_at_each_call(job: Job, call: str) -> None:
+    services.cancel(Operation.objects.get())
+    with pytest.raises(OperationCanceled):
+        {
+            "progress": lambda: job.progress(1),
+            "check_canceled": job.check_canceled,
+            "track": lambda: list(job.track([1])),
+        }[call]()
+
+
+def test_track__of_nothing(job: Job) -> None:
+    assert list(job.track([])) == []
+    assert Operation.objects.get().progress is None
+
+
+def test_retry__says_when(job: Job) -> None:
+    with pytest.raises(RetryLater) as raised:
+        job.retry(after=7)
+    assert raised.value.after == 7
+
+
+def test_close__before_the_input_was_read(job: Job) -> None:
+    job.close()
+    assert "input" not in vars(job)
+
+
+def test_close__files_in_lists(job: Job) -> None:
+    handle = job.input["a"]["b"]
+    job.input["list"] = [1, handle]
+    del job.input["a"]
+    job.close()
+    assert handle.closed

@@ -7,6 +7,7 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError
 from django.utils import timezone
+from pytest_django import Settings
 
 from async_reply import lifecycle, maintenance, services
 from async_reply.maintenance import Maintenance, Step
@@ -40,7 +41,7 @@ def test_rescue__fails_what_must_not_be_repeated() -> None:
     operation = lose(persist)
     assert maintenance.rescue() == 1
     operation.refresh_from_db()
-    assert (operation.status, operation.error["code"]) == (Status.FAILED, "worker-lost")
+    assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "worker-lost")
 
 
 def test_rescue__ends_what_was_being_canceled() -> None:
@@ -113,3 +114,72 @@ def test_command__does_one_turn(broker: list[str]) -> None:
     told = StringIO()
     call_command("async_reply_maintain", once=True, stdout=told)
     assert told.getvalue() == "1 operations published, rescued or purged.\n"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_turn__defect_of_one_step_does_not_keep_others_from_rescuing() -> None:
+    def fail() -> int:
+        raise ZeroDivisionError
+
+    operation = lose()
+    thread = Maintenance(
+        [Step("purge", 1, fail), Step("rescue", 1, maintenance.rescue, rescues=True)]
+    )
+    assert thread.turn() == 1
+    operation.refresh_from_db()
+    assert operation.status == Status.PENDING
+
+
+@pytest.mark.parametrize("found", [0, 1, 199, 200, 500])
+@pytest.mark.parametrize("drains", [True, False])
+def test_step__whole_batches_are_drained_at_once(found: int, drains: bool) -> None:
+    step = Step("purge", 60, lambda: found, drains=drains)
+    before = time.monotonic()
+    step.schedule(found=found)
+    assert (step.due_at - before < 1) is (drains and found >= 200)
+
+
+def test_turn__slow_database_is_trouble_too(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"LEASE": 0.1}
+    ran: list[str] = []
+
+    def slow() -> int:
+        give_up = time.monotonic() + 0.05
+        while time.monotonic() < give_up:
+            pass
+        return 0
+
+    def rescue() -> int:
+        ran.append("rescue")
+        return 0
+
+    thread = Maintenance([Step("slow", 9, slow), Step("rescue", 0.01, rescue, rescues=True)])
+    assert thread.turn() == 0
+    assert ran == []
+    give_up = time.monotonic() + 10
+    while not ran:
+        thread.turn()
+        assert time.monotonic() < give_up
+
+
+def test_turn__says_again_when_it_fails_again(caplog: pytest.LogCaptureFixture) -> None:
+    answers = iter([KeyError("a"), None, KeyError("b")])
+
+    def sometimes() -> int:
+        if error := next(answers):
+            raise error
+        return 0
+
+    step = Step("odd", 1, sometimes)
+    thread = Maintenance([step])
+    for _ in range(3):
+        step.due_at = 0
+        thread.turn()
+    assert caplog.text.count("Maintenance step odd failed") == 2
+
+
+def test_stop__before_it_began() -> None:
+    ran: list[int] = []
+    thread = Maintenance([Step("any", 1, lambda: ran.append(1) or 1)])
+    thread.stop()
+    assert (thread.turn(), ran) == (0, [])

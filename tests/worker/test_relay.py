@@ -1,3 +1,4 @@
+import socket
 import time
 from datetime import timedelta
 from typing import Any
@@ -5,7 +6,12 @@ from uuid import uuid4
 
 import pytest
 from celery import current_app
+from celery.app.amqp import Queues
+from celery.app.routes import MapRoute as Mapped
+from celery.exceptions import QueueNotFound
+from django.db import transaction
 from django.utils import timezone
+from kombu import Queue
 from pytest_django import Settings
 
 from async_reply import lifecycle, relay, services
@@ -152,3 +158,171 @@ def use_redis(monkeypatch: pytest.MonkeyPatch, *, port: int = 6379) -> None:
     monkeypatch.setitem(current_app.conf, "broker_transport", None)
     monkeypatch.setitem(current_app.conf, "broker_transport_options", {})
     monkeypatch.setitem(current_app.conf, "broker_write_url", f"redis://127.0.0.1:{port}/11")
+
+
+def use_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_app.conf, "broker_transport", None)
+    monkeypatch.setitem(current_app.conf, "broker_transport_options", {})
+    monkeypatch.setitem(current_app.conf, "broker_write_url", "memory://")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_submit__waits_for_the_commit(broker: list[str]) -> None:
+    with transaction.atomic():
+        operation = services.submit(echo)
+        assert broker == []
+    assert broker == [str(operation.pk)]
+    with transaction.atomic():
+        services.submit(echo)
+        transaction.set_rollback(True)
+    assert broker == [str(operation.pk)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_submit__many_at_once_wait_for_a_broken_broker_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[Operation] = []
+
+    def time_out(operation: Operation) -> None:
+        tried.append(operation)
+        raise TimeoutError
+
+    monkeypatch.setattr(relay, "_send", time_out)
+    with transaction.atomic():
+        for _ in range(5):
+            services.submit(echo)
+    assert len(tried) == 1
+    assert Operation.objects.due().unpublished().count() == 5
+
+
+@pytest.mark.django_db
+def test_breaker__closes_by_itself(settings: Settings, broker: list[str]) -> None:
+    settings.ASYNC_REPLY = {"BREAKER": 0.05}
+    services.submit(echo)
+    Operation.objects.update(published_at=None)
+    relay.breaker.trip()
+    assert (relay.publish_due(), relay.republish_lost(), broker) == (0, 0, [])
+    give_up = time.monotonic() + 10
+    while relay.breaker.is_open:
+        assert time.monotonic() < give_up
+    assert relay.publish_due() == 1
+
+
+@pytest.mark.django_db
+def test_publish_due__oldest_first_and_a_batch(settings: Settings, broker: list[str]) -> None:
+    settings.ASYNC_REPLY = {"BATCH": 2}
+    made = [services.submit(echo) for _ in range(4)]
+    for minutes, operation in zip((1, 3, 2, -5), made, strict=True):
+        Operation.objects.filter(pk=operation.pk).update(
+            published_at=None, available_at=timezone.now() - timedelta(minutes=minutes)
+        )
+    expected = [str(made[number].pk) for number in (1, 2, 0)]
+    assert (relay.publish_due(), broker) == (2, expected[:2])
+    assert (relay.publish_due(), broker) == (1, expected)
+    assert relay.publish_due() == 0
+
+
+@pytest.mark.django_db
+def test_publish_due__kind_that_cannot_be_sent_stops_no_other(
+    broker: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison, healthy = services.submit(echo), services.submit(echo)
+    Operation.objects.update(published_at=None)
+
+    def refuse_one(operation: Operation) -> None:
+        if operation.pk == poison.pk:
+            raise QueueNotFound("misspelt")
+        broker.append(str(operation.pk))
+
+    monkeypatch.setattr(relay, "_send", refuse_one)
+    assert relay.publish_due() == 1
+    assert broker == [str(healthy.pk)]
+    assert not relay.breaker.is_open
+    assert list(Operation.objects.unpublished()) == [poison]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 1),
+        ({"queue": "slow"}, 0),
+        ({"priority": 9}, 0),
+        ({"publishes": 2}, 0),
+        ({"kind": "tests.elsewhere"}, 0),
+        ({"published_at": timezone.now() - timedelta(minutes=1, seconds=-5)}, 0),
+        ({"status": Status.SUCCEEDED}, 0),
+    ],
+)
+@pytest.mark.django_db
+def test_republish__overtaken_only_by_what_stood_behind_it(
+    changes: dict[str, Any], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_is_short", lambda queue: False)
+    monkeypatch.setitem(
+        current_app.amqp.__dict__,
+        "router",
+        current_app.amqp.Router(Queues([Queue("a"), Queue("b")])),
+    )
+    monkeypatch.setattr(
+        current_app.amqp.router, "routes", [Mapped({"tests.elsewhere": {"queue": "b"}})]
+    )
+    waiting = services.submit(echo)
+    long_ago()
+    later = services.submit(echo)
+    assert lifecycle.claim(later, worker="w")
+    Operation.objects.filter(pk=later.pk).update(**changes)
+    assert relay.republish_lost() == expected
+    waiting.refresh_from_db()
+    assert waiting.publishes == 1 + expected
+
+
+@pytest.mark.django_db
+def test_republish__long_backlog_is_let_alone(
+    broker: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_is_short", lambda queue: False)
+    for _ in range(5):
+        services.submit(echo)
+    long_ago()
+    assert lifecycle.claim(Operation.objects.order_by("pk")[0], worker="w")
+    assert relay.republish_lost() == 0
+    assert broker == []
+
+
+@pytest.mark.django_db
+def test_republish__a_batch_oldest_first(
+    broker: list[str], monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {"BATCH": 2}
+    monkeypatch.setattr(relay, "_is_short", lambda queue: True)
+    made = [services.submit(echo) for _ in range(3)]
+    for minutes, operation in zip((1, 3, 2), made, strict=True):
+        Operation.objects.filter(pk=operation.pk).update(
+            published_at=timezone.now() - timedelta(minutes=minutes)
+        )
+    assert relay.republish_lost() == 2
+    assert broker == [str(made[1].pk), str(made[2].pk)]
+
+
+def test_send__to_memory_carries_nothing_but_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_memory(monkeypatch)
+    operation = Operation(kind=echo.name, queue=f"memory-{uuid4()}")
+    send(operation)
+    with relay._connection() as connection:
+        message = connection.default_channel.basic_get(operation.queue, no_ack=True)
+    assert message.headers["id"] == message.headers["root_id"] == str(operation.pk)
+    assert message.decode()[:2] == [[], {}]
+    assert (message.headers["eta"], message.headers["retries"]) == (None, 0)
+
+
+def test_send__broker_that_says_nothing_fails_within_its_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        use_redis(monkeypatch, port=silent.getsockname()[1])
+        started = time.monotonic()
+        with pytest.raises(relay.DOWN):
+            send(Operation(kind=echo.name))
+        assert not relay._is_short("celery")
+        assert time.monotonic() - started < 3

@@ -74,7 +74,7 @@ def test_run__failure_tells_the_client_what_it_may_know(
     report, operation = attempt(raising(error), timeouts=(TimeoutError,))
     assert (report.ending, report.error) == (Ending.FAILED, error)
     assert operation.status == Status.FAILED
-    told = operation.error
+    told = operation.error or {}
     assert (told["code"], told["status"], told["detail"]) == (code, status, detail)
     kept = OperationAttempt.objects.get()
     assert (kept.number, kept.worker) == (1, "w1")
@@ -86,7 +86,7 @@ def test_run__failure_tells_the_client_what_it_may_know(
 )
 def test_run__result_that_cannot_be_stored_fails_readably(value: Any) -> None:
     _report, operation = attempt(lambda operation: value)
-    assert (operation.status, operation.error["code"]) == (Status.FAILED, "invalid-result")
+    assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "invalid-result")
 
 
 def test_run__retries_within_the_budget(settings: Settings) -> None:

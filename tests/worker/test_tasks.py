@@ -6,8 +6,9 @@ import pytest
 from celery.exceptions import Ignore
 from django.utils import timezone
 
-from async_reply import services, tasks
+from async_reply import lifecycle, services, tasks
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
+from async_reply.jobs import Job
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
 from async_reply.tasks import get_task, operation_task
@@ -77,7 +78,7 @@ def test_unknown__kind_fails_after_an_hour() -> None:
     tasks.reject_unknown(name=echo.name, id=str(operation.pk))
     tasks.reject_unknown(name="foreign.task", id=str(operation.pk))
     operation.refresh_from_db()
-    assert (operation.status, operation.error["code"]) == (Status.FAILED, "unknown-kind")
+    assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "unknown-kind")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -101,3 +102,82 @@ def test_run_operations__says_when_jobs_never_end() -> None:
     services.submit(echo)
     with pytest.raises(AssertionError, match="1 attempts"):
         run_operations(limit=1)
+
+
+@operation_task(name="tests.worker.exit")
+def leave(operation: Job) -> None:
+    raise SystemExit(3)
+
+
+@operation_task
+def count(operation: Any, *, by: int = 1) -> int:
+    return by + 1
+
+
+def test_operation_task__default_name_and_plain_call() -> None:
+    assert count.name == "tests.worker.test_tasks.count"
+    assert (count(None), count(None, by=2)) == (2, 3)
+
+
+def test_operation_task__options_go_where_they_belong() -> None:
+    @operation_task(name="tests.worker.options", priority=3, max_retries=7, time_limit=60)
+    def task(operation: Any) -> None: ...
+
+    assert (task.priority, task.time_limit, task.ignore_result) == (3, 60, True)
+    assert (task.kind.max_retries, task.kind.time_limit) == (7, 60)
+
+
+@pytest.mark.django_db
+def test_execute__system_exit_ends_the_job_and_not_the_worker() -> None:
+    operation = services.submit(leave)
+    told = leave.apply(task_id=str(operation.pk), throw=False)
+    assert (told.state, type(told.result)) == ("FAILURE", RuntimeError)
+    assert isinstance(told.result.__cause__, SystemExit)
+    operation.refresh_from_db()
+    assert operation.status == Status.FAILED
+
+
+@pytest.mark.django_db
+def test_execute__what_is_not_mine_is_ignored() -> None:
+    operation = services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
+    assert echo.apply(task_id=str(operation.pk)).state == "IGNORED"
+
+
+@pytest.mark.django_db
+def test_revoked__while_a_worker_claims_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    operation = services.submit(echo)
+    cancel = lifecycle.cancel
+
+    def meet_the_claim(seen: Operation) -> bool:
+        lifecycle.claim(Operation.objects.get(), worker="w1")
+        return cancel(seen)
+
+    monkeypatch.setattr(lifecycle, "cancel", meet_the_claim)
+    tasks.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
+    operation.refresh_from_db()
+    assert operation.status == Status.CANCELING
+
+
+@pytest.mark.parametrize("id", [None, 7, "", "x", "0199c0de-0000-7000-8000-000000000000"])
+@pytest.mark.django_db
+def test_signals__of_foreign_tasks_are_ignored(id: Any) -> None:
+    operation = services.submit(echo)
+    for name in (echo.name, "foreign.task"):
+        tasks.cancel_revoked(request=SimpleNamespace(task=name, id=id))
+        tasks.reject_unknown(name=name, id=id)
+    tasks.cancel_revoked()
+    tasks.cancel_revoked(request=SimpleNamespace(task="foreign.task", id=str(operation.pk)))
+    operation.refresh_from_db()
+    assert operation.status == Status.PENDING
+
+
+def test_steps__are_each_a_function_of_its_own() -> None:
+    steps = tasks.steps()
+    assert [step.name for step in steps] == ["relay", "republish", "rescue", "purge"]
+    assert [step.name for step in steps if step.rescues] == ["rescue"]
+    assert [step.name for step in steps if step.drains] == ["relay", "purge"]
+
+
+def test_describe__consumer_that_says_nothing() -> None:
+    told = tasks._describe(None)
+    assert (told["name"], told["concurrency"]) == ("worker", 0)

@@ -1,0 +1,164 @@
+"""What the interpreter says is in the database, and a broker that loses and doubles.
+
+Each statement of `lifecycle` runs on both; a rule that only one of them keeps is an error of
+the other.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from typing import Any
+from unittest import mock
+from uuid import UUID
+
+from django.db import OperationalError, transaction
+from django.db.models import Count
+
+from async_reply import heartbeats, lifecycle, relay, runner
+from async_reply.clock import DatabaseNow
+from async_reply.models import Operation
+from async_reply.status import ACTIVE, FINAL
+from tests.lifecycle import interpreter
+from tests.lifecycle.interpreter import LONG, Time
+from tests.lifecycle.rules import Violation, check_change, check_row, require
+
+Values = dict[str, Any]
+
+
+class World:
+    """The rows as they ought to be, who holds them, and the messages under way."""
+
+    def __init__(self) -> None:
+        self.rows: dict[UUID, Values] = {}
+        self.holders: dict[UUID, int] = {}
+        self.claims: dict[UUID, int] = {}
+        self.runs: dict[UUID, int] = {}
+        self.messages: list[UUID] = []
+        self.broker_is_up = True
+        self.queue_is_short = False
+        self._update: Any = lifecycle._update
+        self._patches = ExitStack()
+        for target, name, stand_in in (
+            (lifecycle, "_update", self.update),
+            (relay, "_send", self._send),
+            (relay, "_is_short", lambda queue: self.queue_is_short),
+            (heartbeats, "TICK_AFTER_ERROR", 0),
+        ):
+            self._patches.enter_context(mock.patch.object(target, name, stand_in))
+        Operation.objects.all().delete()
+        relay.breaker.reset()
+
+    def close(self) -> None:
+        self._patches.close()
+        relay.breaker.reset()
+        Operation.objects.all().delete()
+
+    def _send(self, operation: Operation) -> None:
+        if not self.broker_is_up:
+            raise ConnectionError("the broker is down")
+        self.messages.append(operation.pk)
+
+    def update(self, pk: UUID, guard: Values, changes: Values) -> bool:
+        """The statement on the database, and what the interpreter made of it beforehand."""
+        function = _calling()
+        before = self.rows.get(pk) or self._adopt(pk)
+        after = None if before is None else interpreter.update(before, guard, changes)
+        hit: bool = self._update(pk, guard, changes)
+        require(hit == (after is not None), f"interpreter and database agree on {function}")
+        if before is None or after is None:
+            return hit
+        check_change(function, before, after, set(changes))
+        self.rows[pk] = after
+        if function == "claim":
+            self.claims[pk] = self.claims.get(pk, 0) + 1
+            self.holders[pk] = after["attempt"]
+        elif after["status"] not in ACTIVE:
+            self.holders.pop(pk, None)
+        return hit
+
+    def _adopt(self, pk: UUID) -> Values | None:
+        """A row just inserted, which an UPDATE may hit before the rule that made it is over."""
+        row = read([pk]).get(pk)
+        if row is not None:
+            self.rows[pk] = row
+        return row
+
+    def shift(self, pk: UUID, **times: Any) -> None:
+        """Time passes for `times` of one row."""
+        if Operation.objects.filter(pk=pk).update(**times):
+            self.rows[pk] = read([pk])[pk]
+
+    def check(self) -> None:
+        """The database is as told, and each row in it as it may be."""
+        actual = read()
+        for pk in self.rows.keys() - actual.keys():
+            gone = self.rows.pop(pk)
+            require(gone["status"] in FINAL, "purge touches no unfinished row")
+            require(gone["deleted_at"] is not None, "a tombstone stands before it goes")
+            require(gone["purge_at"] != Time.FUTURE, "a tombstone goes when its time has come")
+        for pk, row in actual.items():
+            told = self.rows.setdefault(pk, row)
+            others = {name for name in row if row[name] != told[name]} - {"results"}
+            require(not others, f"lifecycle alone writes {sorted(others)}")
+            self.rows[pk] = row
+            self._check_row(pk, row)
+
+    def _check_row(self, pk: UUID, row: Values) -> None:
+        check_row(row)
+        require(row["attempt"] == self.claims.get(pk, 0), "each attempt is one claim")
+        require(self.runs.get(pk, 0) <= row["attempt"], "a job runs only in an attempt")
+        held = self.holders.get(pk)
+        require(held is None or held == row["attempt"], "at most one attempt may write")
+        require((held is not None) == (row["status"] in ACTIVE), "an attempt holds what is active")
+
+    @contextmanager
+    def broken_commit(self, *, stored: bool) -> Iterator[None]:
+        """The next transaction of `runner` ends in an error, after or instead of its COMMIT."""
+        broken = mock.Mock(wraps=transaction)
+        broken.atomic.side_effect = [self._broken(stored=stored), transaction.atomic()]
+        with mock.patch.object(runner, "transaction", broken):
+            yield
+
+    @contextmanager
+    def _broken(self, *, stored: bool) -> Iterator[None]:
+        rows, holders = dict(self.rows), dict(self.holders)
+        with transaction.atomic():
+            yield
+            if not stored:
+                self.rows, self.holders = rows, holders
+                raise OperationalError("the connection broke before COMMIT")
+        raise OperationalError("the answer to COMMIT was lost")
+
+
+def _calling() -> str:
+    """The function of `lifecycle` whose statement this is."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        name = frame.f_code.co_name
+        if frame.f_globals is lifecycle.__dict__ and not name.startswith("_"):
+            return name
+    raise Violation("lifecycle alone writes")
+
+
+def read(pks: list[UUID] | None = None) -> dict[UUID, Values]:
+    """Rows by key, their times told as the interpreter tells them."""
+    rows = Operation.objects.annotate(results=Count("result"), now=DatabaseNow())
+    if pks is not None:
+        rows = rows.filter(pk__in=pks)
+    return {row["id"]: _told(row) for row in rows.values()}
+
+
+def _told(row: Values) -> Values:
+    now = row.pop("now")
+    return {
+        column: _time(value, now) if isinstance(value, datetime) else value
+        for column, value in row.items()
+    }
+
+
+def _time(value: datetime, now: datetime) -> Time:
+    if value > now:
+        return Time.FUTURE
+    return Time.LONG_AGO if value <= now - LONG else Time.PAST

@@ -1,0 +1,56 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from async_reply.kinds import Kind
+
+
+def report(operation: Any, *, year: int, format: str = "csv") -> None: ...
+
+
+def bare(operation: Any) -> None: ...
+
+
+def anything(operation: Any, **input: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "values"),
+    [
+        (report, {"year": 2024}),
+        (report, {"year": 2024, "format": "pdf"}),
+        (bare, {"from": 1, "year": 2}),
+        (anything, {"from": 1}),
+        (anything, {}),
+    ],
+)
+def test_check_input__lets_pass(function: Callable[..., Any], values: dict[str, Any]) -> None:
+    Kind(name="k", function=function).check_input(values)
+
+
+@pytest.mark.parametrize(
+    ("function", "values"),
+    [
+        (report, {}),
+        (report, {"year": 1, "month": 2}),
+        (report, {"year": 1, "operation": 2}),
+        (anything, {"operation": 1}),
+    ],
+)
+def test_check_input__names_the_remedy(
+    function: Callable[..., Any], values: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError, match=r"^k cannot be called with .*get_input"):
+        Kind(name="k", function=function).check_input(values)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 5, 40, 10_000])
+def test_delay__is_bounded_however_often(retries: int) -> None:
+    kind = Kind(name="k", function=bare, retry_backoff=True, retry_backoff_max=60)
+    assert 0 <= kind.delay(retries) <= min(60, 2 ** min(retries, 10))
+
+
+def test_delay__jitter_spreads() -> None:
+    kind = Kind(name="k", function=bare, retry_backoff=10)
+    assert len({kind.delay(5) for _ in range(20)}) > 1

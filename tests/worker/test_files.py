@@ -1,0 +1,162 @@
+import hashlib
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from async_reply import files, services
+from async_reply.exceptions import PayloadError
+from async_reply.models import Operation, OperationFile
+from tests.project.tasks import echo
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the files of these tests go."""
+    storage = FileSystemStorage(location=tmp_path)
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    return tmp_path
+
+
+def upload(name: str = "x.txt", content: bytes = b"x") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("report 1.csv", "report_1.csv"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\temp\\x.txt", "x.txt"),
+        ("..", "file"),
+        (".htaccess", "htaccess"),
+        ("...", "file"),
+        ("", "file"),
+        ("/", "file"),
+        ("!!!", "file"),
+        ("?.", "file"),
+        ("a\x00b.txt", "ab.txt"),
+        ("\ud800.txt", "txt"),
+        ("\ud800", "file"),
+        ("Übung.csv", "Übung.csv"),
+        ("日本語.txt", "日本語.txt"),
+        ('a"b\r\n;.txt', "ab.txt"),
+        ("  spaces  ", "spaces"),
+    ],
+)
+def test_safe_name(name: str, expected: str) -> None:
+    assert files.safe_name(name) == expected
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".csv", "語" * 300 + ".csv", "." * 300 + "csv"])
+def test_safe_name__long_ones_keep_their_end(name: str) -> None:
+    made = files.safe_name(name)
+    assert made.endswith("csv")
+    assert len(made.encode()) <= files.LONGEST_NAME
+
+
+@pytest.mark.parametrize(
+    ("value", "paths"),
+    [
+        ({"a": upload()}, ["a"]),
+        ({"a": [1, upload(), {"b": upload()}]}, ["a.1", "a.2.b"]),
+        ({"a": (upload(),)}, ["a.0"]),
+        ({"files": {"a.b": upload(), "a": {"b": upload()}}}, ["files.a~1b", "files.a.b"]),
+        ({"~1": upload(), "~": upload()}, ["~01", "~0"]),
+        ({"a": {"0": upload()}}, ["a.0"]),
+        ({"a": 1, "b": [None]}, []),
+    ],
+)
+def test_take__is_undone_by_put_back(value: dict[str, Any], paths: list[str]) -> None:
+    plain, uploads = files.take(value)
+    assert list(uploads) == paths
+    assert "SimpleUploadedFile" not in repr(plain)
+    _again, found = files.take(files.put_back(plain, uploads.items()))
+    assert found == uploads
+
+
+def test_take__leaves_the_callers_value_alone() -> None:
+    value = {"a": [upload()]}
+    plain, _uploads = files.take(value)
+    assert plain == {"a": ["x.txt"]}
+    assert not isinstance(value["a"][0], str)
+
+
+def test_take__path_must_fit_its_column() -> None:
+    assert files.take({"k" * 255: upload()})[1]
+    with pytest.raises(PayloadError, match="255"):
+        files.take({"k" * 256: upload()})
+
+
+def test_digest__rewinds_before_and_after() -> None:
+    content = b"x" * (files.CHUNK + 1)
+    stream = io.BytesIO(content)
+    stream.read(10)
+    assert files.digest(stream) == (len(content), hashlib.sha256(content).hexdigest())
+    assert stream.tell() == 0
+
+
+def test_spool__mixes_text_and_bytes() -> None:
+    with files.spool(["é", b"\xff"]) as stream:
+        assert stream.read() == b"\xc3\xa9\xff"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(io.BytesIO(), True), (io.StringIO(), False), ([], False), (upload(), True)],
+)
+def test_is_stream(content: Any, expected: bool) -> None:
+    assert files.is_stream(content) is expected
+
+
+@pytest.mark.parametrize("name", ["語" * 300 + ".txt", "!!!", "../x", "\ud800"])
+@pytest.mark.django_db
+def test_store__under_whatever_name(name: str, folder: Path) -> None:
+    operation = services.submit(echo)
+    role = OperationFile.Role.RESULT
+    row = files.store(operation, io.BytesIO(b"1"), role=role, name=name, attempt=3)
+    place = folder / str(row.file.name)
+    assert place.read_bytes() == b"1"
+    assert place.parent.parts[-2:] == (str(operation.pk), "3")
+    assert row._state.adding
+
+
+@pytest.mark.django_db
+def test_store__two_of_one_name_are_two(folder: Path) -> None:
+    services.submit(echo, input={"files": [upload(content=b"1"), upload(content=b"2")]})
+    rows = OperationFile.objects.order_by("field")
+    assert [row.field for row in rows] == ["files.0", "files.1"]
+    assert [(folder / str(row.file.name)).read_bytes() for row in rows] == [b"1", b"2"]
+    files.remove(rows)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.django_db
+def test_remove__goes_on_when_a_storage_refuses(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    services.submit(echo, input={"a": upload(), "b": upload()})
+    first, second = OperationFile.objects.order_by("field")
+    (folder / str(first.file.name)).unlink()
+    (folder / str(first.file.name)).mkdir()
+    (folder / str(first.file.name) / "in the way").touch()
+    files.remove([first, second])
+    assert not (folder / str(second.file.name)).exists()
+    assert [record.levelno for record in caplog.records if "not removed" in record.message] == [
+        logging.WARNING
+    ]
+
+
+@pytest.mark.django_db
+def test_opened__is_what_came_with_the_request() -> None:
+    operation = services.submit(echo, input={"a": upload(content=b"abc")})
+    [(path, handle)] = files.opened(Operation.objects.get(pk=operation.pk))
+    assert (path, handle.read(), handle.size) == ("a", b"abc", 3)
+    text = io.TextIOWrapper(handle.file)
+    text.seek(0)
+    assert text.read() == "abc"
+    text.close()

@@ -1,0 +1,108 @@
+import io
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+from django.db import transaction
+from pytest_django import Settings
+
+from async_reply import files, results, services
+from async_reply.exceptions import PayloadTooLarge
+from async_reply.models import Operation, OperationFile, OperationResult
+from async_reply.results import Outcome
+from tests.project.tasks import echo
+
+
+@pytest.mark.parametrize("value", [None, 0, "", [], {"a": [1.5, None]}])
+@pytest.mark.django_db
+def test_store__value_comes_back(value: object) -> None:
+    operation = services.submit(echo)
+    results.store(operation, results.outcome(value))
+    assert OperationResult.objects.get().value == value
+    assert results.stored(operation)
+    operation.attempt += 1
+    assert not results.stored(operation)
+
+
+def test_outcome__too_large_names_the_remedy(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"MAX_RESULT": 10}
+    assert results.outcome("12345678").value == "12345678"
+    with pytest.raises(PayloadTooLarge, match=r"operation\.file"):
+        results.outcome("123456789")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://files.example.org/a?b=c#d", "http://files.example.org", "https://api:8443/x"]
+)
+def test_redirect__to_an_allowed_host(url: str, settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"REDIRECT_HOSTS": ("files.example.org", "api:8443")}
+    assert results.redirect(url).location == {"url": url}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/a",
+        "//files.example.org/a",
+        "//evil.example",
+        "https:///evil.example",
+        "https:evil.example",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "https://evil.example",
+        "https://files.example.org.evil.example",
+        "https://files.example.org@evil.example",
+        "https://evil.example\\@files.example.org",
+        "https:\\\\evil.example",
+        "https://files.example.org:8443/",
+        "https://files.example.org/\r\nX-Evil: 1",
+        "https://files.example.org/\x00",
+        "https://files.example.org/\ud800",
+        " https://files.example.org/",
+    ],
+)
+def test_redirect__nowhere_else(url: str, settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"REDIRECT_HOSTS": ["files.example.org"]}
+    with pytest.raises(ValueError, match="REDIRECT_HOSTS"):
+        results.redirect(url)
+
+
+@pytest.fixture
+def with_files(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> tuple[Operation, Outcome]:
+    storage = FileSystemStorage(location=tmp_path)
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    operation = services.submit(echo)
+    role = OperationFile.Role.RESULT
+    row = files.store(operation, io.BytesIO(b"1"), role=role, name="x")
+    return operation, Outcome(file=row, content_type="text/csv", headers={"X": "1"})
+
+
+def test_store__rolled_back_and_again_takes_a_new_number(
+    with_files: tuple[Operation, Outcome],
+) -> None:
+    operation, outcome = with_files
+    with transaction.atomic():
+        results.store(operation, outcome)
+        transaction.set_rollback(True)
+    assert outcome.file is not None
+    role = OperationFile.Role.RESULT
+    files.store(operation, io.BytesIO(b"2"), role=role, name="y").save()
+    with transaction.atomic():
+        stored = results.store(operation, outcome)
+    assert (stored.content_type, stored.headers) == ("text/csv", {"X": "1"})
+    assert OperationFile.objects.count() == 2
+
+
+def test_discard__leaves_the_bytes_to_the_caller(
+    with_files: tuple[Operation, Outcome], tmp_path: Path
+) -> None:
+    operation, outcome = with_files
+    results.store(operation, outcome)
+    [row] = results.discard(operation)
+    assert (tmp_path / str(row.file.name)).exists()
+    assert not OperationFile.objects.exists()
+    assert not OperationResult.objects.exists()
+    assert results.discard(operation) == []

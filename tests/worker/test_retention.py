@@ -1,0 +1,117 @@
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
+from django.utils import timezone
+from pytest_django import Settings
+
+from async_reply import retention, services
+from async_reply.models import Operation, OperationFile, OperationResult
+from async_reply.status import FINAL, UNFINISHED, Status
+from async_reply.testing import run_operations
+from tests.project.tasks import echo, export
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    storage = FileSystemStorage(location=tmp_path)
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    return tmp_path
+
+
+def bytes_below(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def finished() -> Operation:
+    """With a file in its input and one as its result."""
+    operation = services.submit(export, input={"a": SimpleUploadedFile("a", b"a")})
+    run_operations()
+    operation.refresh_from_db()
+    assert operation.status == Status.SUCCEEDED
+    return operation
+
+
+def expire() -> None:
+    Operation.objects.update(purge_at=timezone.now() - timedelta(seconds=1))
+
+
+Capture = Callable[..., object]
+
+
+def test_bury__content_goes_and_a_tombstone_stays(
+    folder: Path, django_capture_on_commit_callbacks: Capture
+) -> None:
+    operation = finished()
+    assert bytes_below(folder) == 2
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[attr-defined]
+        assert retention.bury(operation, expired=False)
+        assert bytes_below(folder) == 2
+    assert bytes_below(folder) == 0
+    assert not OperationFile.objects.exists()
+    assert not OperationResult.objects.exists()
+    row = Operation.objects.get()
+    assert (row.status, row.input, row.version) == ("succeeded", {}, operation.version + 1)
+    assert row.deleted_at is not None
+    assert row.purge_at > timezone.now()
+    assert not retention.bury(row, expired=False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bury__rolled_back_keeps_the_bytes(folder: Path) -> None:
+    operation = finished()
+    with transaction.atomic():
+        assert retention.bury(operation, expired=False)
+        transaction.set_rollback(True)
+    assert (bytes_below(folder), OperationFile.objects.count()) == (2, 2)
+    assert OperationResult.objects.exists()
+
+
+@pytest.mark.parametrize("status", [*sorted(UNFINISHED), *sorted(FINAL)])
+def test_bury__only_what_is_over_and_whose_time_has_come(status: Status) -> None:
+    operation = services.submit(echo)
+    Operation.objects.update(status=status, purge_at=timezone.now() + timedelta(hours=1))
+    assert not retention.bury(operation, expired=True)
+    expire()
+    assert retention.bury(operation, expired=True) is (status in FINAL)
+
+
+def test_purge__first_the_content_then_the_tombstone() -> None:
+    operation = finished()
+    assert retention.purge() == 0
+    expire()
+    assert retention.purge() == 1
+    operation.refresh_from_db()
+    assert operation.deleted_at is not None
+    assert retention.purge() == 0
+    expire()
+    assert retention.purge() == 1
+    assert not Operation.objects.exists()
+    assert retention.purge() == 0
+
+
+def test_purge__a_batch_at_a_time_oldest_first(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"BATCH": 2}
+    for age in (1, 3, 2):
+        operation = services.submit(echo)
+        run_operations()
+        Operation.objects.filter(pk=operation.pk).update(
+            purge_at=timezone.now() - timedelta(days=age), message=str(age)
+        )
+    assert retention.purge() == 2
+    left = Operation.objects.filter(deleted_at=None)
+    assert list(left.values_list("message", flat=True)) == ["1"]
+
+
+def test_purge__never_takes_what_is_unfinished() -> None:
+    services.submit(echo)
+    expire()
+    retention.purge()
+    row = Operation.objects.get()
+    assert (row.status, row.deleted_at) == (Status.PENDING, None)
