@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 from celery import current_app
+from celery.exceptions import QueueNotFound
 from django.db import transaction
 from django.db.models import Max, Q
 from kombu.exceptions import LimitExceeded
@@ -23,6 +24,7 @@ logger = logging.getLogger("async_reply")
 
 FIELDS = ("id", "kind", "status", "publishes", "queue", "priority")
 LINE = ("queue", "kind", "priority")
+Place: TypeAlias = tuple[str, int | None]
 #: What says that the broker is down; other errors are those of one kind or its queue.
 DOWN = (KombuOperationalError, LimitExceeded, OSError)
 
@@ -79,38 +81,41 @@ def republish_lost() -> int:
         return 0
     age = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
     waiting = Operation.objects.due().filter(published_at__lte=DatabaseNow() - age)
-    claimed = _last_claimed()
+    claimed, is_short = _last_claimed(), cache(_is_short)
     lost = Q(pk__in=[])
     for line in waiting.order_by().values(*LINE).distinct():
-        queue = _queue_of(line)
-        if _is_short(queue):
+        place = _place(line)
+        if is_short(place[0]):
             lost |= Q(**line)
-        elif overtaken_since := claimed.get((queue, line["priority"])):
+        elif overtaken_since := claimed.get(place):
             lost |= Q(**line, published_at__lte=overtaken_since - age)
     rows = waiting.filter(lost).order_by("published_at").only(*FIELDS)
     return _publish_all(list(rows[: conf.get("BATCH")]))
 
 
-def _last_claimed() -> dict[tuple[str, int | None], datetime]:
-    """(queue, priority) -> when the youngest of its messages that a worker claimed was published.
+def _last_claimed() -> dict[Place, datetime]:
+    """When, of the messages in each place that workers have claimed, the youngest was published.
 
     Of what was published twice nobody knows which message was claimed, and a backlog is not
     overtaken by messages of a higher priority.
     """
     claimed = Operation.objects.active().filter(publishes=1).order_by()
-    found: dict[tuple[str, int | None], datetime] = {}
+    found: dict[Place, datetime] = {}
     for line in claimed.values(*LINE).annotate(at=Max("published_at")):
-        key = (_queue_of(line), line["priority"])
-        found[key] = max(line["at"], found.get(key, line["at"]))
+        place = _place(line)
+        found[place] = max(line["at"], found.get(place, line["at"]))
     return found
 
 
-def _queue_of(line: Mapping[str, Any]) -> str:
-    """The queue an operation waits in: its own, or the one that Celery's routes give its kind."""
-    routed = None
-    if not line["queue"]:
-        routed = current_app.amqp.router.route({}, line["kind"]).get("queue")
-    return str(line["queue"] or getattr(routed, "name", current_app.conf.task_default_queue))
+def _place(line: Mapping[str, Any]) -> Place:
+    """Queue and priority of an operation: its own, or what Celery's routes give its kind."""
+    try:
+        route = current_app.amqp.router.route({}, line["kind"])
+    except QueueNotFound:
+        route = {}
+    routed = getattr(route.get("queue"), "name", current_app.conf.task_default_queue)
+    priority = route.get("priority") if line["priority"] is None else line["priority"]
+    return line["queue"] or routed, priority
 
 
 def _is_short(queue: str) -> bool:

@@ -19,7 +19,7 @@ PROFILE = settings(
     derandomize=not FULL,
     database=None,
     deadline=None,
-    phases=(Phase.generate,),
+    phases=(Phase.generate, Phase.shrink) if FULL else (Phase.generate,),
     suppress_health_check=list(HealthCheck),
 )
 

@@ -1,4 +1,5 @@
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -120,12 +121,13 @@ def written(stream: IO[str]) -> IO[str]:
 @pytest.mark.parametrize("sort", ["StringIO", "text file", "pipe", "BytesIO at its end"])
 def test_file__from_streams_of_all_sorts(job: Job, tmp_path: Path, sort: str) -> None:
     with (tmp_path / "x").open("w+", encoding="utf-8") as opened:
-        content: Any = {
+        sorts: dict[str, Callable[[], Any]] = {
             "StringIO": lambda: written(io.StringIO()),
             "text file": lambda: written(opened),
             "pipe": lambda: Pipe("é1".encode()),
             "BytesIO at its end": lambda: io.BytesIO("é1".encode()),
-        }[sort]()
+        }
+        content = sorts[sort]()
         if isinstance(content, io.BytesIO):
             content.read()
         row = job.file(content, name="r.txt").file
@@ -148,12 +150,13 @@ def test_progress__message_is_one_that_databases_take(
 @pytest.mark.parametrize("call", ["progress", "check_canceled", "track"])
 def test_job__hears_of_its_cancel_at_each_call(job: Job, call: str) -> None:
     services.cancel(Operation.objects.get())
+    calls: dict[str, Callable[[], Any]] = {
+        "progress": lambda: job.progress(1),
+        "check_canceled": job.check_canceled,
+        "track": lambda: list(job.track([1])),
+    }
     with pytest.raises(OperationCanceled):
-        {
-            "progress": lambda: job.progress(1),
-            "check_canceled": job.check_canceled,
-            "track": lambda: list(job.track([1])),
-        }[call]()
+        calls[call]()
 
 
 def test_track__of_nothing(job: Job) -> None:

@@ -180,6 +180,11 @@ def test_turn__says_again_when_it_fails_again(caplog: pytest.LogCaptureFixture) 
 
 def test_stop__before_it_began() -> None:
     ran: list[int] = []
-    thread = Maintenance([Step("any", 1, lambda: ran.append(1) or 1)])
+
+    def step() -> int:
+        ran.append(1)
+        return 1
+
+    thread = Maintenance([Step("any", 1, step)])
     thread.stop()
     assert (thread.turn(), ran) == (0, [])

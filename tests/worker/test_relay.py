@@ -1,26 +1,20 @@
 import socket
 import time
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from celery import current_app
-from celery.app.amqp import Queues
-from celery.app.routes import MapRoute as Mapped
 from celery.exceptions import QueueNotFound
 from django.db import transaction
 from django.utils import timezone
-from kombu import Queue
 from pytest_django import Settings
 
-from async_reply import lifecycle, relay, services
+from async_reply import relay, services
 from async_reply.models import Operation
 from async_reply.status import Status
-from tests.conftest import need_service
 from tests.project.tasks import break_down, echo
-
-send = relay._send
+from tests.worker.brokers import send, use_memory, use_redis
 
 
 @pytest.fixture
@@ -29,10 +23,6 @@ def down(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionRefusedError("no broker")
 
     monkeypatch.setattr(relay, "_send", refuse)
-
-
-def long_ago(**changes: Any) -> None:
-    Operation.objects.update(published_at=timezone.now() - timedelta(minutes=1), **changes)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -70,54 +60,6 @@ def test_publish__of_what_another_relay_took(broker: list[str]) -> None:
     assert len(broker) == 1
 
 
-@pytest.mark.django_db
-def test_republish__what_a_short_queue_does_not_hold(
-    broker: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    operation = services.submit(echo)
-    monkeypatch.setattr(relay, "_is_short", lambda queue: True)
-    assert relay.republish_lost() == 0
-    long_ago()
-    assert relay.republish_lost() == 1
-    assert broker == [str(operation.pk)]
-
-
-@pytest.mark.django_db
-def test_republish__what_was_overtaken(broker: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "_is_short", lambda queue: False)
-    lost = services.submit(echo)
-    long_ago()
-    assert relay.republish_lost() == 0
-    later = services.submit(echo)
-    assert lifecycle.claim(later, worker="w")
-    assert relay.republish_lost() == 1
-    assert broker == [str(lost.pk)]
-
-
-@pytest.mark.django_db
-def test_is_short__on_redis_counts_what_waits(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings
-) -> None:
-    need_service("Redis", port=6379)
-    use_redis(monkeypatch)
-    settings.ASYNC_REPLY = {"BATCH": 1}
-    queue = f"relay-test-{uuid4()}"
-    assert relay._is_short(queue)
-    operation = Operation(kind=echo.name, queue=queue, priority=3)
-    send(operation)
-    assert not relay._is_short(queue)
-    with relay._connection() as connection:
-        message = connection.default_channel.basic_get(queue, no_ack=True)
-    assert (message.headers["id"], message.headers["task"]) == (str(operation.pk), echo.name)
-    assert message.decode()[:2] == [[], {}]
-    assert relay._is_short(queue)
-
-
-def test_is_short__broker_that_cannot_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_redis(monkeypatch, port=1)
-    assert not relay._is_short("celery")
-
-
 def test_send__refused_port_fails_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     use_redis(monkeypatch, port=1)
     started = time.monotonic()
@@ -152,18 +94,6 @@ def test_connection__waits_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(current_app.conf, "broker_transport", None)
     monkeypatch.setitem(current_app.conf, "broker_write_url", "amqp://guest@127.0.0.1:1//")
     assert relay._connection().transport_options["confirm_timeout"] == 0.5
-
-
-def use_redis(monkeypatch: pytest.MonkeyPatch, *, port: int = 6379) -> None:
-    monkeypatch.setitem(current_app.conf, "broker_transport", None)
-    monkeypatch.setitem(current_app.conf, "broker_transport_options", {})
-    monkeypatch.setitem(current_app.conf, "broker_write_url", f"redis://127.0.0.1:{port}/11")
-
-
-def use_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "broker_transport", None)
-    monkeypatch.setitem(current_app.conf, "broker_transport_options", {})
-    monkeypatch.setitem(current_app.conf, "broker_write_url", "memory://")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -240,69 +170,6 @@ def test_publish_due__kind_that_cannot_be_sent_stops_no_other(
     assert broker == [str(healthy.pk)]
     assert not relay.breaker.is_open
     assert list(Operation.objects.unpublished()) == [poison]
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, 1),
-        ({"queue": "slow"}, 0),
-        ({"priority": 9}, 0),
-        ({"publishes": 2}, 0),
-        ({"kind": "tests.elsewhere"}, 0),
-        ({"published_at": timezone.now() - timedelta(minutes=1, seconds=-5)}, 0),
-        ({"status": Status.SUCCEEDED}, 0),
-    ],
-)
-@pytest.mark.django_db
-def test_republish__overtaken_only_by_what_stood_behind_it(
-    changes: dict[str, Any], expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay, "_is_short", lambda queue: False)
-    monkeypatch.setitem(
-        current_app.amqp.__dict__,
-        "router",
-        current_app.amqp.Router(Queues([Queue("a"), Queue("b")])),
-    )
-    monkeypatch.setattr(
-        current_app.amqp.router, "routes", [Mapped({"tests.elsewhere": {"queue": "b"}})]
-    )
-    waiting = services.submit(echo)
-    long_ago()
-    later = services.submit(echo)
-    assert lifecycle.claim(later, worker="w")
-    Operation.objects.filter(pk=later.pk).update(**changes)
-    assert relay.republish_lost() == expected
-    waiting.refresh_from_db()
-    assert waiting.publishes == 1 + expected
-
-
-@pytest.mark.django_db
-def test_republish__long_backlog_is_let_alone(
-    broker: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay, "_is_short", lambda queue: False)
-    for _ in range(5):
-        services.submit(echo)
-    long_ago()
-    assert lifecycle.claim(Operation.objects.order_by("pk")[0], worker="w")
-    assert relay.republish_lost() == 0
-    assert broker == []
-
-
-@pytest.mark.django_db
-def test_republish__a_batch_oldest_first(
-    broker: list[str], monkeypatch: pytest.MonkeyPatch, settings: Settings
-) -> None:
-    settings.ASYNC_REPLY = {"BATCH": 2}
-    monkeypatch.setattr(relay, "_is_short", lambda queue: True)
-    made = [services.submit(echo) for _ in range(3)]
-    for minutes, operation in zip((1, 3, 2), made, strict=True):
-        Operation.objects.filter(pk=operation.pk).update(
-            published_at=timezone.now() - timedelta(minutes=minutes)
-        )
-    assert relay.republish_lost() == 2
-    assert broker == [str(made[1].pk), str(made[2].pk)]
 
 
 def test_send__to_memory_carries_nothing_but_the_id(monkeypatch: pytest.MonkeyPatch) -> None:

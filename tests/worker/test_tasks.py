@@ -120,10 +120,10 @@ def test_operation_task__default_name_and_plain_call() -> None:
 
 
 def test_operation_task__options_go_where_they_belong() -> None:
-    @operation_task(name="tests.worker.options", priority=3, max_retries=7, time_limit=60)
+    @operation_task(name="tests.worker.options", rate_limit="1/s", max_retries=7, time_limit=60)
     def task(operation: Any) -> None: ...
 
-    assert (task.priority, task.time_limit, task.ignore_result) == (3, 60, True)
+    assert (task.rate_limit, task.time_limit, task.ignore_result) == ("1/s", 60, True)
     assert (task.kind.max_retries, task.kind.time_limit) == (7, 60)
 
 
@@ -140,7 +140,8 @@ def test_execute__system_exit_ends_the_job_and_not_the_worker() -> None:
 @pytest.mark.django_db
 def test_execute__what_is_not_mine_is_ignored() -> None:
     operation = services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
-    assert echo.apply(task_id=str(operation.pk)).state == "IGNORED"
+    state: str = echo.apply(task_id=str(operation.pk)).state
+    assert state == "IGNORED"
 
 
 @pytest.mark.django_db
