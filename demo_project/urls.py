@@ -1,4 +1,5 @@
 from django.contrib import admin
+from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.urls import include, path
 
 from demo_project.views import CsvProfileView, SleepView
@@ -8,4 +9,6 @@ urlpatterns = [
     path("api/csv-profiles/", CsvProfileView.as_view(), name="csv-profiles"),
     path("api/sleeps/", SleepView.as_view(), name="sleeps"),
     path("api/", include("async_reply.urls")),
+    # The admin's style sheets, in DEBUG only: gunicorn and uvicorn serve no files by themselves.
+    *staticfiles_urlpatterns(),
 ]

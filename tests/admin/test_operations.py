@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
@@ -26,6 +27,13 @@ def with_files(submit: Callable[..., Operation]) -> Operation:
     run_operations()
     operation.refresh_from_db()
     return operation
+
+
+@pytest.fixture(autouse=True)
+def content_type(db: None) -> None:
+    """Django's pages look it up once per process: not in the counts below."""
+    ContentType.objects.clear_cache()
+    ContentType.objects.get_for_model(Operation)
 
 
 @pytest.fixture

@@ -221,6 +221,12 @@ def test_strangers__learn_nothing(stack: Stack) -> None:
         assert nobody.get(url).status_code == nobody.get(unknown).status_code == 401
 
 
+def test_admin__is_there_with_its_style(stack: Stack) -> None:
+    with stack.client(None) as client:
+        assert client.get("/admin/login/").status_code == 200
+        assert client.get("/static/admin/css/base.css").status_code == 200
+
+
 def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
     give_up = time.monotonic() + seconds
     while not condition():

@@ -1,15 +1,19 @@
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError, connections
 from pytest_django import Settings
 
-from async_reply import heartbeats, lifecycle, services
+from async_reply import heartbeats, lifecycle, runner, services
 from async_reply.exceptions import ClaimLost, OperationCanceled
 from async_reply.heartbeats import Claim, Ticker
-from async_reply.models import Operation
+from async_reply.jobs import Job
+from async_reply.kinds import Kind
+from async_reply.models import Operation, database
+from async_reply.runner import Ending
 from async_reply.status import Status
 from tests.project.tasks import echo
 
@@ -105,3 +109,102 @@ def test_ticker__child_process_starts_its_own(monkeypatch: pytest.MonkeyPatch) -
     heartbeats._forget_parent()
     assert heartbeats._ticker is not parents
     assert os.getpid() > 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ticker__tells_of_another_attempt(ticking: Claim, operation: Operation) -> None:
+    Operation.objects.update(status=Status.PENDING)
+    assert lifecycle.claim(Operation.objects.get(), worker="w2")
+    with pytest.raises(ClaimLost):
+        wait_until(lambda: bool(ticking.check()))  # type: ignore[func-returns-value]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__job_in_another_thread_hears_of_its_cancel(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    def job(operation: Job) -> None:
+        services.cancel(Operation.objects.get(pk=operation.id))
+        give_up = time.monotonic() + 10
+        while time.monotonic() < give_up:
+            operation.progress(1, 2)
+
+    monkeypatch.setattr(heartbeats, "TICK", 0.05)
+    operation = services.submit(echo)
+    report = runner.run(operation.pk, Kind(name=echo.name, function=job), worker="w1")
+    operation.refresh_from_db()
+    assert (report.ending, operation.status) == (Ending.CANCELED, Status.CANCELED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ticker__beats_for_several_and_rests_without_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heartbeats, "TICK", 0.02)
+    claims = []
+    for _ in range(3):
+        submitted = services.submit(echo)
+        assert lifecycle.claim(submitted, worker="w1")
+        claims.append(Claim(submitted, inline=False))
+    ticker, closed = Ticker(), threading.Event()
+    monkeypatch.setattr(heartbeats, "disconnect", signaling(closed, heartbeats.disconnect))
+    for number, claim in enumerate(claims):
+        ticker.add(claim)
+        claim.report(number, "")
+    wait_until(lambda: {0, 1, 2} == {*Operation.objects.values_list("progress", flat=True)})
+    closed.clear()
+    for claim in claims:
+        ticker.remove(claim)
+    assert closed.wait(10)
+
+
+def signaling(event: threading.Event, function: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        function()
+        event.set()
+
+    return call
+
+
+def test_disconnect__of_a_connection_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise InterfaceError("2006")
+
+    monkeypatch.setattr(connections[database()], "close", fail)
+    assert heartbeats.disconnect() is None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.django_db
+def test_claim__news_are_not_lost_with_an_error(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> bool:
+        raise InterfaceError("connection already closed")
+
+    claim = Claim(operation, inline=True)
+    claim.report(40, "news")
+    with monkeypatch.context() as outage, pytest.raises(InterfaceError):
+        outage.setattr(lifecycle, "beat", fail)
+        claim.check()
+    claim.check()
+    assert Operation.objects.get().progress == 40
+
+
+@pytest.mark.django_db
+def test_claim__same_news_is_no_news(operation: Operation) -> None:
+    claim = Claim(operation, inline=True)
+    claim.report(40, "page 4")
+    claim.check()
+    version = Operation.objects.get().version
+    claim.report(40, "page 4")
+    claim.check()
+    assert Operation.objects.get().version == version
+
+
+def test_ticker__forked_child_has_a_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    parents = heartbeats._ticker
+    child = os.fork()
+    if not child:
+        os._exit(0 if heartbeats._ticker is not parents else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert heartbeats._ticker is parents
