@@ -1,0 +1,118 @@
+"""Each arrow on the real database, from each status; and that nothing else writes one."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import async_reply
+from async_reply import lifecycle, services
+from async_reply.clock import after
+from async_reply.models import Operation
+from async_reply.status import ACTIVE, FINAL, Status
+from tests.project.tasks import echo
+
+PACKAGE = Path(async_reply.__file__).parent
+WRITERS = {"update", "create", "Operation", "update_or_create", "get_or_create", "setattr"}
+
+Arrow = Callable[[Operation], Any]
+
+# Function -> (the statuses it leaves, the status it reaches).
+ARROWS: dict[str, tuple[Arrow, set[Status], Status]] = {
+    "claim": (lambda row: lifecycle.claim(row, worker="w"), {Status.PENDING}, Status.RUNNING),
+    "succeed": (lifecycle.succeed, set(ACTIVE), Status.SUCCEEDED),
+    "fail": (lambda row: lifecycle.fail(row, {"code": "x"}), set(ACTIVE), Status.FAILED),
+    "end_canceled": (lifecycle.end_canceled, {Status.CANCELING}, Status.CANCELED),
+    "retry": (lambda row: lifecycle.retry(row, delay=0), {Status.RUNNING}, Status.PENDING),
+    "release": (lifecycle.release, {Status.RUNNING}, Status.PENDING),
+    "reject": (lifecycle.reject, {Status.PENDING}, Status.FAILED),
+}
+
+
+def made(status: Status) -> Operation:
+    """A row in `status` for which every time has come."""
+    operation = services.submit(echo)
+    long_ago = after(-7200)
+    Operation.objects.update(
+        status=status, attempt=1, available_at=long_ago, lease_expires_at=long_ago
+    )
+    operation.refresh_from_db()
+    return operation
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("name", ARROWS)
+def test_arrow__leaves_its_own_statuses_only(name: str, status: Status) -> None:
+    arrow, sources, target = ARROWS[name]
+    operation = made(status)
+    assert arrow(operation) is (status in sources)
+    row = Operation.objects.get()
+    assert row.status == (target if status in sources else status)
+    assert row.version == operation.version or status in sources
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["succeed", "fail", "end_canceled", "retry", "release"])
+def test_arrow__of_another_attempt_misses(name: str) -> None:
+    operation = made(Status.CANCELING if name == "end_canceled" else Status.RUNNING)
+    operation.attempt = 2
+    assert not ARROWS[name][0](operation)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", sorted(FINAL))
+def test_bury__once(status: Status) -> None:
+    operation = made(status)
+    assert not lifecycle.bury(operation, expired=True)
+    assert lifecycle.bury(operation, expired=False)
+    assert not lifecycle.bury(operation, expired=False)
+
+
+@pytest.mark.django_db
+def test_beat__never_outlives_the_deadline() -> None:
+    operation = made(Status.RUNNING)
+    Operation.objects.update(deadline_at=after(1))
+    assert lifecycle.beat(operation)
+    row = Operation.objects.get()
+    assert row.lease_expires_at == row.deadline_at
+
+
+@pytest.mark.django_db
+def test_move__where_no_arrow_leads() -> None:
+    with pytest.raises(ValueError, match="No arrow"):
+        lifecycle._move(made(Status.FAILED), Status.RUNNING, {"status": Status.FAILED})
+
+
+def written(tree: ast.AST) -> Iterator[int]:
+    """Lines that give an operation's `status` a value."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            texts = {getattr(argument, "value", None) for argument in node.args}
+            keywords = {keyword.arg for keyword in node.keywords}
+            if name in WRITERS and "status" in keywords | texts:
+                yield node.lineno
+        elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(each, ast.Attribute) and each.attr == "status" for each in targets):
+                yield node.lineno
+
+
+def test_source__only_lifecycle_writes_status() -> None:
+    found = {
+        path.name: lines
+        for path in PACKAGE.rglob("*.py")
+        if "migrations" not in path.parts and (lines := [*written(ast.parse(path.read_text()))])
+    }
+    assert set(found) == {"lifecycle.py"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["operation.status = 1", "rows.update(status=1)", 'setattr(row, "status", 1)'],
+)
+def test_source__a_write_is_seen(source: str) -> None:
+    assert list(written(ast.parse(source))) == [1]
