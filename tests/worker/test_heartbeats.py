@@ -183,9 +183,10 @@ def test_claim__news_are_not_lost_with_an_error(
 
     claim = Claim(operation, inline=True)
     claim.report(40, "news")
-    with monkeypatch.context() as outage, pytest.raises(InterfaceError):
+    with monkeypatch.context() as outage:
         outage.setattr(lifecycle, "beat", fail)
-        claim.check()
+        with pytest.raises(InterfaceError):
+            claim.check()
     claim.check()
     assert Operation.objects.get().progress == 40
 
@@ -201,7 +202,8 @@ def test_claim__same_news_is_no_news(operation: Operation) -> None:
     assert Operation.objects.get().version == version
 
 
-def test_ticker__forked_child_has_a_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_ticker__forked_child_has_a_thread_of_its_own() -> None:
     parents = heartbeats._ticker
     child = os.fork()
     if not child:

@@ -134,7 +134,9 @@ def test_republish__misspelt_queue_hinders_no_other(
     broker: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "_is_short", lambda queue: True)
-    router = current_app.amqp.Router(Queues([Queue("a")]), create_missing=False)
+    router = current_app.amqp.Router(
+        Queues([Queue("a")], create_missing=False), create_missing=False
+    )
     monkeypatch.setitem(current_app.amqp.__dict__, "router", router)
     routes = [Mapped({"tests.elsewhere": {"queue": "misspelt"}})]
     monkeypatch.setattr(router, "routes", routes)

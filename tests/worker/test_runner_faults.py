@@ -1,0 +1,231 @@
+"""What a database does to an attempt, and what a job may say that no database takes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import InterfaceError, OperationalError, connection
+from django.utils.translation import gettext_lazy
+from pytest_django import Settings
+from rest_framework.exceptions import APIException, NotFound, Throttled
+
+from async_reply import heartbeats, lifecycle, maintenance, runner, services
+from async_reply.exceptions import OperationFailed
+from async_reply.jobs import Job
+from async_reply.kinds import Kind
+from async_reply.models import Operation, OperationAttempt, OperationResult
+from async_reply.runner import DatabaseAway, Ending, Report
+from async_reply.status import Status
+from async_reply.testing import run_operations
+from tests.project.tasks import echo
+
+FAULTS = [OperationalError("server closed the connection"), InterfaceError("connection is closed")]
+
+
+def attempt(function: Callable[[Job], Any], **options: Any) -> tuple[Report, Any]:
+    operation = services.submit(echo)
+    kind = Kind(name=echo.name, function=function, **options)
+    report = runner.run(operation.pk, kind, worker="w1", inline=True)
+    operation.refresh_from_db()
+    return report, operation
+
+
+def raising(error: BaseException) -> Callable[[Job], Any]:
+    def job(operation: Job) -> None:
+        raise error
+
+    return job
+
+
+class Commits:
+    """The connection's COMMIT, with an error before or after it has taken place."""
+
+    def __init__(self, errors: list[Exception], *, done: bool) -> None:
+        self.errors = errors
+        self.done = done
+        self.commit = connection.commit
+
+    def __call__(self) -> None:
+        if not self.errors:
+            return self.commit()
+        if self.done:
+            self.commit()
+        raise self.errors.pop()
+
+
+def again(operation: Job) -> None:
+    operation.retry(after=0)
+
+
+JOBS: dict[Status, Callable[[Job], Any]] = {
+    Status.SUCCEEDED: lambda operation: 7,
+    Status.FAILED: raising(ZeroDivisionError()),
+    Status.PENDING: again,
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+@pytest.mark.parametrize("done", [True, False], ids=["answer lost", "not committed"])
+@pytest.mark.parametrize("status", JOBS)
+def test_run__error_at_commit_ends_once(
+    status: Status, done: bool, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    operation = services.submit(echo)
+    monkeypatch.setattr(connection, "commit", Commits([fault], done=done))
+    kind = Kind(name=echo.name, function=JOBS[status])
+    report = runner.run(operation.pk, kind, worker="w1", inline=True)
+    operation.refresh_from_db()
+    assert (operation.status, operation.attempt) == (status, 1)
+    assert OperationResult.objects.count() == (status == Status.SUCCEEDED)
+    assert OperationAttempt.objects.count() == (status != Status.SUCCEEDED)
+    if status != Status.PENDING:
+        assert report.ending.value == status
+    else:
+        assert report.ending in {Ending.AGAIN, Ending.NOT_MINE}
+        assert operation.retries == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__on_finish_happens_once_however_often_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def job(operation: Job) -> Any:
+        operation.on_finish(lambda: services.submit(echo))
+        return operation.file(b"1", name="x")
+
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    operation = services.submit(echo)
+    monkeypatch.setattr(connection, "commit", Commits([*FAULTS], done=False))
+    runner.run(operation.pk, Kind(name=echo.name, function=job), worker="w1", inline=True)
+    operation.refresh_from_db()
+    assert (operation.status, operation.files.count()) == (Status.SUCCEEDED, 1)
+    assert Operation.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__database_that_stays_away_fails_no_job_that_was_done(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    def refuse(*_: Any, **__: Any) -> bool:
+        raise OperationalError("away")
+
+    settings.ASYNC_REPLY = {"LEASE": 0.1}
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    operation = services.submit(echo)
+    with monkeypatch.context() as outage:
+        for name in ("succeed", "beat", "fail"):
+            outage.setattr(lifecycle, name, refuse)
+        with pytest.raises(DatabaseAway, match=str(operation.pk)):
+            runner.run(operation.pk, echo.kind, worker="w1", inline=True)
+    assert maintenance.rescue() == 1
+    assert [report.ending for report in run_operations()] == [Ending.SUCCEEDED]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__on_finish_that_never_works_fails_the_job(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    def job(operation: Job) -> None:
+        def finish() -> None:
+            raise OperationalError("no such table")
+
+        operation.on_finish(finish)
+
+    settings.ASYNC_REPLY = {"LEASE": 0.1}
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    report, operation = attempt(job)
+    assert (report.ending, operation.status) == (Ending.FAILED, Status.FAILED)
+    assert "no such table" in OperationAttempt.objects.get().traceback
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (OperationFailed(gettext_lazy("Not found.")), "Not found."),  # type: ignore[arg-type]
+        (OperationFailed("a\x00b"), r"a\x00b"),
+        (OperationFailed("a\ud800b"), r"a\ud800b"),
+        (OperationFailed("x" * 10_000), "x" * 4_000),
+        (APIException(gettext_lazy("Not found.")), "Not found."),
+    ],
+    ids=["lazy", "nul", "surrogate", "long", "lazy of the framework"],
+)
+@pytest.mark.django_db
+def test_run__whatever_text_a_job_chose_is_stored(error: Exception, detail: str) -> None:
+    report, operation = attempt(raising(error))
+    assert report.ending is Ending.FAILED
+    assert (operation.error["detail"], operation.error["message"]) == (detail, detail)
+
+
+@pytest.mark.parametrize(("error", "code"), [(NotFound(), "not_found"), (Throttled(), "throttled")])
+@pytest.mark.django_db
+def test_run__statuses_that_mean_something_else_become_409(error: APIException, code: str) -> None:
+    operation = attempt(raising(error))[1]
+    assert (operation.error["code"], operation.error["status"]) == (code, 409)
+
+
+class Nameless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("error", [ValueError("\x00\ud800"), ValueError("x" * 200_000), Nameless()])
+@pytest.mark.django_db
+def test_run__traceback_is_kept_for_the_operator(error: Exception) -> None:
+    operation = attempt(raising(error))[1]
+    assert (operation.status, operation.error["detail"]) == (Status.FAILED, runner.GENERIC)
+    kept = OperationAttempt.objects.get()
+    assert kept.exception.endswith(type(error).__name__)
+    assert 0 < len(kept.traceback) <= runner.LONGEST_TRACEBACK
+    assert kept.started_at is not None
+    assert kept.started_at == Operation.objects.get().started_at
+
+
+@pytest.mark.django_db
+def test_run__too_large_a_result_names_the_remedy(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"MAX_RESULT": 10}
+    operation = attempt(lambda operation: "x" * 11)[1]
+    assert operation.error["code"] == "invalid-result"
+    assert "operation.file" in operation.error["detail"]
+
+
+@pytest.mark.django_db
+def test_run__budget_of_retries_that_is_spent_fails() -> None:
+    services.submit(echo)
+    Operation.objects.update(max_retries=0)
+    operation = Operation.objects.get()
+    report = runner.run(
+        operation.pk, Kind(name=echo.name, function=again), worker="w1", inline=True
+    )
+    operation.refresh_from_db()
+    assert (report.ending, operation.status) == (Ending.FAILED, Status.FAILED)
+
+
+@pytest.mark.django_db
+def test_run__canceled_at_the_last_moment_is_done_all_the_same() -> None:
+    def job(operation: Job) -> int:
+        services.cancel(Operation.objects.get())
+        return 7
+
+    report, operation = attempt(job)
+    assert (report.ending, operation.status) == (Ending.SUCCEEDED, Status.SUCCEEDED)
+
+
+@pytest.mark.django_db
+def test_run__of_no_operation() -> None:
+    operation = Operation()
+    report = runner.run(operation.pk, echo.kind, worker="w1", inline=True)
+    assert report == Report(Ending.NOT_MINE)
+
+
+@pytest.mark.django_db
+def test_run__error_inside_a_transaction_of_the_caller_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(operation: Operation) -> bool:
+        raise OperationalError("locked")
+
+    monkeypatch.setattr(lifecycle, "succeed", refuse)
+    report, operation = attempt(lambda operation: 7)
+    assert (report.ending, operation.status) == (Ending.FAILED, Status.FAILED)
