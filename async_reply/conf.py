@@ -61,7 +61,7 @@ DEFAULTS: dict[str, Any] = {
     "PROBLEM_TYPE_PREFIX": "urn:problem-type:async-reply/",
     # Alias in STORAGES where files of operations live. Choose one that no web server publishes.
     "STORAGE": "default",
-    # Where a job may redirect its client to: hosts, as in ALLOWED_HOSTS.
+    # Hosts a job may redirect its client to, to the letter and with their port.
     "REDIRECT_HOSTS": (),
 }
 # -- end

@@ -8,7 +8,7 @@ from rest_framework.fields import DateTimeField
 from rest_framework.request import Request
 from rest_framework.reverse import reverse
 
-from async_reply import conf, estimates, services
+from async_reply import conf, estimates, problems, services
 from async_reply.models import Operation
 from async_reply.status import FINAL, Status
 
@@ -69,7 +69,7 @@ def document(operation: Operation, request: Request) -> Document:
     if operation.status == Status.SUCCEEDED:
         made["resourceLocation"] = found["result"]
     elif operation.status in FINAL:
-        made["error"] = operation.error
+        made["error"] = problems.in_order(operation.error or {})
     return made
 
 

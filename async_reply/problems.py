@@ -43,3 +43,9 @@ def failure(code: str, detail: str, *, status: int = 409) -> dict[str, Any]:
     """
     name = code if code in TITLES else "operation-failed"
     return {"code": code, "message": detail, **problem(status, detail, name=name)}
+
+
+def in_order(error: dict[str, Any]) -> dict[str, Any]:
+    """The members as `failure` puts them: PostgreSQL keeps another order."""
+    order = ("code", "message", "type", "title", "status", "detail")
+    return {key: error[key] for key in order if key in error} | error

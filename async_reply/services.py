@@ -160,11 +160,15 @@ def rerun(operation: Operation) -> Operation:
         rerun_of=operation,
     )
     _configure(again, task, available_at=None)
-    copies = []
-    for row in operation.files.filter(role=OperationFile.Role.INPUT):
-        with row.file.open("rb") as content:
-            copies.append(_store_input(again, row.field, content, row.name, row.content_type))
-    _insert(again, copies, None)
+    copies: list[OperationFile] = []
+    try:
+        for row in operation.files.filter(role=OperationFile.Role.INPUT):
+            with row.file.open("rb") as content:
+                copies.append(_store_input(again, row.field, content, row.name, row.content_type))
+        _insert(again, copies, None)
+    except BaseException:
+        files.remove(copies)
+        raise
     return again
 
 

@@ -131,9 +131,7 @@ class OperationAdmin(OperationActions):
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        operation = context.get("original")
-        if operation is not None:
-            context["buttons"] = self.buttons(request, operation)
+        context["buttons"] = self.buttons(request, context["original"])
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_urls(self) -> list[URLPattern]:

@@ -183,7 +183,7 @@ def _unknown() -> drf.NotFound:
 
 def _refuse(operation: Operation) -> Response:
     """A failed or canceled operation's result: the problem its error tells of."""
-    error = dict(operation.error or problems.failure("operation-failed", "The operation failed."))
+    error = problems.in_order(operation.error or {"status": 409})
     error.pop("message", None)
     response = Response(error, error["status"])
     response.exception = True

@@ -80,6 +80,14 @@ def test_rerun__submits_again_and_reports_refusals(
     assert done.reruns.get().input == {"number": 7}
 
 
+def test_rerun__happens_once_for_an_operation_ticked_twice(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    operation = in_status(Status.SUCCEEDED)
+    act(admin_client, "rerun", operation, operation)
+    assert operation.reruns.count() == 1
+
+
 def test_rerun__says_that_a_file_is_lost(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:

@@ -215,6 +215,21 @@ def test_rerun__is_a_new_operation_with_copies_of_the_files() -> None:
     assert again.result.value == {"title": "t", "contents": ["first"]}
 
 
+def test_rerun__that_lacks_a_file_leaves_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads = [SimpleUploadedFile(name, b"x") for name in ("a.txt", "b.txt")]
+    operation = services.submit(tasks.read, input={"title": "t", "files": uploads})
+    run_operations()
+    operation.refresh_from_db()
+    last = OperationFile.objects.order_by("pk")[1].file
+    last.storage.delete(last.name)
+    removed: list[str] = []
+    monkeypatch.setattr(last.storage, "delete", removed.append)
+    with pytest.raises(FileNotFoundError):
+        services.rerun(operation)
+    assert [name.rpartition("/")[2] for name in removed] == ["a.txt"]
+    assert Operation.objects.count() == 1
+
+
 def test_rerun__unfinished() -> None:
     with pytest.raises(NotFinished):
         services.rerun(services.submit(tasks.echo))

@@ -50,6 +50,8 @@ class Commits:
             return self.commit()
         if self.done:
             self.commit()
+        else:
+            connection.connection.rollback()
         raise self.errors.pop()
 
 
@@ -102,6 +104,24 @@ def test_run__on_finish_happens_once_however_often_it_is_tried(
     operation.refresh_from_db()
     assert (operation.status, operation.files.count()) == (Status.SUCCEEDED, 1)
     assert Operation.objects.count() == 2
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="ends a PostgreSQL backend")
+@pytest.mark.django_db(transaction=True)
+def test_run__backend_that_dies_while_finishing() -> None:
+    deaths = ["SELECT pg_terminate_backend(pg_backend_pid())"]
+
+    def job(operation: Job) -> int:
+        def die_once() -> None:
+            if deaths:
+                with connection.cursor() as cursor:
+                    cursor.execute(deaths.pop())
+
+        operation.on_finish(die_once)
+        return 7
+
+    report, operation = attempt(job)
+    assert (report.ending, operation.result.value, deaths) == (Ending.SUCCEEDED, 7, [])
 
 
 @pytest.mark.django_db(transaction=True)

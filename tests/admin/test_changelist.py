@@ -1,0 +1,90 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from async_reply import lifecycle, services
+from async_reply.models import Operation
+from async_reply.status import Status
+from tests.admin.conftest import LIST, shown
+
+
+def test_changelist__shows_each_status(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    made = [in_status(status) for status in Status]
+    response = admin_client.get(LIST)
+    text = response.content.decode()
+    assert made[::-1] == shown(response)
+    for operation in made:
+        assert f'title="{operation.pk}"' in text
+        assert f'<td class="field-state">{operation.get_status_display()}</td>' in text
+
+
+def test_changelist__names_tombstones(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    services.delete(in_status(Status.SUCCEEDED))
+    expired = in_status(Status.FAILED)
+    Operation.objects.filter(pk=expired.pk).update(expires_at=expired.created_at)
+    assert lifecycle.bury(expired, expired=False)
+    text = admin_client.get(LIST).content.decode()
+    assert "Succeeded (deleted)" in text
+    assert "Failed (expired)" in text
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_changelist__takes_four_flat_statements(
+    submit: Callable[..., Operation],
+    admin_client: Client,
+    django_assert_num_queries: Any,
+    rows: int,
+) -> None:
+    for number in range(rows):
+        submit(number=number)
+    # Session, user, count, rows.
+    with django_assert_num_queries(4) as captured:
+        admin_client.get(LIST)
+    statements = [query["sql"] for query in captured]
+    for sql in statements:
+        assert "COUNT(" not in sql or "LIMIT" in sql
+    for column in ("input", "error", "extra", "reply"):
+        assert not [sql for sql in statements if f'"{column}"' in sql]
+
+
+def test_changelist__does_not_count_for_facets(
+    submit: Callable[..., Operation], admin_client: Client, django_assert_num_queries: Any
+) -> None:
+    submit()
+    with django_assert_num_queries(4):
+        response = admin_client.get(LIST, {"_facets": "True"})
+    assert response.status_code == 200
+    assert "Show counts" not in response.content.decode()
+
+
+def test_changelist__search_finds_an_id_or_an_owner(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    ada, eve = submit(), submit(owner="eve")
+    for term, found in {
+        str(eve.pk): [eve],
+        f" {eve.pk.hex} ": [eve],
+        "eve": [eve],
+        "ada": [ada],
+        "ev": [],
+        str(eve.pk)[:-1]: [],
+        "%": [],
+        "0" * 33: [],
+        "": [eve, ada],
+        " ": [eve, ada],
+    }.items():
+        assert found == shown(admin_client.get(LIST, {"q": term})), term
+
+
+def test_changelist__search_finds_an_owner_that_is_a_uuid(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    owner = "6f9b8a3e-3a53-4a86-9d1e-6a0b1a1f0c11"
+    operation = submit(owner=owner)
+    assert [operation] == shown(admin_client.get(LIST, {"q": owner}))
