@@ -99,7 +99,7 @@ def _last_claimed() -> dict[Place, datetime]:
     Of what was published twice nobody knows which message was claimed, and a backlog is not
     overtaken by messages of a higher priority.
     """
-    claimed = Operation.objects.active().filter(publishes=1).order_by()
+    claimed = Operation.objects.active().filter(publishes=1, published_at__isnull=False).order_by()
     found: dict[Place, datetime] = {}
     for line in claimed.values(*LINE).annotate(at=Max("published_at")):
         place = _place(line)

@@ -145,3 +145,14 @@ def test_republish__misspelt_queue_hinders_no_other(
     long_ago()
     Operation.objects.filter(pk=Operation.objects.latest("pk").pk).update(kind="tests.elsewhere")
     assert relay.republish_lost() == 2
+
+
+@pytest.mark.django_db
+def test_republish__claimed_by_an_old_message_of_an_unpublished_row(broker: list[str]) -> None:
+    operation = services.submit(echo)
+    assert lifecycle.claim(operation, worker="w1")
+    assert lifecycle.release(operation)
+    again = Operation.objects.get()
+    assert lifecycle.claim(again, worker="w2")
+    assert relay._last_claimed() == {}
+    assert relay.republish_lost() == 0
