@@ -1,7 +1,7 @@
 """System checks: what would lose work, let strangers in, or break silently.
 
 Ids are never reused. E001-E009 Celery, E010-E019 settings, E020-E029 views and URLs,
-W101-W109 what is correct but slow or fragile.
+W101-W119 what is correct but slow or fragile.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from django.db import connections
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 from django.utils.module_loading import import_string
 
-from async_reply import conf, relay, tasks
+from async_reply import conf, queues, relay, tasks
 from async_reply.models import database
 
 Configs = Sequence[AppConfig] | None
@@ -130,6 +130,23 @@ def _check_speed() -> Iterator[CheckMessage]:
             hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 20} in DATABASES.',
             id="async_reply.W103",
         )
+
+
+@register("async_reply", checks.Tags.database)
+def check_queues(
+    app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
+) -> list[CheckMessage]:
+    """`check --database default`: what waits will be read by some worker."""
+    if database() not in (databases or ()) or relay.is_default_app():
+        return []
+    return [
+        checks.Warning(
+            f"Operations wait in queue {queue!r}, which no worker reads.",
+            hint=f"Start a worker with -Q {queue}, or mend CELERY_TASK_ROUTES.",
+            id="async_reply.W110",
+        )
+        for queue in queues.unserved()
+    ]
 
 
 @register("async_reply")

@@ -47,6 +47,8 @@ DEFAULTS: dict[str, Any] = {
     "BREAKER": 3.0,
     # Seconds a finished operation and its result are kept.
     "RETENTION": 7 * 24 * 3600,
+    # What becomes of a deleted user's operations: "keep", or "remove" (canceled, then purged).
+    "USER_DELETED": "keep",
     # Seconds more for which its id answers 410 and its idempotency key is remembered.
     "TOMBSTONE": 7 * 24 * 3600,
     # Bytes of an operation's JSON input; uploads are files and are not counted.
@@ -75,6 +77,7 @@ VALID: dict[str, tuple[Check, str]] = {
     "PUBLISH_TIMEOUT": (_positive, "a number of seconds above 0"),
     "BREAKER": (_positive, "a number of seconds above 0"),
     "RETENTION": (_positive, "a number of seconds above 0"),
+    "USER_DELETED": (lambda value: value in ("keep", "remove"), '"keep" or "remove"'),
     "TOMBSTONE": (_positive, "a number of seconds above 0"),
     "MAX_INPUT": (_count, "a whole number of bytes"),
     "MAX_RESULT": (_count, "a whole number of bytes"),

@@ -86,6 +86,14 @@ class ClaimLost(JobInterrupted):
     """Another attempt holds the operation, or it is over: stop; nothing more is stored."""
 
 
+class TimeLimitExceeded(JobInterrupted):
+    """The job ran for longer than its kind's `time_limit`: stop; the operation fails."""
+
+
+class WorkerStopping(JobInterrupted):
+    """The job's worker was told to stop: stop; another worker starts the operation anew."""
+
+
 class RetryLater(JobInterrupted):
     """What `operation.retry()` raises: the attempt ends, a later one is scheduled."""
 

@@ -5,13 +5,19 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from uuid import UUID
 
 from django.db import connections
 
-from async_reply import lifecycle
-from async_reply.exceptions import ClaimLost, JobInterrupted, OperationCanceled
+from async_reply import interrupts, lifecycle, payloads
+from async_reply.exceptions import (
+    ClaimLost,
+    JobInterrupted,
+    OperationCanceled,
+    TimeLimitExceeded,
+    WorkerStopping,
+)
 from async_reply.models import Operation, database
 from async_reply.status import ACTIVE, Status
 
@@ -19,59 +25,85 @@ logger = logging.getLogger("async_reply")
 
 TICK = 1.0
 TICK_AFTER_ERROR = 0.5
+#: Seconds between two looks at the row by a job that beats for itself.
+INLINE_TICK = 0.05
 
 Seen = dict[UUID, tuple[str, int]]
+#: Percent done, text, and how many of how many items the text is to say.
+News = tuple[int | None, str, int, int | None]
 
 
 class Claim:
     """An attempt's hold on its operation, shared by the job and whoever beats for it."""
 
-    def __init__(self, operation: Operation, *, inline: bool) -> None:
+    def __init__(self, operation: Operation, *, inline: bool, interrupt: bool = False) -> None:
+        now = time.monotonic()
         self.operation = operation
         self.inline = inline
-        self.progress: int | None = None
-        self.message = ""
-        self._news = False
-        self._interruption: type[JobInterrupted] | None = None
-        self._renew_at = time.monotonic() + lifecycle.lease() / 3
+        self.interruption: type[JobInterrupted] | None = None
+        self.target = interrupts.Target(self) if interrupt and not inline else None
+        #: What the job told last: written by the job at each call, read once a tick.
+        self.news: News | None = None
+        self._shown: News | None = None
+        self._deadline = now + operation.time_limit
+        self._renew_at = now + lifecycle.lease() / 3
+        self._look_at = now
 
-    def report(self, progress: int | None, message: str) -> None:
-        """Remember what the next beat is to show."""
-        if (progress, message) != (self.progress, self.message):
-            self.progress, self.message, self._news = progress, message, True
+    def exposed(self) -> AbstractContextManager[None]:
+        """While the job may be interrupted between its calls."""
+        return nullcontext() if self.target is None else self.target.exposed()
 
-    def check(self) -> None:
+    def check(self, *, now: bool = False) -> None:
         """Raise what ended this attempt from outside, if anything did."""
-        if self.inline:
+        if self.inline and (now or time.monotonic() >= self._look_at):
+            self._look_at = time.monotonic() + INLINE_TICK
             beat([self])
-        if self._interruption is not None:
-            raise self._interruption
+        if self.interruption is not None:
+            raise self.interruption
 
     def beat(self, seen: Seen) -> None:
         """Compare with the row as `seen`; write when there is news or the lease wants renewal."""
         status, attempt = seen.get(self.operation.pk, ("", 0))
         if attempt != self.operation.attempt or status not in ACTIVE:
-            self._interruption = ClaimLost
+            self._interrupt(ClaimLost)
             return
         if status == Status.CANCELING:
-            self._interruption = OperationCanceled
-        if self._news or time.monotonic() >= self._renew_at:
+            self._interrupt(OperationCanceled)
+        elif time.monotonic() >= self._deadline:
+            self._interrupt(TimeLimitExceeded)
+        elif interrupts.stopping.is_set() and self.operation.max_losses:
+            self._interrupt(WorkerStopping)
+        if self.news != self._shown or time.monotonic() >= self._renew_at:
             self._renew()
 
+    def _interrupt(self, interruption: type[JobInterrupted]) -> None:
+        self.interruption = interruption
+        if self.target is not None:
+            self.target.hit()
+
     def _renew(self) -> None:
-        news, self._news = self._news, False
-        try:
-            held = lifecycle.beat(
-                self.operation,
-                progress=self.progress if news else None,
-                message=self.message if news else None,
-            )
-        except Exception:
-            self._news = self._news or news
-            raise
+        news = self.news
+        if news is None or news == self._shown:
+            held = lifecycle.beat(self.operation)
+        else:
+            held = lifecycle.beat(self.operation, progress=_percent(news), message=_text(news))
+        self._shown = news
         if not held:
-            self._interruption = ClaimLost
+            self._interrupt(ClaimLost)
         self._renew_at = time.monotonic() + lifecycle.lease() / 3
+
+
+def _percent(news: News) -> int | None:
+    return None if news[0] is None else max(0, min(100, news[0]))
+
+
+def _text(news: News) -> str:
+    """The message of `news` as the row takes it, made once a tick and not at each call."""
+    _, message, done, total = news
+    if done:
+        counted = f"{done} of {total}" if total else str(done)
+        message = f"{message} {counted}" if message else counted
+    return payloads.clean(str(message)[:255])[:255]
 
 
 def disconnect() -> None:
@@ -149,9 +181,12 @@ os.register_at_fork(after_in_child=_forget_parent)
 
 
 @contextmanager
-def hold(operation: Operation, *, inline: bool) -> Iterator[Claim]:
-    """Keep the claim alive in a thread; `inline`, at each of the job's calls instead."""
-    claim = Claim(operation, inline=inline)
+def hold(operation: Operation, *, inline: bool, interrupt: bool = False) -> Iterator[Claim]:
+    """Keep the claim alive in a thread; `inline`, at each of the job's calls instead.
+
+    With `interrupt` the job is also told between its calls, where it runs in the main thread.
+    """
+    claim = Claim(operation, inline=inline, interrupt=interrupt)
     if inline:
         yield claim
         return

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.core.files import File
 
-from async_reply import files, payloads, results
+from async_reply import files, results
 from async_reply.exceptions import RetryLater
 from async_reply.heartbeats import Claim
 from async_reply.models import Operation, OperationFile
@@ -57,9 +57,7 @@ class Job:
 
         Cheap enough for a tight loop: the database hears of it once a second.
         """
-        percent = None if not total else max(0, min(100, int(100 * done / total)))
-        self._claim.report(percent, payloads.clean(message[:255])[:255])
-        self.check_canceled()
+        self._tell(done, total, (message, 0, None))
 
     def track(
         self, iterable: Iterable[Item], *, total: int | None = None, description: str = ""
@@ -67,15 +65,21 @@ class Job:
         """Yield from `iterable`, with progress and cancellation at each item."""
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
-        label = f"{description} " if description else ""
-        self.progress(0, total, description)
+        self._tell(0, total, (description, 0, total))
         for done, item in enumerate(iterable, 1):
             yield item
-            self.progress(done, total, f"{label}{done} of {total}" if total else f"{label}{done}")
+            self._tell(done, total, (description, done, total))
+
+    def _tell(self, done: float, total: float | None, text: tuple[str, int, int | None]) -> None:
+        claim = self._claim
+        percent = int(100 * done / total) if total else None
+        claim.news = (percent, *text)
+        if claim.inline or claim.interruption is not None:
+            claim.check()
 
     def check_canceled(self) -> None:
-        """Raise OperationCanceled or ClaimLost when the job is to stop."""
-        self._claim.check()
+        """Raise OperationCanceled, ClaimLost or another JobInterrupted when the job is to stop."""
+        self._claim.check(now=True)
 
     def retry(self, *, after: float | None = None) -> NoReturn:
         """End this attempt and run again in `after` seconds, or in the kind's own delay."""

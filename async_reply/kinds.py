@@ -27,8 +27,11 @@ class Kind:
     max_losses: int = 2
     # Seconds an attempt may take.
     time_limit: int = 3600
-    # "cooperative": the job is told at its next call. "never": a running job goes on.
-    cancel: Literal["cooperative", "never"] = "cooperative"
+    # Seconds its results are kept; None: as the setting RETENTION says.
+    retention: int | None = None
+    # "cooperative": the job is told at its next call. "interrupt": also between its calls, where
+    # the pool runs it in a main thread (prefork, solo). "never": a running job goes on.
+    cancel: Literal["cooperative", "interrupt", "never"] = "cooperative"
     # What the pool raises in a job that ran for too long.
     timeouts: Exceptions = field(default=(), repr=False)
 

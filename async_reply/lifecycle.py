@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connections
 from django.db.models import F
-from django.db.models.functions import Least
+from django.db.models.functions import Coalesce, Least
 
 from async_reply import conf, problems
 from async_reply.clock import DatabaseNow, after
@@ -75,18 +75,19 @@ def beat(operation: Operation, *, progress: int | None = None, message: str | No
 
 def succeed(operation: Operation) -> bool:
     """running, canceling → succeeded. The caller stores the result in the same transaction."""
-    return _move(operation, Status.SUCCEEDED, _mine(operation), progress=100, **_finished())
+    ended = _finished(operation)
+    return _move(operation, Status.SUCCEEDED, _mine(operation), progress=100, **ended)
 
 
 def fail(operation: Operation, error: Mapping[str, Any]) -> bool:
     """running, canceling → failed, with the `error` a client may read."""
-    return _move(operation, Status.FAILED, _mine(operation), error=error, **_finished())
+    return _move(operation, Status.FAILED, _mine(operation), error=error, **_finished(operation))
 
 
 def end_canceled(operation: Operation) -> bool:
     """canceling → canceled: the attempt has stopped."""
     guard = _mine(operation) | {"status__in": [Status.CANCELING]}
-    return _move(operation, Status.CANCELED, guard, **_canceled())
+    return _move(operation, Status.CANCELED, guard, **_canceled(operation))
 
 
 def retry(operation: Operation, *, delay: float) -> bool:
@@ -115,15 +116,27 @@ def rescue(operation: Operation) -> Status | None:
         "lease_expires_at__lte": DatabaseNow(),
     }
     if operation.status == Status.CANCELING:
-        return _reached(operation, Status.CANCELED, guard, **_canceled())
+        return _reached(operation, Status.CANCELED, guard, **_canceled(operation))
     overdue = guard | {"deadline_at__lte": DatabaseNow()}
     timed_out = problems.failure("timed-out", "The operation exceeded its time limit.")
-    if _move(operation, Status.FAILED, overdue, error=timed_out, **_finished()):
+    if _move(operation, Status.FAILED, overdue, error=timed_out, **_finished(operation)):
+        operation.error = timed_out
         return Status.FAILED
     if operation.losses < operation.max_losses:
         return _reached(operation, Status.PENDING, guard, losses=F("losses") + 1, **_again(0))
     lost = problems.failure("worker-lost", "The worker was lost each time it ran the operation.")
-    return _reached(operation, Status.FAILED, guard, error=lost, **_finished())
+    operation.error = lost
+    return _reached(operation, Status.FAILED, guard, error=lost, **_finished(operation))
+
+
+def forfeit(pk: UUID, *, worker: str, timed_out: bool) -> bool:
+    """End the lease of an attempt whose process is known to be gone, for the rescue to find.
+
+    `worker` names the process that claimed it, so that no other attempt is hit.
+    """
+    guard = {"worker": worker, "status__in": sorted(ACTIVE)}
+    over = ("lease_expires_at", "deadline_at") if timed_out else ("lease_expires_at",)
+    return _update(pk, guard, dict.fromkeys(over, DatabaseNow()))
 
 
 def cancel(operation: Operation) -> bool:
@@ -131,7 +144,11 @@ def cancel(operation: Operation) -> bool:
     if operation.status == Status.PENDING:
         guard = {"status": Status.PENDING}
         return _move(
-            operation, Status.CANCELED, guard, cancel_requested_at=DatabaseNow(), **_canceled()
+            operation,
+            Status.CANCELED,
+            guard,
+            cancel_requested_at=DatabaseNow(),
+            **_canceled(operation),
         )
     guard = {"status": Status.RUNNING}
     return _move(operation, Status.CANCELING, guard, cancel_requested_at=DatabaseNow())
@@ -144,7 +161,7 @@ def reject(operation: Operation) -> bool:
         "available_at__lte": DatabaseNow() - UNKNOWN_KIND_AFTER,
     }
     error = problems.failure("unknown-kind", "No worker knows this kind of operation.")
-    return _move(operation, Status.FAILED, guard, error=error, **_finished())
+    return _move(operation, Status.FAILED, guard, error=error, **_finished(operation))
 
 
 def reserve(operation: Operation) -> bool:
@@ -185,6 +202,15 @@ def bury(operation: Operation, *, expired: bool) -> bool:
     return _update(operation.pk, guard, changes)
 
 
+def disown(owner: str) -> int:
+    """Let all that `owner` submitted expire now, or as soon as it has finished; how many."""
+    theirs = Operation.objects.filter(owner=owner, deleted_at=None)
+    finished = theirs.filter(status__in=sorted(FINAL))
+    return finished.update(expires_at=DatabaseNow(), purge_at=DatabaseNow()) + (
+        theirs.unfinished().update(expires_at=DatabaseNow())
+    )
+
+
 def _update(pk: UUID, guard: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
     """The one statement everything here is made of."""
     return Operation.objects.filter(pk=pk, **guard).update(**changes) == 1
@@ -211,8 +237,10 @@ def _visible() -> dict[str, Any]:
     return {"version": F("version") + 1, "updated_at": DatabaseNow()}
 
 
-def _finished() -> dict[str, Any]:
-    end = after(conf.get("RETENTION"))
+def _finished(operation: Operation) -> dict[str, Any]:
+    kept = conf.get("RETENTION") if operation.retention is None else operation.retention
+    # A date that is there already was set for an owner who is gone.
+    end = Coalesce(F("expires_at"), after(kept))
     return {
         "finished_at": DatabaseNow(),
         "expires_at": end,
@@ -221,9 +249,9 @@ def _finished() -> dict[str, Any]:
     }
 
 
-def _canceled() -> dict[str, Any]:
+def _canceled(operation: Operation) -> dict[str, Any]:
     error = problems.failure("operation-canceled", "The operation was canceled.")
-    return {"error": error, **_finished()}
+    return {"error": error, **_finished(operation)}
 
 
 def _again(delay: float) -> dict[str, Any]:

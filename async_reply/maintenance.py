@@ -6,24 +6,38 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
 
 from async_reply import conf, heartbeats, lifecycle, signals
 from async_reply.clock import DatabaseNow
 from async_reply.models import Operation, OperationAttempt, Worker, database
-from async_reply.status import FINAL
+from async_reply.status import FINAL, Status
 
 logger = logging.getLogger("async_reply")
 
+Outcome = OperationAttempt.Outcome
+
 LONGEST_PAUSE = 5.0
+RESCUED = (
+    *("id", "kind", "status", "attempt", "losses", "max_losses", "retention"),
+    *("worker", "started_at"),
+)
 
 
 def rescue() -> int:
     """Take lost operations from their attempts; how many."""
     lost = Operation.objects.lost().order_by("pk")
-    columns = ("id", "kind", "status", "attempt", "losses", "max_losses", "worker", "started_at")
-    return sum(_rescue(operation) for operation in lost.only(*columns)[: conf.get("BATCH")])
+    return sum(_rescue(operation) for operation in lost.only(*RESCUED)[: conf.get("BATCH")])
+
+
+def take_back(pk: UUID, *, worker: str, timed_out: bool) -> bool:
+    """Rescue an operation at once whose process is known to be gone; whether it held it."""
+    if not lifecycle.forfeit(pk, worker=worker, timed_out=timed_out):
+        return False
+    lost = Operation.objects.lost().filter(pk=pk).first()
+    return lost is not None and _rescue(lost)
 
 
 def _rescue(operation: Operation) -> bool:
@@ -36,7 +50,7 @@ def _rescue(operation: Operation) -> bool:
             number=operation.attempt,
             worker=operation.worker,
             started_at=operation.started_at,
-            outcome=OperationAttempt.Outcome.LOST,
+            outcome=Outcome.TIMED_OUT if _is_timed_out(operation, status) else Outcome.LOST,
         )
     logger.warning(
         "Operation id=%s kind=%s status=%s rescued from worker %s",
@@ -46,8 +60,12 @@ def _rescue(operation: Operation) -> bool:
         operation.worker,
     )
     if status in FINAL:
-        signals.operation_finished.send_robust(Operation, operation=operation, status=status)
+        signals.announce_finished(operation, status)
     return True
+
+
+def _is_timed_out(operation: Operation, status: Status) -> bool:
+    return status is Status.FAILED and (operation.error or {}).get("code") == "timed-out"
 
 
 def report(*, name: str, concurrency: int, queues: list[str]) -> int:

@@ -56,6 +56,8 @@ class Operation(models.Model):
     losses = models.PositiveIntegerField(_("losses"), default=0)
     max_losses = models.PositiveIntegerField(_("max. losses"), default=2)
     time_limit = models.PositiveIntegerField(_("time limit in seconds"), default=3600)
+    # Seconds its result is kept; none: as the setting says when it finishes.
+    retention = models.PositiveIntegerField(_("retention in seconds"), null=True, blank=True)
     owner = models.CharField(_("owner"), max_length=191, blank=True, default="")
     # What the submitting view decided, for the views that know only the row.
     view = models.CharField(_("view"), max_length=200, blank=True, default="")

@@ -84,10 +84,10 @@ def republish_lost() -> int:
     claimed, is_short = _last_claimed(), cache(_is_short)
     lost = Q(pk__in=[])
     for line in waiting.order_by().values(*LINE).distinct():
-        place = _place(line)
-        if is_short(place[0]):
+        at = place(line)
+        if is_short(at[0]):
             lost |= Q(**line)
-        elif overtaken_since := claimed.get(place):
+        elif overtaken_since := claimed.get(at):
             lost |= Q(**line, published_at__lte=overtaken_since - age)
     rows = waiting.filter(lost).order_by("published_at").only(*FIELDS)
     return _publish_all(list(rows[: conf.get("BATCH")]))
@@ -102,12 +102,12 @@ def _last_claimed() -> dict[Place, datetime]:
     claimed = Operation.objects.active().filter(publishes=1, published_at__isnull=False).order_by()
     found: dict[Place, datetime] = {}
     for line in claimed.values(*LINE).annotate(at=Max("published_at")):
-        place = _place(line)
-        found[place] = max(line["at"], found.get(place, line["at"]))
+        at = place(line)
+        found[at] = max(line["at"], found.get(at, line["at"]))
     return found
 
 
-def _place(line: Mapping[str, Any]) -> Place:
+def place(line: Mapping[str, Any]) -> Place:
     """Queue and priority of an operation: its own, or what Celery's routes give its kind."""
     try:
         route = current_app.amqp.router.route({}, line["kind"])

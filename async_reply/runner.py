@@ -5,9 +5,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections, transaction
@@ -19,6 +19,8 @@ from async_reply.exceptions import (
     OperationFailed,
     PayloadError,
     RetryLater,
+    TimeLimitExceeded,
+    WorkerStopping,
 )
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
@@ -27,8 +29,11 @@ from async_reply.status import Status
 
 logger = logging.getLogger("async_reply")
 
+T = TypeVar("T")
 Outcome = OperationAttempt.Outcome
 
+#: What ends an attempt without an outcome of its own, when it comes from outside.
+LEAVES = (ClaimLost, OperationCanceled, WorkerStopping)
 GENERIC = "The operation failed because of an internal error."
 LONGEST_TEXT = 4_000
 LONGEST_TRACEBACK = 100_000
@@ -68,38 +73,59 @@ class Stop:
 def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
     """Run the operation if it is pending and due; whatever the job raises is in the report.
 
-    `inline` beats at the job's own calls, without a thread.
+    `worker` names the process, `inline` beats at the job's own calls, without a thread.
     """
-    operation = Operation.objects.filter(pk=pk).first()
-    if operation is None or not lifecycle.claim(operation, worker=worker):
+    operation = _patiently(pk, lambda: _claim(pk, worker=worker))
+    if operation is None:
         logger.info("Operation id=%s kind=%s not claimed: it is not due", pk, kind.name)
         return Report(Ending.NOT_MINE)
     logger.info(
         "Operation id=%s kind=%s status=running attempt=%s", pk, kind.name, operation.attempt
     )
     signals.operation_started.send_robust(Operation, operation=operation)
-    with heartbeats.hold(operation, inline=inline) as claim:
+    interrupt = kind.cancel == "interrupt"
+    with heartbeats.hold(operation, inline=inline, interrupt=interrupt) as claim:
         job = Job(operation, claim)
         try:
-            report = _attempt(operation, kind, job)
+            report = _attempt(operation, kind, job, claim)
         finally:
             job.close()
     logger.info("Operation id=%s kind=%s status=%s", pk, kind.name, report.ending.value)
     return report
 
 
-def _attempt(operation: Operation, kind: Kind, job: Job) -> Report:
+def _claim(pk: UUID, *, worker: str) -> Operation | None:
+    operation: Operation | None = Operation.objects.filter(pk=pk).first()
+    if operation is None or not lifecycle.claim(operation, worker=worker):
+        return None
+    return operation
+
+
+def _attempt(operation: Operation, kind: Kind, job: Job, claim: heartbeats.Claim) -> Report:
     try:
-        outcome = results.outcome(_call(kind, job))
-        return _succeed(operation, outcome, job)
-    except OperationCanceled:
-        return _ended(operation, lambda: lifecycle.end_canceled(operation), Ending.CANCELED)
-    except ClaimLost:
-        return Report(Ending.NOT_MINE)
+        with claim.exposed():
+            returned = _call(kind, job)
+        return _succeed(operation, results.outcome(returned), job)
     except DatabaseAway:
         raise
     except BaseException as error:  # noqa: BLE001 nothing a job does may take its worker down
+        if claim.interruption is not None and isinstance(error, LEAVES):
+            return _leave(operation, error)
         return _stop(operation, kind, error)
+
+
+def _leave(operation: Operation, error: BaseException) -> Report:
+    """End an attempt that was told to stop, and did."""
+    if isinstance(error, ClaimLost):
+        return Report(Ending.NOT_MINE)
+    if isinstance(error, OperationCanceled):
+        return _cancel(operation)
+    stop = Stop(error, Outcome.RELEASED, {})
+    return _again(operation, stop, lambda: lifecycle.release(operation))
+
+
+def _cancel(operation: Operation) -> Report:
+    return _ended(operation, lambda: lifecycle.end_canceled(operation), Ending.CANCELED)
 
 
 def _call(kind: Kind, job: Job) -> Any:
@@ -140,18 +166,21 @@ def _stop(operation: Operation, kind: Kind, error: BaseException) -> Report:
 def _retry(operation: Operation, kind: Kind, stop: Stop) -> Report:
     after = stop.error.after if isinstance(stop.error, RetryLater) else None
     delay = kind.delay(operation.retries) if after is None else after
+    stop = replace(stop, outcome=Outcome.RETRY)
+    return _again(operation, stop, lambda: lifecycle.retry(operation, delay=delay))
+
+
+def _again(operation: Operation, stop: Stop, move: Callable[[], bool]) -> Report:
+    """Give the operation back to be run anew; while canceling that is refused, and it ends."""
 
     def write() -> bool:
-        if not lifecycle.retry(operation, delay=delay):
+        if not move():
             return False
-        _record(operation, Outcome.RETRY, stop.error)
+        _record(operation, stop.outcome, stop.error)
         return True
 
     report = _ended(operation, write, Ending.AGAIN)
-    if report.ending is Ending.NOT_MINE:
-        # Refused while canceling: the client's wish comes first.
-        return _ended(operation, lambda: lifecycle.end_canceled(operation), Ending.CANCELED)
-    return report
+    return _cancel(operation) if report.ending is Ending.NOT_MINE else report
 
 
 def _explain(kind: Kind, error: BaseException) -> Stop:
@@ -159,7 +188,7 @@ def _explain(kind: Kind, error: BaseException) -> Stop:
     if isinstance(error, OperationFailed):
         problem = _problem(error.code, error.detail, status=error.status_code)
         return Stop(error, Outcome.FAILED, problem)
-    if isinstance(error, kind.timeouts):
+    if isinstance(error, (TimeLimitExceeded, *kind.timeouts)):
         problem = _problem("timed-out", "The operation exceeded its time limit.")
         return Stop(error, Outcome.TIMED_OUT, problem)
     if isinstance(error, PayloadError):
@@ -199,27 +228,40 @@ def _ended(
     DatabaseAway is raised. After an error the answer to COMMIT may be what was lost: then the
     row tells.
     """
-    give_up = time.monotonic() + lifecycle.lease()
-    uncertain = False
-    while True:
-        try:
-            with transaction.atomic(using=database()):
-                written = write()
-                if written and ending is not Ending.AGAIN:
-                    _announce(operation, ending)
-            break
-        except (OperationalError, InterfaceError) as error:
-            if connections[database()].in_atomic_block:
-                raise
-            logger.warning("Operation id=%s outcome not stored yet", operation.pk, exc_info=True)
-            uncertain = True
-            heartbeats.disconnect()
-            if time.monotonic() >= give_up:
-                _give_up(operation, error)
-            time.sleep(heartbeats.TICK_AFTER_ERROR)
-    if written or (uncertain and _stored(operation, ending)):
+    tries = 0
+
+    def commit() -> bool:
+        nonlocal tries
+        tries += 1
+        with transaction.atomic(using=database()):
+            written = write()
+            if written and ending is not Ending.AGAIN:
+                signals.announce_finished(operation, Status(ending.value))
+        return written
+
+    try:
+        written = _patiently(operation.pk, commit)
+    except (OperationalError, InterfaceError) as error:
+        if connections[database()].in_atomic_block:
+            raise
+        _give_up(operation, error)
+    if written or (tries > 1 and _stored(operation, ending)):
         return Report(ending, cause)
     return Report(Ending.NOT_MINE)
+
+
+def _patiently(pk: UUID, action: Callable[[], T]) -> T:
+    """What `action` returns; while the database is away it is tried again, for a lease at most."""
+    give_up = time.monotonic() + lifecycle.lease()
+    while True:
+        try:
+            return action()
+        except (OperationalError, InterfaceError):
+            if connections[database()].in_atomic_block or time.monotonic() >= give_up:
+                raise
+            logger.warning("Operation id=%s database away, tried again", pk, exc_info=True)
+            heartbeats.disconnect()
+            time.sleep(heartbeats.TICK_AFTER_ERROR)
 
 
 def _give_up(operation: Operation, error: Exception) -> NoReturn:
@@ -250,15 +292,4 @@ def _record(operation: Operation, outcome: OperationAttempt.Outcome, error: Base
         outcome=outcome,
         exception=f"{type(error).__module__}.{type(error).__qualname__}"[:255],
         traceback=payloads.clean(text)[-LONGEST_TRACEBACK:],
-    )
-
-
-def _announce(operation: Operation, ending: Ending) -> None:
-    status = Status(ending.value)
-    transaction.on_commit(
-        lambda: signals.operation_finished.send_robust(
-            Operation, operation=operation, status=status
-        ),
-        using=database(),
-        robust=True,
     )

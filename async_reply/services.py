@@ -40,6 +40,7 @@ def submit(
     input: Mapping[str, Any] | None = None,
     owner: str = "",
     available_at: datetime | None = None,
+    retention: int | None = None,
     view: str = "",
     reply: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -49,14 +50,15 @@ def submit(
     """Store an operation and publish it once the transaction has committed.
 
     `input` becomes the job's keyword arguments; uploads in it go to the storage. `perform` is
-    called with the new row inside the same transaction. With a `key` the operation it made
-    before is returned. Raises TypeError when the task does not take `input`, PayloadError or
+    called with the new row inside the same transaction. The result is kept for `retention`
+    seconds, by default as the kind or the setting says. With a `key` the operation it made before
+    is returned. Raises TypeError when the task does not take `input`, PayloadError or
     PayloadTooLarge when it cannot be stored, KeyReused and OperationGone for the key.
     """
     return accept(
         task,
         values=input or {},
-        operation=Operation(owner=owner, view=view, reply=dict(reply or {})),
+        operation=Operation(owner=owner, view=view, reply=dict(reply or {}), retention=retention),
         available_at=available_at,
         extra=extra,
         key=key,
@@ -123,7 +125,7 @@ def cancel(operation: Operation) -> Status:
             logger.info("Operation id=%s kind=%s cancel", operation.pk, operation.kind)
             operation.refresh_from_db(fields=CHANGED_BY_CANCEL)
             if operation.status == Status.CANCELED:
-                _announce_end(operation)
+                signals.announce_finished(operation, Status.CANCELED)
         else:
             operation.refresh_from_db(fields=CHANGED_BY_CANCEL)
     status = Status(operation.status)
@@ -157,6 +159,7 @@ def rerun(operation: Operation) -> Operation:
         reply=operation.reply,
         input=operation.input,
         extra=operation.extra,
+        retention=operation.retention,
         rerun_of=operation,
     )
     _configure(again, task, available_at=None)
@@ -202,6 +205,8 @@ def _configure(operation: Operation, task: OperationTask, *, available_at: datet
     operation.max_retries = kind.max_retries
     operation.max_losses = kind.max_losses
     operation.time_limit = kind.time_limit
+    if operation.retention is None:
+        operation.retention = kind.retention
     operation.queue = getattr(task, "queue", None) or ""
     operation.priority = task.priority
     if available_at is not None:
@@ -256,13 +261,3 @@ def _insert(
 def _announce_submit(operation: Operation) -> None:
     logger.info("Operation id=%s kind=%s submitted", operation.pk, operation.kind)
     signals.operation_submitted.send_robust(Operation, operation=operation)
-
-
-def _announce_end(operation: Operation) -> None:
-    transaction.on_commit(
-        lambda: signals.operation_finished.send_robust(
-            Operation, operation=operation, status=Status(operation.status)
-        ),
-        using=database(),
-        robust=True,
-    )

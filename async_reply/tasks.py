@@ -1,19 +1,17 @@
-"""Celery's side: a task is a shell around the runner; the worker's maintenance thread."""
+"""Celery's side: a task is a shell around the runner."""
 
-import threading
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn, overload
 from uuid import UUID
 
-from celery import Task, current_app, shared_task, signals
-from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from celery import Task, current_app, shared_task
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
-from async_reply import lifecycle, maintenance, relay, retention, runner
+from async_reply import runner
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
 from async_reply.kinds import Function, Kind
-from async_reply.maintenance import Maintenance, Step
-from async_reply.models import Operation
 from async_reply.runner import Ending, Report
 
 OWN_OPTIONS = frozenset(Kind.__dataclass_fields__) - {"name", "function", "timeouts"}
@@ -22,6 +20,13 @@ REFUSED_OPTIONS = {
     "acks_late": "messages are acknowledged early, since the row brings a lost job back",
     "reject_on_worker_lost": "the row brings a lost job back",
 }
+
+# Seconds between the time limit, which a job hears of at its next call, and Celery's own, which
+# kills its process.
+GRACE = 3
+
+# What Celery does not take for the failure of a task.
+ORDERS = (Ignore, MemoryError, Reject, Retry)
 
 # Kinds by name, with the functions of those that were registered more than once.
 registered: dict[str, list[Function]] = {}
@@ -32,6 +37,8 @@ class OperationTask(Task):  # type: ignore[type-arg]
 
     abstract = True
     kind: Kind
+    #: What stands for a message in the worker's main process.
+    Request = "async_reply.workers:OperationRequest"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The plain function when called like one, the worker's shell otherwise."""
@@ -44,16 +51,17 @@ class OperationTask(Task):  # type: ignore[type-arg]
         """Run the operation and tell Celery the truth about it."""
         report = self.perform(
             UUID(self.request.id),
-            worker=self.request.hostname or "",
+            worker=process_name(self.request.hostname or "", os.getpid()),
             inline=bool(self.request.is_eager),
         )
-        if report.ending is Ending.FAILED and isinstance(report.error, Exception):
-            raise report.error
-        if report.ending is Ending.FAILED:
-            # Raised as it is, SystemExit would end the worker and not the job.
-            raise RuntimeError(f"The job raised {report.error!r}.") from report.error
-        if report.ending is not Ending.SUCCEEDED:
+        if report.ending is Ending.SUCCEEDED:
+            return
+        if report.ending is not Ending.FAILED:
             raise Ignore
+        if isinstance(report.error, Exception) and not isinstance(report.error, ORDERS):
+            raise report.error
+        # Raised as it is, it would be an order to the worker: to end, or to take the message back.
+        raise RuntimeError(f"The job raised {report.error!r}.") from report.error
 
     def perform(self, pk: UUID, *, worker: str, inline: bool) -> Report:
         """One attempt at the operation, without Celery."""
@@ -110,13 +118,18 @@ def _share(kind: Kind, *, name: str, options: dict[str, Any]) -> OperationTask:
         name=name,
         base=OperationTask,
         kind=kind,
-        time_limit=kind.time_limit,
+        time_limit=kind.time_limit + GRACE,
         ignore_result=True,
         store_errors_even_if_ignored=True,
         **options,
     )
     task: OperationTask = make(kind.function)
     return task
+
+
+def process_name(worker: str, pid: int) -> str:
+    """How a row names the process that runs it: the worker's node name and a process id."""
+    return f"{worker[:240]}/{pid}"
 
 
 def _default_name(function: Function) -> str:
@@ -130,77 +143,3 @@ def get_task(kind: str) -> OperationTask:
     if not isinstance(task, OperationTask):
         raise UnknownKind(f"No operation task is called {kind!r}: is its module imported?")
     return task
-
-
-def steps() -> list[Step]:
-    """What maintenance does in each worker."""
-    return [
-        Step("relay", 1, relay.publish_due, drains=True),
-        Step("republish", 5, relay.republish_lost),
-        Step("rescue", 5, maintenance.rescue, rescues=True),
-        Step("purge", 60, retention.purge, drains=True),
-    ]
-
-
-_thread: Maintenance | None = None
-_starting = threading.Lock()
-
-
-@signals.worker_ready.connect
-def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
-    """Start the thread once the worker is connected."""
-    global _thread
-    report = Step("report", 10, partial(maintenance.report, **_describe(sender)))
-    with _starting:
-        if _thread is None:
-            _thread = Maintenance([*steps(), report])
-            _thread.start()
-
-
-@signals.worker_shutdown.connect
-def stop_maintenance(**_kwargs: Any) -> None:
-    """Let the thread end its turn."""
-    global _thread
-    with _starting:
-        if _thread is not None:
-            _thread.stop()
-            _thread = None
-
-
-@signals.task_revoked.connect
-def cancel_revoked(request: Any = None, **_kwargs: Any) -> None:
-    """Revoking in flower or by Celery's control cancels the operation."""
-    operation = _operation_of(getattr(request, "task", ""), getattr(request, "id", ""))
-    # Once more, since the first try may meet the claim.
-    for _ in range(2):
-        if operation is None or lifecycle.cancel(operation):
-            break
-        operation.refresh_from_db(fields=["status"])
-
-
-@signals.task_unknown.connect
-def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
-    """A kind this worker does not know stays pending for an hour: a deploy may be on its way."""
-    operation = _operation_of(name, id)
-    if operation is not None:
-        lifecycle.reject(operation)
-
-
-def _operation_of(name: str, task_id: str) -> Operation | None:
-    """The operation a message speaks of; Celery's signals come for foreign tasks as well."""
-    try:
-        pk = UUID(task_id)
-    except (AttributeError, TypeError, ValueError):
-        return None
-    return Operation.objects.filter(pk=pk, kind=name).first()
-
-
-def _describe(consumer: Any) -> dict[str, Any]:
-    """Name, concurrency and queues of the worker that `worker_ready` speaks of."""
-    queues = list(current_app.amqp.queues.consume_from)
-    concurrency = getattr(getattr(consumer, "controller", None), "concurrency", 0)
-    return {
-        "name": getattr(consumer, "hostname", "") or "worker",
-        "concurrency": int(concurrency or 0),
-        "queues": queues,
-    }

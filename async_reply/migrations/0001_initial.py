@@ -36,6 +36,7 @@ class Migration(migrations.Migration):
                 ('losses', models.PositiveIntegerField(default=0, verbose_name='losses')),
                 ('max_losses', models.PositiveIntegerField(default=2, verbose_name='max. losses')),
                 ('time_limit', models.PositiveIntegerField(default=3600, verbose_name='time limit in seconds')),
+                ('retention', models.PositiveIntegerField(blank=True, null=True, verbose_name='retention in seconds')),
                 ('owner', models.CharField(blank=True, default='', max_length=191, verbose_name='owner')),
                 ('view', models.CharField(blank=True, default='', max_length=200, verbose_name='view')),
                 ('reply', models.JSONField(blank=True, default=dict, verbose_name='reply')),

@@ -40,6 +40,8 @@ class LongRunningOperationMixin(ProblemsMixin):
     redirect_status: ClassVar[int] = 302
     #: The status of the result itself.
     result_status: ClassVar[int] = 200
+    #: Seconds the result is kept; None: as the kind or the setting says.
+    retention: ClassVar[int | None] = None
     #: Whether a request without Idempotency-Key is refused.
     idempotency_key_required: ClassVar[bool] = False
 
@@ -80,7 +82,12 @@ class LongRunningOperationMixin(ProblemsMixin):
         submitted = services.accept(
             task,
             values=values,
-            operation=Operation(owner=owner, view=self.get_name(), reply=self.get_reply()),
+            operation=Operation(
+                owner=owner,
+                view=self.get_name(),
+                reply=self.get_reply(),
+                retention=self.retention,
+            ),
             extra=self.get_extra(request),
             key=self.get_idempotency_key(request),
             perform=self.perform_submit,

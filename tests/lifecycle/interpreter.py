@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.models import F
 from django.db.models.expressions import CombinedExpression, Value
-from django.db.models.functions import Least
+from django.db.models.functions import Coalesce, Least
 
 from async_reply.clock import DatabaseNow
 
@@ -57,6 +57,9 @@ def _value(row: Values, expression: Any) -> Any:
             return row[expression.name]  # type: ignore[attr-defined]
         case Least():
             return _least([_value(row, one) for one in expression.get_source_expressions()])
+        case Coalesce():
+            values = [_value(row, one) for one in expression.get_source_expressions()]
+            return next((value for value in values if value is not None), None)
         case CombinedExpression():
             return _combined(row, expression)
         case Value():

@@ -11,7 +11,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from async_reply import lifecycle, maintenance, relay, results, retention, runner, services, tasks
+from async_reply import lifecycle, maintenance, relay, results, retention, runner, services, workers
 from async_reply.clock import after
 from async_reply.exceptions import AlreadyFinished, NotFinished, OperationGone, RetryLater
 from async_reply.idempotency import IdempotencyKey
@@ -127,7 +127,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule()
     def receive_unknown_kind(self) -> None:
         if self.world.messages:
-            tasks.reject_unknown(name=play.name, id=str(self.world.messages.pop(0)))
+            workers.reject_unknown(name=play.name, id=str(self.world.messages.pop(0)))
 
     @rule(target=attempts, delivery=consumes(deliveries))
     def claim(self, delivery: Operation) -> Any:
@@ -211,6 +211,14 @@ class LifecycleMachine(RuleBasedStateMachine):
     def rescue_late(self, snapshot: Operation) -> None:
         if snapshot.status in ACTIVE:  # no rescuer looks at others
             maintenance._rescue(snapshot)
+
+    @rule(attempt=attempts, timed_out=st.booleans())
+    def take_back(self, attempt: Operation, timed_out: bool) -> None:
+        """Celery says that the process of an attempt is gone, or that another one is."""
+        held = self._holds(attempt)
+        worker = attempt.worker if held else "another worker"
+        rescued = maintenance.take_back(attempt.pk, worker=worker, timed_out=timed_out)
+        require(rescued == held, "whose process is gone is rescued at once")
 
     @rule(snapshot=snapshots)
     def cancel(self, snapshot: Operation) -> None:

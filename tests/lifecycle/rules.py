@@ -7,7 +7,7 @@ from async_reply.status import ACTIVE, FINAL, TRANSITIONS, Status
 from tests.lifecycle.interpreter import Time
 
 #: Columns that no client sees: their change alone leaves `version` as it is.
-QUIET = frozenset({"published_at", "publishes", "lease_expires_at"})
+QUIET = frozenset({"published_at", "publishes", "lease_expires_at", "deadline_at"})
 
 Values = Mapping[str, Any]
 

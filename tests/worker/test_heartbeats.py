@@ -47,7 +47,7 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_ticker__shows_progress_and_renews(ticking: Claim, operation: Operation) -> None:
     first = Operation.objects.get().lease_expires_at
-    ticking.report(40, "page 4")
+    ticking.news = (40, "page 4", 0, None)
     wait_until(lambda: Operation.objects.get().progress == 40)
     wait_until(lambda: Operation.objects.get().lease_expires_at != first)
     assert Operation.objects.get().message == "page 4"
@@ -79,7 +79,7 @@ def test_ticker__survives_a_database_that_is_away(
         return beat(operation, **news)  # type: ignore[arg-type]
 
     monkeypatch.setattr(lifecycle, "beat", fail_twice)
-    ticking.report(50, "after all")
+    ticking.news = (50, "after all", 0, None)
     wait_until(lambda: Operation.objects.get().progress == 50)
     assert failures == []
 
@@ -96,7 +96,7 @@ def test_claim__lost_to_another_attempt(operation: Operation) -> None:
 @pytest.mark.django_db
 def test_claim__lost_between_look_and_write(operation: Operation) -> None:
     claim = Claim(operation, inline=False)
-    claim.report(1, "")
+    claim.news = (1, "", 0, None)
     Operation.objects.update(status=Status.PENDING)
     claim.beat({operation.pk: (Status.RUNNING, operation.attempt)})
     with pytest.raises(ClaimLost):
@@ -149,7 +149,7 @@ def test_ticker__beats_for_several_and_rests_without_a_connection(
     monkeypatch.setattr(heartbeats, "disconnect", signaling(closed, heartbeats.disconnect))
     for number, claim in enumerate(claims):
         ticker.add(claim)
-        claim.report(number, "")
+        claim.news = (number, "", 0, None)
     wait_until(lambda: {0, 1, 2} == {*Operation.objects.values_list("progress", flat=True)})
     closed.clear()
     for claim in claims:
@@ -181,7 +181,7 @@ def test_claim__news_are_not_lost_with_an_error(
         raise InterfaceError("connection already closed")
 
     claim = Claim(operation, inline=True)
-    claim.report(40, "news")
+    claim.news = (40, "news", 0, None)
     with monkeypatch.context() as outage:
         outage.setattr(lifecycle, "beat", fail)
         with pytest.raises(InterfaceError):
@@ -193,10 +193,10 @@ def test_claim__news_are_not_lost_with_an_error(
 @pytest.mark.django_db
 def test_claim__same_news_is_no_news(operation: Operation) -> None:
     claim = Claim(operation, inline=True)
-    claim.report(40, "page 4")
+    claim.news = (40, "page 4", 0, None)
     claim.check()
     version = Operation.objects.get().version
-    claim.report(40, "page 4")
+    claim.news = (40, "page 4", 0, None)
     claim.check()
     assert Operation.objects.get().version == version
 

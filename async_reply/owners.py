@@ -1,0 +1,36 @@
+"""What becomes of a user's operations when the user is deleted."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import Model
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
+
+from async_reply import conf, lifecycle, services
+from async_reply.exceptions import AlreadyFinished, NotCancelable
+from async_reply.models import Operation, database
+
+
+@receiver(post_delete, dispatch_uid="async_reply.owners")
+def remove_operations(sender: type[Model], instance: Model, **_kwargs: Any) -> None:
+    """With the setting USER_DELETED = "remove": cancel what runs and let the rest expire."""
+    if sender is not get_user_model() or conf.get("USER_DELETED") != "remove":
+        return
+    # As OperationAccess.get_owner names a user; with owners of your own, do this yourself.
+    remove(str(instance.pk))
+
+
+def remove(owner: str) -> None:
+    """Cancel and expire all operations of `owner`; purge then removes their content."""
+    if not owner:
+        raise ValueError("The operations of nobody cannot be removed: name an owner.")
+    with transaction.atomic(using=database()):
+        lifecycle.disown(owner)
+        for operation in Operation.objects.unfinished().filter(owner=owner).iterator():
+            try:
+                services.cancel(operation)
+            except (AlreadyFinished, NotCancelable):
+                # It expires as soon as it has finished.
+                continue

@@ -1,0 +1,163 @@
+"""What a Celery worker does beside running jobs: maintenance, and hearing of what Celery does."""
+
+import logging
+import threading
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from celery import current_app, shared_task, signals
+from celery.worker.request import Request
+from django.db import InterfaceError, OperationalError
+
+from async_reply import (
+    heartbeats,
+    interrupts,
+    lifecycle,
+    maintenance,
+    queues,
+    relay,
+    retention,
+    services,
+)
+from async_reply.exceptions import AlreadyFinished, NotCancelable
+from async_reply.maintenance import Maintenance, Step
+from async_reply.models import Operation
+from async_reply.signals import announce_finished
+from async_reply.status import Status
+from async_reply.tasks import get_task, process_name
+
+logger = logging.getLogger("async_reply")
+
+_thread: Maintenance | None = None
+_starting = threading.Lock()
+
+
+@shared_task(name="async_reply.submit", ignore_result=True)
+def submit(kind: str, input: dict[str, Any] | None = None, owner: str = "") -> None:
+    """Submit an operation of `kind`: the task that a schedule of celery beat names."""
+    services.submit(get_task(kind), input=input, owner=owner)
+
+
+class OperationRequest(Request):
+    """A message in the worker's main process, which hears when its job's process is gone."""
+
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:
+        # With return_ok the process has reported the failure by itself, and goes on.
+        if not return_ok:
+            self._take_back(timed_out=False)
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> Any:
+        if not soft:
+            self._take_back(timed_out=True)
+        return super().on_timeout(soft, timeout)
+
+    def _take_back(self, *, timed_out: bool) -> None:
+        """Do not wait for the lease; in a thread, since the main process must not wait at all."""
+        worker = process_name(self.hostname or "", int(self.worker_pid or 0))
+        threading.Thread(
+            target=_take_back,
+            args=(UUID(self.id),),
+            kwargs={"worker": worker, "timed_out": timed_out},
+            name="async_reply-take-back",
+            daemon=True,
+        ).start()
+
+
+def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
+    try:
+        maintenance.take_back(pk, worker=worker, timed_out=timed_out)
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("Operation id=%s is left to its lease: %s", pk, error)
+    finally:
+        heartbeats.disconnect()
+
+
+def steps() -> list[Step]:
+    """What maintenance does in each worker."""
+    return [
+        Step("relay", 1, relay.publish_due, drains=True),
+        Step("republish", 5, relay.republish_lost),
+        Step("rescue", 5, maintenance.rescue, rescues=True),
+        Step("purge", 60, retention.purge, drains=True),
+        Step("unserved", 60, queues.warn),
+    ]
+
+
+@signals.worker_init.connect
+def forget_stop(**_kwargs: Any) -> None:
+    """A worker that starts in a process where another one has stopped."""
+    interrupts.stopping.clear()
+
+
+@signals.worker_ready.connect
+def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
+    """Start the thread once the worker is connected."""
+    global _thread
+    report = Step("report", 10, partial(maintenance.report, **_describe(sender)))
+    with _starting:
+        if _thread is None:
+            _thread = Maintenance([*steps(), report])
+            _thread.start()
+
+
+@signals.worker_shutting_down.connect
+def tell_jobs(**_kwargs: Any) -> None:
+    """Running jobs leave at their next call: another worker takes them over at once."""
+    interrupts.stopping.set()
+
+
+@signals.worker_shutdown.connect
+def stop_maintenance(**_kwargs: Any) -> None:
+    """Let the thread end its turn."""
+    global _thread
+    with _starting:
+        if _thread is not None:
+            _thread.stop()
+            _thread = None
+
+
+@signals.task_revoked.connect
+def cancel_revoked(request: Any = None, **_kwargs: Any) -> None:
+    """Revoking in flower or by Celery's control cancels the operation."""
+    operation = _operation_of(getattr(request, "task", ""), getattr(request, "id", ""))
+    if operation is None:
+        return
+    try:
+        services.cancel(operation)
+    except (AlreadyFinished, NotCancelable) as refusal:
+        logger.info("Operation id=%s revoked in vain: %s", operation.pk, refusal)
+
+
+@signals.task_unknown.connect
+def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
+    """A kind this worker does not know stays pending for an hour: a deploy may be on its way."""
+    operation = _operation_of(name, id)
+    if operation is None:
+        return
+    logger.error("Operation id=%s kind=%s: this worker does not know the kind", id, name)
+    if lifecycle.reject(operation):
+        announce_finished(operation, Status.FAILED)
+
+
+def _operation_of(name: str, task_id: str) -> Operation | None:
+    """The operation a message speaks of; Celery's signals come for foreign tasks as well."""
+    try:
+        pk = UUID(task_id)
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return Operation.objects.filter(pk=pk, kind=name).first()
+
+
+def _describe(consumer: Any) -> dict[str, Any]:
+    """Name, concurrency and queues of the worker that `worker_ready` speaks of."""
+    queues = list(current_app.amqp.queues.consume_from)
+    concurrency = getattr(getattr(consumer, "controller", None), "concurrency", 0)
+    return {
+        "name": getattr(consumer, "hostname", "") or "worker",
+        "concurrency": int(concurrency or 0),
+        "queues": queues,
+    }

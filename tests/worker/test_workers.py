@@ -1,0 +1,94 @@
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from async_reply import lifecycle, services, workers
+from async_reply.models import Operation, Worker
+from async_reply.status import Status
+from tests.project.tasks import echo
+
+
+@pytest.mark.django_db
+def test_revoked__in_flower_cancels() -> None:
+    operation = services.submit(echo)
+    workers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
+    workers.cancel_revoked(request=SimpleNamespace(task=echo.name, id="not-an-id"))
+    operation.refresh_from_db()
+    assert operation.status == Status.CANCELED
+
+
+@pytest.mark.django_db
+def test_unknown__kind_fails_after_an_hour() -> None:
+    operation = services.submit(echo)
+    workers.reject_unknown(name=echo.name, id=str(operation.pk))
+    operation.refresh_from_db()
+    assert operation.status == Status.PENDING
+    Operation.objects.update(available_at=timezone.now() - timedelta(hours=2))
+    workers.reject_unknown(name=echo.name, id=str(operation.pk))
+    workers.reject_unknown(name="foreign.task", id=str(operation.pk))
+    operation.refresh_from_db()
+    assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "unknown-kind")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "steps", list)
+    sender = SimpleNamespace(hostname="w1", controller=SimpleNamespace(concurrency=3))
+    workers.start_maintenance(sender=sender)
+    workers.start_maintenance(sender=sender)
+    thread = workers._thread
+    assert thread is not None
+    while not Worker.objects.filter(name="w1", concurrency=3).exists():
+        assert thread.is_alive()
+    workers.stop_maintenance()
+    workers.stop_maintenance()
+    assert (thread.is_alive(), workers._thread) == (False, None)
+
+
+@pytest.mark.django_db
+def test_revoked__while_a_worker_claims_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    operation = services.submit(echo)
+    cancel = lifecycle.cancel
+
+    def meet_the_claim(seen: Operation) -> bool:
+        lifecycle.claim(Operation.objects.get(), worker="w1")
+        return cancel(seen)
+
+    monkeypatch.setattr(lifecycle, "cancel", meet_the_claim)
+    workers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
+    operation.refresh_from_db()
+    assert operation.status == Status.CANCELING
+
+
+@pytest.mark.parametrize("id", [None, 7, "", "x", "0199c0de-0000-7000-8000-000000000000"])
+@pytest.mark.django_db
+def test_signals__of_foreign_tasks_are_ignored(id: Any) -> None:
+    operation = services.submit(echo)
+    for name in (echo.name, "foreign.task"):
+        workers.cancel_revoked(request=SimpleNamespace(task=name, id=id))
+        workers.reject_unknown(name=name, id=id)
+    workers.cancel_revoked()
+    workers.cancel_revoked(request=SimpleNamespace(task="foreign.task", id=str(operation.pk)))
+    operation.refresh_from_db()
+    assert operation.status == Status.PENDING
+
+
+def test_steps__are_each_a_function_of_its_own() -> None:
+    steps = workers.steps()
+    assert [step.name for step in steps] == [
+        "relay",
+        "republish",
+        "rescue",
+        "purge",
+        "unserved",
+    ]
+    assert [step.name for step in steps if step.rescues] == ["rescue"]
+    assert [step.name for step in steps if step.drains] == ["relay", "purge"]
+
+
+def test_describe__consumer_that_says_nothing() -> None:
+    told = workers._describe(None)
+    assert (told["name"], told["concurrency"]) == ("worker", 0)
