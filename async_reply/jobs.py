@@ -57,7 +57,10 @@ class Job:
 
         Cheap enough for a tight loop: the database hears of it once a second.
         """
-        self._tell(done, total, (message, 0, None))
+        claim = self._claim
+        claim.news = (int(100 * done / total) if total else None, message, 0, None)
+        if claim.inline or claim.interruption is not None:
+            claim.check()
 
     def track(
         self, iterable: Iterable[Item], *, total: int | None = None, description: str = ""
@@ -65,17 +68,13 @@ class Job:
         """Yield from `iterable`, with progress and cancellation at each item."""
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
-        self._tell(0, total, (description, 0, total))
+        self.progress(0, total, description)
+        claim = self._claim
         for done, item in enumerate(iterable, 1):
             yield item
-            self._tell(done, total, (description, done, total))
-
-    def _tell(self, done: float, total: float | None, text: tuple[str, int, int | None]) -> None:
-        claim = self._claim
-        percent = int(100 * done / total) if total else None
-        claim.news = (percent, *text)
-        if claim.inline or claim.interruption is not None:
-            claim.check()
+            claim.news = (int(100 * done / total) if total else None, description, done, total)
+            if claim.inline or claim.interruption is not None:
+                claim.check()
 
     def check_canceled(self) -> None:
         """Raise OperationCanceled, ClaimLost or another JobInterrupted when the job is to stop."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib.auth import get_user_model
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Model
 from django.db.models.signals import post_delete
@@ -13,13 +13,12 @@ from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.models import Operation, database
 
 
-@receiver(post_delete, dispatch_uid="async_reply.owners")
+@receiver(post_delete, sender=settings.AUTH_USER_MODEL, dispatch_uid="async_reply.owners")
 def remove_operations(sender: type[Model], instance: Model, **_kwargs: Any) -> None:
     """With the setting USER_DELETED = "remove": cancel what runs and let the rest expire."""
-    if sender is not get_user_model() or conf.get("USER_DELETED") != "remove":
-        return
-    # As OperationAccess.get_owner names a user; with owners of your own, do this yourself.
-    remove(str(instance.pk))
+    if conf.get("USER_DELETED") == "remove":
+        # As OperationAccess.get_owner names a user; for other owners the project calls `remove`.
+        remove(str(instance.pk))
 
 
 def remove(owner: str) -> None:

@@ -90,7 +90,7 @@ def operation_task(*positional: Function, **options: Any) -> Any:
 
     Own options: `name`, `aliases`, `max_retries`, `autoretry_for`, `dont_autoretry_for`,
     `retry_backoff`, `retry_backoff_max`, `retry_jitter`, `default_retry_delay`, `max_losses`,
-    `time_limit` (seconds), `cancel`. Others go to Celery; `bind`, `acks_late` and
+    `time_limit` and `retention` (seconds), `cancel`. Others go to Celery; `bind`, `acks_late` and
     `reject_on_worker_lost` raise TypeError.
     """
     if positional:

@@ -69,7 +69,8 @@ class OperationRequest(Request):
 
 def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
     try:
-        maintenance.take_back(pk, worker=worker, timed_out=timed_out)
+        if maintenance.take_back(pk, worker=worker, timed_out=timed_out):
+            relay.publish_due()
     except (OperationalError, InterfaceError) as error:
         logger.warning("Operation id=%s is left to its lease: %s", pk, error)
     finally:

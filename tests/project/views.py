@@ -48,6 +48,7 @@ class DressedView(EchoView):
     operation_headers = ["Operation-Location", "Azure-AsyncOperation"]
     redirect_status = 303
     result_status = 201
+    retention = 3600
     idempotency_key_required = True
 
     def get_accepted_headers(self, operation: Operation) -> Mapping[str, str]:

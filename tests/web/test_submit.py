@@ -93,6 +93,7 @@ def test_post__hooks(api: APIClient) -> None:
     assert response["Azure-AsyncOperation"] == response["Operation-Location"] == links["monitor"]
     assert response["X-Kind"] == "tests.project.echo"
     assert operation.extra == {"agent": "ada/1"}
+    assert operation.retention == 3600
     run_operations()
     found = api.get(links["self"])
     assert (found.status_code, found["Location"]) == (303, links["result"])

@@ -2,13 +2,20 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.db import InterfaceError, OperationalError, connections
+from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 
-from async_reply import heartbeats, lifecycle, runner, services
-from async_reply.exceptions import ClaimLost, OperationCanceled
+from async_reply import heartbeats, interrupts, lifecycle, runner, services
+from async_reply.exceptions import (
+    ClaimLost,
+    OperationCanceled,
+    TimeLimitExceeded,
+    WorkerStopping,
+)
 from async_reply.heartbeats import Claim, Ticker
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
@@ -209,3 +216,69 @@ def test_ticker__forked_child_has_a_thread_of_its_own() -> None:
         os._exit(0 if heartbeats._ticker is not parents else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert heartbeats._ticker is parents
+
+
+@pytest.mark.django_db
+def test_claim__past_its_deadline(operation: Operation) -> None:
+    operation.time_limit = 0
+    claim = Claim(operation, inline=True)
+    with pytest.raises(TimeLimitExceeded):
+        claim.check()
+
+
+@pytest.fixture
+def stopping() -> Iterator[None]:
+    """The worker was told to stop."""
+    interrupts.stopping.set()
+    yield
+    interrupts.stopping.clear()
+
+
+@pytest.mark.usefixtures("stopping")
+@pytest.mark.django_db
+def test_claim__leaves_a_worker_that_stops(operation: Operation) -> None:
+    with pytest.raises(WorkerStopping):
+        Claim(operation, inline=True).check()
+
+
+@pytest.mark.usefixtures("stopping")
+@pytest.mark.django_db
+def test_claim__that_must_not_be_repeated_stays_while_the_worker_stops(
+    operation: Operation,
+) -> None:
+    operation.max_losses = 0
+    Claim(operation, inline=True).check()
+
+
+@pytest.mark.django_db
+def test_claim__beating_for_itself_looks_once_in_a_while(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(heartbeats, "INLINE_TICK", 3600)
+    claim = Claim(operation, inline=True)
+    with django_assert_num_queries(1):
+        for _ in range(100):
+            claim.check()
+    services.cancel(Operation.objects.get())
+    claim.check()
+    with pytest.raises(OperationCanceled):
+        claim.check(now=True)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("news", "text"),
+    [
+        ((1, "page", 0, None), "page"),
+        ((1, "page", 2, 9), "page 2 of 9"),
+        ((None, "page", 2, None), "page 2"),
+        ((1, "", 2, 9), "2 of 9"),
+        ((1, gettext_lazy("Home"), 0, None), "Home"),
+        ((1, "a\x00b", 0, None), r"a\x00b"),
+    ],
+)
+def test_claim__message(operation: Operation, news: Any, text: str) -> None:
+    claim = Claim(operation, inline=True)
+    claim.news = news
+    claim.check()
+    assert Operation.objects.get().message == text

@@ -59,6 +59,31 @@ def test_rescue__of_what_another_rescued_before() -> None:
     assert not maintenance._rescue(seen)
 
 
+def test_rescue__of_what_is_out_of_time_has_timed_out() -> None:
+    operation = lose()
+    Operation.objects.update(deadline_at=timezone.now() - timedelta(seconds=1))
+    assert maintenance.rescue() == 1
+    operation.refresh_from_db()
+    assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "timed-out")
+    assert OperationAttempt.objects.get().outcome == "timed out"
+
+
+@pytest.mark.parametrize(
+    ("timed_out", "status", "outcome"),
+    [(False, Status.PENDING, "lost"), (True, Status.FAILED, "timed out")],
+)
+def test_take_back__does_not_wait_for_the_lease(
+    timed_out: bool, status: Status, outcome: str
+) -> None:
+    operation = services.submit(echo)
+    assert lifecycle.claim(operation, worker="w1/7")
+    assert not maintenance.take_back(operation.pk, worker="w1/8", timed_out=timed_out)
+    assert maintenance.take_back(operation.pk, worker="w1/7", timed_out=timed_out)
+    operation.refresh_from_db()
+    assert (operation.status, OperationAttempt.objects.get().outcome) == (status, outcome)
+    assert not maintenance.take_back(operation.pk, worker="w1/7", timed_out=timed_out)
+
+
 def test_step__pauses_longer_while_nothing_is_due() -> None:
     step = Step("idle", 1, lambda: 0)
     pauses = []

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -115,3 +116,23 @@ def test_purge__never_takes_what_is_unfinished() -> None:
     retention.purge()
     row = Operation.objects.get()
     assert (row.status, row.deleted_at) == (Status.PENDING, None)
+
+
+@pytest.mark.parametrize(
+    ("own", "of_kind", "seconds"), [(None, None, 100), (None, 50, 50), (20, 50, 20), (0, None, 0)]
+)
+def test_retention__of_the_submit_then_of_the_kind_then_of_the_setting(
+    own: int | None,
+    of_kind: int | None,
+    seconds: int,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+) -> None:
+    settings.ASYNC_REPLY = {"RETENTION": 100}
+    monkeypatch.setattr(echo, "kind", replace(echo.kind, retention=of_kind))
+    operation = services.submit(echo, retention=own)
+    run_operations()
+    operation.refresh_from_db()
+    assert operation.finished_at is not None
+    assert operation.expires_at == operation.purge_at
+    assert operation.expires_at == operation.finished_at + timedelta(seconds=seconds)

@@ -8,7 +8,14 @@ from pytest_django import Settings
 from rest_framework.exceptions import APIException, ValidationError
 
 from async_reply import lifecycle, runner, services, signals
-from async_reply.exceptions import OperationFailed
+from async_reply.exceptions import (
+    ClaimLost,
+    JobInterrupted,
+    OperationCanceled,
+    OperationFailed,
+    TimeLimitExceeded,
+    WorkerStopping,
+)
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
 from async_reply.models import Operation, OperationAttempt, OperationResult, database
@@ -236,3 +243,41 @@ def test_run__database_that_stays_away_is_an_error_of_the_attempt(
     connections[database()].close()
     operation.refresh_from_db()
     assert operation.status == Status.RUNNING
+
+
+def told(interruption: type[JobInterrupted]) -> Callable[[Job], Any]:
+    """A job that hears `interruption` at its next call."""
+
+    def job(operation: Job) -> None:
+        operation._claim.interruption = interruption
+        operation.check_canceled()
+
+    return job
+
+
+def test_run__released_by_a_worker_that_stops_costs_no_budget() -> None:
+    report, operation = attempt(told(WorkerStopping), max_retries=1)
+    assert (report.ending, operation.status) == (Ending.AGAIN, Status.PENDING)
+    assert (operation.retries, operation.losses, operation.published_at) == (0, 0, None)
+    assert OperationAttempt.objects.get().outcome == "released"
+
+
+def test_run__released_while_canceling_is_canceled() -> None:
+    def job(operation: Job) -> None:
+        services.cancel(Operation.objects.get(pk=operation.id))
+        told(WorkerStopping)(operation)
+
+    report, operation = attempt(job)
+    assert (report.ending, operation.status) == (Ending.CANCELED, Status.CANCELED)
+
+
+def test_run__past_its_time_limit_has_timed_out() -> None:
+    report, operation = attempt(told(TimeLimitExceeded))
+    assert (report.ending, (operation.error or {})["code"]) == (Ending.FAILED, "timed-out")
+    assert OperationAttempt.objects.get().outcome == "timed out"
+
+
+@pytest.mark.parametrize("error", [OperationCanceled(), ClaimLost(), WorkerStopping()])
+def test_run__job_that_interrupts_itself_has_failed(error: JobInterrupted) -> None:
+    report, operation = attempt(raising(error))
+    assert (report.ending, operation.status) == (Ending.FAILED, Status.FAILED)

@@ -249,3 +249,38 @@ def test_run__error_inside_a_transaction_of_the_caller_is_not_waited_for(
     monkeypatch.setattr(lifecycle, "succeed", refuse)
     report, operation = attempt(lambda operation: 7)
     assert (report.ending, operation.status) == (Ending.FAILED, Status.FAILED)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_run__claim_waits_for_a_database_that_is_away(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, faults = lifecycle.claim, [fault, fault]
+
+    def fail_twice(operation: Operation, **options: Any) -> bool:
+        if faults:
+            raise faults.pop()
+        return claim(operation, **options)
+
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(lifecycle, "claim", fail_twice)
+    report, operation = attempt(lambda operation: 7)
+    assert (report.ending, operation.attempt, faults) == (Ending.SUCCEEDED, 1, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__claim_that_never_comes_leaves_the_operation_pending(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    def refuse(operation: Operation, **_: Any) -> bool:
+        raise OperationalError("away")
+
+    settings.ASYNC_REPLY = {"LEASE": 0.1}
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(lifecycle, "claim", refuse)
+    operation = services.submit(echo)
+    with pytest.raises(OperationalError, match="away"):
+        runner.run(operation.pk, echo.kind, worker="w1")
+    operation.refresh_from_db()
+    assert (operation.status, operation.attempt) == (Status.PENDING, 0)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from async_reply import lifecycle, services, workers
+from async_reply import interrupts, lifecycle, services, workers
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
-from tests.project.tasks import echo
+from tests.project.tasks import echo, persist
 
 
 @pytest.mark.django_db
@@ -92,3 +92,27 @@ def test_steps__are_each_a_function_of_its_own() -> None:
 def test_describe__consumer_that_says_nothing() -> None:
     told = workers._describe(None)
     assert (told["name"], told["concurrency"]) == ("worker", 0)
+
+
+@pytest.mark.django_db
+def test_submit__is_what_a_schedule_runs() -> None:
+    told = workers.submit.apply(kwargs={"kind": echo.name, "input": {"a": 1}, "owner": "7"})
+    operation = Operation.objects.get()
+    assert (told.state, operation.kind, operation.input) == ("SUCCESS", echo.name, {"a": 1})
+    assert operation.owner == "7"
+
+
+@pytest.mark.django_db
+def test_revoked__that_cannot_be_canceled_goes_on() -> None:
+    operation = services.submit(persist)
+    assert lifecycle.claim(operation, worker="w1")
+    workers.cancel_revoked(request=SimpleNamespace(task=persist.name, id=str(operation.pk)))
+    operation.refresh_from_db()
+    assert operation.status == Status.RUNNING
+
+
+def test_worker__tells_its_jobs_to_leave() -> None:
+    workers.tell_jobs()
+    assert interrupts.stopping.is_set()
+    workers.forget_stop()
+    assert not interrupts.stopping.is_set()
