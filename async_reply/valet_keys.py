@@ -1,0 +1,41 @@
+"""Valet keys: signed, expiring tokens that open one operation to whoever holds its link."""
+
+import time
+from typing import Literal
+from uuid import UUID
+
+from django.core.signing import BadSignature, Signer
+
+Scope = Literal["read", "cancel"]
+
+#: What each scope allows; to cancel includes to read.
+ALLOWS: dict[str, frozenset[str]] = {
+    "read": frozenset({"read"}),
+    "cancel": frozenset({"read", "cancel"}),
+}
+
+
+def make(pk: UUID, *, scope: Scope, seconds: float) -> str:
+    """A token for the operation `pk` that is good for `seconds`; URL-safe.
+
+    It holds scope and expiry in plain text, and a signature over them and the id by the
+    project's SECRET_KEY.
+    """
+    expiry = int(time.time() + seconds)
+    return _signer().sign(f"{pk}.{scope}.{expiry}").partition(".")[2]
+
+
+def allows(token: str, pk: UUID, *, wanted: Scope) -> bool:
+    """Whether `token` opens the operation `pk` for what is `wanted`, now.
+
+    Compared in constant time; tokens of SECRET_KEY_FALLBACKS are good too.
+    """
+    try:
+        _, scope, expiry = _signer().unsign(f"{pk}.{token}").rsplit(".", 2)
+    except (BadSignature, ValueError):
+        return False
+    return wanted in ALLOWS.get(scope, ()) and time.time() < int(expiry)
+
+
+def _signer() -> Signer:
+    return Signer(salt="async_reply.valet_keys", sep=".")

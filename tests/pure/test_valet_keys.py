@@ -1,0 +1,77 @@
+import re
+import time
+from uuid import UUID
+
+import pytest
+from pytest_django import Settings
+
+from async_reply import valet_keys
+
+PK, OTHER = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture
+def key() -> str:
+    return valet_keys.make(PK, scope="read", seconds=60)
+
+
+def test_key__opens_its_own_operation(key: str) -> None:
+    assert valet_keys.allows(key, PK, wanted="read")
+    assert not valet_keys.allows(key, OTHER, wanted="read")
+
+
+def test_key__needs_no_escaping(key: str) -> None:
+    assert re.fullmatch(r"[\w.-]+", key)
+
+
+@pytest.mark.parametrize(
+    ("scope", "wanted", "allowed"),
+    [
+        ("read", "read", True),
+        ("read", "cancel", False),
+        ("cancel", "cancel", True),
+        ("cancel", "read", True),
+    ],
+)
+def test_key__scope(scope: valet_keys.Scope, wanted: valet_keys.Scope, allowed: bool) -> None:
+    key = valet_keys.make(PK, scope=scope, seconds=60)
+    assert valet_keys.allows(key, PK, wanted=wanted) == allowed
+
+
+def test_key__expires(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    assert not valet_keys.allows(key, PK, wanted="read")
+
+
+def test_key__of_a_former_secret(key: str, settings: Settings) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another" * 10
+    assert valet_keys.allows(key, PK, wanted="read")
+    settings.SECRET_KEY_FALLBACKS = []
+    assert not valet_keys.allows(key, PK, wanted="read")
+
+
+def test_key__tampered_with(key: str) -> None:
+    scope, expiry, signature = key.split(".")
+    for forged in (
+        f"cancel.{expiry}.{signature}",
+        f"{scope}.{int(expiry) + 1}.{signature}",
+        f"{scope}.{expiry}.{signature[:-1]}",
+        f"{scope}.{expiry}",
+        f".{key}",
+        f"{key}.",
+        key.upper(),
+        "",
+        ".",
+        "..",
+        "\x00",
+        "é" * 1000,
+    ):
+        assert not valet_keys.allows(forged, PK, wanted="read")
+
+
+def test_key__part_of_another_signature_is_no_key(settings: Settings) -> None:
+    """The id is bound by its place: no token can carry another id within itself."""
+    key = valet_keys.make(OTHER, scope="read", seconds=60)
+    assert not valet_keys.allows(f"{OTHER}.{key}", PK, wanted="read")
