@@ -219,10 +219,11 @@ def _check_access(view: type[Any]) -> Iterator[CheckMessage]:
             id="async_reply.W105",
         )
     allowed = view.permission_classes
-    if allowed is not None and "AllowAny" in {each.__name__ for each in allowed}:
+    is_open = allowed is not None and "AllowAny" in {each.__name__ for each in allowed}
+    if is_open and view.location_access != "signed":
         yield Error(
             f"{view.__name__} lets anonymous callers submit, who could never read the result.",
-            hint="Remove AllowAny from permission_classes.",
+            hint='Set location_access = "signed", or remove AllowAny from permission_classes.',
             obj=view,
             id="async_reply.E023",
         )

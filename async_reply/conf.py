@@ -59,6 +59,8 @@ DEFAULTS: dict[str, Any] = {
     "MAX_UNFINISHED": 1000,
     # Polls an owner may make, in REST framework's notation ("600/min"); None: no bound.
     "POLL_RATE": None,
+    # Seconds for which a valet key in a signed link is good, and never longer than its operation.
+    "VALET_KEY": 24 * 3600,
     # What the `type` of our problem documents starts with (RFC 9457, section 3.1.1).
     "PROBLEM_TYPE_PREFIX": "urn:problem-type:async-reply/",
     # Alias in STORAGES where files of operations live. Choose one that no web server publishes.
@@ -83,6 +85,7 @@ VALID: dict[str, tuple[Check, str]] = {
     "MAX_RESULT": (_count, "a whole number of bytes"),
     "MAX_UNFINISHED": (_count, "a whole number, 0 for no bound"),
     "POLL_RATE": (_text_or_none, 'a rate such as "600/min", or None'),
+    "VALET_KEY": (_positive, "a number of seconds above 0"),
     "PROBLEM_TYPE_PREFIX": (_text, "a URI to which a name can be appended"),
     "STORAGE": (_text, "an alias in STORAGES"),
     "REDIRECT_HOSTS": (

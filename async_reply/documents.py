@@ -8,32 +8,46 @@ from rest_framework.fields import DateTimeField
 from rest_framework.request import Request
 from rest_framework.reverse import reverse
 
-from async_reply import conf, estimates, problems, services
+from async_reply import conf, estimates, problems, services, valet_keys
 from async_reply.models import Operation
 from async_reply.status import FINAL, Status
 
 Document = dict[str, Any]
+#: Relation -> name of the URL.
+LINKS = {"self": "status", "monitor": "monitor", "result": "result"}
 
 _format = DateTimeField().to_representation
 
 
-def url(name: str, operation: Operation, request: Request) -> str:
-    """The absolute URL of one of the operation's resources, below whatever prefix it is mounted."""
+def links(operation: Operation, request: Request) -> dict[str, str]:
+    """Relation -> absolute URL, below whatever prefix the app is mounted.
+
+    They carry a valet key where the submitting view said so. `cancel` is missing where the kind
+    cannot be canceled, or the key does not allow it and there is no owner who could.
+    """
+    key, scope = _valet_key(operation)
+    found = {relation: _url(name, operation, request, key=key) for relation, name in LINKS.items()}
+    if services.is_cancelable(operation) and (scope != "read" or operation.owner):
+        key = "" if scope == "read" else key
+        found["cancel"] = _url("cancel", operation, request, key=key)
+    return found
+
+
+def _url(name: str, operation: Operation, request: Request, *, key: str) -> str:
     view_name = f"{conf.get('URL_NAMESPACE')}:{name}"
     made: str = reverse(view_name, kwargs={"id": str(operation.pk)}, request=request)
-    return made
+    return f"{made}?sig={key}" if key else made
 
 
-def links(operation: Operation, request: Request) -> dict[str, str]:
-    """Relation -> absolute URL; without `cancel` where the kind cannot be canceled."""
-    found = {
-        "self": url("status", operation, request),
-        "monitor": url("monitor", operation, request),
-        "result": url("result", operation, request),
-    }
-    if services.is_cancelable(operation):
-        found["cancel"] = url("cancel", operation, request)
-    return found
+def _valet_key(operation: Operation) -> tuple[str, str]:
+    """A fresh key and its scope; both empty where links are not signed."""
+    scope = operation.reply.get("valet_key")
+    if scope is None:
+        return "", ""
+    seconds = conf.get("VALET_KEY")
+    if operation.expires_at is not None:
+        seconds = min(seconds, (operation.expires_at - timezone.now()).total_seconds())
+    return valet_keys.make(operation.pk, scope=scope, seconds=seconds), scope
 
 
 def receipt(operation: Operation, request: Request) -> Document:

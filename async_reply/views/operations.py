@@ -1,64 +1,28 @@
 """Status, monitor, result, cancel and list: the URLs whose meaning never changes."""
 
 from typing import Any
-from uuid import UUID
 
 from django.http import FileResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.http import content_disposition_header, http_date
-from rest_framework import exceptions as drf
-from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.throttling import BaseThrottle
 
 from async_reply import documents, headers, problems, services
-from async_reply.exceptions import OperationGone
 from async_reply.models import Operation, OperationResult
 from async_reply.querysets import OperationQuerySet
 from async_reply.responses import SeeResult, related
 from async_reply.status import FINAL, Status
-from async_reply.views.base import LenientNegotiation, ProblemsMixin
+from async_reply.views.access import OperationMixin, OperationsMixin
 from async_reply.views.lists import OperationFilter, OperationPagination
 
 SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
-class OperationsMixin(ProblemsMixin):
-    """A view of existing operations: the project's OperationAccess decides about everything."""
-
-    content_negotiation_class = LenientNegotiation
-
-    def get_authenticators(self) -> list[BaseAuthentication]:
-        return self.access.get_authenticators()
-
-    def get_permissions(self) -> Any:
-        return self.access.get_permissions()
-
-    def get_throttles(self) -> list[BaseThrottle]:
-        return self.access.get_throttles()
-
-    def get_queryset(self) -> OperationQuerySet:
-        """The caller's operations; the input stays in the database."""
-        return self.access.get_queryset(self.request).defer("input", "extra")
-
-
-class OperationView(OperationsMixin):
-    """A view of one operation; unknown, malformed and another's id are the same 404."""
-
-    def get_object(self) -> Operation:
-        try:
-            pk = UUID(self.kwargs["id"])
-        except ValueError:
-            raise _unknown() from None
-        operation: Operation | None = self.get_queryset().filter(pk=pk).first()
-        if operation is None or operation.was_deleted:
-            raise _unknown()
-        if operation.is_gone:
-            raise OperationGone("The operation has expired: its result is no longer kept.")
-        return operation
+class OperationView(OperationMixin):
+    """What the views of one operation answer with."""
 
     def get_headers(self, operation: Operation, links: dict[str, str]) -> dict[str, str]:
         fields = {"Cache-Control": headers.PRIVATE, "Link": related(links)}
@@ -132,8 +96,9 @@ class ResultView(OperationView):
     def get(self, request: Request, id: str) -> HttpResponseBase:
         operation = self.get_object()
         if operation.status not in FINAL:
-            target = documents.url("result", operation, request)
-            return self.answer(operation, status=202, Location=target)
+            answer = self.answer(operation, status=202)
+            answer["Location"] = answer.data["links"]["result"]
+            return answer
         if operation.status == Status.SUCCEEDED:
             response = self.get_reply(operation, operation.result)
         else:
@@ -175,10 +140,6 @@ class ListView(OperationsMixin):
         response = pagination.get_paginated_response(found)
         response["Cache-Control"] = headers.PRIVATE
         return response
-
-
-def _unknown() -> drf.NotFound:
-    return drf.NotFound("There is no such operation.")
 
 
 def _refuse(operation: Operation) -> Response:

@@ -34,6 +34,11 @@ class LongRunningOperationMixin(ProblemsMixin):
 
     #: Where Location points: "status", or "result" for clients that know nothing else.
     location_target: ClassVar[str] = "status"
+    #: "owner": links work with the submitter's credentials; "signed": for whoever has them, by a
+    #: valet key, which anonymous submits need.
+    location_access: ClassVar[str] = "owner"
+    #: What a valet key allows: "read", or "cancel" besides.
+    valet_key_scope: ClassVar[str] = "read"
     #: Headers that name the monitor URL.
     operation_headers: ClassVar[Sequence[str]] = ("Operation-Location",)
     #: How the status URL answers a finished operation: 302 or 303.
@@ -76,7 +81,7 @@ class LongRunningOperationMixin(ProblemsMixin):
     def accept(self, request: Request, task: OperationTask, values: Mapping[str, Any]) -> Response:
         """Store a new operation, within the caller's quota."""
         owner = self.access.get_owner(request)
-        if not owner:
+        if not owner and self.location_access != "signed":
             raise drf.NotAuthenticated
         services.check_quota(owner)
         submitted = services.accept(
@@ -103,7 +108,13 @@ class LongRunningOperationMixin(ProblemsMixin):
 
     def get_reply(self) -> dict[str, Any]:
         """What the operation's views need to know of this view."""
-        return {"redirect_status": self.redirect_status, "status": self.result_status}
+        reply: dict[str, Any] = {
+            "redirect_status": self.redirect_status,
+            "status": self.result_status,
+        }
+        if self.location_access == "signed":
+            reply["valet_key"] = self.valet_key_scope
+        return reply
 
     def get_name(self) -> str:
         """The scope of idempotency keys."""

@@ -16,6 +16,8 @@ urlpatterns = [
     path("forwards/", views.ForwardView.as_view()),
     path("persistent/", views.PersistView.as_view()),
     path("files/", views.FilesView.as_view()),
+    path("open/", views.OpenView.as_view()),
+    path("shared/", views.SharedView.as_view()),
     path("staff/", views.StaffView.as_view()),
     path("things/<int:number>/", views.ThingViewSet.as_view({"get": "retrieve"}), name="thing"),
     path("things/<int:number>/rebuild/", views.ThingViewSet.as_view({"post": "rebuild"})),

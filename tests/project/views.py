@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.parsers import JSONParser, MultiPartParser
-from rest_framework.permissions import IsAdminUser
+from rest_framework.permissions import AllowAny, IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
@@ -94,6 +94,16 @@ class FilesView(LongRunningOperationView):
 
 class StaffView(EchoView):
     permission_classes = [IsAdminUser]
+
+
+class OpenView(EchoView):
+    permission_classes = [AllowAny]
+    location_access = "signed"
+    valet_key_scope = "cancel"
+
+
+class SharedView(EchoView):
+    location_access = "signed"
 
 
 class NoTaskView(LongRunningOperationView):

@@ -137,7 +137,7 @@ def test_view__for_anybody(urls: Callable[..., None]) -> None:
     class Open(views.EchoView):
         permission_classes = [AllowAny]
 
-    urls(Open)
+    urls(Open, views.OpenView)
     assert ids() == ["async_reply.E023"]
 
 

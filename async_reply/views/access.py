@@ -1,0 +1,88 @@
+"""Reaching operations: by the caller's own right, or by a valet key in the URL."""
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.http.response import HttpResponseBase
+from rest_framework import exceptions as drf
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from async_reply import valet_keys
+from async_reply.exceptions import OperationGone
+from async_reply.models import Operation
+from async_reply.querysets import OperationQuerySet
+from async_reply.views.base import LenientNegotiation, ProblemsMixin
+
+
+class OperationsMixin(ProblemsMixin):
+    """A view of existing operations: the project's OperationAccess decides about everything."""
+
+    content_negotiation_class = LenientNegotiation
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        return self.access.get_authenticators()
+
+    def get_permissions(self) -> Any:
+        return self.access.get_permissions()
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        return self.access.get_throttles()
+
+    def get_queryset(self) -> OperationQuerySet:
+        """The caller's operations; the input stays in the database."""
+        return self.access.get_queryset(self.request).defer("input", "extra")
+
+
+class OperationMixin(OperationsMixin):
+    """A view of one operation; unknown, malformed and another's id are the same 404.
+
+    With `?sig=` the valet key decides, and the caller's credentials are not looked at.
+    """
+
+    #: What a valet key must allow for each method.
+    scopes: ClassVar[dict[str, valet_keys.Scope]] = {"GET": "read", "HEAD": "read"}
+
+    @property
+    def valet_key(self) -> str | None:
+        key: str | None = self.request.GET.get("sig")
+        return key
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        return super().get_authenticators() if self.valet_key is None else []
+
+    def get_permissions(self) -> Any:
+        return super().get_permissions() if self.valet_key is None else []
+
+    def get_queryset(self) -> OperationQuerySet:
+        if self.valet_key is None:
+            return super().get_queryset()
+        return Operation.objects.defer("input", "extra")
+
+    def get_object(self) -> Operation:
+        try:
+            pk = UUID(self.kwargs["id"])
+        except ValueError:
+            raise _unknown() from None
+        if self.valet_key is not None:
+            wanted = self.scopes.get(self.request.method or "", "cancel")
+            if not valet_keys.allows(self.valet_key, pk, wanted=wanted):
+                raise _unknown()
+        operation: Operation | None = self.get_queryset().filter(pk=pk).first()
+        if operation is None or operation.was_deleted:
+            raise _unknown()
+        if operation.is_gone:
+            raise OperationGone("The operation has expired: its result is no longer kept.")
+        return operation
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
+        if self.valet_key is not None:
+            # The key is in the URL: a page that a result leads to must not be told of it.
+            final["Referrer-Policy"] = "no-referrer"
+        return final
+
+
+def _unknown() -> drf.NotFound:
+    return drf.NotFound("There is no such operation.")
