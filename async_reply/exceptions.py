@@ -47,6 +47,10 @@ class PayloadTooLarge(PayloadError):
     """A JSON value exceeds its bound: hand over a file instead."""
 
 
+class StorageFailed(AsyncReplyError, OSError):
+    """The storage of files refused: see its cause. `autoretry_for=(OSError,)` covers it."""
+
+
 class QuotaExceeded(AsyncReplyError):
     """The owner has too many unfinished operations: wait for some to finish."""
 

@@ -3,15 +3,16 @@
 import hashlib
 import logging
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, Any, TypeAlias
 
 from django.core.files import File
-from django.core.files.uploadedfile import UploadedFile
+from django.core.files.storage import Storage
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 
-from async_reply.exceptions import PayloadError
+from async_reply.exceptions import PayloadError, StorageFailed
 from async_reply.models import Operation, OperationFile
 
 logger = logging.getLogger("async_reply")
@@ -91,10 +92,10 @@ def store(
     content_type: str = "",
     attempt: int = 0,
 ) -> OperationFile:
-    """Write `content` to the storage and return its unsaved row.
+    """Write `content` to the storage and return its unsaved row; raises StorageFailed.
 
     Bytes first, row later: whatever dies in between leaves an orphan in a day's folder and
-    never a row without its bytes.
+    never a row without its bytes. An upload that lies on disk is moved where the storage can.
     """
     size, sha256 = digest(content)
     row = OperationFile(
@@ -107,8 +108,36 @@ def store(
         sha256=sha256,
     )
     row.attempt = attempt
-    row.file.save(row.name, File(content), save=False)
+    row.file = _save(row, content if isinstance(content, File) else File(content))
     return row
+
+
+def _save(row: OperationFile, content: "File[Any]") -> str:
+    """The name under which the storage keeps `content`; half a file does not stay behind."""
+    field = row.file.field
+    path = field.generate_filename(row, row.name)
+    try:
+        with _told("store"):
+            return str(field.storage.save(path, content, max_length=field.max_length))
+    except StorageFailed:
+        _delete(field.storage, path, row)
+        raise
+
+
+@contextmanager
+def _told(action: str) -> Iterator[None]:
+    """Whatever a storage raises, as the one exception that says it was the storage."""
+    try:
+        yield
+    except Exception as error:
+        raise StorageFailed(f"The storage failed to {action} a file.") from error
+
+
+def opened_for_reading(row: OperationFile) -> "File[Any]":
+    """The file of `row`, open for reading bytes; raises StorageFailed."""
+    with _told("open"):
+        row.file.open("rb")
+    return row.file
 
 
 def safe_name(name: str) -> str:
@@ -135,11 +164,24 @@ def chunks(stream: Any) -> Iterator[Any]:
         yield chunk
 
 
-def spool(chunks: Iterable[bytes | str]) -> IO[bytes]:
-    """A temporary file that holds `chunks`, text as UTF-8; on disk beyond a mebibyte."""
-    temporary = tempfile.SpooledTemporaryFile(max_size=1024 * 1024)  # noqa: SIM115 the caller's
-    for chunk in chunks:
-        temporary.write(chunk.encode() if isinstance(chunk, str) else chunk)
+def spool(chunks: Iterable[bytes | str]) -> TemporaryUploadedFile:
+    """A file on disk that holds `chunks`, text as UTF-8; raises StorageFailed when it is full.
+
+    In Django's own folder for temporary files, whence its file system storage moves uploads
+    instead of copying them.
+    """
+    temporary = TemporaryUploadedFile("spool", "", 0, None)
+    try:
+        for chunk in chunks:
+            data = chunk.encode() if isinstance(chunk, str) else chunk
+            with _told("spool"):
+                temporary.write(data)
+        with _told("spool"):
+            temporary.flush()
+    except BaseException:
+        temporary.close()
+        raise
+    temporary.size = temporary.tell()
     temporary.seek(0)
     return temporary
 
@@ -148,14 +190,17 @@ def opened(operation: Operation) -> Iterator[tuple[str, Any]]:
     """(path, file open for reading bytes) of each file that came with the request."""
     rows = OperationFile.objects.filter(operation=operation, role=OperationFile.Role.INPUT)
     for row in rows:
-        row.file.open("rb")
-        yield row.field, row.file
+        yield row.field, opened_for_reading(row)
 
 
 def remove(rows: Iterable[OperationFile]) -> None:
     """Remove the bytes of `rows`; what a storage refuses is logged and left to the sweep."""
     for row in rows:
-        try:
-            row.file.storage.delete(str(row.file.name))
-        except Exception:  # noqa: BLE001 storages fail in as many ways as there are
-            logger.warning("Operation id=%s file=%s not removed", row.operation_id, row.file.name)
+        _delete(row.file.storage, str(row.file.name), row)
+
+
+def _delete(storage: Storage, path: str, row: OperationFile) -> None:
+    try:
+        storage.delete(path)
+    except Exception:  # noqa: BLE001 storages fail in as many ways as there are
+        logger.warning("Operation id=%s file=%s not removed", row.operation_id, path)

@@ -153,11 +153,18 @@ class Operation(models.Model):
         )
 
 
+FOLDER = "async_reply"
+
+
 def file_path(instance: "OperationFile", filename: str) -> str:
-    """`async_reply/<yyyymmdd>/<operation>/<attempt>/<name>`: a day's folder can be swept."""
+    """`async_reply/<yyyymmdd>/<operation>/<attempt>/<token>-<name>`: a day's folder can be swept.
+
+    The token keeps files of one name apart: storages of objects overwrite by default.
+    """
     created = (instance.operation_id.int >> 80) / 1000  # the id starts with its milliseconds
     day = time.strftime("%Y%m%d", time.gmtime(created))
-    return f"async_reply/{day}/{instance.operation_id}/{instance.attempt}/{filename}"
+    folder = f"{FOLDER}/{day}/{instance.operation_id}/{instance.attempt}"
+    return f"{folder}/{secrets.token_hex(4)}-{filename}"
 
 
 class OperationFile(models.Model):

@@ -19,6 +19,8 @@ TITLES = {
     "idempotency-key-reused": "The idempotency key was used for another request",
     "quota-exceeded": "Too many unfinished operations",
     "database-unavailable": "The service is temporarily unavailable",
+    "storage-unavailable": "The service is temporarily unavailable",
+    "storage-failed": "The operation's file could not be stored or read",
     "worker-lost": "The operation was interrupted too often",
     "timed-out": "The operation took too long",
     "unknown-kind": "No worker knows this kind of operation",

@@ -18,7 +18,6 @@ from async_reply.models import Operation
 
 logger = logging.getLogger("async_reply")
 
-SECONDS_UNTIL_THE_DATABASE_IS_BACK = 5
 RESULT_RELATION = "urn:link-relation:async-reply/result"
 
 # Our own errors: the exception, the status it becomes and the name of its problem.
@@ -31,7 +30,10 @@ PROBLEMS: dict[type[exceptions.AsyncReplyError], tuple[int, str | None]] = {
     exceptions.AlreadyFinished: (409, "operation-finished"),
     exceptions.NotFinished: (409, "operation-unfinished"),
     exceptions.NotCancelable: (409, "operation-not-cancelable"),
+    exceptions.StorageFailed: (503, "storage-unavailable"),
 }
+# Statuses that ask the client to come back, with the seconds until then.
+COME_BACK = {429: "5", 503: "5"}
 
 
 class ProblemRenderer(JSONRenderer):
@@ -90,7 +92,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 def _own(error: Exception) -> Response | None:
     for known, (status, name) in PROBLEMS.items():
         if isinstance(error, known):
-            fields = {"Retry-After": "5"} if status == http.HTTP_429_TOO_MANY_REQUESTS else None
+            if status >= http.HTTP_500_INTERNAL_SERVER_ERROR:
+                logger.error("%s", error, exc_info=error)
+            fields = {"Retry-After": COME_BACK[status]} if status in COME_BACK else None
             return Response(problems.problem(status, str(error), name=name), status, headers=fields)
     return None
 
@@ -102,8 +106,7 @@ def _outside(error: Exception) -> Response | None:
         body = problems.problem(
             503, "The database cannot be reached: try again.", name="database-unavailable"
         )
-        fields = {"Retry-After": str(SECONDS_UNTIL_THE_DATABASE_IS_BACK)}
-        return Response(body, 503, headers=fields)
+        return Response(body, 503, headers={"Retry-After": COME_BACK[503]})
     if isinstance(error, RequestDataTooBig):
         return Response(problems.problem(413, "The body is too large: send it as a file."), 413)
     if isinstance(error, SuspiciousOperation):

@@ -19,6 +19,7 @@ from async_reply.exceptions import (
     OperationFailed,
     PayloadError,
     RetryLater,
+    StorageFailed,
     TimeLimitExceeded,
     WorkerStopping,
 )
@@ -193,6 +194,8 @@ def _explain(kind: Kind, error: BaseException) -> Stop:
         return Stop(error, Outcome.TIMED_OUT, problem)
     if isinstance(error, PayloadError):
         return Stop(error, Outcome.FAILED, _problem("invalid-result", error))
+    if isinstance(error, StorageFailed):
+        return Stop(error, Outcome.FAILED, _problem("storage-failed", error))
     framework = sys.modules.get("rest_framework.exceptions")
     if framework is not None and isinstance(error, framework.APIException):
         return Stop(error, Outcome.FAILED, _explain_api_exception(error))

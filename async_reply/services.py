@@ -53,7 +53,8 @@ def submit(
     called with the new row inside the same transaction. The result is kept for `retention`
     seconds, by default as the kind or the setting says. With a `key` the operation it made before
     is returned. Raises TypeError when the task does not take `input`, PayloadError or
-    PayloadTooLarge when it cannot be stored, KeyReused and OperationGone for the key.
+    PayloadTooLarge when it cannot be stored, StorageFailed for the uploads, KeyReused and
+    OperationGone for the key.
     """
     return accept(
         task,
@@ -146,7 +147,7 @@ def rerun(operation: Operation) -> Operation:
     """Submit a finished operation's input again, as a new operation.
 
     Raises NotFinished while it has no outcome, OperationGone when its input was purged,
-    UnknownKind when its task is gone.
+    UnknownKind when its task is gone, StorageFailed when its files cannot be copied.
     """
     if operation.status not in FINAL:
         raise NotFinished("Only a finished operation can be rerun: cancel it first, or wait.")
@@ -166,7 +167,7 @@ def rerun(operation: Operation) -> Operation:
     copies: list[OperationFile] = []
     try:
         for row in operation.files.filter(role=OperationFile.Role.INPUT):
-            with row.file.open("rb") as content:
+            with files.opened_for_reading(row) as content:
                 copies.append(_store_input(again, row.field, content, row.name, row.content_type))
         _insert(again, copies, None)
     except BaseException:

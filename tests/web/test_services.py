@@ -17,6 +17,7 @@ from async_reply.exceptions import (
     OperationGone,
     PayloadError,
     QuotaExceeded,
+    StorageFailed,
     UnknownKind,
 )
 from async_reply.idempotency import IdempotencyKey
@@ -137,9 +138,10 @@ def test_submit__first_upload_is_removed_when_the_second_fails(
     monkeypatch.setattr(storage, "save", refuse_second)
     monkeypatch.setattr(storage, "delete", removed.append)
     uploads = [SimpleUploadedFile(name, b"x") for name in ("a.txt", "b.txt")]
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StorageFailed):
         services.submit(tasks.read, input={"title": "", "files": uploads})
-    assert [name.rpartition("/")[2] for name in removed] == ["a.txt"]
+    # The half of the second, then the first.
+    assert [name.rpartition("-")[2] for name in removed] == ["b.txt", "a.txt"]
 
 
 def test_check_quota__nobody_and_no_bound(settings: Settings) -> None:
@@ -224,9 +226,9 @@ def test_rerun__that_lacks_a_file_leaves_no_copies(monkeypatch: pytest.MonkeyPat
     last.storage.delete(last.name)
     removed: list[str] = []
     monkeypatch.setattr(last.storage, "delete", removed.append)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageFailed):
         services.rerun(operation)
-    assert [name.rpartition("/")[2] for name in removed] == ["a.txt"]
+    assert [name.rpartition("-")[2] for name in removed] == ["a.txt"]
     assert Operation.objects.count() == 1
 
 

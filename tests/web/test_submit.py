@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
+from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -216,7 +218,21 @@ def test_post__files_of_a_refused_submit_are_removed(
     monkeypatch.setattr(Operation, "save", refuse)
     upload = SimpleUploadedFile("a.txt", b"first")
     api.post("/files/", {"title": "one", "files": [upload]}, format="multipart")
-    assert [name.rpartition("/")[2] for name in removed] == ["a.txt"]
+    assert [name.rpartition("-")[2] for name in removed] == ["a.txt"]
+
+
+def test_post__failing_storage_is_503_and_stores_nothing(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    storage = FileSystemStorage(location=tmp_path)
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    (tmp_path / "async_reply").touch()  # where the storage wants a folder
+    upload = SimpleUploadedFile("a.txt", b"first")
+    response = api.post("/files/", {"title": "one", "files": [upload]}, format="multipart")
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
+    assert response.json()["type"].endswith("/storage-unavailable")
+    assert str(tmp_path) not in response.content.decode()
+    assert not Operation.objects.exists()
 
 
 def test_post__quota(api: APIClient, settings: Settings) -> None:

@@ -1,15 +1,20 @@
 import hashlib
 import io
 import logging
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from pytest_django import Settings
 
 from async_reply import files, services
-from async_reply.exceptions import PayloadError
+from async_reply.exceptions import PayloadError, StorageFailed
 from async_reply.models import Operation, OperationFile
 from tests.project.tasks import echo
 
@@ -100,6 +105,38 @@ def test_digest__rewinds_before_and_after() -> None:
     assert stream.tell() == 0
 
 
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A disk that is full after so many bytes of a file: real errors of the real system."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_spool__full_disk_is_told_apart_from_what_the_job_raises() -> None:
+    def lines() -> Iterator[bytes]:
+        yield b"x" * 10_000
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        files.spool(lines())
+    with largest_file(4096), pytest.raises(StorageFailed) as told:
+        files.spool(lines())
+    assert isinstance(told.value.__cause__, OSError)
+
+
+def test_spool__leaves_nothing_behind(settings: Settings, tmp_path: Path) -> None:
+    settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path)
+    with largest_file(4096), pytest.raises(StorageFailed):
+        files.spool([b"x" * 10_000])
+    with files.spool([b"x" * 10_000]) as stream:
+        assert (stream.size, len(os.listdir(tmp_path))) == (10_000, 1)
+    assert os.listdir(tmp_path) == []
+
+
 def test_spool__mixes_text_and_bytes() -> None:
     with files.spool(["é", b"\xff"]) as stream:
         assert stream.read() == b"\xc3\xa9\xff"
@@ -123,6 +160,50 @@ def test_store__under_whatever_name(name: str, folder: Path) -> None:
     assert place.read_bytes() == b"1"
     assert place.parent.parts[-2:] == (str(operation.pk), "3")
     assert row._state.adding
+
+
+@pytest.mark.parametrize("content", [b"x" * 10_000, b""])
+def test_store__moves_what_lies_on_disk_already(
+    folder: Path, settings: Settings, content: bytes
+) -> None:
+    settings.FILE_UPLOAD_TEMP_DIR = str(folder)
+    operation = Operation()
+    with files.spool([content]) as stream:
+        node = Path(stream.temporary_file_path()).stat().st_ino
+        row = files.store(operation, stream, role=OperationFile.Role.RESULT, name="x")
+    place = folder / str(row.file.name)
+    assert (place.stat().st_ino, place.read_bytes(), row.size) == (node, content, len(content))
+    assert [path for path in folder.rglob("*") if path.is_file()] == [place]
+
+
+def test_store__full_disk_leaves_no_half_a_file(folder: Path) -> None:
+    content = io.BytesIO(b"x" * 1024 * 1024)
+    with largest_file(256 * 1024), pytest.raises(StorageFailed) as told:
+        files.store(Operation(), content, role=OperationFile.Role.RESULT, name="x")
+    assert isinstance(told.value, OSError)  # autoretry_for=(OSError,) covers it
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+class Overwriting(FileSystemStorage):
+    """As storages of objects do by default."""
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        return name
+
+    def _save(self, name: str, content: Any) -> str:
+        Path(self.path(name)).unlink(missing_ok=True)
+        return super()._save(name, content)  # type: ignore[misc,no-any-return]
+
+
+@pytest.mark.django_db
+def test_store__two_of_one_name_in_a_storage_that_overwrites(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = OperationFile._meta.get_field("file")
+    monkeypatch.setattr(field, "storage", Overwriting(location=folder))
+    services.submit(echo, input={"files": [upload(content=b"1"), upload(content=b"2")]})
+    rows = OperationFile.objects.order_by("field")
+    assert [(folder / str(row.file.name)).read_bytes() for row in rows] == [b"1", b"2"]
 
 
 @pytest.mark.django_db

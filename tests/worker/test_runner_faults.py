@@ -1,9 +1,11 @@
 """What a database does to an attempt, and what a job may say that no database takes."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.storage import FileSystemStorage
 from django.db import InterfaceError, OperationalError, connection
 from django.utils.translation import gettext_lazy
 from pytest_django import Settings
@@ -13,7 +15,7 @@ from async_reply import heartbeats, lifecycle, maintenance, runner, services
 from async_reply.exceptions import OperationFailed
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
-from async_reply.models import Operation, OperationAttempt, OperationResult
+from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
 from async_reply.runner import DatabaseAway, Ending, Report
 from async_reply.status import Status
 from async_reply.testing import run_operations
@@ -208,6 +210,39 @@ def test_run__too_large_a_result_names_the_remedy(settings: Settings) -> None:
     operation = attempt(lambda operation: "x" * 11)[1]
     assert operation.error["code"] == "invalid-result"
     assert "operation.file" in operation.error["detail"]
+
+
+def refusing_storage(operation: Job) -> Any:
+    """A folder of the name that the storage wants for its own."""
+    Path(OperationFile().file.storage.path("async_reply")).touch()
+    return operation.file(b"1", name="x")
+
+
+@pytest.mark.parametrize(
+    ("options", "ending", "outcome"),
+    [
+        ({}, Ending.FAILED, "failed"),
+        ({"autoretry_for": (OSError,), "default_retry_delay": 60}, Ending.AGAIN, "retry"),
+    ],
+)
+@pytest.mark.django_db
+def test_run__failing_storage_is_told_and_can_be_retried(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: dict[str, Any],
+    ending: Ending,
+    outcome: str,
+) -> None:
+    storage = FileSystemStorage(location=tmp_path)
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    report, operation = attempt(refusing_storage, max_retries=3, **options)
+    assert report.ending is ending
+    kept = OperationAttempt.objects.get()
+    assert kept.outcome == outcome
+    assert str(tmp_path) in kept.traceback
+    if ending is Ending.FAILED:
+        assert operation.error["code"] == "storage-failed"
+        assert operation.error["detail"] == "The storage failed to store a file."
 
 
 @pytest.mark.django_db
