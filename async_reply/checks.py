@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import storages
 from django.db import connections
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 from django.utils.module_loading import import_string
@@ -56,20 +57,39 @@ def _check_references() -> Iterator[CheckMessage]:
         import_string(conf.get("ACCESS"))
     except ImportError as error:
         yield Error(f'ASYNC_REPLY["ACCESS"] cannot be imported: {error}', id="async_reply.E014")
+    try:
+        import_string(conf.get("SIGNED_URL") or "builtins.str")
+    except ImportError as error:
+        text = f'ASYNC_REPLY["SIGNED_URL"] cannot be imported: {error}'
+        yield Error(text, id="async_reply.E016")
 
 
 @register("async_reply", deploy=True)
 def check_storage(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """Files of operations are not in the folder that web servers publish."""
+    """Files of operations are not in the folder that web servers publish, nor read into memory."""
+    found: list[CheckMessage] = []
+    if conf.get("STORAGE") not in settings.STORAGES:
+        return found
+    storage = storages[conf.get("STORAGE")]
+    # django-storages' S3: 0, its default, keeps whole objects in memory.
+    if getattr(storage, "max_memory_size", None) == 0:
+        found.append(
+            checks.Warning(
+                "The storage reads each file of an operation into memory as a whole.",
+                hint="Set its max_memory_size (AWS_S3_MAX_MEMORY_SIZE) to a few mebibytes.",
+                id="async_reply.W108",
+            )
+        )
     if conf.get("STORAGE") != "default":
-        return []
+        return found
     return [
+        *found,
         checks.Warning(
             "Inputs and results of operations are stored in the default storage, which many "
             "projects publish below MEDIA_URL.",
             hint='Add a private storage to STORAGES and name it in ASYNC_REPLY["STORAGE"].',
             id="async_reply.W104",
-        )
+        ),
     ]
 
 

@@ -65,6 +65,9 @@ DEFAULTS: dict[str, Any] = {
     "PROBLEM_TYPE_PREFIX": "urn:problem-type:async-reply/",
     # Alias in STORAGES where files of operations live. Choose one that no web server publishes.
     "STORAGE": "default",
+    # Dotted path of a function that makes a storage's own signed URL of a file, to which file
+    # results then redirect ("async_reply.contrib.s3.signed_url"). None: they are streamed.
+    "SIGNED_URL": None,
     # Hosts a job may redirect its client to, to the letter and with their port.
     "REDIRECT_HOSTS": (),
 }
@@ -88,6 +91,7 @@ VALID: dict[str, tuple[Check, str]] = {
     "VALET_KEY": (_positive, "a number of seconds above 0"),
     "PROBLEM_TYPE_PREFIX": (_text, "a URI to which a name can be appended"),
     "STORAGE": (_text, "an alias in STORAGES"),
+    "SIGNED_URL": (_text_or_none, "a dotted path, or None"),
     "REDIRECT_HOSTS": (
         lambda value: not isinstance(value, str) and all(map(_text, value)),
         "a list of host names",

@@ -7,6 +7,9 @@ KEY = re.compile(r"[\x20-\x7e]{1,255}")
 QUOTED_KEY = re.compile(r'"(?:[^"\\]|\\["\\])*"')
 ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
+# Positions of more digits than any file has bytes are not worth a big integer.
+BYTE_RANGE = re.compile(r"(?i:bytes)=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
+
 POLLED = "private, no-cache"
 PRIVATE = "private, no-store"
 VARY = ("Accept", "Authorization", "Cookie", "Prefer")
@@ -23,6 +26,43 @@ def none_match(field: str, tag: str) -> bool:
         return True
     wanted = ENTITY_TAG.fullmatch(tag)
     return wanted is not None and wanted[1] in ENTITY_TAG.findall(field)
+
+
+def strong_tag(sha256: str) -> str:
+    """A strong entity tag: the same bytes, and no others, have it."""
+    return f'"{sha256}"'
+
+
+def byte_range(field: str, size: int) -> range | None:
+    """The positions a Range `field` asks of `size` bytes (RFC 9110, section 14.1.2).
+
+    None where it is to be ignored: malformed, of another unit, or of several parts, which a
+    server may answer with the whole. Empty where it cannot be satisfied.
+    """
+    match = BYTE_RANGE.fullmatch(field.strip())
+    if match is None:
+        return None
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        # Of an empty file each suffix is the whole, and a Content-Range cannot say so.
+        return None if size == 0 and int(suffix) else range(max(0, size - int(suffix)), size)
+    if last is not None and int(last) < int(first):
+        return None
+    end = size if last is None else min(size, int(last) + 1)
+    return range(min(int(first), size), end)
+
+
+def content_range(part: range, size: int) -> str:
+    """A Content-Range field; that of a 416 when `part` is empty."""
+    return f"bytes {part[0]}-{part[-1]}/{size}" if part else f"bytes */{size}"
+
+
+def if_range(field: str, tag: str) -> bool:
+    """Whether an If-Range `field` lets the range count: it is absent, or `tag` to the letter.
+
+    Compared strongly; a date never matches, since we send no Last-Modified (RFC 9110, 13.1.5).
+    """
+    return not field or (field.strip() == tag and not tag.startswith("W/"))
 
 
 def link(targets: Mapping[str, str]) -> str:

@@ -2,19 +2,20 @@
 
 from typing import Any
 
-from django.http import FileResponse, HttpResponseRedirect
+from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils import timezone
-from django.utils.http import content_disposition_header, http_date
+from django.utils.http import http_date
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from async_reply import documents, headers, problems, services
-from async_reply.models import Operation, OperationResult
+from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.querysets import OperationQuerySet
 from async_reply.responses import SeeResult, related
 from async_reply.status import FINAL, Status
+from async_reply.views import downloads
 from async_reply.views.access import OperationMixin, OperationsMixin
 from async_reply.views.lists import OperationFilter, OperationPagination
 
@@ -111,12 +112,23 @@ class ResultView(OperationView):
 
     def get_reply(self, operation: Operation, result: OperationResult) -> HttpResponseBase:
         if result.file is not None:
-            return _stream(result)
-        if result.location is not None:
-            response = HttpResponseRedirect(self.locate(result.location))
-            response.status_code = operation.reply.get("redirect_status", 302)
-            return response
-        return Response(result.value, operation.reply.get("status", 200), headers=result.headers)
+            response = self.get_file(operation, result.file)
+        elif result.location is not None:
+            response = _redirect(operation, self.locate(result.location))
+        else:
+            status = operation.reply.get("status", 200)
+            # 204 has no body (RFC 9110, section 15.3.5), whatever the job returned.
+            response = Response(None if status == 204 else result.value, status)
+        for name, value in result.headers.items():
+            response[name] = value
+        return response
+
+    def get_file(self, operation: Operation, row: OperationFile) -> HttpResponseBase:
+        """The file itself, or a redirect to where its storage serves it."""
+        url = downloads.signed_url(operation, row, method=self.request.method or "GET")
+        if url is not None:
+            return _redirect(operation, url)
+        return downloads.serve(self.request._request, row)  # noqa: SLF001 what DRF wraps
 
     def locate(self, location: dict[str, Any]) -> str:
         """Where a result that lies elsewhere is now."""
@@ -151,13 +163,7 @@ def _refuse(operation: Operation) -> Response:
     return response
 
 
-def _stream(result: OperationResult) -> FileResponse:
-    row = result.file
-    if row is None:
-        raise ValueError("This result is not a file.")
-    content_type = result.content_type or "application/octet-stream"
-    response = FileResponse(row.file.open("rb"), content_type=content_type, headers=result.headers)
-    response["Content-Length"] = str(row.size)
-    response["Content-Disposition"] = content_disposition_header(True, row.name) or "attachment"
-    response["X-Content-Type-Options"] = "nosniff"
+def _redirect(operation: Operation, url: str) -> HttpResponseBase:
+    response = HttpResponseRedirect(url)
+    response.status_code = operation.reply.get("redirect_status", 302)
     return response

@@ -70,3 +70,70 @@ def test_link() -> None:
 
 def test_none_match__against_no_tag() -> None:
     assert not headers.none_match('"3"', "3")
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("bytes=0-0", range(1)),
+        ("bytes=2-4", range(2, 5)),
+        ("bytes=2-", range(2, 10)),
+        ("bytes=-3", range(7, 10)),
+        ("bytes=-99", range(10)),
+        ("bytes=0-99", range(10)),
+        ("Bytes=9-9", range(9, 10)),
+        (" bytes=0-1 ", range(2)),
+        ("bytes=10-", range(0)),
+        ("bytes=10-12", range(0)),
+        ("bytes=999999999999999999-", range(0)),
+        ("bytes=-0", range(0)),
+        ("", None),
+        ("bytes", None),
+        ("bytes=", None),
+        ("bytes=-", None),
+        ("bytes=5-4", None),
+        ("bytes=a-b", None),
+        ("bytes=1-2,4-5", None),
+        ("bytes= 1-2", None),
+        ("bytes=\u0661-\u0662", None),
+        ("rows=0-1", None),
+        ("bytes=" + "9" * 5000 + "-", None),
+    ],
+)
+def test_byte_range(field: str, expected: range | None) -> None:
+    assert headers.byte_range(field, 10) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"), [("bytes=0-", range(0)), ("bytes=-5", None), ("bytes=-0", range(0))]
+)
+def test_byte_range__of_an_empty_file(field: str, expected: range | None) -> None:
+    assert headers.byte_range(field, 0) == expected
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [(range(10), "bytes 0-9/10"), (range(9, 10), "bytes 9-9/10"), (range(5, 5), "bytes */10")],
+)
+def test_content_range(part: range, expected: str) -> None:
+    assert headers.content_range(part, 10) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "tag", "expected"),
+    [
+        ("", '"a"', True),
+        ('"a"', '"a"', True),
+        (' "a" ', '"a"', True),
+        ('"b"', '"a"', False),
+        ('W/"a"', '"a"', False),
+        ('W/"a"', 'W/"a"', False),
+        ("Tue, 24 Nov 2026 12:00:00 GMT", '"a"', False),
+    ],
+)
+def test_if_range(field: str, tag: str, expected: bool) -> None:
+    assert headers.if_range(field, tag) is expected
+
+
+def test_strong_tag() -> None:
+    assert headers.strong_tag("ab12") == '"ab12"'

@@ -57,6 +57,8 @@ def test_project__has_nothing_to_complain_of() -> None:
         ({"POLL_RATE": 7}, ["async_reply.E012"]),
         ({"STORAGE": "nowhere"}, ["async_reply.E013"]),
         ({"ACCESS": "nowhere.Access"}, ["async_reply.E014"]),
+        ({"SIGNED_URL": "nowhere.sign"}, ["async_reply.E016"]),
+        ({"SIGNED_URL": 7}, ["async_reply.E012"]),
     ],
 )
 def test_settings(settings: Settings, configured: Any, expected: list[str]) -> None:
@@ -73,6 +75,19 @@ def test_settings__each_default_is_valid() -> None:
 def test_storage__that_web_servers_publish(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"STORAGE": "default"}
     assert ids(include_deployment_checks=True) == ["async_reply.W104"]
+    settings.ASYNC_REPLY = {"STORAGE": "nowhere"}
+    assert ids(include_deployment_checks=True) == ["async_reply.E013"]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, ["async_reply.W108"]), (1024 * 1024, [])])
+def test_storage__that_holds_files_in_memory(
+    settings: Settings, size: int, expected: list[str]
+) -> None:
+    pytest.importorskip("storages.backends.s3", reason="needs the extra s3")
+    options = {"bucket_name": "x", "max_memory_size": size}
+    s3 = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+    settings.STORAGES = {**settings.STORAGES, "operations": s3}
+    assert ids(include_deployment_checks=True) == expected
 
 
 def test_celery__default_app(monkeypatch: pytest.MonkeyPatch) -> None:

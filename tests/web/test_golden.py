@@ -56,8 +56,10 @@ class Conversation:
         self.lines += ["", f"{response.status_code} {HTTPStatus(response.status_code).phrase}"]
         told = sorted((name, value) for name, value in response.items() if name not in UNTOLD)
         self.lines += [f"{name}: {value}" for name, value in told]
-        if response.content:
-            self.lines += ["", json.dumps(response.json(), indent=2)]
+        content = response.getvalue().decode()
+        if content:
+            is_json = response["Content-Type"].endswith("json")
+            self.lines += ["", json.dumps(json.loads(content), indent=2) if is_json else content]
         self.lines += ["", "-" * 72, ""]
         return response
 
@@ -145,6 +147,17 @@ def test_conversation__errors(
     conversation.say("GET", "/api/operations/not-an-id/")
     conversation.client = client_of()
     conversation.say("GET", links["self"])
+
+
+def test_conversation__file(conversation: Conversation) -> None:
+    links = conversation.say("POST", "/exports/", {}).json()["links"]
+    run_operations()
+    conversation.say("GET", links["self"])
+    tag = conversation.say("GET", links["result"])["ETag"]
+    conversation.say("HEAD", links["result"])
+    conversation.say("GET", links["result"], Range="bytes=4-5", If_Range=tag)
+    conversation.say("GET", links["result"], Range="bytes=4-5", If_Range='"another"')
+    conversation.say("GET", links["result"], If_None_Match=tag)
 
 
 def test_conversation__list(conversation: Conversation) -> None:
