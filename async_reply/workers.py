@@ -19,6 +19,7 @@ from async_reply import (
     relay,
     retention,
     services,
+    sweeps,
 )
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.maintenance import Maintenance, Step
@@ -84,6 +85,7 @@ def steps() -> list[Step]:
         Step("republish", 5, relay.republish_lost),
         Step("rescue", 5, maintenance.rescue, rescues=True),
         Step("purge", 60, retention.purge, drains=True),
+        Step("sweep", 3600, sweeps.Sweeper().turn, drains=True),
         Step("unserved", 60, queues.warn),
     ]
 

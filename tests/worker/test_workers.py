@@ -83,10 +83,11 @@ def test_steps__are_each_a_function_of_its_own() -> None:
         "republish",
         "rescue",
         "purge",
+        "sweep",
         "unserved",
     ]
     assert [step.name for step in steps if step.rescues] == ["rescue"]
-    assert [step.name for step in steps if step.drains] == ["relay", "purge"]
+    assert [step.name for step in steps if step.drains] == ["relay", "purge", "sweep"]
 
 
 def test_describe__consumer_that_says_nothing() -> None:
