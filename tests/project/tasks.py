@@ -44,6 +44,12 @@ def read(operation: Job, *, files: list[Any], title: str) -> dict[str, Any]:
     return {"title": title, "contents": [file.read().decode() for file in files]}
 
 
+@operation_task(name="tests.upper")
+def upper(operation: Job, *, files: list[Any], title: str) -> Outcome:
+    lines = (line.upper() for file in files for line in file)
+    return operation.file(lines, name=title, content_type="text/csv")
+
+
 @operation_task(name="tests.persist", cancel="never", max_losses=0)
 def persist(operation: Job) -> None:
     return None

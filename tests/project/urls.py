@@ -18,6 +18,7 @@ urlpatterns = [
     path("files/", views.FilesView.as_view()),
     path("open/", views.OpenView.as_view()),
     path("shared/", views.SharedView.as_view()),
+    path("uppers/", views.UpperView.as_view()),
     path("staff/", views.StaffView.as_view()),
     path("things/<int:number>/", views.ThingViewSet.as_view({"get": "retrieve"}), name="thing"),
     path("things/<int:number>/rebuild/", views.ThingViewSet.as_view({"post": "rebuild"})),

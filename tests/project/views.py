@@ -92,6 +92,10 @@ class FilesView(LongRunningOperationView):
     task = tasks.read
 
 
+class UpperView(FilesView):
+    task = tasks.upper
+
+
 class StaffView(EchoView):
     permission_classes = [IsAdminUser]
 
