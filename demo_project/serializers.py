@@ -2,11 +2,32 @@ from typing import Any
 
 from rest_framework import serializers
 
+from demo_project.models import Dataset
+
 
 class CsvProfileRequestSerializer(serializers.Serializer[Any]):
     file = serializers.FileField(
         allow_empty_file=True, help_text="A CSV file in UTF-8 with a header."
     )
+
+
+class ExportRequestSerializer(serializers.Serializer[Any]):
+    rows = serializers.IntegerField(min_value=0, max_value=100_000_000)
+
+
+class DatasetRequestSerializer(CsvProfileRequestSerializer):
+    name = serializers.CharField(
+        max_length=255, required=False, help_text="What to call it; else as the file is called."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return {"name": attrs["file"].name, **attrs}
+
+
+class DatasetSerializer(serializers.ModelSerializer[Dataset]):
+    class Meta:
+        model = Dataset
+        fields = ["id", "name", "rows", "columns", "created_at"]
 
 
 class SleepRequestSerializer(serializers.Serializer[Any]):

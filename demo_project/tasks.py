@@ -5,9 +5,11 @@ import signal
 import time
 from typing import Any
 
-from async_reply.exceptions import OperationFailed
+from async_reply.exceptions import OperationCanceled, OperationFailed
 from async_reply.jobs import Job
+from async_reply.results import Outcome
 from async_reply.tasks import operation_task
+from demo_project import datasets, exports
 from demo_project.csv_profiles import profile
 from demo_project.csv_rows import CsvError
 
@@ -22,7 +24,38 @@ def profile_csv(operation: Job, *, file: Any) -> dict[str, Any]:
     try:
         return profile(file, on_batch=show)
     except CsvError as error:
-        raise OperationFailed(str(error), code="csv-invalid", status_code=422) from error
+        raise _invalid(error) from error
+
+
+def _invalid(error: CsvError) -> OperationFailed:
+    return OperationFailed(str(error), code="csv-invalid", status_code=422)
+
+
+@operation_task(name="demo.export")
+def export(operation: Job, *, rows: int) -> Outcome:
+    """Write a CSV file of so many rows, whatever their number, in little memory."""
+    batches = exports.batches(rows)
+    tracked = operation.track(batches, total=exports.count(rows), description="Batch")
+    return operation.file(tracked, name=f"{rows}-rows.csv", content_type="text/csv")
+
+
+@operation_task(name="demo.import_dataset")
+def import_dataset(operation: Job, *, file: Any, name: str) -> Outcome:
+    """Import the rows of a CSV file; the result is the dataset."""
+
+    def show(rows: int, done: int) -> None:
+        operation.progress(done, file.size, f"{rows:,} rows imported")
+
+    try:
+        rows = datasets.load(file, pk=operation.id, owner=operation.owner, name=name, on_batch=show)
+    except CsvError as error:
+        datasets.discard(operation.id)
+        raise _invalid(error) from error
+    except OperationCanceled:
+        datasets.discard(operation.id)
+        raise
+    operation.on_finish(lambda: datasets.complete(operation.id, rows=rows))
+    return operation.created("dataset", id=str(operation.id))
 
 
 @operation_task(name="demo.sleep")

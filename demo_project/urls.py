@@ -2,11 +2,20 @@ from django.contrib import admin
 from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.urls import include, path
 
-from demo_project.views import CsvProfileView, SleepView
+from demo_project.views import (
+    CsvProfileView,
+    DatasetImportView,
+    DatasetView,
+    ExportView,
+    SleepView,
+)
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/csv-profiles/", CsvProfileView.as_view(), name="csv-profiles"),
+    path("api/exports/", ExportView.as_view(), name="exports"),
+    path("api/datasets/", DatasetImportView.as_view(), name="datasets"),
+    path("api/datasets/<uuid:id>/", DatasetView.as_view(), name="dataset"),
     path("api/sleeps/", SleepView.as_view(), name="sleeps"),
     path("api/", include("async_reply.urls")),
     # The admin's style sheets, in DEBUG only: gunicorn and uvicorn serve no files by themselves.

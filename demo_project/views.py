@@ -1,9 +1,15 @@
+from django.db.models import QuerySet
+from rest_framework.generics import RetrieveAPIView
 from rest_framework.parsers import MultiPartParser
 
 from async_reply.views import LongRunningOperationView
 from demo_project import tasks
+from demo_project.models import Dataset
 from demo_project.serializers import (
     CsvProfileRequestSerializer,
+    DatasetRequestSerializer,
+    DatasetSerializer,
+    ExportRequestSerializer,
     SleepRequestSerializer,
     SleepSerializer,
 )
@@ -13,6 +19,28 @@ class CsvProfileView(LongRunningOperationView):
     parser_classes = [MultiPartParser]
     serializer_class = CsvProfileRequestSerializer
     task = tasks.profile_csv
+
+
+class ExportView(LongRunningOperationView):
+    serializer_class = ExportRequestSerializer
+    task = tasks.export
+
+
+class DatasetImportView(LongRunningOperationView):
+    parser_classes = [MultiPartParser]
+    serializer_class = DatasetRequestSerializer
+    result_serializer_class = DatasetSerializer
+    task = tasks.import_dataset
+
+
+class DatasetView(RetrieveAPIView[Dataset]):
+    """A complete dataset, for its owner alone."""
+
+    serializer_class = DatasetSerializer
+    lookup_field = "id"
+
+    def get_queryset(self) -> QuerySet[Dataset]:
+        return Dataset.objects.filter(owner=str(self.request.user.pk), rows__isnull=False)
 
 
 class SleepView(LongRunningOperationView):

@@ -78,12 +78,15 @@ class Command(BaseCommand):
 
     def serve(self, port: int, processes: list[Process]) -> None:
         base = f"http://127.0.0.1:{port}"
+        names = ("csv-profiles", "exports", "datasets", "sleeps", "operations")
+        urls = "\n        ".join(f"{base}/api/{name}/" for name in names)
         self.stdout.write(
-            f"API     {base}/api/csv-profiles/   {base}/api/sleeps/   {base}/api/operations/\n"
+            f"API     {urls}\n"
             f"Admin   {base}/admin/   (admin / admin)\n"
             f"Tokens  demo, other\n"
             f"Logs    {settings.DEMO_DIR / 'logs'}\n\n"
             f"  curl -i -H 'Authorization: Token demo' -F file=@{SAMPLE} {base}/api/csv-profiles/\n"
+            f"  curl -i -H 'Authorization: Token demo' -d rows=1000 {base}/api/exports/\n"
             "\nCtrl-C stops it."
         )
         wait_for(lambda: False, processes=processes, what="Ctrl-C", seconds=float(10 * 365 * 86400))

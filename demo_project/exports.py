@@ -1,0 +1,30 @@
+"""A CSV file of any length, the same each time, made as it is read."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+BATCH_ROWS = 1_000
+
+HEADER = "number,day,amount,note\n"
+FIRST_DAY = date(2000, 1, 1)
+DAYS = 10_000
+NOTES = ("", "plain", '"with, comma"', '"say ""hi"""', "Ünïcødé ✓")
+
+
+def batches(rows: int) -> Iterator[str]:
+    """The header, then the lines, up to 1,000 at a time."""
+    yield HEADER
+    for start in range(0, rows, BATCH_ROWS):
+        yield "".join(map(_line, range(start, min(rows, start + BATCH_ROWS))))
+
+
+def count(rows: int) -> int:
+    """How many pieces `batches` yields."""
+    return 1 + -(-rows // BATCH_ROWS)
+
+
+def _line(number: int) -> str:
+    """Cents that look like chance, from a linear congruence."""
+    cents = number * 7_919 % 1_000_003
+    day = FIRST_DAY + timedelta(days=number % DAYS)
+    return f"{number},{day},{cents // 100}.{cents % 100:02},{NOTES[number % len(NOTES)]}\n"
