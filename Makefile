@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve lint test coverage clean
+.PHONY: help install demo serve lint test big coverage clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,9 @@ lint: $(INSTALLED) ## style, types, layers, migrations
 test: lint ## everything: lint, the suite, its coverage
 	$(BIN)/python -m pytest --cov --cov-report=
 	$(MAKE) --no-print-directory coverage
+
+big: $(INSTALLED) ## gigabytes through real servers; prints what memory they took
+	$(BIN)/python -m pytest tests/system/test_big_files.py -m big
 
 COMPLETE := async_reply/lifecycle.py,async_reply/documents.py,async_reply/headers.py,async_reply/services.py
 coverage:

@@ -51,6 +51,14 @@ class Stack:
         self.start("web", web_server(self.port))
         wait_for(lambda: listens(self.port), processes=self.processes, what="the web server")
 
+    def start_asgi(self) -> int:
+        """A second web server, uvicorn, beside the first; its port."""
+        port = free_port()
+        command = [sys.executable, "-m", "uvicorn", "demo_project.asgi:application"]
+        self.start("asgi", [*command, "--port", str(port)])
+        wait_for(lambda: listens(port), processes=self.processes, what="uvicorn")
+        return port
+
     def start_worker(self) -> Process:
         return self.start("worker", worker())
 
@@ -118,3 +126,12 @@ def follow() -> Callable[..., httpx.Response]:
         return client.get(response.headers["Location"])
 
     return wait
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the big ones, unless they are asked for by name."""
+    if "big" in config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("big")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
