@@ -189,7 +189,9 @@ def _explain(kind: Kind, error: BaseException) -> Stop:
     if isinstance(error, OperationFailed):
         problem = _problem(error.code, error.detail, status=error.status_code)
         return Stop(error, Outcome.FAILED, problem)
-    if isinstance(error, (TimeLimitExceeded, *kind.timeouts)):
+    # The pool raises it wherever the job is, in the middle of a storage as well.
+    cause = error.__cause__ if isinstance(error, StorageFailed) else error
+    if isinstance(cause, (TimeLimitExceeded, *kind.timeouts)):
         problem = _problem("timed-out", "The operation exceeded its time limit.")
         return Stop(error, Outcome.TIMED_OUT, problem)
     if isinstance(error, PayloadError):

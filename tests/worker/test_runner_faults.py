@@ -245,6 +245,23 @@ def test_run__failing_storage_is_told_and_can_be_retried(
         assert operation.error["detail"] == "The storage failed to store a file."
 
 
+class Late(Exception):
+    """As a pool raises it where the job just is."""
+
+
+class SlowStorage(FileSystemStorage):
+    def save(self, *_: Any, **__: Any) -> str:
+        raise Late
+
+
+@pytest.mark.django_db
+def test_run__timeout_while_storing_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", SlowStorage())
+    operation = attempt(lambda job: job.file(b"1", name="x"), timeouts=(Late,))[1]
+    assert operation.error["code"] == "timed-out"
+    assert OperationAttempt.objects.get().outcome == "timed out"
+
+
 @pytest.mark.django_db
 def test_run__budget_of_retries_that_is_spent_fails() -> None:
     services.submit(echo)
