@@ -30,7 +30,7 @@ from async_reply.tasks import get_task, process_name
 
 logger = logging.getLogger("async_reply")
 
-_thread: Maintenance | None = None
+_threads: list[Maintenance] = []
 _starting = threading.Lock()
 
 
@@ -79,14 +79,20 @@ def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
 
 
 def steps() -> list[Step]:
-    """What maintenance does in each worker."""
+    """What keeps operations from being lost."""
     return [
         Step("relay", 1, relay.publish_due, drains=True),
         Step("republish", 5, relay.republish_lost),
         Step("rescue", 5, maintenance.rescue, rescues=True),
+        Step("unserved", 60, queues.warn),
+    ]
+
+
+def cleaning_steps() -> list[Step]:
+    """What removes content: in a thread of its own, since a storage may hang."""
+    return [
         Step("purge", 60, retention.purge, drains=True),
         Step("sweep", 3600, sweeps.Sweeper().turn, drains=True),
-        Step("unserved", 60, queues.warn),
     ]
 
 
@@ -98,13 +104,13 @@ def forget_stop(**_kwargs: Any) -> None:
 
 @signals.worker_ready.connect
 def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
-    """Start the thread once the worker is connected."""
-    global _thread
+    """Start the threads once the worker is connected."""
     report = Step("report", 10, partial(maintenance.report, **_describe(sender)))
     with _starting:
-        if _thread is None:
-            _thread = Maintenance([*steps(), report])
-            _thread.start()
+        if not _threads:
+            _threads.extend((Maintenance([*steps(), report]), Maintenance(cleaning_steps())))
+            for thread in _threads:
+                thread.start()
 
 
 @signals.worker_shutting_down.connect
@@ -115,12 +121,10 @@ def tell_jobs(**_kwargs: Any) -> None:
 
 @signals.worker_shutdown.connect
 def stop_maintenance(**_kwargs: Any) -> None:
-    """Let the thread end its turn."""
-    global _thread
+    """Let the threads end their turns."""
     with _starting:
-        if _thread is not None:
-            _thread.stop()
-            _thread = None
+        while _threads:
+            _threads.pop().stop()
 
 
 @signals.task_revoked.connect

@@ -39,13 +39,13 @@ def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -
     sender = SimpleNamespace(hostname="w1", controller=SimpleNamespace(concurrency=3))
     workers.start_maintenance(sender=sender)
     workers.start_maintenance(sender=sender)
-    thread = workers._thread
-    assert thread is not None
+    threads = list(workers._threads)
+    assert len(threads) == 2
     while not Worker.objects.filter(name="w1", concurrency=3).exists():
-        assert thread.is_alive()
+        assert threads[0].is_alive()
     workers.stop_maintenance()
     workers.stop_maintenance()
-    assert (thread.is_alive(), workers._thread) == (False, None)
+    assert ([thread.is_alive() for thread in threads], workers._threads) == ([False, False], [])
 
 
 @pytest.mark.django_db
@@ -78,16 +78,11 @@ def test_signals__of_foreign_tasks_are_ignored(id: Any) -> None:
 
 def test_steps__are_each_a_function_of_its_own() -> None:
     steps = workers.steps()
-    assert [step.name for step in steps] == [
-        "relay",
-        "republish",
-        "rescue",
-        "purge",
-        "sweep",
-        "unserved",
-    ]
+    cleaning = workers.cleaning_steps()
+    assert [step.name for step in steps] == ["relay", "republish", "rescue", "unserved"]
+    assert [step.name for step in cleaning] == ["purge", "sweep"]
     assert [step.name for step in steps if step.rescues] == ["rescue"]
-    assert [step.name for step in steps if step.drains] == ["relay", "purge", "sweep"]
+    assert [step.name for step in [*steps, *cleaning] if step.drains] == ["relay", "purge", "sweep"]
 
 
 def test_describe__consumer_that_says_nothing() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from async_reply.maintenance import Maintenance
-from async_reply.workers import steps
+from async_reply.workers import cleaning_steps, steps
 
 
 class Command(BaseCommand):
@@ -18,15 +18,17 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="one turn, then exit")
 
     def handle(self, *_args: Any, once: bool, **_options: Any) -> None:
-        maintenance = Maintenance(steps())
+        threads = [Maintenance(steps()), Maintenance(cleaning_steps())]
         if once:
-            found = maintenance.turn()
+            found = sum(thread.turn() for thread in threads)
             self.stdout.write(f"{found} operations published, rescued or purged.")
             return
         stop = threading.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda *_: stop.set())
-        maintenance.start()
+        for thread in threads:
+            thread.start()
         self.stdout.write("Maintaining operations; stop with Ctrl-C.")
         stop.wait()
-        maintenance.stop()
+        for thread in threads:
+            thread.stop()
