@@ -164,14 +164,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='operation',
-            index=models.Index(condition=models.Q(('status__in', ['canceling', 'running'])), fields=['status', 'id'], name='async_reply_op_running'),
-        ),
-        migrations.AddIndex(
-            model_name='operation',
-            index=models.Index(condition=models.Q(('status__in', ['canceling', 'pending', 'running'])), fields=['status', 'owner'], name='async_reply_op_unfinished'),
-        ),
-        migrations.AddIndex(
-            model_name='operation',
             index=models.Index(fields=['status', 'id'], name='async_reply_op_status'),
         ),
         migrations.AddIndex(
@@ -185,6 +177,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='operation',
             index=models.Index(fields=['owner', 'id'], name='async_reply_op_owner'),
+        ),
+        migrations.AddIndex(
+            model_name='operation',
+            index=models.Index(fields=['owner', 'status', 'id'], name='async_reply_op_owner_status'),
+        ),
+        migrations.AddIndex(
+            model_name='operation',
+            index=models.Index(fields=['owner', 'kind', 'id'], name='async_reply_op_owner_kind'),
         ),
         migrations.AddIndex(
             model_name='operation',

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 import async_reply
 from async_reply import lifecycle, services
@@ -106,6 +107,27 @@ def test_beat__never_outlives_the_deadline() -> None:
     assert lifecycle.beat(operation)
     row = Operation.objects.get()
     assert row.lease_expires_at == row.deadline_at
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL counts what is HOT")
+@pytest.mark.django_db
+def test_beat__touches_no_index() -> None:
+    def count() -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables "
+                "WHERE relname = 'async_reply_operation'"
+            )
+            return cursor.fetchone()
+
+    with connection.cursor() as cursor:  # a page of its own, whatever other tests left behind
+        cursor.execute("TRUNCATE async_reply_operation CASCADE")
+    operation = services.submit(echo)
+    assert lifecycle.claim(operation, worker="w1")
+    updates, hot = count()
+    for message in (None, "news", None):
+        assert lifecycle.beat(operation, progress=1, message=message)
+    assert count() == (updates + 3, hot + 3)
 
 
 @pytest.mark.django_db
