@@ -90,10 +90,10 @@ def shown(progress: int) -> Callable[[], bool]:
 @pytest.mark.parametrize("lose", LOSSES)
 def test_ticker__goes_on_with_another_connection(claim: Claim, lose: Callable[[], None]) -> None:
     for progress in (1, 2):
-        claim.report(progress, "")
+        claim.news = (progress, "", 0, None)
         wait_until(shown(progress))
         lose()
-    claim.report(3, "")
+    claim.news = (3, "", 0, None)
     wait_until(shown(3))
     claim.check()
 
