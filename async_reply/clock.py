@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 from django.db.models.sql.compiler import SQLCompiler
 
@@ -17,9 +18,11 @@ class DatabaseNow(Now):
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra_context)
 
 
-def after(seconds: float) -> Any:
-    """The database's time `seconds` from now.
+def after(seconds: float | F) -> Any:
+    """The database's time `seconds` from now; `F` of a column, where intervals are multiplied.
 
     Now itself is not computed: SQLite would write it with more digits than it compares.
     """
+    if isinstance(seconds, F):
+        return DatabaseNow() + ExpressionWrapper(seconds * timedelta(seconds=1), DurationField())
     return DatabaseNow() + timedelta(seconds=seconds) if seconds else DatabaseNow()

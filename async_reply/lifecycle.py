@@ -9,17 +9,20 @@ itself wrote, by its own clock.
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import F
+from django.db.models import F, Model
 from django.db.models.functions import Coalesce, Least
 
-from async_reply import conf, problems
+from async_reply import conf, problems, statements
 from async_reply.clock import DatabaseNow, after
-from async_reply.models import Operation, database
+from async_reply.models import Operation, OperationResult, database
 from async_reply.status import ACTIVE, FINAL, TRANSITIONS, Status
+
+#: What a row must be, and what it becomes.
+Statement: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 UNKNOWN_KIND_AFTER = timedelta(hours=1)
 
@@ -38,23 +41,7 @@ def claim(operation: Operation, *, worker: str) -> bool:
     The snapshot then speaks for this attempt. Guarded by `version`, since the budgets in it
     decide how the attempt may end: `attempt` would let one pass that was read before a retry.
     """
-    hold = min(lease(), operation.time_limit)
-    claimed = _move(
-        operation,
-        Status.RUNNING,
-        {
-            "status": Status.PENDING,
-            "version": operation.version,
-            "available_at__lte": DatabaseNow(),
-        },
-        attempt=F("attempt") + 1,
-        worker=worker,
-        started_at=DatabaseNow(),
-        deadline_at=after(operation.time_limit),
-        lease_expires_at=after(hold),
-        progress=None,
-        message="",
-    )
+    claimed = _update(operation.pk, *_claim(operation, worker=worker))
     if claimed:
         operation.attempt += 1
         operation.version += 1
@@ -63,20 +50,30 @@ def claim(operation: Operation, *, worker: str) -> bool:
     return claimed
 
 
+def claim_unread(pk: UUID, *, worker: str) -> Operation | None:
+    """Read and claim; in one statement where the database can, which leaves nothing between."""
+    if statements.are_possible(database()):
+        unread = Operation(pk=pk, version=F("version"), time_limit=F("time_limit"))
+        return _update_and_read(pk, *_claim(unread, worker=worker))
+    operation: Operation | None = Operation.objects.filter(pk=pk).first()
+    return operation if operation is not None and claim(operation, worker=worker) else None
+
+
 def beat(operation: Operation, *, progress: int | None = None, message: str | None = None) -> bool:
     """Renew the lease of a running attempt, never past its deadline; with news, show them."""
-    changes: dict[str, Any] = {
-        "lease_expires_at": Least(after(lease()), F("deadline_at")),
-    }
+    changes: dict[str, Any] = {"lease_expires_at": Least(after(lease()), F("deadline_at"))}
     if message is not None:
         changes |= {"progress": progress, "message": message, **_visible()}
     return _update(operation.pk, _mine(operation), changes)
 
 
-def succeed(operation: Operation) -> bool:
-    """running, canceling → succeeded. The caller stores the result in the same transaction."""
-    ended = _finished(operation)
-    return _move(operation, Status.SUCCEEDED, _mine(operation), progress=100, **ended)
+def succeed(operation: Operation, *, result: OperationResult | None = None) -> bool:
+    """running, canceling → succeeded, and `result` is inserted.
+
+    The transaction is the caller's, who stores the result in it where there is more to store.
+    """
+    changes = {"progress": 100, **_finished(operation)}
+    return _move(operation, Status.SUCCEEDED, _mine(operation), insert=result, **changes)
 
 
 def fail(operation: Operation, error: Mapping[str, Any]) -> bool:
@@ -211,22 +208,67 @@ def disown(owner: str) -> int:
     )
 
 
-def _update(pk: UUID, guard: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-    """The one statement everything here is made of."""
-    return Operation.objects.filter(pk=pk, **guard).update(**changes) == 1
+def _update(
+    pk: UUID, guard: Mapping[str, Any], changes: Mapping[str, Any], *, insert: Model | None = None
+) -> bool:
+    """The one statement everything here is made of; `insert` is stored if it hit."""
+    rows = Operation.objects.filter(pk=pk, **guard)
+    if insert is not None and statements.are_possible(database()):
+        return statements.update_and_insert(rows, changes, insert)
+    hit: bool = rows.update(**changes) == 1
+    if hit and insert is not None:
+        insert.save(force_insert=True)
+    return hit
 
 
-def _move(operation: Operation, target: Status, guard: Mapping[str, Any], **changes: Any) -> bool:
+def _update_and_read(
+    pk: UUID, guard: Mapping[str, Any], changes: Mapping[str, Any]
+) -> Operation | None:
+    """The same, where it returns the row that it hit."""
+    rows = statements.update_returning(Operation.objects.filter(pk=pk, **guard), changes)
+    return rows[0] if rows else None
+
+
+def _move(
+    operation: Operation,
+    target: Status,
+    guard: Mapping[str, Any],
+    *,
+    insert: Model | None = None,
+    **changes: Any,
+) -> bool:
+    return _update(operation.pk, *_arrow(target, guard, changes), insert=insert)
+
+
+def _arrow(target: Status, guard: Mapping[str, Any], changes: Mapping[str, Any]) -> Statement:
     sources = guard["status__in"] if "status__in" in guard else [guard["status"]]
     if not all(target in TRANSITIONS[Status(source)] for source in sources):
         raise ValueError(f"No arrow leads from {sources} to {target}: see status.TRANSITIONS.")
-    return _update(operation.pk, guard, {"status": target, **_visible(), **changes})
+    return guard, {"status": target, **_visible(), **changes}
 
 
 def _reached(
     operation: Operation, target: Status, guard: Mapping[str, Any], **changes: Any
 ) -> Status | None:
     return target if _move(operation, target, guard, **changes) else None
+
+
+def _claim(operation: Operation, *, worker: str) -> Statement:
+    guard = {
+        "status": Status.PENDING,
+        "version": operation.version,
+        "available_at__lte": DatabaseNow(),
+    }
+    changes = {
+        "attempt": F("attempt") + 1,
+        "worker": worker,
+        "started_at": DatabaseNow(),
+        "deadline_at": after(operation.time_limit),
+        "lease_expires_at": Least(after(lease()), after(operation.time_limit)),
+        "progress": None,
+        "message": "",
+    }
+    return _arrow(Status.RUNNING, guard, changes)
 
 
 def _mine(operation: Operation) -> dict[str, Any]:

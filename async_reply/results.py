@@ -49,13 +49,9 @@ def redirect(url: str) -> Outcome:
     return Outcome(location={"url": url})
 
 
-def store(operation: Operation, outcome: Outcome) -> OperationResult:
-    """Insert the result's row; the transaction is the one that finishes the operation."""
-    if outcome.file is not None:
-        # Rolled back and tried again, its first number may be another's by now.
-        outcome.file.pk = None
-        outcome.file.save(force_insert=True)
-    result: OperationResult = OperationResult.objects.create(
+def row(operation: Operation, outcome: Outcome) -> OperationResult:
+    """The result as it is to be inserted."""
+    return OperationResult(
         operation_id=operation.pk,
         attempt=operation.attempt,
         value=outcome.value,
@@ -64,6 +60,16 @@ def store(operation: Operation, outcome: Outcome) -> OperationResult:
         content_type=outcome.content_type,
         headers=outcome.headers,
     )
+
+
+def store(operation: Operation, outcome: Outcome) -> OperationResult:
+    """Insert the result's row; the transaction is the one that finishes the operation."""
+    if outcome.file is not None:
+        # Rolled back and tried again, its first number may be another's by now.
+        outcome.file.pk = None
+        outcome.file.save(force_insert=True)
+    result = row(operation, outcome)
+    result.save(force_insert=True)
     return result
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NoReturn, TypeVar
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
-from async_reply import heartbeats, lifecycle, payloads, problems, results, signals
+from async_reply import heartbeats, lifecycle, payloads, problems, results, signals, statements
 from async_reply.exceptions import (
     ClaimLost,
     OperationCanceled,
@@ -76,7 +77,7 @@ def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
 
     `worker` names the process, `inline` beats at the job's own calls, without a thread.
     """
-    operation = _patiently(pk, lambda: _claim(pk, worker=worker))
+    operation = _patiently(pk, lambda: lifecycle.claim_unread(pk, worker=worker))
     if operation is None:
         logger.info("Operation id=%s kind=%s not claimed: it is not due", pk, kind.name)
         return Report(Ending.NOT_MINE)
@@ -93,13 +94,6 @@ def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
             job.close()
     logger.info("Operation id=%s kind=%s status=%s", pk, kind.name, report.ending.value)
     return report
-
-
-def _claim(pk: UUID, *, worker: str) -> Operation | None:
-    operation: Operation | None = Operation.objects.filter(pk=pk).first()
-    if operation is None or not lifecycle.claim(operation, worker=worker):
-        return None
-    return operation
 
 
 def _attempt(operation: Operation, kind: Kind, job: Job, claim: heartbeats.Claim) -> Report:
@@ -136,6 +130,15 @@ def _call(kind: Kind, job: Job) -> Any:
 
 
 def _succeed(operation: Operation, outcome: results.Outcome, job: Job) -> Report:
+    if outcome.file is None and not job.finishers:
+        result = results.row(operation, outcome)
+        return _ended(
+            operation,
+            lambda: lifecycle.succeed(operation, result=result),
+            Ending.SUCCEEDED,
+            together=not statements.are_possible(database()),
+        )
+
     def write() -> bool:
         if not lifecycle.succeed(operation):
             return False
@@ -226,9 +229,11 @@ def _ended(
     ending: Ending,
     *,
     cause: BaseException | None = None,
+    together: bool = True,
 ) -> Report:
     """Commit `write` and say how the attempt ended; NOT_MINE when it had lost its claim.
 
+    `together`: what it writes takes a transaction to be one. (One statement does not.)
     While the database is away it is tried again until the lease is surely over, then
     DatabaseAway is raised. After an error the answer to COMMIT may be what was lost: then the
     row tells.
@@ -238,7 +243,7 @@ def _ended(
     def commit() -> bool:
         nonlocal tries
         tries += 1
-        with transaction.atomic(using=database()):
+        with transaction.atomic(using=database()) if together else nullcontext():
             written = write()
             if written and ending is not Ending.AGAIN:
                 signals.announce_finished(operation, Status(ending.value))

@@ -5,6 +5,8 @@ DEBUG, SECRET_KEY, ALLOWED_HOSTS.
 """
 
 import os
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import dj_database_url
@@ -56,6 +58,10 @@ TEMPLATES = [
 
 ROOT_URLCONF = "demo_project.urls"
 WSGI_APPLICATION = "demo_project.wsgi.application"
+
+if find_spec("MySQLdb") is None and find_spec("pymysql") is not None:
+    # Django knows mysqlclient only; PyMySQL needs no compiler, and offers itself in its place.
+    import_module("pymysql").install_as_MySQLdb()
 
 if os.environ.get("DATABASE_URL"):
     DATABASES = {"default": dj_database_url.config(conn_max_age=60, conn_health_checks=True)}

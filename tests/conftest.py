@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import connection
 from rest_framework.test import APIClient
 
-from async_reply import relay
+from async_reply import relay, statements
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +20,17 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(relay, "_send", lambda operation: sent.append(str(operation.pk)))
     relay.breaker.reset()
     return sent
+
+
+#: Whether an arrow and what belongs to it are one statement: where they can be, both are tried.
+FORMS = [True, False] if connection.vendor == "postgresql" else [False]
+
+
+@pytest.fixture(params=FORMS, ids=["one-statement", "portable"][-len(FORMS) :])
+def one_statement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    possible: bool = request.param
+    monkeypatch.setattr(statements, "are_possible", lambda using: possible)
+    return possible
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ EMPTY = "-"
 
 def moment(model: type[Model], name: str) -> Callable[[Any], str]:
     """A column for `list_display` or a fieldset that shows the time in the field `name`."""
-    label: Any = getattr(model._meta.get_field(name), "verbose_name", name)  # noqa: SLF001
+    label: Any = getattr(model._meta.get_field(name), "verbose_name", name)
 
     @admin.display(description=label)
     def show(row: Any) -> str:

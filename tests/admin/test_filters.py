@@ -1,12 +1,12 @@
-import uuid
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.test import Client
 
 from async_reply.admin import filters
-from async_reply.models import Operation
+from async_reply.models import Operation, uuid7
 from async_reply.status import Status
 from tests.admin.conftest import LIST, shown
 from tests.project.tasks import export
@@ -63,7 +63,7 @@ def test_kind__choices_come_from_the_tasks(
 def test_created__goes_by_the_time_in_the_id(
     admin_client: Client, age: int, spans: list[str]
 ) -> None:
-    pk = uuid.UUID(int=filters.first_id(age).int | uuid.uuid4().int & (1 << 80) - 1)
+    pk = UUID(int=filters.first_id(age).int | uuid7().int & (1 << 80) - 1)
     Operation.objects.create(pk=pk, kind="tests.old")
     found = [span for span in filters.SPANS if shown(admin_client.get(LIST, {"created": span}))]
     assert spans == found

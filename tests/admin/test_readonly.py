@@ -90,5 +90,6 @@ def test_changelist__has_one_order(
 
 
 def _order(sql: str) -> str:
-    """The columns a statement is ordered by."""
-    return sql.partition("ORDER BY")[2].partition("LIMIT")[0].split(".")[1].split('"')[1]
+    """The column a statement is ordered by."""
+    ordering = sql.partition("ORDER BY")[2].split()[0]
+    return ordering.partition(".")[2].strip('`"')

@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 from django.db.models import F
-from django.db.models.expressions import CombinedExpression, Value
+from django.db.models.expressions import CombinedExpression, ExpressionWrapper, Value
 from django.db.models.functions import Coalesce, Least
 
 from async_reply.clock import DatabaseNow
@@ -60,6 +60,8 @@ def _value(row: Values, expression: Any) -> Any:
         case Coalesce():
             values = [_value(row, one) for one in expression.get_source_expressions()]
             return next((value for value in values if value is not None), None)
+        case ExpressionWrapper():
+            return _value(row, expression.expression)
         case CombinedExpression():
             return _combined(row, expression)
         case Value():
@@ -76,6 +78,8 @@ def _least(values: list[Any]) -> Any:
 
 def _combined(row: Values, expression: CombinedExpression) -> Any:
     left, right = _value(row, expression.lhs), _value(row, expression.rhs)
+    if expression.connector == "*":
+        return left * right
     sign = {"+": 1, "-": -1}[expression.connector]
     if isinstance(right, timedelta):
         return _shifted(left, sign * right)

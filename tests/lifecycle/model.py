@@ -76,7 +76,8 @@ class Table:
     @contextmanager
     def installed(self) -> Iterator["Table"]:
         real = lifecycle._update
-        lifecycle._update = self._update
+        replaced: Any = self._update
+        lifecycle._update = replaced
         try:
             yield self
         finally:
@@ -100,7 +101,9 @@ class Table:
         self._check(function, before, after)
         return Answer(value, _row(after), _effect(before, after), snapshot)
 
-    def _update(self, pk: UUID, guard: interpreter.Values, changes: interpreter.Values) -> bool:
+    def _update(
+        self, pk: UUID, guard: interpreter.Values, changes: interpreter.Values, **_insert: None
+    ) -> bool:
         if self._misses:
             self._misses -= 1
             return False

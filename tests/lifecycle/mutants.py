@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
-from uuid import UUID
 
 from django.db.models import F
 
@@ -14,7 +13,7 @@ from async_reply.models import Operation
 from async_reply.status import ACTIVE, Status
 
 Values = dict[str, Any]
-Update = Callable[[UUID, Values, Values], bool]
+Update = Callable[..., bool]
 #: Makes one `lifecycle._update` of another, for a function called with that operation.
 Mutation = Callable[[Update, Operation], Update]
 
@@ -47,7 +46,9 @@ def _mutated(function: Callable[..., Any], mutation: Mutation) -> Callable[..., 
 
 
 def guarded(change: Callable[[Values], Values]) -> Mutation:
-    return lambda update, _: lambda pk, guard, changes: update(pk, change(guard), changes)
+    return lambda update, _: (
+        lambda pk, guard, changes, **insert: update(pk, change(guard), changes, **insert)
+    )
 
 
 def without(*lookups: str) -> Mutation:
@@ -57,14 +58,18 @@ def without(*lookups: str) -> Mutation:
 
 def also(**more: Any) -> Mutation:
     """The statement changes `more` columns."""
-    return lambda update, _: lambda pk, guard, changes: update(pk, guard, changes | more)
+    return lambda update, _: (
+        lambda pk, guard, changes, **insert: update(pk, guard, changes | more, **insert)
+    )
 
 
 def or_lost(*statuses: Status) -> Mutation:
     """Takes what is due, or else what is in `statuses` with an expired lease."""
     lost = {"status__in": statuses, "lease_expires_at__lte": DatabaseNow()}
     return lambda update, _: (
-        lambda pk, guard, changes: update(pk, guard, changes) or update(pk, lost, changes)
+        lambda pk, guard, changes, **insert: (
+            update(pk, guard, changes, **insert) or update(pk, lost, changes, **insert)
+        )
     )
 
 
@@ -72,7 +77,7 @@ def fenced_by_attempt(update: Update, operation: Operation) -> Update:
     """Lets a claim pass that rests on budgets read before a retry."""
     own = {"attempt": operation.attempt}
     mutation = without("version")(update, operation)
-    return lambda pk, guard, changes: mutation(pk, guard | own, changes)
+    return lambda pk, guard, changes, **insert: mutation(pk, guard | own, changes, **insert)
 
 
 def while_active(guard: Values) -> Values:

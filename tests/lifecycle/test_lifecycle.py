@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 import async_reply
 from async_reply import lifecycle, services
@@ -29,6 +30,34 @@ ARROWS: dict[str, tuple[Arrow, set[Status], Status]] = {
     "release": (lifecycle.release, {Status.RUNNING}, Status.PENDING),
     "reject": (lifecycle.reject, {Status.PENDING}, Status.FAILED),
 }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("time_limit", [7, 3600])
+def test_claim_unread__is_the_row_as_claimed(one_statement: bool, time_limit: int) -> None:
+    """Within half a second either way: SQLite's clock has three decimals, Django's sums six."""
+    operation = services.submit(echo, input={"a": 1})
+    Operation.objects.update(time_limit=time_limit, retries=1, max_retries=2)
+    claimed = lifecycle.claim_unread(operation.pk, worker="w1")
+    assert claimed is not None
+    row = Operation.objects.get()
+    for column in ("status", "attempt", "version", "worker", "input", "retries", "max_retries"):
+        assert getattr(claimed, column) == getattr(row, column)
+    assert (row.status, row.attempt, row.version) == (Status.RUNNING, 1, 2)
+    assert abs((row.deadline_at - row.started_at).total_seconds() - time_limit) < 0.5
+    hold = min(lifecycle.lease(), time_limit)
+    assert abs((row.lease_expires_at - row.started_at).total_seconds() - hold) < 0.5
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", list(Status))
+def test_claim_unread__takes_what_is_pending_and_due(one_statement: bool, status: Status) -> None:
+    operation = made(status)
+    claimed = lifecycle.claim_unread(operation.pk, worker="w1")
+    assert (claimed is not None) == (status == Status.PENDING)
+    Operation.objects.update(status=Status.PENDING, available_at=after(60))
+    assert lifecycle.claim_unread(operation.pk, worker="w1") is None
+    assert lifecycle.claim_unread(Operation().pk, worker="w1") is None
 
 
 def made(status: Status) -> Operation:
@@ -78,6 +107,27 @@ def test_beat__never_outlives_the_deadline() -> None:
     assert lifecycle.beat(operation)
     row = Operation.objects.get()
     assert row.lease_expires_at == row.deadline_at
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL counts what is HOT")
+@pytest.mark.django_db
+def test_beat__touches_no_index() -> None:
+    def count() -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables "
+                "WHERE relname = 'async_reply_operation'"
+            )
+            return cursor.fetchone()
+
+    with connection.cursor() as cursor:  # a page of its own, whatever other tests left behind
+        cursor.execute("TRUNCATE async_reply_operation CASCADE")
+    operation = services.submit(echo)
+    assert lifecycle.claim(operation, worker="w1")
+    updates, hot = count()
+    for message in (None, "news", None):
+        assert lifecycle.beat(operation, progress=1, message=message)
+    assert count() == (updates + 3, hot + 3)
 
 
 @pytest.mark.django_db

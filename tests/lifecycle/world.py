@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 from unittest import mock
 from uuid import UUID
@@ -37,10 +38,10 @@ class World:
         self.messages: list[UUID] = []
         self.broker_is_up = True
         self.queue_is_short = False
-        self._update: Any = lifecycle._update
         self._patches = ExitStack()
         for target, name, stand_in in (
-            (lifecycle, "_update", self.update),
+            (lifecycle, "_update", partial(self.update, lifecycle._update)),
+            (lifecycle, "_update_and_read", partial(self.update, lifecycle._update_and_read)),
             (relay, "_send", self._send),
             (relay, "_is_short", lambda queue: self.queue_is_short),
             (heartbeats, "TICK_AFTER_ERROR", 0),
@@ -59,13 +60,15 @@ class World:
             raise ConnectionError("the broker is down")
         self.messages.append(operation.pk)
 
-    def update(self, pk: UUID, guard: Values, changes: Values) -> bool:
-        """The statement on the database, and what the interpreter made of it beforehand."""
-        function = _calling()
+    def update(
+        self, statement: Any, pk: UUID, guard: Values, changes: Values, **insert: Any
+    ) -> Any:
+        """`statement` on the database, and what the interpreter made of it beforehand."""
+        function = _calling().removesuffix("_unread")
         before = self.rows.get(pk) or self._adopt(pk)
         after = None if before is None else interpreter.update(before, guard, changes)
-        hit: bool = self._update(pk, guard, changes)
-        require(hit == (after is not None), f"interpreter and database agree on {function}")
+        hit = statement(pk, guard, changes, **insert)
+        require(bool(hit) == (after is not None), f"interpreter and database agree on {function}")
         if before is None or after is None:
             return hit
         check_change(function, before, after, set(changes))

@@ -4,12 +4,13 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.core.checks import CheckMessage, run_checks
+from django.db import connection
 from django.urls import path
 from pytest_django import Settings
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.permissions import AllowAny
 
-from async_reply import conf, relay, tasks
+from async_reply import checks, conf, relay, tasks
 from async_reply.views import LongRunningOperationView
 from tests.project import views
 
@@ -114,6 +115,34 @@ def test_celery__slow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(current_app.conf, "CELERY_DB_REUSE_MAX", None)
     monkeypatch.setitem(current_app.conf, "worker_prefetch_multiplier", 4)
     assert ids() == ["async_reply.W101", "async_reply.W102"]
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("read committed", []),
+        ("READ COMMITTED", []),
+        ("repeatable read", ["async_reply.W120"]),
+        (None, ["async_reply.W120"]),
+    ],
+)
+def test_isolation__of_mariadb(
+    level: str | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**connection.settings_dict["OPTIONS"], "isolation_level": level}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    assert ids() == (expected if connection.vendor == "mysql" else [])
+
+
+@pytest.mark.django_db
+def test_order_of_ids__is_that_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ids(databases=["default"]) == []
+    # Of the first version, these are sorted by their ends on any MariaDB.
+    swapped = [text.replace("-7", "-1") for text in checks.IDS_IN_ORDER]
+    monkeypatch.setattr(checks, "IDS_IN_ORDER", swapped)
+    expected = ["async_reply.W121"] if connection.vendor == "mysql" else []
+    assert ids(databases=["default"]) == expected
+    assert ids() == []
 
 
 def test_urls__operations_missing(urls: Callable[..., None]) -> None:

@@ -3,7 +3,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from rest_framework.exceptions import APIException, ValidationError
 
@@ -23,7 +24,7 @@ from async_reply.runner import Ending, Report
 from async_reply.status import Status
 from tests.project.tasks import echo
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_statement")]
 
 
 def attempt(function: Callable[[Job], Any], **options: Any) -> tuple[Report, Operation]:
@@ -52,6 +53,19 @@ def test_run__success_is_stored_once() -> None:
     again = runner.run(operation.pk, echo.kind, worker="w2")
     assert again == Report(Ending.NOT_MINE)
     assert OperationResult.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__statements_of_a_job_that_ends_well(one_statement: bool) -> None:
+    operation = services.submit(echo)
+    kind = Kind(name=echo.name, function=lambda operation: 7)
+    with CaptureQueriesContext(connection) as captured:
+        runner.run(operation.pk, kind, worker="w1")
+    verbs = [query["sql"].split()[0] for query in captured]
+    if one_statement:
+        assert verbs == ["UPDATE", "WITH"]
+    else:
+        assert verbs == ["SELECT", "UPDATE", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
 
 def test_run__keyword_arguments_come_from_the_input() -> None:

@@ -21,6 +21,8 @@ from async_reply.status import Status
 from async_reply.testing import run_operations
 from tests.project.tasks import echo
 
+pytestmark = pytest.mark.usefixtures("one_statement")
+
 FAULTS = [OperationalError("server closed the connection"), InterfaceError("connection is closed")]
 
 
@@ -89,6 +91,30 @@ def test_run__error_at_commit_ends_once(
     else:
         assert report.ending in {Ending.AGAIN, Ending.NOT_MINE}
         assert operation.retries == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+@pytest.mark.parametrize("done", [True, False], ids=["answer lost", "not executed"])
+def test_run__error_at_the_one_statement_ends_once(
+    one_statement: bool, done: bool, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not one_statement:
+        pytest.skip("success takes a transaction: see the errors at commit")
+    faults = [fault]
+
+    def fail_once(execute: Any, sql: str, *args: Any) -> Any:
+        finishing = sql.startswith("WITH") and bool(faults)
+        answer = execute(sql, *args) if done or not finishing else None
+        if finishing:
+            raise faults.pop()
+        return answer
+
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    with connection.execute_wrapper(fail_once):
+        report, operation = attempt(lambda operation: 7)
+    assert (report.ending, operation.result.value, faults) == (Ending.SUCCEEDED, 7, [])
+    assert (operation.status, operation.attempt) == (Status.SUCCEEDED, 1)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -295,7 +321,7 @@ def test_run__of_no_operation() -> None:
 def test_run__error_inside_a_transaction_of_the_caller_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(operation: Operation) -> bool:
+    def refuse(*_: Any, **__: Any) -> bool:
         raise OperationalError("locked")
 
     monkeypatch.setattr(lifecycle, "succeed", refuse)

@@ -1,0 +1,106 @@
+"""What a database would do for a statement, in the words of one for all three."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from async_reply.models import Operation
+
+TABLE = Operation._meta.db_table
+MENTIONS = re.compile(rf"\b{TABLE}\b")
+OURS = "async_reply_op_"
+PRIMARY = "primary"
+#: What databases call the indexes of constraints. SQLite numbers them.
+NAMES = {
+    "PRIMARY": PRIMARY,
+    f"{TABLE}_pkey": PRIMARY,
+    f"sqlite_autoindex_{TABLE}_1": PRIMARY,
+    f"sqlite_autoindex_{TABLE}_2": "async_reply_op_idempotency",
+}
+
+
+class Plan(NamedTuple):
+    """`indexes` by which the table is reached; a scan of all of it is None among them.
+
+    `sorts`: as many rows, the database believes; SQLite does not say, so all of them.
+    """
+
+    sql: str
+    indexes: frozenset[str | None]
+    sorts: int
+
+
+@contextmanager
+def explained() -> Iterator[list[Plan]]:
+    """The plans of the statements on operations that are executed meanwhile, each before it is."""
+    plans: list[Plan] = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if MENTIONS.search(sql) and not sql.startswith("INSERT"):
+            prefix, read = READERS[connection.vendor]
+            execute(f"{prefix} {sql}", params, many, context)
+            indexes, sorts = read(context["cursor"].fetchall())
+            if indexes:
+                plans.append(Plan(sql, _normal(indexes), sorts))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        yield plans
+
+
+def _normal(indexes: set[str | None]) -> frozenset[str | None]:
+    return frozenset(index and NAMES.get(index, index) for index in indexes)
+
+
+def _read_postgresql(rows: list[Any]) -> tuple[set[str | None], int]:
+    document = rows[0][0]
+    plan = (json.loads(document) if isinstance(document, str) else document)[0]["Plan"]
+    indexes: set[str | None] = set()
+    sorts = 0
+    for node in _nodes(plan):
+        kind = node["Node Type"]
+        if kind == "Seq Scan" and node["Relation Name"] == TABLE:
+            indexes.add(None)
+        index = node.get("Index Name", "")
+        if index.startswith(OURS) or index in NAMES:
+            indexes.add(index)
+        if kind in {"Sort", "Incremental Sort"}:
+            sorts = max(sorts, node["Plans"][0]["Plan Rows"])
+    return indexes, sorts
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
+
+
+def _read_sqlite(rows: list[Any]) -> tuple[set[str | None], int]:
+    indexes: set[str | None] = set()
+    details = [row[3] for row in rows]
+    for detail in details:
+        if TABLE in detail.split():
+            _, used, index = detail.partition("INDEX ")
+            indexes.add(index.split()[0] if used else None)
+    return indexes, 10**9 * any("TEMP B-TREE FOR ORDER BY" in detail for detail in details)
+
+
+def _read_mysql(rows: list[Any]) -> tuple[set[str | None], int]:
+    """(id, select_type, table, type, possible_keys, key, key_len, ref, rows, Extra)."""
+    tables = [row for row in rows if row[2] == TABLE]
+    indexes: set[str | None] = set()
+    for row in tables:
+        indexes.update([None] if row[3] == "ALL" else row[5].split(","))
+    sorts = [int(row[8]) for row in tables if "filesort" in (row[9] or "")]
+    return indexes, max(sorts, default=0)
+
+
+READERS = {
+    "postgresql": ("EXPLAIN (FORMAT JSON)", _read_postgresql),
+    "sqlite": ("EXPLAIN QUERY PLAN", _read_sqlite),
+    "mysql": ("EXPLAIN", _read_mysql),
+}

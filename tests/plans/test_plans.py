@@ -1,0 +1,129 @@
+"""Each query that a growing table could slow down reaches its rows by an index."""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import pytest
+from django.contrib.auth import get_user_model
+from rest_framework.test import APIClient
+
+from async_reply import maintenance, relay, retention, services
+from async_reply.idempotency import IdempotencyKey
+from async_reply.models import Operation
+from async_reply.status import Status
+from tests.plans import filling
+from tests.plans.explaining import PRIMARY, Plan, explained
+
+pytestmark = [pytest.mark.plans, pytest.mark.django_db]
+
+DUE, PURGE, STATUS = "async_reply_op_due", "async_reply_op_purge", "async_reply_op_status"
+OWNER, OWNER_STATUS = "async_reply_op_owner", "async_reply_op_owner_status"
+OWNER_KIND, IDEMPOTENCY = "async_reply_op_owner_kind", "async_reply_op_idempotency"
+
+#: Rows that may be sorted: those of a backlog, never those of the table.
+BACKLOG = 5_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        filling.fill()
+        yield
+        filling.clear()
+
+
+@pytest.fixture
+def owner() -> APIClient:
+    """Speaks for the owner of a thousand operations."""
+    client = APIClient()
+    client.force_authenticate(get_user_model()(pk=filling.OWNER))
+    return client
+
+
+def plans_of(function: Callable[[], Any]) -> list[Plan]:
+    with explained() as plans:
+        function()
+    assert plans
+    return plans
+
+
+def test_filling__is_of_a_realistic_mix() -> None:
+    """What each query finds: a plan for nothing at all would prove little."""
+    assert Operation.objects.count() == filling.ROWS
+    assert Operation.objects.due().unpublished().count() == 100
+    assert Operation.objects.due().count() == 2_000
+    assert 0 < Operation.objects.lost().count() < Operation.objects.active().count() == 100
+    assert 0 < Operation.objects.expired().count() < 1_000
+    assert Operation.objects.filter(owner=filling.OWNER).count() > 900
+
+
+@pytest.mark.parametrize("short", [True, False], ids=["short", "overtaken"])
+def test_relay(short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "_is_short", lambda queue: short)
+    reads = [
+        plan
+        for function in (relay.publish_due, relay.republish_lost)
+        for plan in plans_of(function)
+        if plan.sql.startswith("SELECT")
+    ]
+    assert len(reads) == 4
+    for plan in reads:
+        assert plan.indexes <= {DUE, STATUS}, plan
+
+
+@pytest.mark.parametrize(
+    ("function", "index"),
+    [
+        (relay.publish_due, {DUE}),
+        (maintenance.rescue, {STATUS}),
+        (retention.purge, {PURGE}),
+        (lambda: services.check_quota(filling.OWNER), {OWNER_STATUS}),
+        (lambda: services.check_quota("7"), {OWNER_STATUS}),
+        (IdempotencyKey(digest="3", fingerprint="").find, {IDEMPOTENCY}),
+    ],
+    ids=["relay", "rescue", "purge", "quota", "small quota", "idempotency"],
+)
+def test_read(settings: Any, function: Callable[[], Any], index: set[str]) -> None:
+    settings.ASYNC_REPLY = {}
+    first, *others = plans_of(function)
+    assert len(first.indexes) == 1
+    assert first.indexes <= index, first
+    assert all(None not in plan.indexes for plan in others), others
+
+
+def page(pk: UUID) -> str:
+    return b64encode(urlencode({"p": str(pk)}).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ({}, {OWNER}),
+        ({"status": "succeeded"}, {OWNER, OWNER_STATUS}),
+        ({"status": "failed"}, {OWNER_STATUS}),
+        ({"status": "running"}, {OWNER_STATUS, STATUS}),
+        ({"status": "pending"}, {OWNER_STATUS, STATUS}),
+        ({"kind": "tests.export"}, {OWNER, OWNER_KIND}),
+        ({"kind": "tests.rare"}, {OWNER_KIND}),
+        ({"kind": "tests.rare", "status": "failed"}, {OWNER_KIND, OWNER_STATUS}),
+    ],
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("deep", [False, True], ids=["first", "deep"])
+def test_list(owner: APIClient, query: dict[str, str], index: set[str], deep: bool) -> None:
+    pk = Operation.objects.order_by("pk")[filling.ROWS // 3].pk
+    query = query | ({"cursor": page(pk)} if deep else {})
+    (plan,) = plans_of(lambda: owner.get("/api/operations/", query))
+    assert plan.indexes <= index, plan
+    assert plan.sorts <= BACKLOG, plan
+
+
+@pytest.mark.parametrize("suffix", ["", "monitor/", "result/"])
+def test_poll(owner: APIClient, suffix: str) -> None:
+    failed = Operation.objects.filter(owner=filling.OWNER, status=Status.FAILED, deleted_at=None)
+    pk = failed[0].pk
+    for plan in plans_of(lambda: owner.get(f"/api/operations/{pk}/{suffix}")):
+        assert plan.indexes <= {PRIMARY, OWNER}, plan

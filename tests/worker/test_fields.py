@@ -1,0 +1,75 @@
+"""No two values that differ are one to a database: an owner would see another's operations."""
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection, models
+
+from async_reply import services
+from async_reply.exceptions import QuotaExceeded
+from async_reply.idempotency import IdempotencyKey
+from async_reply.models import KindStatistics, Operation, OperationFile, Worker
+from tests.project.tasks import echo
+
+pytestmark = pytest.mark.django_db
+
+#: What MariaDB takes for 'ada', each by a rule of its own: case, accents, trailing blanks.
+OTHERS = ["Ada", "ádá", "ada ", " ada"]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_owner__sees_its_own_alone(other: str) -> None:
+    mine = services.submit(echo, owner="ada")
+    services.submit(echo, owner=other)
+    assert list(Operation.objects.filter(owner="ada")) == [mine]
+    assert list(Operation.objects.unfinished().filter(owner__in=["ada"])) == [mine]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_owner__quota_is_its_own(settings: Any, other: str) -> None:
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
+    services.submit(echo, owner="ada")
+    services.check_quota(other)
+    with pytest.raises(QuotaExceeded):
+        services.check_quota("ada")
+
+
+def test_idempotency_digest__is_compared_to_the_letter() -> None:
+    first = services.submit(echo, key=IdempotencyKey("a" * 64, "f" * 64))
+    second = services.submit(echo, key=IdempotencyKey("A" * 64, "f" * 64))
+    assert first != second
+    assert services.submit(echo, key=IdempotencyKey("a" * 64, "f" * 64)) == first
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_unique_names__are_compared_to_the_letter(other: str) -> None:
+    operation = services.submit(echo)
+    for name in ("ada", other):
+        Worker.objects.create(name=name)
+        KindStatistics.objects.create(kind=name, minute=operation.created_at)
+        OperationFile.objects.create(operation=operation, file=name, name=name, size=0)
+    for rows in (
+        Worker.objects.filter(name="ada"),
+        KindStatistics.objects.filter(kind="ada"),
+        OperationFile.objects.filter(file="ada"),
+        OperationFile.objects.filter(name="ada"),
+    ):
+        assert rows.count() == 1
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="elsewhere all text is exact")
+def test_columns__are_exact_whatever_the_database_was_made_with() -> None:
+    """JSON is compared by no query, and binary anyway."""
+    expected = {
+        (model._meta.db_table, field.column)
+        for model in apps.get_app_config("async_reply").get_models()
+        for field in model._meta.concrete_fields
+        if isinstance(field, models.CharField | models.TextField | models.FileField)
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, column_name FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND collation_name = 'utf8mb4_nopad_bin'"
+        )
+        assert set(cursor.fetchall()) == expected
