@@ -2,7 +2,6 @@
 
 import secrets
 import time
-import uuid
 from typing import Any
 
 from django.core.checks import CheckMessage
@@ -15,20 +14,9 @@ from django.utils.translation import gettext_lazy as _
 from async_reply import conf
 from async_reply.clock import DatabaseNow
 from async_reply.fields import ExactCharField, ExactFileField, ExactTextField
+from async_reply.identifiers import uuid7
 from async_reply.querysets import OperationManager, PrimaryManager
 from async_reply.status import Status
-
-
-def uuid7() -> uuid.UUID:
-    """A UUID that sorts by its time of creation, to a quarter of a microsecond.
-
-    RFC 9562, section 5.7; the 12 bits after the milliseconds are a fraction of one (section 6.2,
-    method 3).
-    """
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    fraction = rest * 4096 // 1_000_000
-    value = milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | secrets.randbits(62)
-    return uuid.UUID(int=value)
 
 
 def database() -> str:

@@ -1,9 +1,7 @@
 """One attempt: claim, run, finish."""
 
 import logging
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -13,17 +11,8 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
-from async_reply import heartbeats, lifecycle, payloads, problems, results, signals, statements
-from async_reply.exceptions import (
-    ClaimLost,
-    OperationCanceled,
-    OperationFailed,
-    PayloadError,
-    RetryLater,
-    StorageFailed,
-    TimeLimitExceeded,
-    WorkerStopping,
-)
+from async_reply import failures, heartbeats, lifecycle, results, signals, statements
+from async_reply.exceptions import ClaimLost, OperationCanceled, RetryLater, WorkerStopping
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
 from async_reply.models import Operation, OperationAttempt, database
@@ -36,9 +25,6 @@ Outcome = OperationAttempt.Outcome
 
 #: What ends an attempt without an outcome of its own, when it comes from outside.
 LEAVES = (ClaimLost, OperationCanceled, WorkerStopping)
-GENERIC = "The operation failed because of an internal error."
-LONGEST_TEXT = 4_000
-LONGEST_TRACEBACK = 100_000
 
 
 class DatabaseAway(Exception):
@@ -61,15 +47,6 @@ class Report:
 
     ending: Ending
     error: BaseException | None = None
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Why an attempt ended other than well: a row for the operator, a text for the client."""
-
-    error: BaseException
-    outcome: OperationAttempt.Outcome
-    problem: dict[str, Any]
 
 
 def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
@@ -115,7 +92,7 @@ def _leave(operation: Operation, error: BaseException) -> Report:
         return Report(Ending.NOT_MINE)
     if isinstance(error, OperationCanceled):
         return _cancel(operation)
-    stop = Stop(error, Outcome.RELEASED, {})
+    stop = failures.Stop(error, Outcome.RELEASED, {})
     return _again(operation, stop, lambda: lifecycle.release(operation))
 
 
@@ -152,7 +129,7 @@ def _succeed(operation: Operation, outcome: results.Outcome, job: Job) -> Report
 
 def _stop(operation: Operation, kind: Kind, error: BaseException) -> Report:
     """Schedule another attempt where the kind wants one and the budget allows, else fail."""
-    stop = _explain(kind, error)
+    stop = failures.explain(kind, error)
     wants_retry = isinstance(error, RetryLater) or kind.retries_on(error)
     if wants_retry and operation.retries < operation.max_retries:
         return _retry(operation, kind, stop)
@@ -161,66 +138,30 @@ def _stop(operation: Operation, kind: Kind, error: BaseException) -> Report:
     def write() -> bool:
         if not lifecycle.fail(operation, stop.problem):
             return False
-        _record(operation, stop.outcome, stop.error)
+        failures.record(operation, stop)
         return True
 
     return _ended(operation, write, Ending.FAILED, cause=error)
 
 
-def _retry(operation: Operation, kind: Kind, stop: Stop) -> Report:
+def _retry(operation: Operation, kind: Kind, stop: failures.Stop) -> Report:
     after = stop.error.after if isinstance(stop.error, RetryLater) else None
     delay = kind.delay(operation.retries) if after is None else after
     stop = replace(stop, outcome=Outcome.RETRY)
     return _again(operation, stop, lambda: lifecycle.retry(operation, delay=delay))
 
 
-def _again(operation: Operation, stop: Stop, move: Callable[[], bool]) -> Report:
+def _again(operation: Operation, stop: failures.Stop, move: Callable[[], bool]) -> Report:
     """Give the operation back to be run anew; while canceling that is refused, and it ends."""
 
     def write() -> bool:
         if not move():
             return False
-        _record(operation, stop.outcome, stop.error)
+        failures.record(operation, stop)
         return True
 
     report = _ended(operation, write, Ending.AGAIN)
     return _cancel(operation) if report.ending is Ending.NOT_MINE else report
-
-
-def _explain(kind: Kind, error: BaseException) -> Stop:
-    """What client and operator are told of `error`."""
-    if isinstance(error, OperationFailed):
-        problem = _problem(error.code, error.detail, status=error.status_code)
-        return Stop(error, Outcome.FAILED, problem)
-    # The pool raises it wherever the job is, in the middle of a storage as well.
-    cause = error.__cause__ if isinstance(error, StorageFailed) else error
-    if isinstance(cause, (TimeLimitExceeded, *kind.timeouts)):
-        problem = _problem("timed-out", "The operation exceeded its time limit.")
-        return Stop(error, Outcome.TIMED_OUT, problem)
-    if isinstance(error, PayloadError):
-        return Stop(error, Outcome.FAILED, _problem("invalid-result", error))
-    if isinstance(error, StorageFailed):
-        return Stop(error, Outcome.FAILED, _problem("storage-failed", error))
-    framework = sys.modules.get("rest_framework.exceptions")
-    if framework is not None and isinstance(error, framework.APIException):
-        return Stop(error, Outcome.FAILED, _explain_api_exception(error))
-    return Stop(error, Outcome.FAILED, _problem("internal-error", GENERIC))
-
-
-def _problem(code: object, detail: object, *, status: int = 409) -> dict[str, Any]:
-    """What a job chose to say, lazy translations and all, as any database stores it."""
-    text = payloads.clean(detail)[:LONGEST_TEXT]
-    return problems.failure(payloads.clean(code)[:LONGEST_TEXT], text, status=status)
-
-
-def _explain_api_exception(error: Any) -> dict[str, Any]:
-    """The text and status of a REST framework exception, where the status may be a result's."""
-    status = int(error.status_code)
-    if not 400 <= status <= 499 or status in OperationFailed.RESERVED:
-        status = 409
-    detail = error.detail if isinstance(error.detail, str) else error.default_detail
-    code = getattr(error.detail, "code", None) or error.default_code
-    return _problem(code, detail, status=status)
 
 
 def _ended(
@@ -288,18 +229,3 @@ def _stored(operation: Operation, ending: Ending) -> bool:
         return results.stored(operation)
     row = Operation.objects.only("status", "attempt").get(pk=operation.pk)
     return bool(row.attempt == operation.attempt and row.status == ending.value)
-
-
-def _record(operation: Operation, outcome: OperationAttempt.Outcome, error: BaseException) -> None:
-    """Keep what the operator wants to read about an attempt that did not end well."""
-    text = "".join(traceback.format_exception(error))
-    row = Operation.objects.only("started_at").get(pk=operation.pk)
-    OperationAttempt.objects.create(
-        operation_id=operation.pk,
-        number=operation.attempt,
-        worker=operation.worker,
-        started_at=row.started_at,
-        outcome=outcome,
-        exception=f"{type(error).__module__}.{type(error).__qualname__}"[:255],
-        traceback=payloads.clean(text)[-LONGEST_TRACEBACK:],
-    )

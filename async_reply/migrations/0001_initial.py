@@ -2,6 +2,7 @@
 
 import async_reply.clock
 import async_reply.fields
+import async_reply.identifiers
 import async_reply.models
 import django.core.serializers.json
 import django.db.models.deletion
@@ -27,7 +28,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Operation',
             fields=[
-                ('id', models.UUIDField(default=async_reply.models.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=async_reply.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('kind', async_reply.fields.ExactCharField(max_length=200, verbose_name='kind')),
                 ('status', async_reply.fields.ExactCharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('canceling', 'Canceling'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('canceled', 'Canceled')], default='pending', max_length=10, verbose_name='status')),
                 ('version', models.PositiveIntegerField(default=1, verbose_name='version')),

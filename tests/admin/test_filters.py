@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 
 from async_reply.admin import filters
-from async_reply.models import Operation, uuid7
+from async_reply.identifiers import uuid7
+from async_reply.models import Operation
 from async_reply.status import Status
 from tests.admin.conftest import LIST, shown
 from tests.project.tasks import export

@@ -8,8 +8,8 @@ from pytest_django import Settings
 
 from async_reply import conf, estimates, payloads, problems
 from async_reply.exceptions import OperationFailed, PayloadError, PayloadTooLarge
+from async_reply.identifiers import uuid7
 from async_reply.kinds import Kind
-from async_reply.models import uuid7
 from async_reply.status import ACTIVE, FINAL, TRANSITIONS, UNFINISHED, Status
 
 

@@ -10,7 +10,8 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from async_reply import lifecycle, retention, services
-from async_reply.models import Operation, OperationFile, uuid7
+from async_reply.identifiers import uuid7
+from async_reply.models import Operation, OperationFile
 from async_reply.status import FINAL, Status
 from async_reply.testing import run_operations
 from tests.project import tasks

@@ -135,12 +135,12 @@ def test_run__job_that_was_done_first_has_succeeded(monkeypatch: pytest.MonkeyPa
         claims.append(operation._claim)
         return 7
 
-    def be_late(operation: Operation) -> bool:
+    def be_late(operation: Operation, **options: Any) -> bool:
         [claim] = claims
         assert claim.target is not None
         claim.interruption = OperationCanceled
         claim.target.hit()
-        return succeed(operation)
+        return succeed(operation, **options)
 
     monkeypatch.setattr(lifecycle, "succeed", be_late)
     operation = services.submit(echo)

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from rest_framework.exceptions import APIException, ValidationError
 
-from async_reply import lifecycle, runner, services, signals
+from async_reply import failures, lifecycle, runner, services, signals
 from async_reply.exceptions import (
     ClaimLost,
     JobInterrupted,
@@ -82,10 +82,10 @@ def test_run__keyword_arguments_come_from_the_input() -> None:
         (OperationFailed("No.", code="no", status_code=422), "no", 422, "No."),
         (APIException("Busy."), "error", 409, "Busy."),
         (ValidationError("Odd."), "invalid", 400, "Invalid input."),
-        (ZeroDivisionError("secret"), "internal-error", 409, runner.GENERIC),
-        (SystemExit(3), "internal-error", 409, runner.GENERIC),
-        (KeyboardInterrupt(), "internal-error", 409, runner.GENERIC),
-        (MemoryError(), "internal-error", 409, runner.GENERIC),
+        (ZeroDivisionError("secret"), "internal-error", 409, failures.GENERIC),
+        (SystemExit(3), "internal-error", 409, failures.GENERIC),
+        (KeyboardInterrupt(), "internal-error", 409, failures.GENERIC),
+        (MemoryError(), "internal-error", 409, failures.GENERIC),
         (TimeoutError("pool"), "timed-out", 409, "The operation exceeded its time limit."),
     ],
 )

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 from rest_framework.exceptions import APIException, NotFound, Throttled
 
-from async_reply import heartbeats, lifecycle, maintenance, runner, services
+from async_reply import failures, heartbeats, lifecycle, maintenance, runner, services
 from async_reply.exceptions import OperationFailed
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
@@ -222,10 +222,10 @@ class Nameless(Exception):
 @pytest.mark.django_db
 def test_run__traceback_is_kept_for_the_operator(error: Exception) -> None:
     operation = attempt(raising(error))[1]
-    assert (operation.status, operation.error["detail"]) == (Status.FAILED, runner.GENERIC)
+    assert (operation.status, operation.error["detail"]) == (Status.FAILED, failures.GENERIC)
     kept = OperationAttempt.objects.get()
     assert kept.exception.endswith(type(error).__name__)
-    assert 0 < len(kept.traceback) <= runner.LONGEST_TRACEBACK
+    assert 0 < len(kept.traceback) <= failures.LONGEST_TRACEBACK
     assert kept.started_at is not None
     assert kept.started_at == Operation.objects.get().started_at
 

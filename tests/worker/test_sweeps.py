@@ -13,7 +13,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from async_reply import files, maintenance, results, retention, runner, services, sweeps
-from async_reply.models import Operation, OperationFile, uuid7
+from async_reply.identifiers import uuid7
+from async_reply.models import Operation, OperationFile
 from async_reply.status import FINAL, UNFINISHED, Status
 from async_reply.testing import run_operations
 from tests.project.tasks import echo, export
