@@ -16,7 +16,7 @@ from kombu.exceptions import LimitExceeded
 from kombu.exceptions import OperationalError as KombuOperationalError
 from kombu.pools import producers
 
-from async_reply import conf, lifecycle
+from async_reply import conf, lifecycle, pools
 from async_reply.clock import DatabaseNow
 from async_reply.models import Operation, database
 
@@ -226,6 +226,11 @@ def transport_problem() -> str:
 
 def accepts_pickle() -> bool:
     return any("pickle" in content for content in current_app.conf.accept_content)
+
+
+def pool() -> str:
+    """The pool that Celery's settings name; workers may be told another."""
+    return pools.name_of(current_app.conf.worker_pool)
 
 
 def slow_settings() -> Iterator[tuple[str, str, int]]:

@@ -15,6 +15,7 @@ from async_reply import (
     interrupts,
     lifecycle,
     maintenance,
+    pools,
     queues,
     relay,
     retention,
@@ -111,6 +112,14 @@ def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
             _threads.extend((Maintenance([*steps(), report]), Maintenance(cleaning_steps())))
             for thread in _threads:
                 thread.start()
+
+
+@signals.worker_ready.connect
+def describe_pool(sender: Any = None, **_kwargs: Any) -> None:
+    """Say what operations have to do without on this worker's pool."""
+    pool = pools.name_of(type(getattr(sender, "pool", None)))
+    for each in pools.shortcomings(pool, driver=pools.driver()):
+        logger.warning("async_reply.W%s: %s %s", each.number, each.text, each.hint)
 
 
 @signals.worker_shutting_down.connect
