@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from celery import current_app
 from celery.exceptions import QueueNotFound
@@ -159,6 +160,13 @@ def _publish_reserved(operation: Operation) -> bool:
         return False
     breaker.reset()
     return True
+
+
+def leave(pk: UUID) -> None:
+    """Have the message published again by another worker, since this one is about to end."""
+    operation = Operation.objects.only("publishes").filter(pk=pk).first()
+    if operation is not None:
+        lifecycle.unreserve(operation)
 
 
 def _send(operation: Operation) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -82,8 +83,8 @@ def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
 def steps() -> list[Step]:
     """What keeps operations from being lost."""
     return [
-        Step("relay", 1, relay.publish_due, drains=True),
-        Step("republish", 5, relay.republish_lost),
+        Step("relay", 1, partial(_unless_stopping, relay.publish_due), drains=True),
+        Step("republish", 5, partial(_unless_stopping, relay.republish_lost)),
         Step("rescue", 5, maintenance.rescue, rescues=True),
         Step("unserved", 60, queues.warn),
     ]
@@ -95,6 +96,11 @@ def cleaning_steps() -> list[Step]:
         Step("purge", 60, retention.purge, drains=True),
         Step("sweep", 3600, sweeps.Sweeper().turn, drains=True),
     ]
+
+
+def _unless_stopping(step: Callable[[], int]) -> int:
+    """What a worker that stops has published it may get itself, and would have to leave again."""
+    return 0 if interrupts.stopping.is_set() else step()
 
 
 @signals.worker_init.connect
