@@ -113,14 +113,17 @@ def _postgresql_version() -> str:
     import psycopg
 
     with psycopg.connect(f"postgresql://{POSTGRESQL}/postgres") as connection:
-        return f"PostgreSQL {connection.info.server_version / 10_000:.2f}"
+        major, minor = divmod(connection.info.server_version, 10_000)
+        return f"PostgreSQL {major}.{minor}"
 
 
 def _mariadb_version() -> str:
     import pymysql
 
     with pymysql.connect(host="127.0.0.1", user="root") as connection:
-        return f"MariaDB {connection.get_server_info().partition('-')[0]}"
+        cursor = connection.cursor()
+        cursor.execute("SELECT version()")
+        return f"MariaDB {cursor.fetchall()[0][0].partition('-')[0]}"
 
 
 def _redis_version() -> str:
