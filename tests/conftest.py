@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--cells",
         choices=["embedded", "covering", "all"],
         default="embedded",
-        help="the cells of tests/matrix to run: the demo's own, each pairing once, or all",
+        help="cells of tests/matrix: the demo's own, one of each other pairing, or all",
     )
     matrix.addoption("--write-matrix", metavar="PAGE", help="write what the cells showed into PAGE")
 

@@ -12,8 +12,8 @@ from tests.stacks.stack import Stack, prepared
 PAIRS = [(database, broker) for database in DATABASES for broker in BROKERS]
 ALL = {(*pair, pool) for pair in PAIRS for pool in POOLS}
 EMBEDDED = {("sqlite", "files", "prefork")}
-#: Each pair, and each pool with each database and each broker but for the embedded default.
-COVERING = EMBEDDED | {
+#: With the embedded default: each pair, and each pool more than once.
+COVERING = {
     ("sqlite", "redis", "threads"),
     ("sqlite", "rabbitmq", "solo"),
     ("postgresql", "files", "threads"),
@@ -70,6 +70,8 @@ def site(
 @pytest.fixture(scope="module", params=POOLS)
 def pool(request: pytest.FixtureRequest) -> str:
     name: str = request.param
+    if name == "gevent":
+        pytest.importorskip("gevent")
     return name
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import pytest
 from kombu import Connection
 
 from tests.conftest import need_service
@@ -46,6 +47,7 @@ def _postgresql(statement: str) -> None:
 @contextmanager
 def mariadb(name: str) -> Iterator[Environment]:
     need_service("MariaDB", port=3306)
+    pytest.importorskip("pymysql")
     _mariadb(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
     try:
         yield {"DATABASE_URL": f"mysql://root@127.0.0.1:3306/{name}"}
