@@ -21,11 +21,10 @@ LEASE = 3
 #: Submits where no broker answers, and says what the worker has written about itself.
 OUTAGE = """
 import json
-import os
 from django.contrib.auth import get_user_model
-from async_reply import services
+from async_reply import relay, services
 from async_reply.clock import DatabaseNow
-from async_reply.models import Operation, Worker
+from async_reply.models import Worker
 from demo_project.tasks import sleep
 owner = str(get_user_model().objects.get(username="demo").pk)
 value = {"seconds": 0, "steps": 1, "outcome": "succeed", "value": "relayed"}
@@ -33,7 +32,7 @@ pk = services.submit(sleep, input=value, owner=owner).pk
 workers = Worker.objects.annotate(now=DatabaseNow())
 print(json.dumps({
     "operation": str(pk),
-    "published": Operation.objects.get(pk=pk).published_at is not None,
+    "broker_is_down": relay.breaker.is_open,
     "ages": {each.name: (each.now - each.seen_at).total_seconds() for each in workers},
 }))
 """
