@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve lint test big coverage clean
+.PHONY: help install demo serve lint test big matrix coverage clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +39,10 @@ test: lint ## everything: lint, the suite, its coverage
 
 big: $(INSTALLED) ## gigabytes through real servers; prints what memory they took
 	$(BIN)/python -m pytest tests/system/test_big_files.py -m big
+
+matrix: $(INSTALLED) ## each database x broker x pool, and the table of it in docs/matrix.rst
+	ASYNC_REPLY_REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/matrix \
+		--cells=all --write-matrix=docs/matrix.rst
 
 COMPLETE := async_reply/lifecycle.py,async_reply/documents.py,async_reply/headers.py,async_reply/services.py
 coverage:

@@ -1,7 +1,8 @@
 """System checks: what would lose work, let strangers in, or break silently.
 
 Ids are never reused. E001-E009 Celery, E010-E019 settings, E020-E029 views and URLs,
-W101-W119 what is correct but slow or fragile, W120-W129 databases.
+W101-W119 what is correct but slow or fragile, W120-W129 databases, W130-W139 what the worker's
+pool cannot do.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from django.db import connections
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 from django.utils.module_loading import import_string
 
-from async_reply import conf, queues, relay, tasks
+from async_reply import conf, pools, queues, relay, tasks
 from async_reply.models import database
 
 Configs = Sequence[AppConfig] | None
@@ -107,7 +108,7 @@ def check_celery(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
                 id="async_reply.E001",
             )
         ]
-    return [*_check_broker(), *_check_kinds(), *_check_speed()]
+    return [*_check_broker(), *_check_kinds(), *_check_speed(), *_check_pool()]
 
 
 def _check_broker() -> Iterator[CheckMessage]:
@@ -150,6 +151,12 @@ def _check_speed() -> Iterator[CheckMessage]:
             hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 20} in DATABASES.',
             id="async_reply.W103",
         )
+
+
+def _check_pool() -> Iterator[CheckMessage]:
+    """What a worker also says at its start, where the pool may come from its command line."""
+    for each in pools.shortcomings(relay.pool(), driver=pools.driver()):
+        yield checks.Warning(each.text, hint=each.hint, id=f"async_reply.W{each.number}")
 
 
 @register("async_reply", checks.Tags.database)

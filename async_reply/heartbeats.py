@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ TICK_AFTER_ERROR = 0.5
 INLINE_TICK = 0.05
 
 Seen = dict[UUID, tuple[str, int]]
+#: The code of SystemExit by which a child of prefork hears of SIGTERM in the midst of its job.
+TERMINATED = signal.SIGTERM - 256
 #: Percent done, text, and how many of how many items the text is to say.
 News = tuple[int | None, str, int, int | None]
 
@@ -60,6 +63,18 @@ class Claim:
             beat([self])
         if self.interruption is not None:
             raise self.interruption
+
+    def meaning(self, error: BaseException) -> BaseException:
+        """What ended the job that raised `error`: SIGTERM comes as SystemExit.
+
+        It reaches the job past Celery's time limit, and when a supervisor stops the worker's whole
+        group. A job that must not run twice was interrupted all the same, and fails.
+        """
+        if not isinstance(error, SystemExit) or error.code != TERMINATED:
+            return error
+        if self.interruption is None and self.operation.max_losses:
+            self.interruption = WorkerStopping
+        return error if self.interruption is None else self.interruption()
 
     def beat(self, seen: Seen) -> None:
         """Compare with the row as `seen`; write when there is news or the lease wants renewal."""

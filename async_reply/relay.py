@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from celery import current_app
 from celery.exceptions import QueueNotFound
@@ -16,7 +17,7 @@ from kombu.exceptions import LimitExceeded
 from kombu.exceptions import OperationalError as KombuOperationalError
 from kombu.pools import producers
 
-from async_reply import conf, lifecycle
+from async_reply import conf, lifecycle, pools
 from async_reply.clock import DatabaseNow
 from async_reply.models import Operation, database
 
@@ -161,6 +162,13 @@ def _publish_reserved(operation: Operation) -> bool:
     return True
 
 
+def leave(pk: UUID) -> None:
+    """Have the message published again by another worker, since this one is about to end."""
+    operation = Operation.objects.only("publishes").filter(pk=pk).first()
+    if operation is not None:
+        lifecycle.unreserve(operation)
+
+
 def _send(operation: Operation) -> None:
     if current_app.conf.task_always_eager:
         current_app.tasks[operation.kind].apply(task_id=str(operation.pk), throw=False)
@@ -226,6 +234,11 @@ def transport_problem() -> str:
 
 def accepts_pickle() -> bool:
     return any("pickle" in content for content in current_app.conf.accept_content)
+
+
+def pool() -> str:
+    """The pool that Celery's settings name; workers may be told another."""
+    return pools.name_of(current_app.conf.worker_pool)
 
 
 def slow_settings() -> Iterator[tuple[str, str, int]]:

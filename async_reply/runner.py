@@ -80,7 +80,8 @@ def _attempt(operation: Operation, kind: Kind, job: Job, claim: heartbeats.Claim
         return _succeed(operation, results.outcome(returned), job)
     except DatabaseAway:
         raise
-    except BaseException as error:  # noqa: BLE001 nothing a job does may take its worker down
+    except BaseException as raised:  # noqa: BLE001 nothing a job does may take its worker down
+        error = claim.meaning(raised)
         if claim.interruption is not None and isinstance(error, LEAVES):
             return _leave(operation, error)
         return _stop(operation, kind, error)

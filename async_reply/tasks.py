@@ -1,6 +1,7 @@
 """Celery's side: a task is a shell around the runner."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn, overload
@@ -9,9 +10,9 @@ from uuid import UUID
 from celery import Task, current_app, shared_task
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
-from async_reply import runner
+from async_reply import interrupts, relay, runner
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
-from async_reply.kinds import Function, Kind
+from async_reply.kinds import Exceptions, Function, Kind
 from async_reply.runner import Ending, Report
 
 OWN_OPTIONS = frozenset(Kind.__dataclass_fields__) - {"name", "function", "timeouts"}
@@ -49,6 +50,10 @@ class OperationTask(Task):  # type: ignore[type-arg]
 
     def execute(self) -> None:
         """Run the operation and tell Celery the truth about it."""
+        if interrupts.stopping.is_set() and not self.request.is_eager:
+            # It would only be stopped again.
+            relay.leave(UUID(self.request.id))
+            raise Ignore
         report = self.perform(
             UUID(self.request.id),
             worker=process_name(self.request.hostname or "", os.getpid()),
@@ -107,9 +112,15 @@ def _register(function: Function, options: dict[str, Any]) -> OperationTask:
     own = {key: options.pop(key) for key in OWN_OPTIONS & options.keys()}
     for key in ("autoretry_for", "dont_autoretry_for"):
         own[key] = tuple(own.get(key, ()))
-    kind = Kind(name=name, function=function, timeouts=(SoftTimeLimitExceeded,), **own)
+    kind = Kind(name=name, function=function, timeouts=_timeouts(), **own)
     tasks = [_share(kind, name=one, options=options) for one in (name, *aliases)]
     return tasks[0]
+
+
+def _timeouts() -> Exceptions:
+    """What Celery's pools raise in a job that runs for too long."""
+    gevent = sys.modules.get("gevent")
+    return (SoftTimeLimitExceeded,) if gevent is None else (SoftTimeLimitExceeded, gevent.Timeout)
 
 
 def _share(kind: Kind, *, name: str, options: dict[str, Any]) -> OperationTask:

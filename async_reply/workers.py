@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from async_reply import (
     interrupts,
     lifecycle,
     maintenance,
+    pools,
     queues,
     relay,
     retention,
@@ -81,8 +83,8 @@ def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
 def steps() -> list[Step]:
     """What keeps operations from being lost."""
     return [
-        Step("relay", 1, relay.publish_due, drains=True),
-        Step("republish", 5, relay.republish_lost),
+        Step("relay", 1, partial(_unless_stopping, relay.publish_due), drains=True),
+        Step("republish", 5, partial(_unless_stopping, relay.republish_lost)),
         Step("rescue", 5, maintenance.rescue, rescues=True),
         Step("unserved", 60, queues.warn),
     ]
@@ -94,6 +96,11 @@ def cleaning_steps() -> list[Step]:
         Step("purge", 60, retention.purge, drains=True),
         Step("sweep", 3600, sweeps.Sweeper().turn, drains=True),
     ]
+
+
+def _unless_stopping(step: Callable[[], int]) -> int:
+    """What a worker that stops has published it may get itself, and would have to leave again."""
+    return 0 if interrupts.stopping.is_set() else step()
 
 
 @signals.worker_init.connect
@@ -111,6 +118,14 @@ def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
             _threads.extend((Maintenance([*steps(), report]), Maintenance(cleaning_steps())))
             for thread in _threads:
                 thread.start()
+
+
+@signals.worker_ready.connect
+def describe_pool(sender: Any = None, **_kwargs: Any) -> None:
+    """Say what operations have to do without on this worker's pool."""
+    pool = pools.name_of(type(getattr(sender, "pool", None)))
+    for each in pools.shortcomings(pool, driver=pools.driver()):
+        logger.warning("async_reply.W%s: %s %s", each.number, each.text, each.hint)
 
 
 @signals.worker_shutting_down.connect

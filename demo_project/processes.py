@@ -31,10 +31,10 @@ def web_server(port: int) -> list[str]:
     return [sys.executable, "-m", "gunicorn", "demo_project.wsgi", *options]
 
 
-def worker() -> list[str]:
-    """Celery's command line."""
-    options = ["--concurrency", "2", "--loglevel", "INFO"]
-    return [sys.executable, "-m", "celery", "-A", "demo_project", "worker", *options]
+def worker(*options: str) -> list[str]:
+    """Celery's command line, with further `options` of its own."""
+    given = ["--concurrency", "2", "--loglevel", "INFO", *options]
+    return [sys.executable, "-m", "celery", "-A", "demo_project", "worker", *given]
 
 
 class Process:
@@ -77,6 +77,10 @@ class Process:
             self.popen.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self.popen.wait(STOP_WITHIN)
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to the process and its children."""
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()

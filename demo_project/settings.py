@@ -1,7 +1,7 @@
 """A small real product on the embedded default; two URLs switch it to real services.
 
-Environment: DEMO_DIR, DATABASE_URL, CELERY_BROKER_URL, DEMO_MAX_UNFINISHED, DEMO_LEASE (seconds),
-DEBUG, SECRET_KEY, ALLOWED_HOSTS.
+Environment: DEMO_DIR, DATABASE_URL, CELERY_BROKER_URL, DEMO_QUEUE, DEMO_MAX_UNFINISHED,
+DEMO_LEASE (seconds), DEBUG, SECRET_KEY, ALLOWED_HOSTS.
 """
 
 import os
@@ -122,6 +122,8 @@ else:
         "polling_interval": 0.05,
     }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Demos that share a broker's server need queues of their own.
+CELERY_TASK_DEFAULT_QUEUE = os.environ.get("DEMO_QUEUE") or "celery"
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_ACCEPT_CONTENT = ["json"]
 # Quick with short jobs, and nothing waits beside an idle process.

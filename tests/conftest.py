@@ -13,6 +13,17 @@ from rest_framework.test import APIClient
 from async_reply import relay, statements
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    matrix = parser.getgroup("matrix", "database x broker x pool")
+    matrix.addoption(
+        "--cells",
+        choices=["embedded", "covering", "all"],
+        default="embedded",
+        help="cells of tests/matrix: the demo's own, one of each other pairing, or all",
+    )
+    matrix.addoption("--write-matrix", metavar="PAGE", help="write what the cells showed into PAGE")
+
+
 @pytest.fixture(autouse=True)
 def broker(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the messages sent; no test but those of the relay needs a broker."""

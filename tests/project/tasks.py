@@ -1,5 +1,6 @@
 """Kinds that tests submit."""
 
+import time
 from typing import Any
 
 from async_reply.exceptions import OperationFailed
@@ -53,3 +54,12 @@ def upper(operation: Job, *, files: list[Any], title: str) -> Outcome:
 @operation_task(name="tests.persist", cancel="never", max_losses=0)
 def persist(operation: Job) -> None:
     return None
+
+
+@operation_task(name="tests.overrun", time_limit=2)
+def overrun(operation: Job, *, calls: bool) -> None:
+    """Goes on beyond its time limit, whether it calls in or not."""
+    while True:
+        time.sleep(0.1)
+        if calls:
+            operation.progress(50)

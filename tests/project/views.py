@@ -32,6 +32,10 @@ class FilesSerializer(serializers.Serializer[Any]):
     files = serializers.ListField(child=serializers.FileField())
 
 
+class OverrunSerializer(serializers.Serializer[Any]):
+    calls = serializers.BooleanField()
+
+
 class EchoView(LongRunningOperationView):
     parser_classes = [JSONParser]
     serializer_class = EchoSerializer
@@ -84,6 +88,11 @@ class ForwardView(EchoView):
 
 class PersistView(EchoView):
     task = tasks.persist
+
+
+class OverrunView(LongRunningOperationView):
+    serializer_class = OverrunSerializer
+    task = tasks.overrun
 
 
 class FilesView(LongRunningOperationView):

@@ -13,9 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.system.conftest import Stack
+from tests.stacks.stack import Stack, wait_until
 from tests.system.memory import MIB, Peaks
-from tests.system.test_demo import wait_until
 
 pytestmark = [
     pytest.mark.system,

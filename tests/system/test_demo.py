@@ -3,23 +3,19 @@
 import csv
 import os
 import random
-import signal
 import statistics
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from demo_project.conversation import Conversation, check
-from tests.system.conftest import Stack
+from tests.stacks.stack import Stack, follow, wait_until
 
 pytestmark = pytest.mark.system
 
-Follow = Callable[..., httpx.Response]
 ROWS = 100_000
 
 
@@ -82,7 +78,7 @@ def expected(path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_sleep__reports_progress_and_its_result(stack: Stack, follow: Follow) -> None:
+def test_sleep__reports_progress_and_its_result(stack: Stack) -> None:
     with stack.client() as client:
         accepted = client.post("/api/sleeps/", json={"seconds": 2.5, "value": {"ä": [1, None]}})
         assert accepted.status_code == 202
@@ -95,7 +91,7 @@ def test_sleep__reports_progress_and_its_result(stack: Stack, follow: Follow) ->
     assert seen & set(range(10, 100))
 
 
-def test_sleep__fails_with_a_readable_error(stack: Stack, follow: Follow) -> None:
+def test_sleep__fails_with_a_readable_error(stack: Stack) -> None:
     with stack.client() as client:
         accepted = client.post("/api/sleeps/", json={"seconds": 0, "outcome": "fail"})
         result = follow(client, accepted.headers["Location"])
@@ -103,7 +99,7 @@ def test_sleep__fails_with_a_readable_error(stack: Stack, follow: Follow) -> Non
     assert result.json()["detail"] == "The sleep was asked to fail."
 
 
-def test_sleep__is_canceled_while_it_runs(stack: Stack, follow: Follow) -> None:
+def test_sleep__is_canceled_while_it_runs(stack: Stack) -> None:
     with stack.client() as client:
         accepted = client.post("/api/sleeps/", json={"seconds": 600, "steps": 6000})
         status_url = accepted.headers["Location"]
@@ -113,7 +109,7 @@ def test_sleep__is_canceled_while_it_runs(stack: Stack, follow: Follow) -> None:
     assert result.json()["type"].endswith("operation-canceled")
 
 
-def test_crash__of_the_process_is_rerun(stack: Stack, follow: Follow) -> None:
+def test_crash__of_the_process_is_rerun(stack: Stack) -> None:
     with stack.client() as client:
         body = {"seconds": 0, "outcome": "crash_once", "value": 1}
         accepted = client.post("/api/sleeps/", json=body)
@@ -122,23 +118,21 @@ def test_crash__of_the_process_is_rerun(stack: Stack, follow: Follow) -> None:
     assert (result.json(), document["attempt"]) == ({"slept": 0.0, "value": 1}, 2)
 
 
-def test_crash__each_time_ends_as_failed(stack: Stack, follow: Follow) -> None:
+def test_crash__each_time_ends_as_failed(stack: Stack) -> None:
     with stack.client() as client:
         accepted = client.post("/api/sleeps/", json={"seconds": 0, "outcome": "crash"})
         result = follow(client, accepted.headers["Location"], seconds=90)
     assert (result.status_code, result.json()["code"]) == (409, "worker-lost")
 
 
-def test_kill__of_the_whole_worker_loses_nothing(stack: Stack, follow: Follow) -> None:
+def test_kill__of_the_whole_worker_loses_nothing(stack: Stack) -> None:
     with stack.client() as client:
         urls = [
             client.post("/api/sleeps/", json={"seconds": 1, "value": number}).headers["Location"]
             for number in range(8)
         ]
         wait_until(lambda: client.get(urls[0]).json()["status"] == "running")
-        killed = stack.processes.pop()
-        os.killpg(killed.popen.pid, signal.SIGKILL)
-        killed.popen.wait()
+        stack.end(stack.processes[-1])
         stack.start_worker()
         values = [follow(client, url, seconds=90).json()["value"] for url in urls]
         attempts = [client.get(f"{url}monitor/").json()["attempt"] for url in urls]
@@ -166,9 +160,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_csv__bad_file_is_a_failed_operation_that_says_why(
-    stack: Stack, follow: Follow, name: str
-) -> None:
+def test_csv__bad_file_is_a_failed_operation_that_says_why(stack: Stack, name: str) -> None:
     content, words = BAD_FILES[name]
     with stack.client() as client:
         accepted = client.post("/api/csv-profiles/", files={"file": ("x.csv", content)})
@@ -178,7 +170,7 @@ def test_csv__bad_file_is_a_failed_operation_that_says_why(
     assert words.lower() in result.json()["detail"].lower()
 
 
-def test_csv__header_alone_has_no_rows(stack: Stack, follow: Follow) -> None:
+def test_csv__header_alone_has_no_rows(stack: Stack) -> None:
     with stack.client() as client:
         accepted = client.post("/api/csv-profiles/", files={"file": ("x.csv", b"a,b\n")})
         profile = follow(client, accepted.headers["Location"]).json()
@@ -225,10 +217,3 @@ def test_admin__is_there_with_its_style(stack: Stack) -> None:
     with stack.client(None) as client:
         assert client.get("/admin/login/").status_code == 200
         assert client.get("/static/admin/css/base.css").status_code == 200
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)

@@ -3,18 +3,14 @@
 import hashlib
 import os
 import signal
-from collections.abc import Callable
 
-import httpx
 import pytest
 
 from demo_project import exports
-from tests.system.conftest import Stack
-from tests.system.test_demo import wait_until
+from tests.stacks.stack import Stack, follow, wait_until
 
 pytestmark = pytest.mark.system
 
-Follow = Callable[..., httpx.Response]
 ROWS = 20_000
 
 
@@ -59,7 +55,7 @@ def test_export__resumed_on_one_connection(stack: Stack, export: tuple[str, byte
 
 
 def test_dataset__of_an_export_over_the_death_of_its_worker(
-    stack: Stack, export: tuple[str, bytes], follow: Follow
+    stack: Stack, export: tuple[str, bytes]
 ) -> None:
     content = export[1]
     with stack.client() as client, stack.client("other") as other:
@@ -89,7 +85,7 @@ def test_dataset__of_an_export_over_the_death_of_its_worker(
     assert told.split()[-1] == str(ROWS)
 
 
-def test_dataset__bad_file_says_why(stack: Stack, follow: Follow) -> None:
+def test_dataset__bad_file_says_why(stack: Stack) -> None:
     with stack.client() as client:
         files = {"file": ("x.csv", b"a,b\n1,2\n3\n")}
         accepted = client.post("/api/datasets/", files=files)

@@ -145,6 +145,11 @@ def test_order_of_ids__is_that_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids() == []
 
 
+def test_celery__pool_that_cannot_do_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_app.conf, "worker_pool", "threads")
+    assert ids() == ["async_reply.W130"]
+
+
 def test_urls__operations_missing(urls: Callable[..., None]) -> None:
     urls(views.EchoView, operations=False)
     assert ids() == ["async_reply.E020"]

@@ -1,3 +1,4 @@
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -74,6 +75,36 @@ def test_run__keyword_arguments_come_from_the_input() -> None:
     runner.run(operation.pk, kind, worker="w1", inline=True)
     operation.refresh_from_db()
     assert operation.result.value == 2
+
+
+def interrupted(interruption: type[JobInterrupted] | None) -> Callable[[Job], Any]:
+    """A job that SIGTERM ends, after its heartbeat heard of `interruption` if any."""
+
+    def job(operation: Job) -> None:
+        operation._claim.interruption = interruption
+        # As the handler in a child of Celery's prefork pool does.
+        sys.exit(signal.SIGTERM - 256)
+
+    return job
+
+
+@pytest.mark.parametrize(
+    ("interruption", "max_losses", "ending", "outcome"),
+    [
+        (None, 2, Ending.AGAIN, "released"),
+        (WorkerStopping, 2, Ending.AGAIN, "released"),
+        (TimeLimitExceeded, 2, Ending.FAILED, "timed out"),
+        (None, 0, Ending.FAILED, "failed"),
+    ],
+)
+def test_run__sigterm_in_a_child_releases_its_job(
+    interruption: type[JobInterrupted] | None, max_losses: int, ending: Ending, outcome: str
+) -> None:
+    operation = services.submit(echo)
+    Operation.objects.update(max_losses=max_losses)
+    kind = Kind(name=echo.name, function=interrupted(interruption))
+    assert runner.run(operation.pk, kind, worker="w1", inline=True).ending is ending
+    assert OperationAttempt.objects.get().outcome == outcome
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -5,9 +7,10 @@ import pytest
 from celery.exceptions import Ignore
 from django.utils import timezone
 
-from async_reply import services, tasks
+from async_reply import interrupts, services, tasks, workers
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
 from async_reply.jobs import Job
+from async_reply.models import Operation
 from async_reply.status import Status
 from async_reply.tasks import get_task, operation_task
 from async_reply.testing import run_operations
@@ -29,6 +32,17 @@ def test_operation_task__aliases_run_the_same(monkeypatch: pytest.MonkeyPatch) -
     old = get_task("tests.old_name")
     assert old.kind.function(None) == renamed(None) == 7
     assert renamed.soft_time_limit == 5
+
+
+def test_operation_task__knows_how_gevent_ends_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    gevent = pytest.importorskip("gevent")
+    monkeypatch.setattr(tasks, "registered", {})
+
+    @operation_task(name="tests.waits")
+    def waits(operation: Any) -> None:
+        return None
+
+    assert issubclass(gevent.Timeout, waits.kind.timeouts)
 
 
 @pytest.mark.parametrize("option", ["bind", "acks_late", "reject_on_worker_lost"])
@@ -103,3 +117,37 @@ def test_execute__what_is_not_mine_is_ignored() -> None:
     operation = services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
     state: str = echo.apply(task_id=str(operation.pk)).state
     assert state == "IGNORED"
+
+
+@pytest.mark.django_db
+def test_execute__a_stopping_worker_leaves_it_to_others(stopping: None, broker: list[str]) -> None:
+    """Neither does it publish: it may be the one to get the message."""
+    operation = services.submit(echo)
+    Operation.objects.update(published_at=timezone.now())
+    echo.push_request(id=str(operation.pk), hostname="w1")
+    try:
+        with pytest.raises(Ignore):
+            echo.execute()
+    finally:
+        echo.pop_request()
+    operation.refresh_from_db()
+    assert (operation.status, operation.published_at) == (Status.PENDING, None)
+    assert [step.function() for step in workers.steps()[:2]] == [0, 0]
+    assert broker == []
+
+
+@pytest.mark.django_db
+def test_execute__a_stopping_worker_may_get_what_is_gone(stopping: None) -> None:
+    echo.push_request(id=str(uuid.uuid4()), hostname="w1")
+    try:
+        with pytest.raises(Ignore):
+            echo.execute()
+    finally:
+        echo.pop_request()
+
+
+@pytest.fixture
+def stopping() -> Iterator[None]:
+    interrupts.stopping.set()
+    yield
+    interrupts.stopping.clear()

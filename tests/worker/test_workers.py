@@ -3,6 +3,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.concurrency import get_implementation
 from django.utils import timezone
 
 from async_reply import interrupts, lifecycle, services, workers
@@ -46,6 +47,17 @@ def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -
     workers.stop_maintenance()
     workers.stop_maintenance()
     assert ([thread.is_alive() for thread in threads], workers._threads) == ([False, False], [])
+
+
+@pytest.mark.parametrize(("pool", "told"), [("prefork", []), ("solo", ["W130"])])
+def test_worker__says_what_its_pool_cannot_do(
+    pool: str, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = SimpleNamespace(pool=object.__new__(get_implementation(pool)))
+    workers.describe_pool(sender=kept)
+    assert [record.getMessage().split()[0] for record in caplog.records] == [
+        f"async_reply.{each}:" for each in told
+    ]
 
 
 @pytest.mark.django_db

@@ -1,0 +1,55 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docutils.core import publish_doctree
+
+from tests.matrix.board import END, START, Board, write
+
+PLACE = ("sqlite", "files", "solo")
+
+
+def report(test: str, *, outcome: str = "passed", when: str = "call") -> Any:
+    flags = {each: each == outcome for each in ("passed", "failed", "skipped")}
+    nodeid = f"tests/x.py::test_{test}[sqlite+files-solo]"
+    return SimpleNamespace(nodeid=nodeid, when=when, duration=2.0, **flags)
+
+
+@pytest.fixture
+def board() -> Board:
+    made = Board(SimpleNamespace())  # type: ignore[arg-type]  # it asks for options at the end only
+    for test in ("works", "breaks"):
+        made.places[report(test).nodeid] = PLACE
+    return made
+
+
+def test_told__adds_up_the_reports_of_a_cell(board: Board) -> None:
+    assert board.told(PLACE) == "-"
+    board.pytest_runtest_logreport(report("works"))
+    board.pytest_runtest_logreport(report("elsewhere"))
+    assert board.told(PLACE) == "ok, 2 s"
+    board.pytest_runtest_logreport(report("breaks", outcome="failed", when="setup"))
+    assert board.told(PLACE) == "failed (breaks), 4 s"
+
+
+def test_told__what_was_skipped_shows_nothing(board: Board) -> None:
+    board.pytest_runtest_logreport(report("works", outcome="skipped", when="setup"))
+    assert board.told(PLACE) == "-"
+
+
+def test_write__replaces_the_table_between_the_markers(board: Board, tmp_path: Path) -> None:
+    page = tmp_path / "page.rst"
+    page.write_text(f"before\n\n{START}\nold\n\n{END}\nafter\n")
+    board.pytest_runtest_logreport(report("works"))
+    write(page, board)
+    text = page.read_text()
+    assert (text.startswith("before"), text.endswith("after\n"), "old" in text) == (
+        True,
+        True,
+        False,
+    )
+    tree = publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
+    assert "ok, 2 s" in str(tree)
+    write(page, board)
+    assert page.read_text() == text
