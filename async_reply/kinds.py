@@ -29,6 +29,9 @@ class Kind:
     time_limit: int = 3600
     # Seconds its results are kept; None: as the setting RETENTION says.
     retention: int | None = None
+    # Where the message goes; '' and None leave it to Celery's routes.
+    queue: str = ""
+    priority: int | None = None
     # "cooperative": the job is told at its next call. "interrupt": also between its calls, where
     # the pool runs it in a main thread (prefork, solo). "never": a running job goes on.
     cancel: Literal["cooperative", "interrupt", "never"] = "cooperative"

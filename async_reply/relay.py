@@ -114,8 +114,8 @@ def place(line: Mapping[str, Any]) -> Place:
     except QueueNotFound:
         route = {}
     routed = getattr(route.get("queue"), "name", current_app.conf.task_default_queue)
-    priority = route.get("priority") if line["priority"] is None else line["priority"]
-    return line["queue"] or routed, priority
+    priority = route.get("priority", current_app.conf.task_default_priority)
+    return line["queue"] or routed, priority if line["priority"] is None else line["priority"]
 
 
 def _is_short(queue: str) -> bool:
@@ -168,8 +168,9 @@ def _send(operation: Operation) -> None:
     options: dict[str, Any] = {}
     if operation.queue:
         options["queue"] = operation.queue
-    if operation.priority is not None:
-        options["priority"] = operation.priority
+    _, priority = place({field: getattr(operation, field) for field in LINE})
+    if priority is not None:
+        options["priority"] = priority
     timeout = conf.get("PUBLISH_TIMEOUT")
     with producers[_connection()].acquire(block=True, timeout=timeout) as producer:
         current_app.send_task(

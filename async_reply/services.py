@@ -208,8 +208,8 @@ def _configure(operation: Operation, task: OperationTask, *, available_at: datet
     operation.time_limit = kind.time_limit
     if operation.retention is None:
         operation.retention = kind.retention
-    operation.queue = getattr(task, "queue", None) or ""
-    operation.priority = task.priority
+    operation.queue = kind.queue
+    operation.priority = kind.priority
     if available_at is not None:
         operation.available_at = available_at
     elif not relay.breaker.is_open:

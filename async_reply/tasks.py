@@ -90,8 +90,8 @@ def operation_task(*positional: Function, **options: Any) -> Any:
 
     Own options: `name`, `aliases`, `max_retries`, `autoretry_for`, `dont_autoretry_for`,
     `retry_backoff`, `retry_backoff_max`, `retry_jitter`, `default_retry_delay`, `max_losses`,
-    `time_limit` and `retention` (seconds), `cancel`. Others go to Celery; `bind`, `acks_late` and
-    `reject_on_worker_lost` raise TypeError.
+    `time_limit` and `retention` (seconds), `queue`, `priority`, `cancel`. Others go to Celery;
+    `bind`, `acks_late` and `reject_on_worker_lost` raise TypeError.
     """
     if positional:
         return _register(positional[0], {})

@@ -81,11 +81,21 @@ def test_operation_task__default_name_and_plain_call() -> None:
 
 
 def test_operation_task__options_go_where_they_belong() -> None:
-    @operation_task(name="tests.worker.options", rate_limit="1/s", max_retries=7, time_limit=60)
+    @operation_task(
+        name="tests.worker.options",
+        rate_limit="1/s",
+        max_retries=7,
+        time_limit=60,
+        queue="slow",
+        priority=3,
+    )
     def task(operation: Any) -> None: ...
 
     assert (task.rate_limit, task.time_limit, task.ignore_result) == ("1/s", 63, True)
     assert (task.kind.max_retries, task.kind.time_limit) == (7, 60)
+    assert (task.kind.queue, task.kind.priority) == ("slow", 3)
+    # Celery 6 ignores these attributes, 5.7 warns of them.
+    assert (getattr(task, "queue", None), task.priority) == (None, None)
 
 
 @pytest.mark.django_db
