@@ -107,7 +107,7 @@ def check_celery(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
                 id="async_reply.E001",
             )
         ]
-    return [*_check_broker(), *_check_kinds(), *_check_speed()]
+    return [*_check_broker(), *_check_tasks(), *_check_kinds(), *_check_speed()]
 
 
 def _check_broker() -> Iterator[CheckMessage]:
@@ -123,6 +123,17 @@ def _check_broker() -> Iterator[CheckMessage]:
             "Celery accepts pickle: whoever reaches the broker can run code in the workers.",
             hint='Set CELERY_ACCEPT_CONTENT = ["json"].',
             id="async_reply.E003",
+        )
+
+
+def _check_tasks() -> Iterator[CheckMessage]:
+    try:
+        tasks.discover()
+    except Exception as error:  # noqa: BLE001 whatever a module of the project does
+        yield Error(
+            f"The tasks of the project cannot be imported: {type(error).__name__}: {error}",
+            hint="No worker starts with them: see what importing each tasks.py says.",
+            id="async_reply.E005",
         )
 
 

@@ -111,6 +111,12 @@ def test_celery__kind_declared_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids() == ["async_reply.E004"]
 
 
+def test_celery__tasks_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks.discover.cache_clear()
+    monkeypatch.setattr(current_app.loader, "default_modules", ["tests.nowhere"])
+    assert ids() == ["async_reply.E005"]
+
+
 def test_celery__slow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(current_app.conf, "CELERY_DB_REUSE_MAX", None)
     monkeypatch.setitem(current_app.conf, "worker_prefetch_multiplier", 4)
