@@ -44,6 +44,7 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
     """
 
     abstract = True
+    name: str
     kind: Kind
     #: What stands for a message in the worker's main process.
     Request = "async_reply.workers:OperationRequest"

@@ -1,0 +1,163 @@
+"""README and tutorial, done to the letter in an environment that holds only what they install.
+
+Ports, the number of the Redis database and passwords, which a reader would choose, are ours.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from demo_project.processes import Process, free_port, listens, wait_for
+from tests.conftest import need_service
+from tests.packaging.conftest import Make
+from tests.packaging.documents import README, TUTORIAL, commands, snippets
+from tests.packaging.environments import Environment
+
+pytestmark = pytest.mark.packaging
+
+PASSWORD = "of my own choice"
+BROKER = {"redis://localhost:6379": "redis://localhost:6379/5"}
+
+
+def test_readme__is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@dataclass
+class Newcomer:
+    """Somebody in an empty folder who types what the tutorial says."""
+
+    environment: Environment
+    folder: Path
+    port: int = field(default_factory=free_port)
+    told: dict[str, str] = field(default_factory=dict)
+    processes: dict[str, Process] = field(default_factory=dict)
+
+    def write(self, document: Path) -> None:
+        """Put the snippets of a page where their first lines say."""
+        for name, content in snippets(document).items():
+            path = self.folder / name
+            before = path.read_text() if path.name == "settings.py" else ""
+            for written, meant in BROKER.items():
+                content = content.replace(written, meant)
+            path.write_text(before + content)
+
+    def type(self, *words: str, status: int = 0) -> str:
+        return self.environment.run(
+            *words, cwd=self.folder, status=status, DJANGO_SUPERUSER_PASSWORD=PASSWORD
+        )
+
+    def start(self, *words: str) -> Process:
+        """A command that goes on in its own terminal."""
+        program = str(self.environment.bin / words[0])
+        process = Process(
+            words[0],
+            [program, *words[1:]],
+            logs=self.folder / "logs",
+            environment=self.environment.variables,
+            folder=self.folder,
+        )
+        self.processes[words[0]] = process
+        return process
+
+    def curl(self, *words: str) -> tuple[int, dict[str, str], str]:
+        """Status, fields and body of the answer to a curl command of the tutorial."""
+        mine = {"ada": f"ada:{PASSWORD}"}
+        words = tuple(
+            mine.get(word, word).replace("localhost:8000", f"localhost:{self.port}")
+            for word in words
+        )
+        head, _, body = self.type("curl", "-sS", *words).partition("\n\n")
+        first, *lines = head.splitlines()
+        fields = dict(line.split(": ", 1) for line in lines)
+        return int(first.split()[1]), fields, body
+
+    def outcome(self, status_url: str) -> tuple[int, dict[str, str], str]:
+        """The result, once the status URL redirects there."""
+        give_up = time.monotonic() + 120
+        while True:
+            status, fields, body = self.curl("-i", "-u", "ada", status_url)
+            if status == 302:
+                return self.curl("-i", "-u", "ada", fields["Location"])
+            assert (status, "Retry-After" in fields) == (200, True), body
+            assert time.monotonic() < give_up, self.processes["celery"].tail()
+            time.sleep(int(fields["Retry-After"]))
+
+
+@pytest.fixture(scope="module")
+def newcomer(environment: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
+    """One who has done what the tutorial says, up to the submit."""
+    need_service("Redis", port=6379)
+    folder = tmp_path_factory.mktemp("newcomer")
+    typing = iter(commands(TUTORIAL))
+    install = next(typing)
+    assert install == commands(README)[-1] == ["pip", "install", "django-async-reply[redis]"]
+    reader = Newcomer(environment(extra="redis"), folder)
+    reader.type(*next(typing))
+    reader.type(*next(typing))
+    reader.write(README)
+    for words in typing:
+        if words[0] == "celery":
+            break
+        answers = ["--noinput"] if "createsuperuser" in words else []
+        reader.told[" ".join(words[2:])] = reader.type(*words, *answers)
+    try:
+        reader.start(*words)
+        reader.start(*next(typing), f"localhost:{reader.port}")
+        wait_for(
+            lambda: listens(reader.port),
+            processes=list(reader.processes.values()),
+            what="runserver",
+            seconds=60,
+        )
+        yield reader
+    finally:
+        for process in reader.processes.values():
+            process.stop()
+
+
+def curls() -> list[list[str]]:
+    """The curl commands of the tutorial, without the word."""
+    return [words[1:] for words in commands(TUTORIAL) if words[0] == "curl"]
+
+
+def test_check__has_one_warning_which_the_tutorial_explains(newcomer: Newcomer) -> None:
+    found = re.findall(r"async_reply\.[EW]\d+", newcomer.told["check"])
+    assert set(found) == {"async_reply.W103"}
+
+
+def test_test__of_the_project_passes(newcomer: Newcomer) -> None:
+    assert "OK" in newcomer.told["test reports"]
+
+
+def test_submit__is_answered_and_done(newcomer: Newcomer) -> None:
+    status, fields, body = newcomer.curl(*curls()[0])
+    assert status == 202, body
+    assert json.loads(body)["status"] == "pending"
+    assert int(fields["Retry-After"]) >= 1
+    status, fields, body = newcomer.outcome(fields["Location"])
+    assert (status, json.loads(body)) == (200, {"year": 2026, "rows": 1200})
+
+
+def test_submit__that_is_not_valid_stores_nothing(newcomer: Newcomer) -> None:
+    words = [word.replace("2026", "1") for word in curls()[0]]
+    status, fields, body = newcomer.curl(*words)
+    assert (status, fields["Content-Type"]) == (400, "application/problem+json")
+    assert "year" in json.loads(body)["errors"]
+
+
+def test_failure__is_a_problem_in_the_jobs_words(newcomer: Newcomer) -> None:
+    newcomer.write(TUTORIAL)
+    newcomer.processes["celery"].stop()
+    newcomer.start(*next(words for words in commands(TUTORIAL) if words[0] == "celery"))
+    status, fields, body = newcomer.curl(*curls()[1])
+    assert status == 202, body
+    status, fields, body = newcomer.outcome(fields["Location"])
+    assert (status, fields["Content-Type"]) == (422, "application/problem+json")
+    problem = json.loads(body)
+    assert (problem["detail"], problem["code"]) == ("The year is not over.", "year-not-over")
