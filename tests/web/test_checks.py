@@ -12,6 +12,7 @@ from rest_framework.permissions import AllowAny
 
 from async_reply import checks, conf, relay, tasks
 from async_reply.views import LongRunningOperationView
+from tests.conftest import configure_celery
 from tests.project import views
 
 
@@ -97,12 +98,12 @@ def test_celery__default_app(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_celery__transport_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "broker_transport", "demo_project.nowhere:Transport")
+    configure_celery(monkeypatch, broker_transport="demo_project.nowhere:Transport")
     assert ids() == ["async_reply.E002"]
 
 
 def test_celery__pickle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "accept_content", ["json", "pickle"])
+    configure_celery(monkeypatch, accept_content=["json", "pickle"])
     assert ids() == ["async_reply.E003"]
 
 
@@ -118,8 +119,8 @@ def test_celery__tasks_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_celery__slow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "CELERY_DB_REUSE_MAX", None)
-    monkeypatch.setitem(current_app.conf, "worker_prefetch_multiplier", 4)
+    configure_celery(monkeypatch, db_reuse_max=None)
+    configure_celery(monkeypatch, worker_prefetch_multiplier=4)
     assert ids() == ["async_reply.W101", "async_reply.W102"]
 
 

@@ -15,6 +15,7 @@ from pytest_django import Settings
 from async_reply import relay, services
 from async_reply.models import Operation
 from async_reply.status import Status
+from tests.conftest import configure_celery
 from tests.project.tasks import break_down, echo
 from tests.worker.brokers import send, use_memory, use_redis
 
@@ -83,8 +84,8 @@ def test_eager__runs_here_and_its_failure_stays_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(relay, "_send", send)
-    monkeypatch.setitem(current_app.conf, "task_always_eager", True)
-    monkeypatch.setitem(current_app.conf, "task_eager_propagates", True)
+    configure_celery(monkeypatch, task_always_eager=True)
+    configure_celery(monkeypatch, task_eager_propagates=True)
     well, badly = services.submit(echo, input={"a": 1}), services.submit(break_down)
     well.refresh_from_db()
     badly.refresh_from_db()
@@ -93,8 +94,8 @@ def test_eager__runs_here_and_its_failure_stays_here(
 
 
 def test_connection__waits_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "broker_transport", None)
-    monkeypatch.setitem(current_app.conf, "broker_write_url", "amqp://guest@127.0.0.1:1//")
+    configure_celery(monkeypatch, broker_transport=None)
+    configure_celery(monkeypatch, broker_write_url="amqp://guest@127.0.0.1:1//")
     assert relay._connection().transport_options["confirm_timeout"] == 0.5
 
 
@@ -211,7 +212,7 @@ def test_send__to_its_own_queue_or_where_celery_routes_it(
 
 def test_send__with_the_projects_default_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     use_memory(monkeypatch)
-    monkeypatch.setitem(current_app.conf, "task_default_priority", 4)
+    configure_celery(monkeypatch, task_default_priority=4)
     queue = f"memory-{uuid4()}"
     send(Operation(kind=echo.name, queue=queue))
     with relay._connection() as connection:
