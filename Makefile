@@ -45,7 +45,7 @@ wheel: $(INSTALLED) ## the built package: contents, types, README to the letter,
 	$(BIN)/tox run -q -e wheel,min
 
 # Pythons that pyenv keeps are not on the PATH.
-PYTHONS = $(wildcard $(shell pyenv root 2>/dev/null)/versions/*/bin/python)
+PYTHONS = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.1[1-9]*/bin/python)
 tox: $(INSTALLED) ## each Python and Django, the oldest of each dependency, none but the required
 	$(BIN)/tox run $(if $(PYTHONS),--discover $(PYTHONS))
 
