@@ -7,7 +7,7 @@ W101-W119 what is correct but slow or fragile, W120-W129 databases.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
@@ -117,6 +117,12 @@ def _check_broker() -> Iterator[CheckMessage]:
             f"The broker's transport cannot be loaded: {problem}",
             hint='Install what it needs, for example "celery[redis]".',
             id="async_reply.E002",
+        )
+    if relay.uses_default_broker():
+        yield checks.Warning(
+            "No broker is configured: Celery looks for RabbitMQ on this machine, as guest.",
+            hint='Set CELERY_BROKER_URL, for example "redis://localhost:6379".',
+            id="async_reply.W106",
         )
     if relay.accepts_pickle():
         yield Error(
@@ -231,6 +237,14 @@ def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
         return []
     views = list(_submit_views(get_resolver().url_patterns))
     found = [message for view in views for message in _check_view(view)]
+    if views and not apps.is_installed("rest_framework"):
+        found.append(
+            checks.Warning(
+                "rest_framework is not installed as an app: browsers get a 500 from its pages.",
+                hint='Add "rest_framework" to INSTALLED_APPS.',
+                id="async_reply.W107",
+            )
+        )
     name = f"{conf.get('URL_NAMESPACE')}:status"
     try:
         reverse(name, kwargs={"id": "0"})

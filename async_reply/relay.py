@@ -225,6 +225,12 @@ def transport_problem() -> str:
     return ""
 
 
+def uses_default_broker() -> bool:
+    """Whether nothing says where the broker is: Celery then means RabbitMQ on this machine."""
+    settings = current_app.conf
+    return not (settings.broker_write_url or settings.broker_transport)
+
+
 def accepts_pickle() -> bool:
     return any("pickle" in content for content in current_app.conf.accept_content)
 

@@ -6,7 +6,7 @@ Ports, the number of the Redis database and passwords, which a reader would choo
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from tests.packaging.environments import Environment
 pytestmark = pytest.mark.packaging
 
 PASSWORD = "of my own choice"
+# runserver is away for a moment when code has changed.
+PATIENT = ("-sS", "--retry", "30", "--retry-delay", "1", "--retry-connrefused")
 BROKER = {"redis://localhost:6379": "redis://localhost:6379/5"}
 
 
@@ -72,7 +74,7 @@ class Newcomer:
             mine.get(word, word).replace("localhost:8000", f"localhost:{self.port}")
             for word in words
         )
-        head, _, body = self.type("curl", "-sS", *words).partition("\n\n")
+        head, _, body = self.type("curl", *PATIENT, *words).partition("\n\n")
         first, *lines = head.splitlines()
         fields = dict(line.split(": ", 1) for line in lines)
         return int(first.split()[1]), fields, body
@@ -161,3 +163,89 @@ def test_failure__is_a_problem_in_the_jobs_words(newcomer: Newcomer) -> None:
     assert (status, fields["Content-Type"]) == (422, "application/problem+json")
     problem = json.loads(body)
     assert (problem["detail"], problem["code"]) == ("The year is not over.", "year-not-over")
+
+
+SUBMIT = """
+from datetime import timedelta
+from django.utils import timezone
+from async_reply import services
+from reports.tasks import export_report
+soon = timezone.now() + timedelta(seconds=2)
+for options in ({}, {"available_at": soon}):
+    print(services.submit(export_report, input={"year": 2026}, **options).pk)
+"""
+# Knows no task by import, as a management command may not.
+RERUN = """
+from async_reply import services
+from async_reply.models import Operation
+print(services.rerun(Operation.objects.get(pk="{pk}")).pk)
+"""
+FORGOTTEN = """
+from async_reply import services
+from reports.work import forgotten
+print(services.submit(forgotten).pk)
+"""
+WORK = """
+from async_reply.tasks import operation_task
+
+@operation_task
+def forgotten(operation): ...
+"""
+STATUS = """
+from async_reply.models import Operation
+print(Operation.objects.get(pk="{pk}").status)
+"""
+
+
+def shell(newcomer: Newcomer, code: str) -> list[str]:
+    return newcomer.type("python", "manage.py", "shell", "-c", code).split()
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.5)
+
+
+def test_shell__submits_now_and_later_and_again(newcomer: Newcomer) -> None:
+    now, later = shell(newcomer, SUBMIT)[-2:]
+    for pk in (now, later):
+        wait_until(lambda: shell(newcomer, STATUS.format(pk=pk))[-1] == "succeeded")  # noqa: B023
+    again = shell(newcomer, RERUN.format(pk=now))[-1]
+    wait_until(lambda: shell(newcomer, STATUS.format(pk=again))[-1] == "succeeded")
+
+
+def test_worker__that_does_not_know_a_kind_says_what_to_do(newcomer: Newcomer) -> None:
+    (newcomer.folder / "reports/work.py").write_text(WORK)
+    pk = shell(newcomer, FORGOTTEN)[-1]
+    log = newcomer.processes["celery"].log
+    wait_until(
+        lambda: f"id={pk} kind=reports.work.forgotten: this worker does not know" in log.read_text()
+    )
+    assert "CELERY_IMPORTS" in log.read_text()
+    assert shell(newcomer, STATUS.format(pk=pk))[-1] == "pending"
+
+
+def test_check__without_the_celery_app_says_what_to_do(newcomer: Newcomer) -> None:
+    package = newcomer.folder / "project" / "__init__.py"
+    content = package.read_text()
+    package.write_text("")
+    try:
+        told = newcomer.type("python", "manage.py", "check", status=1)
+    finally:
+        package.write_text(content)
+    assert "async_reply.E001" in told
+    assert "from .celery import app as celery_app" in told
+
+
+def test_check__without_the_app_in_installed_apps_says_what_to_do(newcomer: Newcomer) -> None:
+    settings = newcomer.folder / "project" / "settings.py"
+    content = settings.read_text()
+    settings.write_text(content.replace('"async_reply", ', ""))
+    try:
+        told = newcomer.type("python", "manage.py", "check", status=1)
+    finally:
+        settings.write_text(content)
+    assert "async_reply" in told
+    assert "INSTALLED_APPS" in told
