@@ -13,11 +13,11 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import storages
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 from django.utils.module_loading import import_string
 
-from async_reply import conf, queues, relay, tasks
+from async_reply import conf, queues, relay, schema, tasks
 from async_reply.models import database
 
 Configs = Sequence[AppConfig] | None
@@ -176,13 +176,20 @@ def check_queues(
     """`check --database default`: what waits will be read by some worker."""
     if database() not in (databases or ()) or relay.is_default_app():
         return []
+    try:
+        unserved = queues.unserved()
+    except DatabaseError as error:
+        # `migrate` checks before it makes the tables.
+        if schema.is_behind(error):
+            return []
+        raise
     return [
         checks.Warning(
             f"Operations wait in queue {queue!r}, which no worker reads.",
             hint=f"Start a worker with -Q {queue}, or mend CELERY_TASK_ROUTES.",
             id="async_reply.W110",
         )
-        for queue in queues.unserved()
+        for queue in unserved
     ]
 
 

@@ -142,6 +142,11 @@ def test_migrations__not_run_is_a_503_which_the_log_explains(
     assert "run manage.py migrate" in caplog.text
 
 
+def test_migrations__not_run_keep_migrate_from_nothing(without_tables: None) -> None:
+    """`migrate` runs the checks of the database before it makes the tables."""
+    assert run_checks(tags=["async_reply"], databases=["default"]) == []
+
+
 def test_migrations__not_run_is_one_line_of_the_workers_log(
     without_tables: None, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,5 +1,6 @@
 """Each extra alone brings what it is for."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from configparser import ConfigParser
@@ -34,6 +35,20 @@ with connection.cursor() as cursor:
     cursor.execute("SELECT 1")
 """
 
+MARIADB = """
+try:
+    driver.connect(host="127.0.0.1", port=1, user="nobody")
+except driver.OperationalError:
+    pass
+"""
+S3 = """
+from django.conf import settings
+from storages.backends.s3 import S3Storage
+settings.configure()
+url = S3Storage(bucket_name="b", access_key="a", secret_key="s").url("name")
+assert "Signature" in url, url
+"""
+
 
 def redis(environment: Environment, distribution: Distribution, folder: Path) -> None:
     need_service("Redis", port=6379)
@@ -43,6 +58,18 @@ def redis(environment: Environment, distribution: Distribution, folder: Path) ->
 def postgresql(environment: Environment, distribution: Distribution, folder: Path) -> None:
     need_service("PostgreSQL", port=5432)
     environment.run("python", "-c", POSTGRESQL, cwd=folder)
+
+
+def s3(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", S3, cwd=folder)
+
+
+def pymysql(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", f"import pymysql as driver{MARIADB}", cwd=folder)
+
+
+def mysql(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", f"import MySQLdb as driver{MARIADB}", cwd=folder)
 
 
 def demo(environment: Environment, distribution: Distribution, folder: Path) -> None:
@@ -61,6 +88,8 @@ def extras() -> list[str]:
 def test_extra__brings_what_it_is_for(
     extra: str, environment: Make, distribution: Distribution, tmp_path: Path
 ) -> None:
+    if extra == "mysql" and shutil.which("mariadb_config") is None:
+        pytest.skip("mysqlclient is built against libmariadb-dev, which is not installed")
     smoke: Smoke = getattr(sys.modules[__name__], extra)
     smoke(environment(extra=extra), distribution, tmp_path)
 
