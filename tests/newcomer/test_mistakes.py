@@ -50,7 +50,7 @@ def urls(settings: Settings) -> None:
 
 
 def found() -> set[str]:
-    return {str(message.id) for message in run_checks(tags=["async_reply"])}
+    return {str(message.id) for message in run_checks(tags=["async_reply"], databases=[])}
 
 
 def test_kind__of_two_apps(monkeypatch: pytest.MonkeyPatch) -> None:

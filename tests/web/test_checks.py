@@ -18,7 +18,7 @@ from tests.project import views
 
 def ids(**options: Any) -> list[str]:
     """The ids of our own messages, sorted."""
-    found: list[CheckMessage] = run_checks(tags=["async_reply"], **options)
+    found: list[CheckMessage] = run_checks(tags=["async_reply"], **{"databases": [], **options})
     return sorted(str(message.id) for message in found)
 
 
