@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve lint test big matrix coverage clean
+.PHONY: help install demo serve lint test big matrix wheel tox coverage clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,10 +44,19 @@ matrix: $(INSTALLED) ## each database x broker x pool, and the table of it in do
 	ASYNC_REPLY_REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/matrix \
 		--cells=all --write-matrix=docs/matrix.rst
 
+wheel: $(INSTALLED) ## the built package: contents, types, README to the letter, the suite
+	$(BIN)/python -m pytest -q -m packaging
+	$(BIN)/tox run -q -e wheel,min
+
+# Pythons that pyenv keeps are not on the PATH.
+PYTHONS = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.1[1-9]*/bin/python)
+tox: $(INSTALLED) ## each Python and Django, the oldest of each dependency, none but the required
+	$(BIN)/tox run $(if $(PYTHONS),--discover $(PYTHONS))
+
 COMPLETE := async_reply/lifecycle.py,async_reply/documents.py,async_reply/headers.py,async_reply/services.py
 coverage:
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include=$(COMPLETE) --fail-under=100
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .demo build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .tox .demo build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

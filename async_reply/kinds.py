@@ -29,11 +29,29 @@ class Kind:
     time_limit: int = 3600
     # Seconds its results are kept; None: as the setting RETENTION says.
     retention: int | None = None
+    # Where the message goes; '' and None leave it to Celery's routes.
+    queue: str = ""
+    priority: int | None = None
     # "cooperative": the job is told at its next call. "interrupt": also between its calls, where
     # the pool runs it in a main thread (prefork, solo). "never": a running job goes on.
     cancel: Literal["cooperative", "interrupt", "never"] = "cooperative"
     # What the pool raises in a job that ran for too long.
     timeouts: Exceptions = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise TypeError when the function cannot be a job."""
+        name = getattr(self.function, "__qualname__", repr(self.function))
+        if inspect.iscoroutinefunction(self.function) or inspect.isgeneratorfunction(self.function):
+            raise TypeError(
+                f"{name} is not a plain function: Celery neither awaits nor iterates. Call async "
+                "code in it with asgiref.sync.async_to_sync, and return the result."
+            )
+        first = next(iter(inspect.signature(self.function).parameters.values()), None)
+        if first is None or not _takes_operation(first):
+            raise TypeError(
+                f"{name} does not take the operation first: write def {name}(operation, …), or "
+                "_operation where it is not used."
+            )
 
     @property
     def takes_input(self) -> bool:
@@ -65,3 +83,11 @@ class Kind:
         factor = 1.0 if self.retry_backoff is True else float(self.retry_backoff)
         longest = min(self.retry_backoff_max, factor * 2 ** min(retries, 32))
         return random.uniform(0, longest) if self.retry_jitter else longest  # noqa: S311
+
+
+def _takes_operation(parameter: inspect.Parameter) -> bool:
+    """Whether a job's first parameter is the operation; a bare decorator has `*args`."""
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return True
+    positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    return positional and parameter.name.strip("_") == "operation"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from async_reply import conf, heartbeats, lifecycle, signals
+from async_reply import conf, heartbeats, lifecycle, schema, signals
 from async_reply.clock import DatabaseNow
 from async_reply.models import Operation, OperationAttempt, Worker, database
 from async_reply.status import FINAL, Status
@@ -139,7 +139,7 @@ class Maintenance(threading.Thread):
         if not (step.rescues and started < self._trusted_from):
             try:
                 found = step.function()
-                self._failing.discard(step.name)
+                self._failing -= {step.name, schema.REMEDY}
             except Exception as error:  # noqa: BLE001 nothing here may take a worker down
                 self._fail(step, error)
                 if isinstance(error, OperationalError | InterfaceError):
@@ -152,7 +152,12 @@ class Maintenance(threading.Thread):
         return found
 
     def _fail(self, step: Step, error: Exception) -> None:
-        if step.name not in self._failing:
+        # Without tables all steps fail alike: one line says what to do.
+        behind = schema.is_behind(error)
+        about = schema.REMEDY if behind else step.name
+        if about not in self._failing and behind:
+            logger.warning("Maintenance waits. %s", schema.REMEDY)
+        elif about not in self._failing:
             logger.warning("Maintenance step %s failed, it goes on", step.name, exc_info=error)
-            self._failing.add(step.name)
+        self._failing.add(about)
         heartbeats.disconnect()

@@ -7,6 +7,15 @@ from async_reply import conf
 
 MEDIA_TYPE = "application/problem+json"
 
+# As RFC 9110 has them: before 3.13 Python says "Entity" for some.
+PHRASES = {
+    **responses,
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+
 TITLES = {
     "operation-failed": "The operation failed",
     "operation-canceled": "The operation was canceled",
@@ -31,7 +40,7 @@ TITLES = {
 def problem(status: int, detail: str, *, name: str | None = None, **members: Any) -> dict[str, Any]:
     """A problem document; `name` is the last part of its type, none means `about:blank`."""
     if name is None:
-        kind, title = "about:blank", responses.get(status, "Error")
+        kind, title = "about:blank", PHRASES.get(status, "Error")
     else:
         kind = conf.get("PROBLEM_TYPE_PREFIX") + name
         title = TITLES.get(name, TITLES["operation-failed"])

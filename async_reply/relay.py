@@ -115,8 +115,8 @@ def place(line: Mapping[str, Any]) -> Place:
     except QueueNotFound:
         route = {}
     routed = getattr(route.get("queue"), "name", current_app.conf.task_default_queue)
-    priority = route.get("priority") if line["priority"] is None else line["priority"]
-    return line["queue"] or routed, priority
+    priority = route.get("priority", current_app.conf.task_default_priority)
+    return line["queue"] or routed, priority if line["priority"] is None else line["priority"]
 
 
 def _is_short(queue: str) -> bool:
@@ -176,8 +176,9 @@ def _send(operation: Operation) -> None:
     options: dict[str, Any] = {}
     if operation.queue:
         options["queue"] = operation.queue
-    if operation.priority is not None:
-        options["priority"] = operation.priority
+    _, priority = place({field: getattr(operation, field) for field in LINE})
+    if priority is not None:
+        options["priority"] = priority
     timeout = conf.get("PUBLISH_TIMEOUT")
     with producers[_connection()].acquire(block=True, timeout=timeout) as producer:
         current_app.send_task(
@@ -230,6 +231,12 @@ def transport_problem() -> str:
     except Exception as error:  # noqa: BLE001 whatever an import of it does
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def uses_default_broker() -> bool:
+    """Whether nothing says where the broker is: Celery then means RabbitMQ on this machine."""
+    settings = current_app.conf
+    return not (settings.broker_write_url or settings.broker_transport)
 
 
 def accepts_pickle() -> bool:

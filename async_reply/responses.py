@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from async_reply import documents, exceptions, headers, problems
+from async_reply import documents, exceptions, headers, problems, schema
 from async_reply.models import Operation
 
 logger = logging.getLogger("async_reply")
@@ -101,8 +101,9 @@ def _own(error: Exception) -> Response | None:
 
 def _outside(error: Exception) -> Response | None:
     """What Django and the database raise around a view."""
-    if isinstance(error, OperationalError | InterfaceError):
-        logger.error("Database not available", exc_info=error)
+    if isinstance(error, OperationalError | InterfaceError) or schema.is_behind(error):
+        told = schema.REMEDY if schema.is_behind(error) else "Database not available"
+        logger.error(told, exc_info=error)
         body = problems.problem(
             503, "The database cannot be reached: try again.", name="database-unavailable"
         )

@@ -35,7 +35,7 @@ class Submitted:
 
 
 def submit(
-    task: OperationTask,
+    task: OperationTask[..., Any],
     *,
     input: Mapping[str, Any] | None = None,
     owner: str = "",
@@ -68,7 +68,7 @@ def submit(
 
 
 def accept(
-    task: OperationTask,
+    task: OperationTask[..., Any],
     *,
     values: Mapping[str, Any],
     operation: Operation,
@@ -199,7 +199,9 @@ CHANGED_BY_CANCEL = (
 )
 
 
-def _configure(operation: Operation, task: OperationTask, *, available_at: datetime | None) -> None:
+def _configure(
+    operation: Operation, task: OperationTask[..., Any], *, available_at: datetime | None
+) -> None:
     """Freeze what the task says today into the row, and reserve the first publish."""
     kind = task.kind
     operation.kind = task.name
@@ -208,8 +210,8 @@ def _configure(operation: Operation, task: OperationTask, *, available_at: datet
     operation.time_limit = kind.time_limit
     if operation.retention is None:
         operation.retention = kind.retention
-    operation.queue = getattr(task, "queue", None) or ""
-    operation.priority = task.priority
+    operation.queue = kind.queue
+    operation.priority = kind.priority
     if available_at is not None:
         operation.available_at = available_at
     elif not relay.breaker.is_open:

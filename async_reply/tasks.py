@@ -1,10 +1,11 @@
 """Celery's side: a task is a shell around the runner."""
 
+import difflib
 import os
 import sys
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NoReturn, overload
+from collections.abc import Callable, Collection
+from functools import cache, partial
+from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from celery import Task, current_app, shared_task
@@ -12,8 +13,12 @@ from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
 from async_reply import interrupts, relay, runner
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
+from async_reply.jobs import Job
 from async_reply.kinds import Exceptions, Function, Kind
 from async_reply.runner import Ending, Report
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 OWN_OPTIONS = frozenset(Kind.__dataclass_fields__) - {"name", "function", "timeouts"}
 REFUSED_OPTIONS = {
@@ -33,15 +38,26 @@ ORDERS = (Ignore, MemoryError, Reject, Retry)
 registered: dict[str, list[Function]] = {}
 
 
-class OperationTask(Task):  # type: ignore[type-arg]
-    """A Celery task that runs the operation whose id is its task id."""
+class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
+    """A Celery task that runs the operation whose id is its task id.
+
+    `P` are the function's parameters after `operation`, `R` is what it returns.
+    """
 
     abstract = True
+    name: str
     kind: Kind
     #: What stands for a message in the worker's main process.
     Request = "async_reply.workers:OperationRequest"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    @overload
+    def __call__(self) -> None: ...
+
+    @overload
+    def __call__(self, operation: Any, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    # mypy takes no implementation for P.
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         """The plain function when called like one, the worker's shell otherwise."""
         if args or kwargs or self.request.called_directly:
             return self.kind.function(*args, **kwargs)
@@ -83,11 +99,29 @@ class OperationTask(Task):  # type: ignore[type-arg]
 
 
 @overload
-def operation_task(function: Function, /) -> OperationTask: ...
+def operation_task(function: Callable[Concatenate[Job, P], R], /) -> OperationTask[P, R]: ...
 
 
 @overload
-def operation_task(**options: Any) -> Callable[[Function], OperationTask]: ...
+def operation_task(
+    *,
+    name: str = ...,
+    aliases: Collection[str] = ...,
+    max_retries: int = ...,
+    autoretry_for: Exceptions = ...,
+    dont_autoretry_for: Exceptions = ...,
+    retry_backoff: float | bool = ...,
+    retry_backoff_max: float = ...,
+    retry_jitter: bool = ...,
+    default_retry_delay: float = ...,
+    max_losses: int = ...,
+    time_limit: int = ...,
+    retention: int | None = ...,
+    queue: str = ...,
+    priority: int | None = ...,
+    cancel: Literal["cooperative", "interrupt", "never"] = ...,
+    **options: Any,
+) -> Callable[[Callable[Concatenate[Job, P], R]], OperationTask[P, R]]: ...
 
 
 def operation_task(*positional: Function, **options: Any) -> Any:
@@ -95,17 +129,18 @@ def operation_task(*positional: Function, **options: Any) -> Any:
 
     Own options: `name`, `aliases`, `max_retries`, `autoretry_for`, `dont_autoretry_for`,
     `retry_backoff`, `retry_backoff_max`, `retry_jitter`, `default_retry_delay`, `max_losses`,
-    `time_limit` and `retention` (seconds), `cancel`. Others go to Celery; `bind`, `acks_late` and
-    `reject_on_worker_lost` raise TypeError.
+    `time_limit` and `retention` (seconds), `queue`, `priority`, `cancel`. Celery's own
+    (`rate_limit`, `soft_time_limit`, …) go to Celery. What neither knows raises TypeError, and so
+    do `bind`, `acks_late` and `reject_on_worker_lost`, and a function that cannot be a job.
     """
     if positional:
         return _register(positional[0], {})
     return partial(_register, options=options)
 
 
-def _register(function: Function, options: dict[str, Any]) -> OperationTask:
-    for option in REFUSED_OPTIONS.keys() & options:
-        raise TypeError(f"operation_task takes no {option}: {REFUSED_OPTIONS[option]}.")
+def _register(function: Function, options: dict[str, Any]) -> OperationTask[..., Any]:
+    for option in options:
+        _check_option(option)
     options = dict(options)
     name = options.pop("name", None) or _default_name(function)
     aliases = options.pop("aliases", ())
@@ -123,7 +158,17 @@ def _timeouts() -> Exceptions:
     return (SoftTimeLimitExceeded,) if gevent is None else (SoftTimeLimitExceeded, gevent.Timeout)
 
 
-def _share(kind: Kind, *, name: str, options: dict[str, Any]) -> OperationTask:
+def _check_option(option: str) -> None:
+    """Raise TypeError for what is refused or unknown: a misspelt max_losses=0 repeats a job."""
+    if option in REFUSED_OPTIONS:
+        raise TypeError(f"operation_task takes no {option}: {REFUSED_OPTIONS[option]}.")
+    if option not in OWN_OPTIONS | {"name", "aliases"} and not hasattr(Task, option):
+        near = difflib.get_close_matches(option, OWN_OPTIONS, n=1)
+        meant = f": did you mean {near[0]}?" if near else ", and neither does Celery."
+        raise TypeError(f"operation_task does not know the option {option}{meant}")
+
+
+def _share(kind: Kind, *, name: str, options: dict[str, Any]) -> OperationTask[..., Any]:
     registered.setdefault(name, []).append(kind.function)
     make: Callable[..., Any] = shared_task(
         name=name,
@@ -134,7 +179,7 @@ def _share(kind: Kind, *, name: str, options: dict[str, Any]) -> OperationTask:
         store_errors_even_if_ignored=True,
         **options,
     )
-    task: OperationTask = make(kind.function)
+    task: OperationTask[..., Any] = make(kind.function)
     return task
 
 
@@ -148,9 +193,32 @@ def _default_name(function: Function) -> str:
     return f"{function.__module__.removesuffix('.tasks')}.{function.__name__}"
 
 
-def get_task(kind: str) -> OperationTask:
-    """The task registered under the name `kind`; raises UnknownKind."""
+@cache
+def discover() -> None:
+    """Import the modules that a worker imports; raises what they raise.
+
+    Not by Celery's import_default_modules(): that sets Django up anew, and with it the script
+    prefix of the request that is being answered.
+    """
+    current_app.autodiscover_tasks(force=True)
+    for module in current_app.loader.default_modules:
+        current_app.loader.import_task_module(module)
+
+
+def get_task(kind: str) -> OperationTask[..., Any]:
+    """The task registered under the name `kind`; raises UnknownKind.
+
+    A web process or a shell has imported some tasks only: the others are looked for once.
+    """
+    cause: Exception | None = None
+    if kind not in current_app.tasks:
+        try:
+            discover()
+        except Exception as error:  # noqa: BLE001 whatever a module of the project does
+            cause = error
     task = current_app.tasks.get(kind)
     if not isinstance(task, OperationTask):
-        raise UnknownKind(f"No operation task is called {kind!r}: is its module imported?")
+        raise UnknownKind(
+            f"No operation task is called {kind!r}: is its module imported?"
+        ) from cause
     return task

@@ -160,7 +160,12 @@ def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
     operation = _operation_of(name, id)
     if operation is None:
         return
-    logger.error("Operation id=%s kind=%s: this worker does not know the kind", id, name)
+    logger.error(
+        "Operation id=%s kind=%s: this worker does not know the kind. Celery looks for tasks.py "
+        "in each app; name other modules in CELERY_IMPORTS.",
+        id,
+        name,
+    )
     if lifecycle.reject(operation):
         announce_finished(operation, Status.FAILED)
 

@@ -47,6 +47,7 @@ class Process:
         *,
         logs: Path,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self.name = name
@@ -59,6 +60,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=environment,
+                cwd=folder,
             )
 
     def check(self) -> None:

@@ -9,8 +9,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-import dj_database_url
-
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEMO_DIR = Path(os.environ.get("DEMO_DIR") or BASE_DIR / ".demo").absolute()
 DEMO_DIR.mkdir(parents=True, exist_ok=True)
@@ -64,6 +62,9 @@ if find_spec("MySQLdb") is None and find_spec("pymysql") is not None:
     import_module("pymysql").install_as_MySQLdb()
 
 if os.environ.get("DATABASE_URL"):
+    # Installed by the extra "demo"; SQLite does without.
+    import dj_database_url
+
     DATABASES = {"default": dj_database_url.config(conn_max_age=60, conn_health_checks=True)}
 else:
     DATABASES = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection
 from rest_framework.test import APIClient
@@ -67,6 +68,12 @@ def client_of() -> Callable[..., APIClient]:
         return client
 
     return make
+
+
+def configure_celery(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+    """Change Celery's settings for a test; before 5.6 those of Django hid any without a prefix."""
+    for name, value in settings.items():
+        monkeypatch.setitem(current_app.conf, f"CELERY_{name.upper()}", value)
 
 
 def need_service(name: str, *, port: int) -> None:

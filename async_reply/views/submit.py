@@ -63,7 +63,7 @@ class LongRunningOperationMixin(ProblemsMixin):
     def submit(
         self,
         request: Request,
-        task: OperationTask,
+        task: OperationTask[..., Any],
         input: Mapping[str, Any],
     ) -> Response:
         """Store the operation and answer 202; a replayed idempotency key gets its first receipt.
@@ -78,7 +78,9 @@ class LongRunningOperationMixin(ProblemsMixin):
         earlier = key.find() if key is not None else None
         return None if earlier is None else self.get_accepted(earlier, replayed=True)
 
-    def accept(self, request: Request, task: OperationTask, values: Mapping[str, Any]) -> Response:
+    def accept(
+        self, request: Request, task: OperationTask[..., Any], values: Mapping[str, Any]
+    ) -> Response:
         """Store a new operation, within the caller's quota."""
         owner = self.access.get_owner(request)
         if not owner and self.location_access != "signed":
@@ -166,7 +168,7 @@ class LongRunningOperationMixin(ProblemsMixin):
 class LongRunningOperationView(LongRunningOperationMixin, GenericAPIView[Any]):
     """POST validates by `serializer_class` and submits to `task`; the answer is 202."""
 
-    task: ClassVar[OperationTask]
+    task: ClassVar[OperationTask[..., Any]]
     #: Documents the result; nothing is validated by it.
     result_serializer_class: ClassVar[type[BaseSerializer[Any]] | None] = None
 

@@ -1,7 +1,7 @@
 """Views that use each hook once."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth import get_user_model
 from rest_framework import serializers
@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from async_reply.models import Operation
+from async_reply.tasks import OperationTask
 from async_reply.views import LongRunningOperationMixin, LongRunningOperationView
 from tests.project import tasks
 
@@ -98,7 +99,7 @@ class OverrunView(LongRunningOperationView):
 class FilesView(LongRunningOperationView):
     parser_classes = [MultiPartParser]
     serializer_class = FilesSerializer
-    task = tasks.read
+    task: ClassVar[OperationTask[..., Any]] = tasks.read
 
 
 class UpperView(FilesView):

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -54,3 +54,45 @@ def test_delay__is_bounded_however_often(retries: int) -> None:
 def test_delay__jitter_spreads() -> None:
     kind = Kind(name="k", function=bare, retry_backoff=10)
     assert len({kind.delay(5) for _ in range(20)}) > 1
+
+
+def without(year: int) -> None: ...
+
+
+def by_keyword(*, operation: Any) -> None: ...
+
+
+def unused(_operation: Any, *, year: int) -> None: ...
+
+
+def only(operation: Any, /) -> None: ...
+
+
+def decorated(*args: Any, **kwargs: Any) -> None: ...
+
+
+async def awaited(operation: Any) -> None: ...
+
+
+def iterated(operation: Any) -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [unused, only, decorated, bare])
+def test_kind__takes_the_operation_first(function: Callable[..., Any]) -> None:
+    assert Kind(name="k", function=function).function is function
+
+
+@pytest.mark.parametrize(
+    ("function", "remedy"),
+    [
+        (without, r"write def without\(operation, …\)"),
+        (by_keyword, r"write def by_keyword\(operation, …\)"),
+        (lambda: None, "does not take the operation first"),
+        (awaited, "async_to_sync"),
+        (iterated, "return the result"),
+    ],
+)
+def test_kind__function_that_cannot_be_a_job(function: Callable[..., Any], remedy: str) -> None:
+    with pytest.raises(TypeError, match=remedy):
+        Kind(name="k", function=function)

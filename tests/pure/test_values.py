@@ -59,8 +59,11 @@ def test_problem__without_a_name_is_about_blank() -> None:
     assert (made["type"], made["title"]) == ("about:blank", "Not Found")
 
 
-@pytest.mark.parametrize(("status", "title"), [(429, "Too Many Requests"), (419, "Error")])
-def test_problem__status_that_nobody_registered(status: int, title: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "title"),
+    [(429, "Too Many Requests"), (422, "Unprocessable Content"), (419, "Error")],
+)
+def test_problem__title_is_the_phrase_of_rfc_9110(status: int, title: str) -> None:
     assert problems.problem(status, "No.")["title"] == title
 
 

@@ -10,14 +10,16 @@ from pytest_django import Settings
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.permissions import AllowAny
 
-from async_reply import checks, conf, relay, tasks
+from async_reply import conf, relay, tasks
+from async_reply.checks import databases
 from async_reply.views import LongRunningOperationView
+from tests.conftest import configure_celery
 from tests.project import views
 
 
 def ids(**options: Any) -> list[str]:
     """The ids of our own messages, sorted."""
-    found: list[CheckMessage] = run_checks(tags=["async_reply"], **options)
+    found: list[CheckMessage] = run_checks(tags=["async_reply"], **{"databases": [], **options})
     return sorted(str(message.id) for message in found)
 
 
@@ -97,12 +99,12 @@ def test_celery__default_app(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_celery__transport_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "broker_transport", "demo_project.nowhere:Transport")
+    configure_celery(monkeypatch, broker_transport="demo_project.nowhere:Transport")
     assert ids() == ["async_reply.E002"]
 
 
 def test_celery__pickle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "accept_content", ["json", "pickle"])
+    configure_celery(monkeypatch, accept_content=["json", "pickle"])
     assert ids() == ["async_reply.E003"]
 
 
@@ -111,9 +113,15 @@ def test_celery__kind_declared_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids() == ["async_reply.E004"]
 
 
+def test_celery__tasks_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks.discover.cache_clear()
+    monkeypatch.setattr(current_app.loader, "default_modules", ["tests.nowhere"])
+    assert ids() == ["async_reply.E005"]
+
+
 def test_celery__slow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "CELERY_DB_REUSE_MAX", None)
-    monkeypatch.setitem(current_app.conf, "worker_prefetch_multiplier", 4)
+    configure_celery(monkeypatch, db_reuse_max=None)
+    configure_celery(monkeypatch, worker_prefetch_multiplier=4)
     assert ids() == ["async_reply.W101", "async_reply.W102"]
 
 
@@ -138,8 +146,8 @@ def test_isolation__of_mariadb(
 def test_order_of_ids__is_that_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids(databases=["default"]) == []
     # Of the first version, these are sorted by their ends on any MariaDB.
-    swapped = [text.replace("-7", "-1") for text in checks.IDS_IN_ORDER]
-    monkeypatch.setattr(checks, "IDS_IN_ORDER", swapped)
+    swapped = [text.replace("-7", "-1") for text in databases.IDS_IN_ORDER]
+    monkeypatch.setattr(databases, "IDS_IN_ORDER", swapped)
     expected = ["async_reply.W121"] if connection.vendor == "mysql" else []
     assert ids(databases=["default"]) == expected
     assert ids() == []

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from django.contrib.auth.models import AbstractBaseUser
 from rest_framework.test import APIClient
 
-from async_reply import lifecycle
+from async_reply import lifecycle, problems
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 
@@ -53,7 +52,7 @@ class Conversation:
         self.lines += [f"{name}: {value}" for name, value in fields.items()]
         if body is not None:
             self.lines += ["", json.dumps(body)]
-        self.lines += ["", f"{response.status_code} {HTTPStatus(response.status_code).phrase}"]
+        self.lines += ["", f"{response.status_code} {problems.PHRASES[response.status_code]}"]
         told = sorted((name, value) for name, value in response.items() if name not in UNTOLD)
         self.lines += [f"{name}: {value}" for name, value in told]
         content = response.getvalue().decode()

@@ -21,8 +21,10 @@ from async_reply.exceptions import (
     UnknownKind,
 )
 from async_reply.idempotency import IdempotencyKey
+from async_reply.jobs import Job
 from async_reply.models import Operation, OperationFile
 from async_reply.status import Status
+from async_reply.tasks import operation_task
 from async_reply.testing import run_operations
 from tests.project import tasks
 
@@ -39,6 +41,17 @@ def test_submit__freezes_what_the_task_says() -> None:
     assert (operation.owner, operation.extra, operation.reply) == ("7", {"a": 1}, {"status": 201})
     assert operation.status == Status.PENDING
     assert (operation.publishes, operation.published_at is None) == (1, False)
+
+
+def test_submit__queue_and_priority_of_the_kind() -> None:
+    @operation_task(name="tests.web.slow", queue="slow", priority=3)
+    def slow(operation: Job) -> None: ...
+
+    operation = services.submit(slow)
+    operation.refresh_from_db()
+    assert (operation.queue, operation.priority) == ("slow", 3)
+    operation = services.submit(tasks.echo)
+    assert (operation.queue, operation.priority) == ("", None)
 
 
 def test_submit__later_is_left_to_the_relay(broker: list[str]) -> None:

@@ -4,11 +4,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import current_app
 from django.utils import timezone
 
 from async_reply import relay
 from async_reply.models import Operation
+from tests.conftest import configure_celery
 
 #: Before any fixture takes its place.
 send = relay._send
@@ -19,12 +19,13 @@ def long_ago(**changes: Any) -> None:
 
 
 def use_redis(monkeypatch: pytest.MonkeyPatch, *, port: int = 6379) -> None:
-    monkeypatch.setitem(current_app.conf, "broker_transport", None)
-    monkeypatch.setitem(current_app.conf, "broker_transport_options", {})
-    monkeypatch.setitem(current_app.conf, "broker_write_url", f"redis://127.0.0.1:{port}/11")
+    pytest.importorskip("redis", reason="needs the extra redis")
+    configure_celery(monkeypatch, broker_transport=None)
+    configure_celery(monkeypatch, broker_transport_options={})
+    configure_celery(monkeypatch, broker_write_url=f"redis://127.0.0.1:{port}/11")
 
 
 def use_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "broker_transport", None)
-    monkeypatch.setitem(current_app.conf, "broker_transport_options", {})
-    monkeypatch.setitem(current_app.conf, "broker_write_url", "memory://")
+    configure_celery(monkeypatch, broker_transport=None)
+    configure_celery(monkeypatch, broker_transport_options={})
+    configure_celery(monkeypatch, broker_write_url="memory://")

@@ -56,5 +56,5 @@ def test_check__names_queue_and_remedy() -> None:
     assert [
         "reports" in message.msg and "-Q reports" in (message.hint or "") for message in told
     ] == [True]
-    found = checks.run_checks(tags=["async_reply"])
+    found = checks.run_checks(tags=["async_reply"], databases=[])
     assert "async_reply.W110" not in {message.id for message in found}

@@ -1,10 +1,12 @@
 import socket
 import time
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from celery import current_app
+from celery.app.routes import MapRoute as Mapped
 from celery.exceptions import QueueNotFound
 from django.db import transaction
 from django.utils import timezone
@@ -13,6 +15,7 @@ from pytest_django import Settings
 from async_reply import relay, services
 from async_reply.models import Operation
 from async_reply.status import Status
+from tests.conftest import configure_celery
 from tests.project.tasks import break_down, echo
 from tests.worker.brokers import send, use_memory, use_redis
 
@@ -81,8 +84,8 @@ def test_eager__runs_here_and_its_failure_stays_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(relay, "_send", send)
-    monkeypatch.setitem(current_app.conf, "task_always_eager", True)
-    monkeypatch.setitem(current_app.conf, "task_eager_propagates", True)
+    configure_celery(monkeypatch, task_always_eager=True)
+    configure_celery(monkeypatch, task_eager_propagates=True)
     well, badly = services.submit(echo, input={"a": 1}), services.submit(break_down)
     well.refresh_from_db()
     badly.refresh_from_db()
@@ -91,8 +94,8 @@ def test_eager__runs_here_and_its_failure_stays_here(
 
 
 def test_connection__waits_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "broker_transport", None)
-    monkeypatch.setitem(current_app.conf, "broker_write_url", "amqp://guest@127.0.0.1:1//")
+    configure_celery(monkeypatch, broker_transport=None)
+    configure_celery(monkeypatch, broker_write_url="amqp://guest@127.0.0.1:1//")
     assert relay._connection().transport_options["confirm_timeout"] == 0.5
 
 
@@ -181,6 +184,40 @@ def test_send__to_memory_carries_nothing_but_the_id(monkeypatch: pytest.MonkeyPa
     assert message.headers["id"] == message.headers["root_id"] == str(operation.pk)
     assert message.decode()[:2] == [[], {}]
     assert (message.headers["eta"], message.headers["retries"]) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, ("routed", 2)),
+        ({"queue": "own"}, ("own", 2)),
+        ({"priority": 0}, ("routed", 0)),
+        ({"queue": "own", "priority": 7}, ("own", 7)),
+    ],
+)
+def test_send__to_its_own_queue_or_where_celery_routes_it(
+    monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], expected: tuple[str, int]
+) -> None:
+    use_memory(monkeypatch)
+    mine = f"-{uuid4()}"
+    routes = [Mapped({echo.name: {"queue": f"routed{mine}", "priority": 2}})]
+    monkeypatch.setattr(current_app.amqp.router, "routes", routes)
+    if "queue" in own:
+        own = {**own, "queue": own["queue"] + mine}
+    send(Operation(kind=echo.name, **own))
+    with relay._connection() as connection:
+        message = connection.default_channel.basic_get(expected[0] + mine, no_ack=True)
+    assert message.properties["priority"] == expected[1]
+
+
+def test_send__with_the_projects_default_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_memory(monkeypatch)
+    configure_celery(monkeypatch, task_default_priority=4)
+    queue = f"memory-{uuid4()}"
+    send(Operation(kind=echo.name, queue=queue))
+    with relay._connection() as connection:
+        message = connection.default_channel.basic_get(queue, no_ack=True)
+    assert message.properties["priority"] == 4
 
 
 def test_send__broker_that_says_nothing_fails_within_its_bound(

@@ -1,7 +1,8 @@
+import inspect
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_overloads
 
 import pytest
 from celery.exceptions import Ignore
@@ -47,8 +48,24 @@ def test_operation_task__knows_how_gevent_ends_a_job(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("option", ["bind", "acks_late", "reject_on_worker_lost"])
 def test_operation_task__refuses_what_would_break_it(option: str) -> None:
+    options: dict[str, Any] = {option: True}
     with pytest.raises(TypeError, match=option):
-        operation_task(**{option: True})(lambda operation: None)
+        operation_task(**options)(leave.kind.function)
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"), [("max_loses", "max_losses"), ("colour", "neither does Celery")]
+)
+def test_operation_task__option_that_nobody_knows(option: str, remedy: str) -> None:
+    options: dict[str, Any] = {option: 0}
+    with pytest.raises(TypeError, match=f"option {option}.*{remedy}"):
+        operation_task(**options)(leave.kind.function)
+
+
+def test_operation_task__declares_the_options_it_takes() -> None:
+    _, with_options = get_overloads(operation_task)
+    declared = inspect.signature(with_options).parameters.keys() - {"options"}
+    assert declared == tasks.OWN_OPTIONS | {"name", "aliases"}
 
 
 @pytest.mark.parametrize("way", ["delay", "apply_async"])
@@ -60,6 +77,16 @@ def test_task__celerys_ways_name_the_remedy(way: str) -> None:
 def test_get_task__unknown() -> None:
     with pytest.raises(UnknownKind):
         get_task("nobody.knows")
+
+
+def test_get_task__module_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down() -> None:
+        raise ImportError("no such library")
+
+    monkeypatch.setattr(tasks, "discover", break_down)
+    with pytest.raises(UnknownKind) as caught:
+        get_task("nobody.knows")
+    assert str(caught.value.__cause__) == "no such library"
 
 
 @pytest.mark.django_db
@@ -95,11 +122,21 @@ def test_operation_task__default_name_and_plain_call() -> None:
 
 
 def test_operation_task__options_go_where_they_belong() -> None:
-    @operation_task(name="tests.worker.options", rate_limit="1/s", max_retries=7, time_limit=60)
+    @operation_task(
+        name="tests.worker.options",
+        rate_limit="1/s",
+        max_retries=7,
+        time_limit=60,
+        queue="slow",
+        priority=3,
+    )
     def task(operation: Any) -> None: ...
 
     assert (task.rate_limit, task.time_limit, task.ignore_result) == ("1/s", 63, True)
     assert (task.kind.max_retries, task.kind.time_limit) == (7, 60)
+    assert (task.kind.queue, task.kind.priority) == ("slow", 3)
+    # Celery 6 ignores these attributes, 5.7 warns of them.
+    assert (getattr(task, "queue", None), task.priority) == (None, None)
 
 
 @pytest.mark.django_db

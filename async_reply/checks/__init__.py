@@ -1,0 +1,10 @@
+"""System checks: what would lose work, let strangers in, or break silently.
+
+Ids are never reused. E001-E009 Celery, E010-E019 settings, E020-E029 views and URLs,
+W101-W119 what is correct but slow or fragile, W120-W129 databases, W130-W139 what the worker's
+pool cannot do.
+"""
+
+from async_reply.checks import celery, databases, settings, views
+
+__all__ = ["celery", "databases", "settings", "views"]

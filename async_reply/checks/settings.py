@@ -1,0 +1,85 @@
+"""Each key of ASYNC_REPLY, and what it names."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
+from django.core.files.storage import storages
+from django.utils.module_loading import import_string
+
+from async_reply import conf
+
+Configs = Sequence[AppConfig] | None
+
+
+@register("async_reply")
+def check_settings(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
+    """Each key of ASYNC_REPLY is known and makes sense."""
+    configured = conf.configured()
+    if not isinstance(configured, dict):
+        return [Error("ASYNC_REPLY is not a dict: write ASYNC_REPLY = {…}.", id="async_reply.E010")]
+    found: list[CheckMessage] = []
+    for key, value in configured.items():
+        if key not in conf.DEFAULTS:
+            hint = f"Known keys: {', '.join(sorted(conf.DEFAULTS))}."
+            found.append(
+                Error(f'ASYNC_REPLY["{key}"] does not exist.', hint=hint, id="async_reply.E011")
+            )
+        elif not _is_valid(key, value):
+            text = f'ASYNC_REPLY["{key}"] is {value!r}: it takes {conf.VALID[key][1]}.'
+            found.append(Error(text, id="async_reply.E012"))
+    return found or [*_check_references()]
+
+
+def _is_valid(key: str, value: Any) -> bool:
+    try:
+        return conf.VALID[key][0](value)
+    except TypeError:
+        return False
+
+
+def _check_references() -> Iterator[CheckMessage]:
+    if conf.get("STORAGE") not in settings.STORAGES:
+        text = f'ASYNC_REPLY["STORAGE"] names {conf.get("STORAGE")!r}, which STORAGES lacks.'
+        yield Error(text, hint="Add it to STORAGES.", id="async_reply.E013")
+    try:
+        import_string(conf.get("ACCESS"))
+    except ImportError as error:
+        yield Error(f'ASYNC_REPLY["ACCESS"] cannot be imported: {error}', id="async_reply.E014")
+    try:
+        import_string(conf.get("SIGNED_URL") or "builtins.str")
+    except ImportError as error:
+        text = f'ASYNC_REPLY["SIGNED_URL"] cannot be imported: {error}'
+        yield Error(text, id="async_reply.E016")
+
+
+@register("async_reply", deploy=True)
+def check_storage(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
+    """Files of operations are not in the folder that web servers publish, nor read into memory."""
+    found: list[CheckMessage] = []
+    if conf.get("STORAGE") not in settings.STORAGES:
+        return found
+    storage = storages[conf.get("STORAGE")]
+    # django-storages' S3: 0, its default, keeps whole objects in memory.
+    if getattr(storage, "max_memory_size", None) == 0:
+        found.append(
+            checks.Warning(
+                "The storage reads each file of an operation into memory as a whole.",
+                hint="Set its max_memory_size (AWS_S3_MAX_MEMORY_SIZE) to a few mebibytes.",
+                id="async_reply.W108",
+            )
+        )
+    if conf.get("STORAGE") != "default":
+        return found
+    return [
+        *found,
+        checks.Warning(
+            "Inputs and results of operations are stored in the default storage, which many "
+            "projects publish below MEDIA_URL.",
+            hint='Add a private storage to STORAGES and name it in ASYNC_REPLY["STORAGE"].',
+            id="async_reply.W104",
+        ),
+    ]

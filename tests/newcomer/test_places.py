@@ -1,0 +1,193 @@
+"""Wherever a project mounts the app, and however it is configured, the links lead on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from django.conf.urls.i18n import i18n_patterns
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import OperationalError, connection, transaction
+from django.urls import include, path, set_script_prefix
+from pytest_django import Settings
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient
+
+from async_reply import relay
+from async_reply.models import Operation
+from async_reply.testing import run_operations
+from tests.project import views
+
+PROBLEM = "application/problem+json"
+
+
+class Plain:
+    urlpatterns = [
+        path("echoes/", views.EchoView.as_view()),
+        path("creations/", views.CreateView.as_view()),
+        path("things/<int:number>/", views.ThingViewSet.as_view({"get": "retrieve"}), name="thing"),
+        path("", include("async_reply.urls")),
+    ]
+
+
+class Below:
+    urlpatterns = [path("deep/below/", include(Plain.urlpatterns))]
+
+
+class Translated:
+    urlpatterns = i18n_patterns(*Plain.urlpatterns)
+
+
+class Slashless:
+    """APPEND_SLASH has nothing to redirect: our own URLs end as they are linked."""
+
+    urlpatterns = Plain.urlpatterns
+
+
+PLACES: list[tuple[type[Any], str, dict[str, Any]]] = [
+    (Plain, "", {}),
+    (Below, "/deep/below", {}),
+    (Translated, "/de", {}),
+    (Slashless, "", {"APPEND_SLASH": True}),
+    (Slashless, "", {"APPEND_SLASH": False}),
+    (Plain, "", {"DEBUG": True}),
+    (Plain, "", {"USE_TZ": False}),
+]
+
+
+@pytest.fixture(autouse=True)
+def middleware(settings: Settings) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+
+
+def follow(api: APIClient, url: str) -> Any:
+    """GET of an absolute URL."""
+    assert url.startswith("http://testserver/")
+    return api.get(url)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("urls", "start", "configured"), PLACES)
+def test_place__links_lead_from_submit_to_result(
+    api: APIClient, settings: Settings, urls: type[Any], start: str, configured: dict[str, Any]
+) -> None:
+    settings.ROOT_URLCONF = urls
+    for name, value in configured.items():
+        setattr(settings, name, value)
+    accepted = api.post(f"{start}/creations/")
+    assert accepted.status_code == 202, accepted.content
+    run_operations()
+    poll = follow(api, accepted["Location"])
+    assert poll.status_code == 302
+    result = follow(api, poll["Location"])
+    assert (result.status_code, result["Location"]) == (302, f"http://testserver{start}/things/7/")
+    for link in accepted.json()["links"].values():
+        assert follow(api, link).status_code in {200, 302, 405}
+
+
+@pytest.fixture
+def script_prefix() -> Iterator[None]:
+    """A thread keeps the prefix of the request that it answered last."""
+    yield
+    set_script_prefix("/")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("forced", [False, True])
+def test_place__below_a_script_name(
+    user: Any, settings: Settings, script_prefix: None, forced: bool
+) -> None:
+    """By Django's WSGI handler: its test client knows no script prefix."""
+    settings.ROOT_URLCONF = Plain
+    settings.FORCE_SCRIPT_NAME = "/site" if forced else None
+    transport = httpx.WSGITransport(WSGIHandler(), script_name="" if forced else "/site")
+    headers = {"Authorization": f"Token {Token.objects.create(user=user)}"}
+    with httpx.Client(transport=transport, headers=headers, base_url="http://testserver") as client:
+
+        def get(url: str) -> httpx.Response:
+            assert url.startswith("http://testserver/site/operations/")
+            return client.get(url.removeprefix("http://testserver/site"))
+
+        accepted = client.post("/creations/")
+        run_operations()
+        result = get(get(accepted.headers["Location"]).headers["Location"])
+    assert result.headers["Location"] == "http://testserver/site/things/7/"
+
+
+@pytest.fixture
+def atomic_requests(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+
+
+def test_atomic_requests__message_is_sent_after_the_commit(
+    api: APIClient, atomic_requests: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def look(operation: Operation) -> None:
+        seen.append(transaction.get_connection().in_atomic_block)
+
+    monkeypatch.setattr(relay, "_send", look)
+    assert api.post("/echoes/").status_code == 202
+    assert seen == [False]
+
+
+def test_atomic_requests__database_down_is_a_503(
+    api: APIClient, atomic_requests: None, monkeypatch: pytest.MonkeyPatch, broker: list[str]
+) -> None:
+    def refuse() -> None:
+        raise OperationalError("connection refused")
+
+    with monkeypatch.context() as down:
+        connection.close()
+        down.setattr(connection, "connect", refuse)
+        response = api.post("/echoes/")
+    assert (response.status_code, response["Content-Type"]) == (503, PROBLEM)
+    assert "Retry-After" in response
+    assert (Operation.objects.count(), broker) == (0, [])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("method", "url", "options", "status"),
+    [
+        ("get", "/api/operations/odd/", {}, 404),
+        ("get", "/api/operations/0192aaaa-0000-7000-8000-000000000000/result/", {}, 404),
+        ("put", "/api/operations/odd/", {}, 405),
+        ("post", "/echoes/", {"data": b"{", "content_type": "application/json"}, 400),
+        ("post", "/echoes/", {"data": b"a" * 64, "content_type": "application/json"}, 413),
+        ("post", "/echoes/", {"data": b"a;b", "content_type": "text/csv"}, 415),
+        ("get", "/echoes/", {}, 405),
+    ],
+)
+def test_production__errors_of_our_urls_are_problems(
+    api: APIClient, settings: Settings, method: str, url: str, options: Any, status: int
+) -> None:
+    settings.DEBUG = False
+    settings.ALLOWED_HOSTS = ["testserver"]
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 32
+    response = getattr(api, method)(url, **options)
+    assert (response.status_code, response["Content-Type"]) == (status, PROBLEM)
+
+
+@pytest.mark.django_db
+def test_production__without_csrf_token_is_a_problem(
+    user: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views.EchoView, "authentication_classes", [SessionAuthentication])
+    settings.DEBUG = False
+    client = APIClient(enforce_csrf_checks=True)
+    client.force_login(user)
+    response = client.post("/echoes/")
+    assert (response.status_code, response["Content-Type"]) == (403, PROBLEM)
+    assert "CSRF" in response.json()["detail"]
+
+
+@pytest.mark.django_db
+def test_production__foreign_host_is_refused_by_django(api: APIClient, settings: Settings) -> None:
+    settings.DEBUG = False
+    settings.ALLOWED_HOSTS = ["example.org"]
+    assert api.post("/echoes/").status_code == 400
+    assert not Operation.objects.exists()
+    assert api.post("/echoes/", SERVER_NAME="example.org").status_code == 202

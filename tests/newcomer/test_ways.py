@@ -1,0 +1,120 @@
+"""The ways a project submits and runs: eagerly, in its tests, in transactions, from a job."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import BaseCommand, call_command
+from django.db import transaction
+from django.test import TestCase, TransactionTestCase
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from async_reply import services
+from async_reply.jobs import Job
+from async_reply.models import Operation
+from async_reply.runner import Ending
+from async_reply.status import Status
+from async_reply.tasks import operation_task
+from async_reply.testing import run_operations
+from tests.conftest import configure_celery
+from tests.project.tasks import break_down, echo, refuse
+
+
+@operation_task(name="tests.newcomer.nest")
+def nest(operation: Job, *, depth: int) -> str:
+    """Submits itself until `depth` is 0."""
+    if depth:
+        inner = services.submit(nest, input={"depth": depth - 1}, owner=operation.owner)
+        return str(inner.pk)
+    return "bottom"
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch, real_send: None, transactional_db: None) -> None:
+    configure_celery(monkeypatch, task_always_eager=True, task_eager_propagates=True)
+
+
+def statuses() -> list[str]:
+    return list(Operation.objects.order_by("pk").values_list("status", flat=True))
+
+
+def test_eager__result_is_there_right_after_the_202(eager: None, api: APIClient) -> None:
+    accepted = api.post("/echoes/", {"number": 7})
+    assert (accepted.status_code, accepted.json()["status"]) == (202, "pending")
+    assert api.get(accepted["Location"], follow=True).json() == {"number": 7}
+
+
+@pytest.mark.parametrize(("url", "status"), [("/refusals/", 422), ("/breakdowns/", 409)])
+def test_eager__failing_job_is_a_202_all_the_same(
+    eager: None, api: APIClient, url: str, status: int
+) -> None:
+    accepted = api.post(url)
+    assert (accepted.status_code, accepted.json()["status"]) == (202, "pending")
+    assert api.get(accepted["Location"], follow=True).status_code == status
+
+
+def test_eager__waits_for_the_commit(eager: None) -> None:
+    with transaction.atomic():
+        services.submit(echo)
+        assert statuses() == [Status.PENDING]
+    assert statuses() == [Status.SUCCEEDED]
+    with transaction.atomic():
+        services.submit(echo)
+        transaction.set_rollback(True)
+    assert statuses() == [Status.SUCCEEDED]
+
+
+def test_eager__job_that_submits_another(eager: None) -> None:
+    services.submit(nest, input={"depth": 2})
+    assert statuses() == [Status.SUCCEEDED] * 3
+
+
+def test_eager__later_is_later(eager: None) -> None:
+    services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
+    assert statuses() == [Status.PENDING]
+
+
+class InTestCase(TestCase):
+    def test_run_operations__runs_what_the_transaction_holds(self) -> None:
+        with transaction.atomic():
+            services.submit(echo)
+        services.submit(refuse)
+        endings = [report.ending for report in run_operations()]
+        assert endings == [Ending.SUCCEEDED, Ending.FAILED]
+
+    def test_run_operations__job_that_submits_another(self) -> None:
+        services.submit(nest, input={"depth": 3}, owner="7")
+        assert len(run_operations()) == 4
+        assert statuses() == [Status.SUCCEEDED] * 4
+        assert Operation.objects.filter(owner="7").count() == 4
+
+    def test_run_operations__what_is_not_due_stays(self) -> None:
+        services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
+        assert run_operations() == []
+
+
+class InTransactionTestCase(TransactionTestCase):
+    def test_run_operations__after_real_commits(self) -> None:
+        services.submit(echo)
+        services.submit(break_down)
+        endings = [report.ending for report in run_operations()]
+        assert endings == [Ending.SUCCEEDED, Ending.FAILED]
+
+    def test_submit__rolled_back_is_no_operation(self) -> None:
+        with transaction.atomic():
+            services.submit(echo)
+            transaction.set_rollback(True)
+        assert run_operations() == []
+        assert Operation.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_command__submits(broker: list[str]) -> None:
+    class Command(BaseCommand):
+        def handle(self, *args: Any, **options: Any) -> str:
+            return str(services.submit(echo, owner="7").pk)
+
+    told = call_command(Command())
+    assert broker == [told]
+    assert [report.ending for report in run_operations()] == [Ending.SUCCEEDED]

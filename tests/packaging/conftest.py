@@ -1,0 +1,25 @@
+from collections.abc import Callable
+
+import pytest
+
+from tests.packaging.environments import Distribution, Environment
+
+Make = Callable[..., Environment]
+
+
+@pytest.fixture(scope="session")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
+    return Distribution.build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory, distribution: Distribution) -> Make:
+    """A new environment with the wheel, its `extra` and further requirements."""
+
+    def make(*requirements: str, extra: str = "") -> Environment:
+        made = Environment.create(tmp_path_factory.mktemp("environment"))
+        wheel = f"{distribution.wheel}[{extra}]" if extra else str(distribution.wheel)
+        made.install(wheel, *requirements)
+        return made
+
+    return make

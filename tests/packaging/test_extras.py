@@ -1,0 +1,113 @@
+"""Each extra alone brings what it is for."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import need_service
+from tests.packaging.bench import unpack
+from tests.packaging.conftest import Make
+from tests.packaging.environments import ROOT, Distribution, Environment
+
+pytestmark = pytest.mark.packaging
+
+Smoke = Callable[[Environment, Distribution, Path], None]
+
+REDIS = """
+from kombu import Connection
+with Connection("redis://127.0.0.1:6379/5") as connection:
+    queue = connection.SimpleQueue("async_reply-extra")
+    queue.put("through the broker")
+    message = queue.get(timeout=30)
+    message.ack()
+    assert message.payload == "through the broker"
+"""
+POSTGRESQL = """
+from django.conf import settings
+from django.db import connection
+database = {"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1"}
+settings.configure(DATABASES={"default": {**database, "NAME": "postgres", "USER": "postgres"}})
+with connection.cursor() as cursor:
+    cursor.execute("SELECT 1")
+"""
+
+MARIADB = """
+try:
+    driver.connect(host="127.0.0.1", port=1, user="nobody")
+except driver.OperationalError:
+    pass
+"""
+S3 = """
+from django.conf import settings
+from storages.backends.s3 import S3Storage
+settings.configure()
+url = S3Storage(bucket_name="b", access_key="a", secret_key="s").url("name")
+assert "Signature" in url, url
+"""
+
+
+def redis(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    need_service("Redis", port=6379)
+    environment.run("python", "-c", REDIS, cwd=folder)
+
+
+def postgresql(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    need_service("PostgreSQL", port=5432)
+    environment.run("python", "-c", POSTGRESQL, cwd=folder)
+
+
+def s3(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", S3, cwd=folder)
+
+
+def pymysql(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", f"import pymysql as driver{MARIADB}", cwd=folder)
+
+
+def mysql(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", f"import MySQLdb as driver{MARIADB}", cwd=folder)
+
+
+def demo(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    unpack(distribution.sdist, folder / "bench")
+    environment.run("python", "manage.py", "demo", cwd=folder / "bench")
+
+
+def extras() -> list[str]:
+    """Those of setup.cfg for users of the package."""
+    parser = ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg")
+    return sorted(set(parser["options.extras_require"]) - {"test", "dev"})
+
+
+@pytest.mark.parametrize("extra", extras())
+def test_extra__brings_what_it_is_for(
+    extra: str, environment: Make, distribution: Distribution, tmp_path: Path
+) -> None:
+    if extra == "mysql" and shutil.which("mariadb_config") is None:
+        pytest.skip("mysqlclient is built against libmariadb-dev, which is not installed")
+    smoke: Smoke = getattr(sys.modules[__name__], extra)
+    smoke(environment(extra=extra), distribution, tmp_path)
+
+
+def test_required__is_enough_for_the_whole_package(environment: Make, tmp_path: Path) -> None:
+    """Every module imports where nothing else is installed."""
+    code = """
+import importlib, pkgutil
+import django
+from django.conf import settings
+apps = ["django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes"]
+settings.configure(INSTALLED_APPS=[*apps, "django.contrib.messages", "async_reply"])
+django.setup()
+import async_reply
+for module in pkgutil.walk_packages(async_reply.__path__, "async_reply."):
+    if ".contrib." not in module.name:
+        importlib.import_module(module.name)
+print(async_reply.__file__)
+"""
+    told = environment().run("python", "-W", "error::ImportWarning", "-c", code, cwd=tmp_path)
+    assert "site-packages" in told

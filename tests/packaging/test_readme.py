@@ -1,0 +1,257 @@
+"""README and tutorial, done to the letter in an environment that holds only what they install.
+
+Ports, the number of the Redis database and passwords, which a reader would choose, are ours.
+"""
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from demo_project.processes import Process, free_port, listens, wait_for
+from tests.conftest import need_service
+from tests.packaging.conftest import Make
+from tests.packaging.documents import README, TUTORIAL, commands, snippets
+from tests.packaging.environments import Environment
+
+pytestmark = pytest.mark.packaging
+
+PASSWORD = "of my own choice"
+# runserver is away for a moment when code has changed.
+PATIENT = ("-s", "--retry", "30", "--retry-delay", "1", "--retry-connrefused")
+BROKER = {"redis://localhost:6379": "redis://localhost:6379/5"}
+
+
+def test_readme__is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@dataclass
+class Newcomer:
+    """Somebody in an empty folder who types what the tutorial says."""
+
+    environment: Environment
+    folder: Path
+    port: int = field(default_factory=free_port)
+    told: dict[str, str] = field(default_factory=dict)
+    processes: dict[str, Process] = field(default_factory=dict)
+
+    def write(self, document: Path) -> None:
+        """Put the snippets of a page where their first lines say."""
+        for name, content in snippets(document).items():
+            path = self.folder / name
+            before = path.read_text() if path.name == "settings.py" else ""
+            for written, meant in BROKER.items():
+                content = content.replace(written, meant)
+            path.write_text(before + content)
+
+    def type(self, *words: str, status: int = 0) -> str:
+        return self.environment.run(
+            *words, cwd=self.folder, status=status, DJANGO_SUPERUSER_PASSWORD=PASSWORD
+        )
+
+    def start(self, *words: str) -> Process:
+        """A command that goes on in its own terminal."""
+        program = str(self.environment.bin / words[0])
+        process = Process(
+            words[0],
+            [program, *words[1:]],
+            logs=self.folder / "logs",
+            environment=self.environment.variables,
+            folder=self.folder,
+        )
+        self.processes[words[0]] = process
+        return process
+
+    def curl(self, *words: str) -> tuple[int, dict[str, str], str]:
+        """Status, fields and body of the answer to a curl command of the tutorial."""
+        mine = {"ada": f"ada:{PASSWORD}"}
+        words = tuple(
+            mine.get(word, word).replace("localhost:8000", f"localhost:{self.port}")
+            for word in words
+        )
+        head, _, body = self.type("curl", *PATIENT, *words).partition("\n\n")
+        first, *lines = head.splitlines()
+        fields = dict(line.split(": ", 1) for line in lines)
+        return int(first.split()[1]), fields, body
+
+    def outcome(self, status_url: str) -> tuple[int, dict[str, str], str]:
+        """The result, once the status URL redirects there."""
+        give_up = time.monotonic() + 120
+        while True:
+            status, fields, body = self.curl("-i", "-u", "ada", status_url)
+            if status == 302:
+                return self.curl("-i", "-u", "ada", fields["Location"])
+            assert (status, "Retry-After" in fields) == (200, True), body
+            assert time.monotonic() < give_up, self.processes["celery"].tail()
+            time.sleep(int(fields["Retry-After"]))
+
+
+@pytest.fixture(scope="module")
+def newcomer(environment: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
+    """One who has done what the tutorial says, up to the submit."""
+    need_service("Redis", port=6379)
+    folder = tmp_path_factory.mktemp("newcomer")
+    typing = iter(commands(TUTORIAL))
+    install = next(typing)
+    assert install == commands(README)[-1] == ["pip", "install", "django-async-reply[redis]"]
+    reader = Newcomer(environment(extra="redis"), folder)
+    reader.type(*next(typing))
+    reader.type(*next(typing))
+    reader.write(README)
+    for words in typing:
+        if words[0] == "celery":
+            break
+        answers = ["--noinput"] if "createsuperuser" in words else []
+        reader.told[" ".join(words[2:])] = reader.type(*words, *answers)
+    try:
+        reader.start(*words)
+        reader.start(*next(typing), f"localhost:{reader.port}")
+        wait_for(
+            lambda: listens(reader.port),
+            processes=list(reader.processes.values()),
+            what="runserver",
+            seconds=60,
+        )
+        yield reader
+    finally:
+        for process in reader.processes.values():
+            process.stop()
+
+
+def curls() -> list[list[str]]:
+    """The curl commands of the tutorial, without the word."""
+    return [words[1:] for words in commands(TUTORIAL) if words[0] == "curl"]
+
+
+def test_check__has_one_warning_which_the_tutorial_explains(newcomer: Newcomer) -> None:
+    found = re.findall(r"async_reply\.[EW]\d+", newcomer.told["check"])
+    assert set(found) == {"async_reply.W103"}
+
+
+def test_test__of_the_project_passes(newcomer: Newcomer) -> None:
+    assert "OK" in newcomer.told["test reports"]
+
+
+def test_submit__is_answered_and_done(newcomer: Newcomer) -> None:
+    status, fields, body = newcomer.curl(*curls()[0])
+    assert status == 202, body
+    assert json.loads(body)["status"] == "pending"
+    assert int(fields["Retry-After"]) >= 1
+    status, fields, body = newcomer.outcome(fields["Location"])
+    assert (status, json.loads(body)) == (200, {"year": 2026, "rows": 1200})
+
+
+def test_submit__that_is_not_valid_stores_nothing(newcomer: Newcomer) -> None:
+    words = [word.replace("2026", "1") for word in curls()[0]]
+    status, fields, body = newcomer.curl(*words)
+    assert (status, fields["Content-Type"]) == (400, "application/problem+json")
+    assert "year" in json.loads(body)["errors"]
+
+
+def test_failure__is_a_problem_in_the_jobs_words(newcomer: Newcomer) -> None:
+    newcomer.write(TUTORIAL)
+    newcomer.processes["celery"].stop()
+    newcomer.start(*next(words for words in commands(TUTORIAL) if words[0] == "celery"))
+    status, fields, body = newcomer.curl(*curls()[1])
+    assert status == 202, body
+    status, fields, body = newcomer.outcome(fields["Location"])
+    assert (status, fields["Content-Type"]) == (422, "application/problem+json")
+    problem = json.loads(body)
+    assert (problem["detail"], problem["code"]) == ("The year is not over.", "year-not-over")
+
+
+SUBMIT = """
+from datetime import timedelta
+from django.utils import timezone
+from async_reply import services
+from reports.tasks import export_report
+soon = timezone.now() + timedelta(seconds=2)
+for options in ({}, {"available_at": soon}):
+    print(services.submit(export_report, input={"year": 2026}, **options).pk)
+"""
+# Knows no task by import, as a management command may not.
+RERUN = """
+from async_reply import services
+from async_reply.models import Operation
+print(services.rerun(Operation.objects.get(pk="{pk}")).pk)
+"""
+FORGOTTEN = """
+from async_reply import services
+from reports.work import forgotten
+print(services.submit(forgotten).pk)
+"""
+WORK = """
+from async_reply.tasks import operation_task
+
+@operation_task
+def forgotten(operation): ...
+"""
+
+
+def shell(newcomer: Newcomer, code: str) -> list[str]:
+    return newcomer.type("python", "manage.py", "shell", "-c", code).split()
+
+
+def status_of(newcomer: Newcomer, pk: str) -> str:
+    """What the row says; nobody may ask over HTTP, since nobody owns it."""
+    with closing(sqlite3.connect(newcomer.folder / "db.sqlite3", timeout=30)) as database:
+        query = "SELECT status FROM async_reply_operation WHERE id = ?"
+        (status,) = database.execute(query, [UUID(pk).hex]).fetchone()
+    return str(status)
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.5)
+
+
+def test_shell__submits_now_and_later_and_again(newcomer: Newcomer) -> None:
+    now, later = shell(newcomer, SUBMIT)[-2:]
+    wait_until(lambda: status_of(newcomer, now) == "succeeded")
+    again = shell(newcomer, RERUN.format(pk=now))[-1]
+    wait_until(lambda: status_of(newcomer, later) == status_of(newcomer, again) == "succeeded")
+
+
+def test_worker__that_does_not_know_a_kind_says_what_to_do(newcomer: Newcomer) -> None:
+    (newcomer.folder / "reports/work.py").write_text(WORK)
+    pk = shell(newcomer, FORGOTTEN)[-1]
+    log = newcomer.processes["celery"].log
+    wait_until(
+        lambda: f"id={pk} kind=reports.work.forgotten: this worker does not know" in log.read_text()
+    )
+    assert "CELERY_IMPORTS" in log.read_text()
+    assert status_of(newcomer, pk) == "pending"
+
+
+def test_check__without_the_celery_app_says_what_to_do(newcomer: Newcomer) -> None:
+    package = newcomer.folder / "project" / "__init__.py"
+    content = package.read_text()
+    package.write_text("")
+    try:
+        told = newcomer.type("python", "manage.py", "check", status=1)
+    finally:
+        package.write_text(content)
+    assert "async_reply.E001" in told
+    assert "from .celery import app as celery_app" in told
+
+
+def test_check__without_the_app_in_installed_apps_says_what_to_do(newcomer: Newcomer) -> None:
+    settings = newcomer.folder / "project" / "settings.py"
+    content = settings.read_text()
+    settings.write_text(content.replace('"async_reply", ', ""))
+    try:
+        told = newcomer.type("python", "manage.py", "check", status=1)
+    finally:
+        settings.write_text(content)
+    assert "async_reply" in told
+    assert "INSTALLED_APPS" in told
