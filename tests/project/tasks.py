@@ -63,3 +63,10 @@ def overrun(operation: Job, *, calls: bool) -> None:
         time.sleep(0.1)
         if calls:
             operation.progress(50)
+
+
+@operation_task(name="tests.stubborn", cancel="interrupt")
+def stubborn(operation: Job, *, calls: bool) -> None:
+    """Sleeps for minutes in one call to the system."""
+    operation.progress(1)
+    time.sleep(600)

@@ -96,6 +96,10 @@ class OverrunView(LongRunningOperationView):
     task = tasks.overrun
 
 
+class StubbornView(OverrunView):
+    task: ClassVar[OperationTask[..., Any]] = tasks.stubborn
+
+
 class FilesView(LongRunningOperationView):
     parser_classes = [MultiPartParser]
     serializer_class = FilesSerializer

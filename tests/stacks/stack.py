@@ -80,7 +80,7 @@ def prepared(
     folder: Path, *, database: str, broker: str, settings: str, lease: float
 ) -> Iterator[Stack]:
     """A stack whose web server runs, with the demo's users and without a worker."""
-    name = f"ar_matrix_{uuid.uuid4().hex[:12]}"
+    name = f"async_reply_{uuid.uuid4().hex[:12]}"
     with ExitStack() as services:
         running = Stack(
             folder,

@@ -1,0 +1,90 @@
+"""What is noticed at once: the lease of these workers is five minutes."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+import httpx
+import pytest
+
+from tests.stacks.stack import ROOT, Stack, follow, prepared, wait_until
+
+pytestmark = pytest.mark.system
+
+PAIRINGS = ["sqlite+files", "postgresql+redis"]
+
+
+@pytest.fixture(scope="module", params=PAIRINGS)
+def patient(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    database, broker = request.param.split("+")
+    with prepared(
+        tmp_path_factory.mktemp("patient"),
+        database=database,
+        broker=broker,
+        settings="tests.settings",
+        lease=300,
+    ) as running:
+        running.start_worker()
+        yield running
+
+
+def status(client: httpx.Client, accepted: httpx.Response) -> str:
+    found: str = client.get(accepted.headers["Operation-Location"]).json()["status"]
+    return found
+
+
+def test_killed_process__gives_its_operation_back(patient: Stack) -> None:
+    with patient.client() as client:
+        body = {"seconds": 0, "outcome": "crash_once", "value": 7}
+        accepted = client.post("/api/sleeps/", json=body)
+        result = follow(client, accepted.headers["Location"], seconds=90)
+        document = client.get(accepted.headers["Operation-Location"]).json()
+    assert (result.json()["value"], document["attempt"]) == (7, 2)
+
+
+def test_interrupt__ends_a_job_that_never_calls_in_and_not_the_next(patient: Stack) -> None:
+    with patient.client() as client:
+        accepted = client.post("/stubborn/", json={"calls": False})
+        wait_until(lambda: status(client, accepted) == "running")
+        assert client.delete(accepted.headers["Location"]).status_code == 202
+        wait_until(lambda: status(client, accepted) == "canceled")
+        others = [client.post("/api/sleeps/", json={"seconds": 0.2}) for _ in range(8)]
+        replies = [follow(client, other.headers["Location"]) for other in others]
+    assert [reply.status_code for reply in replies] == [200] * 8
+
+
+def test_deploy__job_goes_on_at_another_worker(patient: Stack) -> None:
+    with patient.client() as client:
+        accepted = client.post("/api/sleeps/", json={"seconds": 60, "steps": 600})
+        wait_until(lambda: bool(client.get(accepted.headers["Location"]).json()["progress"]))
+        old = next(process for process in patient.processes if process.name == "worker")
+        patient.start_worker("--hostname", "next@%h", name="next")
+        old.popen.terminate()
+        assert old.popen.wait(60) == 0
+        patient.processes.remove(old)
+        url = accepted.headers["Operation-Location"]
+        wait_until(lambda: client.get(url).json()["attempt"] == 2, seconds=60)
+        assert client.delete(accepted.headers["Location"]).status_code in {200, 202}
+        wait_until(lambda: status(client, accepted) == "canceled")
+
+
+def test_revoke__by_celerys_control_cancels(patient: Stack) -> None:
+    if not patient.environment["CELERY_BROKER_URL"]:
+        pytest.skip("the broker of files has no control commands")
+    with patient.client() as client:
+        accepted = client.post("/api/sleeps/", json={"seconds": 60, "steps": 600})
+        wait_until(lambda: status(client, accepted) == "running")
+        waiting = [client.post("/api/sleeps/", json={"seconds": 60}) for _ in range(3)]
+        ids = [each.headers["Operation-Id"] for each in (accepted, *waiting)]
+        control = [sys.executable, "-m", "celery", "-A", "demo_project", "control", "revoke", *ids]
+        subprocess.run(
+            control, cwd=ROOT, env=patient.environment, capture_output=True, check=True, timeout=60
+        )
+        for each in waiting[1:]:
+            canceled = partial(lambda one: status(client, one) == "canceled", each)
+            wait_until(canceled, seconds=90)
+        for each in (accepted, waiting[0]):
+            client.delete(each.headers["Location"])
