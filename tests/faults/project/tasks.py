@@ -1,0 +1,105 @@
+"""Kinds that write down what they do, and those that misbehave."""
+
+import os
+import re
+import resource
+import signal
+import time
+from typing import Any
+
+from celery import shared_task
+from django.conf import settings
+
+from async_reply.exceptions import JobInterrupted, OperationFailed
+from async_reply.jobs import Job
+from async_reply.tasks import operation_task
+from tests.faults import journal
+from tests.faults.project.models import Effect, TutorialJob
+
+MEMORY = 512 * 1024 * 1024
+
+
+def log(operation: Job, event: str) -> None:
+    journal.write(settings.FAULTS_JOURNAL, event, id=operation.id, attempt=operation.attempt)
+
+
+@operation_task(
+    name="faults.work",
+    max_losses=50,
+    max_retries=5,
+    autoretry_for=(ConnectionError,),
+    retry_backoff=0.2,
+    retry_backoff_max=1,
+)
+def work(operation: Job, *, seconds: float, manner: str, token: str) -> dict[str, Any]:
+    """Takes `seconds` in the `manner` asked for, and answers `token`."""
+    log(operation, "start")
+    try:
+        _spend(operation, seconds, manner)
+    except JobInterrupted:
+        log(operation, "refused")
+        raise
+    operation.on_finish(
+        lambda: Effect.objects.create(operation=operation.id, attempt=operation.attempt)
+    )
+    log(operation, "end")
+    return {"token": token}
+
+
+def _spend(operation: Job, seconds: float, manner: str) -> None:
+    if manner == "silent":
+        time.sleep(seconds)
+    elif manner == "stubborn":
+        # Holds the interpreter lock: nothing else of the process runs meanwhile.
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up:
+            re.match(r"(a+)+$", "a" * 20 + "b")
+    else:
+        for _ in operation.track(range(10)):
+            time.sleep(seconds / 10)
+    if manner == "failing":
+        raise OperationFailed("As asked.")
+    if manner == "flaky" and operation.attempt % 2:
+        raise ConnectionError("As asked.")
+
+
+@operation_task(name="faults.once", max_losses=0, max_retries=0)
+def once(operation: Job, *, seconds: float, token: str) -> dict[str, Any]:
+    """Must not be repeated."""
+    return _once(operation, seconds, token)
+
+
+def _once(operation: Job, seconds: float, token: str) -> dict[str, Any]:
+    log(operation, "start")
+    time.sleep(seconds)
+    log(operation, "end")
+    return {"token": token}
+
+
+@operation_task(name="faults.poison", max_losses=1, max_retries=0, time_limit=2)
+def poison(operation: Job, *, venom: str) -> Any:
+    """Harms the process it runs in, each time."""
+    log(operation, "start")
+    if venom == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif venom == "memory":
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        return [bytes(1024 * 1024) for _ in range(100_000)] and None
+    elif venom == "hang":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+        time.sleep(3600)
+    elif venom == "exit":
+        raise SystemExit(3)
+    return {"rubbish": {object()}, float("nan"): "\ud800\0"}
+
+
+@shared_task(name="faults.tutorial")
+def tutorial(pk: int, seconds: float) -> None:
+    """The tutorials' task: reads, works, saves."""
+    job = TutorialJob.objects.get(pk=pk)
+    job.status = "running"
+    job.save()
+    journal.write(settings.FAULTS_JOURNAL, "start", id=pk, attempt=1)
+    time.sleep(seconds)
+    job.status = "succeeded"
+    job.save()
