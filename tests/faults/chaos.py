@@ -37,7 +37,7 @@ class Scale:
     longest_job: float
     drain: float
     clients: int = 6
-    workers: int = 2
+    workers: int = 3
 
 
 SHORT = Scale(operations=150, faults=16, seconds=22, lease=3, longest_job=3, drain=60)
@@ -125,9 +125,7 @@ def run(
         )
 
 
-def _clients(
-    system: System, asked: list[Asked], scale: Scale, *, watches: bool
-) -> list[Client]:
+def _clients(system: System, asked: list[Asked], scale: Scale, *, watches: bool) -> list[Client]:
     pace = scale.seconds * 0.9 / (scale.operations / scale.clients)
     return [
         Client(

@@ -39,8 +39,8 @@ def wishes(seed: int, count: int, *, longest: float, path: str = "") -> list[Ask
     made = []
     for number in range(count):
         manner = rng.choices(list(MANNERS), list(MANNERS.values()))[0]
-        seconds = round(min(longest, rng.expovariate(1 / 0.4)), 2)
-        if rng.random() < 0.06 and manner in ("polite", "silent"):
+        seconds = round(min(longest, rng.expovariate(1 / 0.25)), 2)
+        if rng.random() < 0.04 and manner in ("polite", "silent"):
             seconds = round(rng.uniform(0.5, 1) * longest, 2)
         token = f"{seed}-{number}"
         body: dict[str, Any] = {"seconds": seconds, "token": token}
@@ -55,11 +55,19 @@ class Client(threading.Thread):
     """Submits its share at a pace and watches what it was promised."""
 
     def __init__(
-        self, base_url: str, wishes: list[Asked], *, pace: float, seed: int, watches: bool = True
+        self,
+        base_url: str,
+        wishes: list[Asked],
+        *,
+        pace: float,
+        seed: int,
+        watches: bool = True,
+        repeats: float = 0.05,
     ) -> None:
         super().__init__(name=f"client-{seed}", daemon=True)
         self.wishes = wishes
         self.watches = watches
+        self.repeats = repeats
         self.pace = pace
         self.rng = random.Random(seed)
         self.errors: list[BaseException] = []
@@ -120,7 +128,7 @@ class Client(threading.Thread):
             wish.tries.append((began, time.monotonic() - clock, status))
             if not wish.id:
                 self._stopped.wait(pause)
-        if self.rng.random() < 0.05:
+        if self.rng.random() < self.repeats:
             self._repeat(wish, headers)
 
     def _repeat(self, wish: Asked, headers: dict[str, str]) -> None:

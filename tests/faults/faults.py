@@ -28,13 +28,18 @@ class Done:
 
 
 class Saboteur:
-    """Carries out a plan, each fault in a thread of its own, one at a time for each target."""
+    """Carries out a plan, each fault in a thread of its own.
+
+    Database and broker suffer one at a time; a frozen worker is left alone until it goes on.
+    """
 
     def __init__(self, system: System) -> None:
         self.system = system
         self.done: list[Done] = []
         self.errors: list[BaseException] = []
-        self._locks = {name: threading.Lock() for name in ("broker", "database", "worker")}
+        self._locks = {name: threading.Lock() for name in ("broker", "database")}
+        self._picking = threading.Lock()
+        self._frozen: set[int] = set()
         self._threads: list[threading.Thread] = []
 
     def possible(self) -> dict[str, Callable[[Planned, Done], None]]:
@@ -82,13 +87,19 @@ class Saboteur:
             done.ended = time.time()
             self.done.append(done)
 
-    def _worker(self, fault: Planned) -> list[int]:
-        """A running worker and its children; waits for one."""
-        give_up = time.monotonic() + 30
+    def _worker(self, fault: Planned, *, freeze: bool = False) -> list[int]:
+        """A running worker and its children; waits for one. `freeze` stops all of them."""
+        give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
-            process = self.system.supervisor.pick(fault.luck)
-            if process is not None and len(pids := descendants(process.popen.pid)) > 1:
-                return pids
+            with self._picking:
+                running = [descendants(pid) for pid in self.system.supervisor.pids()]
+                usable = [pids for pids in running if pids[1:] and not self._frozen & set(pids)]
+                if usable:
+                    pids = usable[int(fault.luck * len(usable))]
+                    if freeze:
+                        self._frozen.update(pids)
+                        signal_all(pids, signal.SIGSTOP)
+                    return pids
             time.sleep(0.1)
         raise TimeoutError("no worker runs")
 
@@ -112,14 +123,14 @@ class Saboteur:
         signal_all(done.pids, signal.SIGKILL)
 
     def freeze_worker(self, fault: Planned, done: Done) -> None:
-        done.pids = self._worker(fault)
-        self._freeze(fault, done)
+        done.pids = self._worker(fault, freeze=True)
+        time.sleep(fault.seconds)
+        with self._picking:
+            self._frozen.difference_update(done.pids)
+        signal_all(done.pids, signal.SIGCONT)
 
     def freeze_child(self, fault: Planned, done: Done) -> None:
         done.pids = [self._child(fault)]
-        self._freeze(fault, done)
-
-    def _freeze(self, fault: Planned, done: Done) -> None:
         signal_all(done.pids, signal.SIGSTOP)
         time.sleep(fault.seconds)
         signal_all(done.pids, signal.SIGCONT)

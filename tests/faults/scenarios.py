@@ -69,9 +69,7 @@ def no_broker(system: System) -> None:
 def system_of(folder: Path, mutant: str = "") -> Iterator[System]:
     """SQLite and files, with a rule broken or none."""
     environment = {"FAULTS_MUTANT": mutant}
-    with System(
-        folder, database=None, broker=None, lease=LEASE, environment=environment
-    ) as system:
+    with System(folder, database=None, broker=None, lease=LEASE, environment=environment) as system:
         yield system
 
 

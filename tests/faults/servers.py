@@ -73,9 +73,8 @@ class Server:
         """The command without the rights of root, where the program refuses those."""
         if not self.user or os.getuid() != 0:
             return command
-        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"] + (
-            command
-        )
+        rights = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
+        return ["setpriv", *rights, *command]
 
     def launch(self) -> None:
         """Start it without waiting."""
@@ -98,6 +97,9 @@ class Server:
         if self.process is not None:
             signal_all(descendants(self.process.popen.pid), signal.SIGKILL)
             self.process.popen.wait()
+
+    def forget(self) -> None:
+        """Remove what it persisted; it does not run."""
 
     def freeze(self) -> None:
         """Leave it accepting connections and answering nothing."""
@@ -164,6 +166,9 @@ class RabbitMQ(Server):
 
     def command(self) -> list[str]:
         return [binary(RABBITMQ)]
+
+    def forget(self) -> None:
+        shutil.rmtree(self.folder / "mnesia", ignore_errors=True)
 
     def launch(self) -> None:
         if self.mapper is None:

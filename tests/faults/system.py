@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from demo_project.processes import Process, free_port, listens, wait_for
 from tests.faults.servers import Server
@@ -89,11 +90,10 @@ class Supervisor(threading.Thread):
             self.launch(slot)
             return old.popen.pid
 
-    def pick(self, luck: float) -> Process | None:
-        """A running worker."""
+    def pids(self) -> list[int]:
+        """The main processes of the workers that run."""
         with self.lock:
-            running = [one for one in self.current if one and one.popen.poll() is None]
-            return running[int(luck * len(running))] if running else None
+            return [one.popen.pid for one in self.current if one and one.popen.poll() is None]
 
     def stop(self) -> None:
         self._ended.set()
@@ -120,11 +120,12 @@ class System:
         broker: Server | None,
         lease: float,
         workers: int = 2,
+        web_workers: int = 2,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self.database, self.broker, self.lease = folder, database, broker, lease
         self.journal = folder / "journal"
-        self.port = free_port()
+        self.port, self.web_workers = free_port(), web_workers
         clean = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
         self.environment = {
             **clean,
@@ -167,7 +168,7 @@ class System:
         self.manage("migrate", "--run-syncdb", "--verbosity", "0")
         self.manage("demo", "--prepare")
         if web:
-            self.web = self.launch("web", web_server(self.port))
+            self.web = self.launch("web", web_server(self.port, self.web_workers))
             wait_for(lambda: listens(self.port), processes=[self.web], what="the web server")
         if workers:
             self.supervisor.start()
@@ -185,7 +186,7 @@ class System:
         logs = (self.folder / "logs").glob("worker*.log")
         return sum(log.read_text(errors="replace").count(text) for log in logs)
 
-    def __enter__(self) -> "System":
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -197,12 +198,12 @@ class System:
         self.stop()
 
 
-def web_server(port: int) -> list[str]:
-    options = ["--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "8"]
+def web_server(port: int, workers: int) -> list[str]:
+    options = ["--bind", f"127.0.0.1:{port}", "--workers", str(workers), "--threads", "8"]
     return [sys.executable, "-m", "gunicorn", "demo_project.wsgi", *options]
 
 
 def worker(slot: int) -> list[str]:
-    options = ["--hostname", f"worker{slot + 1}@faults", "--concurrency", "2"]
+    options = ["--hostname", f"worker{slot + 1}@faults", "--concurrency", "3"]
     options += ["--loglevel", "INFO", "--without-mingle", "--without-gossip"]
     return [sys.executable, "-m", "celery", "-A", "demo_project", "worker", *options]

@@ -60,5 +60,7 @@ def test_tutorials__lose_operations(tmp_path: Path) -> None:
     scale = replace(chaos.SHORT, operations=60, faults=12, seconds=12, drain=8)
     run = chaos.run("SQLite + files", tmp_path, scale=scale, seed=1, path="/tutorial/")
     accepted = {wish.id for wish in run.evidence.accepted}
-    ended = {str(row["id"]) for row in run.evidence.rows["tutorial"] if row["status"] == "succeeded"}
+    ended = {
+        str(row["id"]) for row in run.evidence.rows["tutorial"] if row["status"] == "succeeded"
+    }
     assert accepted - ended

@@ -1,7 +1,8 @@
 """The app of the fault suite; where a mutant is asked for, it is born here."""
 
+import os
+
 from django.apps import AppConfig
-from django.conf import settings
 
 
 class FaultsConfig(AppConfig):
@@ -10,7 +11,7 @@ class FaultsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        if getattr(settings, "FAULTS_MUTANT", ""):
+        if mutant := os.environ.get("FAULTS_MUTANT"):
             from tests.faults.project import mutants
 
-            mutants.install(settings.FAULTS_MUTANT)
+            mutants.install(mutant)

@@ -1,5 +1,7 @@
 """What jobs of the fault suite leave in the database, and the tutorials' design."""
 
+from typing import Any
+
 from django.db import models
 
 
@@ -8,6 +10,8 @@ class Effect(models.Model):
 
     operation = models.UUIDField()
     attempt = models.PositiveIntegerField()
+
+    objects: "models.Manager[Any]" = models.Manager()
 
     class Meta:
         app_label = "faults"
@@ -20,6 +24,8 @@ class TutorialJob(models.Model):
     """A job as tutorials have it: a status column that whoever comes saves."""
 
     status = models.CharField(max_length=10, default="pending")
+
+    objects: "models.Manager[Any]" = models.Manager()
 
     class Meta:
         app_label = "faults"

@@ -39,7 +39,7 @@ def _publish_before_commit() -> None:
 
 def _republish_by_age() -> None:
     """What nobody claimed for long is taken for lost, backlog or not."""
-    relay._is_short = lambda _queue: True
+    relay._is_short = lambda queue: True
 
 
 def _rescue_the_living() -> None:
@@ -48,14 +48,14 @@ def _rescue_the_living() -> None:
     def lost() -> Any:
         return Operation.objects.active()
 
-    manager: Any = maintenance.Operation.objects
+    manager: Any = Operation.objects
     manager.lost = lost
     _open.enter_context(mutated(without("lease_expires_at__lte"), "rescue"))
 
 
 def _forget_failed_publish() -> None:
     """A submit that the broker refused counts as published, and is never looked for again."""
-    lifecycle.unreserve = lambda _operation: True
+    lifecycle.unreserve = lambda operation: True
     relay.republish_lost = lambda: 0
 
 

@@ -5,10 +5,10 @@ import re
 import resource
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from celery import shared_task
-from django.conf import settings
 
 from async_reply.exceptions import JobInterrupted, OperationFailed
 from async_reply.jobs import Job
@@ -16,11 +16,11 @@ from async_reply.tasks import operation_task
 from tests.faults import journal
 from tests.faults.project.models import Effect, TutorialJob
 
-MEMORY = 512 * 1024 * 1024
+MEMORY = 200 * 1024 * 1024
 
 
 def log(operation: Job, event: str) -> None:
-    journal.write(settings.FAULTS_JOURNAL, event, id=operation.id, attempt=operation.attempt)
+    journal.write(os.environ["FAULTS_JOURNAL"], event, id=operation.id, attempt=operation.attempt)
 
 
 @operation_task(
@@ -76,21 +76,55 @@ def _once(operation: Job, seconds: float, token: str) -> dict[str, Any]:
     return {"token": token}
 
 
-@operation_task(name="faults.poison", max_losses=1, max_retries=0, time_limit=2)
+@operation_task(name="faults.poison", max_losses=1, max_retries=0)
 def poison(operation: Job, *, venom: str) -> Any:
     """Harms the process it runs in, each time."""
     log(operation, "start")
-    if venom == "crash":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif venom == "memory":
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-        return [bytes(1024 * 1024) for _ in range(100_000)] and None
-    elif venom == "hang":
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
-        time.sleep(3600)
-    elif venom == "exit":
-        raise SystemExit(3)
-    return {"rubbish": {object()}, float("nan"): "\ud800\0"}
+    return VENOMS[venom]()
+
+
+@operation_task(name="faults.hang", max_losses=1, max_retries=0, time_limit=2)
+def hang(operation: Job, *, venom: str) -> Any:
+    """The same, and has little time."""
+    return poison.kind.function(operation, venom=venom)
+
+
+def _crash() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _eat_memory() -> Any:
+    """All that a limit of its own allows: a bounded machine."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
+    try:
+        return [bytes(1024 * 1024) for _ in range(100_000)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _hang() -> None:
+    """Deaf to whatever asks it to stop."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+    time.sleep(3600)
+
+
+def _exit() -> None:
+    raise SystemExit(3)
+
+
+def _rubbish() -> Any:
+    return {"set": {object()}, "number": float("nan"), "text": "\ud800\0"}
+
+
+VENOMS = {
+    "crash": _crash,
+    "memory": _eat_memory,
+    "hang": _hang,
+    "exit": _exit,
+    "rubbish": _rubbish,
+}
 
 
 @shared_task(name="faults.tutorial")
@@ -99,7 +133,7 @@ def tutorial(pk: int, seconds: float) -> None:
     job = TutorialJob.objects.get(pk=pk)
     job.status = "running"
     job.save()
-    journal.write(settings.FAULTS_JOURNAL, "start", id=pk, attempt=1)
+    journal.write(os.environ["FAULTS_JOURNAL"], "start", id=pk, attempt=1)
     time.sleep(seconds)
     job.status = "succeeded"
     job.save()

@@ -8,5 +8,6 @@ urlpatterns = [
     path("work/", views.WorkView.as_view()),
     path("once/", views.OnceView.as_view()),
     path("poison/", views.PoisonView.as_view()),
+    path("hang/", views.HangView.as_view()),
     path("tutorial/", views.tutorial),
 ]

@@ -43,6 +43,10 @@ class PoisonView(LongRunningOperationView):
     task = tasks.poison
 
 
+class HangView(PoisonView):
+    task = tasks.hang
+
+
 @csrf_exempt
 @transaction.atomic
 def tutorial(request: HttpRequest) -> JsonResponse:

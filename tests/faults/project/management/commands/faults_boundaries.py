@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -22,18 +23,18 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         for boundary in SUBMIT:
-            _die(boundary, lambda boundary=boundary: submit(boundary))
+            _die(boundary, partial(submit, boundary))
         for boundary in RELAY:
             _leave_unpublished(boundary)
             _die(boundary, relay.publish_due)
         relay.publish_due()
         for boundary in ATTEMPT:
             operation = submit(boundary)
-            _die(boundary, lambda pk=operation.pk: _attempt(pk))
+            _die(boundary, partial(_attempt, operation.pk))
         _finish_all()
         for boundary in RESCUE:
             operation = submit(boundary)
-            _die(Boundary("", lifecycle, "claim"), lambda pk=operation.pk: _attempt(pk))
+            _die(Boundary("", lifecycle, "claim"), partial(_attempt, operation.pk))
             time.sleep(lifecycle.lease() + 0.2)
             _die(boundary, maintenance.rescue)
         _finish_all()
