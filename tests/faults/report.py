@@ -4,6 +4,7 @@
 """
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -77,4 +78,6 @@ def write(page: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    write(PAGE, table(kept()))
+    rows = table(kept())
+    sys.stdout.write(f"{rows}\n")
+    write(PAGE, rows)

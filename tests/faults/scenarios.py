@@ -15,7 +15,6 @@ from tests.faults.servers import descendants, signal_all
 from tests.faults.system import System
 
 LEASE = 2.0
-WITHIN = 40.0
 
 
 def zombie(system: System) -> None:
@@ -25,7 +24,7 @@ def zombie(system: System) -> None:
     frozen = _worker_of(system, entry.pid)
     signal_all(frozen, signal.SIGSTOP)
     try:
-        _until(lambda: len(_starts(system, entry.id)) > 1)
+        system.wait_for(lambda: len(_starts(system, entry.id)) > 1)
     finally:
         signal_all(frozen, signal.SIGCONT)
 
@@ -35,7 +34,7 @@ def duplicate(system: System) -> None:
     pk = _submit(system, seconds=1, manner="polite")
     _started(system, pk)
     _send(system, pk)
-    _until(lambda: any(one.event == "end" for one in journal.read(system.journal)))
+    system.wait_for(lambda: any(one.event == "end" for one in journal.read(system.journal)))
     _send(system, pk)
     _started(system, _submit(system, seconds=0, manner="polite"))
 
@@ -56,7 +55,7 @@ def killed(system: System) -> None:
 def no_broker(system: System) -> None:
     """The folder of the messages is gone for a while: submits are accepted all the same."""
     messages = system.folder / "messages"
-    _until(messages.is_dir)
+    system.wait_for(messages.is_dir)
     hidden = system.folder / "hidden"
     messages.rename(hidden)
     messages.write_text("in the way")
@@ -108,7 +107,7 @@ def _starts(system: System, pk: str) -> list[journal.Entry]:
 
 
 def _started(system: System, pk: str) -> journal.Entry:
-    _until(lambda: bool(_starts(system, pk)))
+    system.wait_for(lambda: bool(_starts(system, pk)))
     return _starts(system, pk)[0]
 
 
@@ -118,11 +117,3 @@ def _worker_of(system: System, child: int) -> list[int]:
         if process is not None and child in (pids := descendants(process.popen.pid)):
             return pids
     raise LookupError(f"No worker has the child {child}.")
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + WITHIN
-    while not condition():
-        if time.monotonic() > give_up:
-            raise TimeoutError("Waited in vain.")
-        time.sleep(0.05)

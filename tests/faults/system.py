@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from demo_project.processes import Process, free_port, listens, wait_for
 from tests.faults.servers import Server
 
 ROOT = Path(__file__).parents[2]
+CONCURRENCY = 3
 RESTART_AFTER = 1.0
 STOP_WITHIN = 30.0
 
@@ -165,7 +166,6 @@ class System:
         for server in filter(None, (self.database, self.broker)):
             server.prepare()
             server.start()
-        self.manage("migrate", "--run-syncdb", "--verbosity", "0")
         self.manage("demo", "--prepare")
         if web:
             self.web = self.launch("web", web_server(self.port, self.web_workers))
@@ -180,6 +180,14 @@ class System:
             self.web.stop()
         for server in filter(None, (self.broker, self.database)):
             server.stop()
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+        """Return once it holds; TimeoutError when that takes too long."""
+        give_up = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"Waited {seconds:.0f} s in vain.")
+            time.sleep(0.05)
 
     def logged(self, text: str) -> int:
         """How often the workers wrote `text`."""
@@ -204,6 +212,6 @@ def web_server(port: int, workers: int) -> list[str]:
 
 
 def worker(slot: int) -> list[str]:
-    options = ["--hostname", f"worker{slot + 1}@faults", "--concurrency", "3"]
+    options = ["--hostname", f"worker{slot + 1}@faults", "--concurrency", str(CONCURRENCY)]
     options += ["--loglevel", "INFO", "--without-mingle", "--without-gossip"]
     return [sys.executable, "-m", "celery", "-A", "demo_project", "worker", *options]

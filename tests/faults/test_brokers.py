@@ -22,7 +22,7 @@ PUBLISH_TIMEOUT = 1.0
 SLOW = 0.4
 #: Beyond the bounds, for a machine that does other things as well.
 NOISE = 0.3
-IN_SHORT = {("redis", "refused"), ("redis", "frozen"), ("rabbitmq", "frozen")}
+IN_SHORT = {("redis", "refused"), ("redis", "frozen")}
 CELLS = [
     (broker, way)
     for broker in ("redis", "rabbitmq")
