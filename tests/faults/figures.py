@@ -55,7 +55,13 @@ def of(run: Run) -> Figures:
         seconds
         for wish in evidence.asked
         for began, seconds, status in wish.tries
-        if status == 202 and any(fault.began <= began <= fault.ended for fault in outages(run))
+        if status == 202
+        and any(fault.began <= began <= fault.ended for fault in outages(run))
+        # A submit that waits for the database says nothing of the broker.
+        and not any(
+            fault.began <= began + seconds and began <= fault.ended
+            for fault in outages(run, "database")
+        )
     ]
     return Figures(
         pairing=run.pairing,

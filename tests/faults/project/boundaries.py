@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-from async_reply import lifecycle, relay, results, runner, services
+from async_reply import lifecycle, relay, results, runner, services, signals
 from async_reply.models import OperationAttempt
 from tests.faults.project import tasks
 
@@ -60,7 +60,7 @@ ATTEMPT = (
     Boundary("job returned", runner, "_call"),
     Boundary("status written, not committed", lifecycle, "succeed"),
     Boundary("result written, not committed", results, "store"),
-    Boundary("effects written, not committed", runner, "_announce"),
+    Boundary("effects written, not committed", signals, "announce_finished"),
     Boundary("committed", runner, "_ended"),
     Boundary("failure written, not committed", lifecycle, "fail", manner="failing"),
     Boundary("failure recorded, not committed", runner, "_record", manner="failing"),
