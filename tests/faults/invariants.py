@@ -36,7 +36,7 @@ class Evidence:
         for entry in self.journal:
             if entry.event == "start":
                 found[entry.id].append(entry)
-        return found
+        return dict(found)
 
     @property
     def accepted(self) -> list[Asked]:
@@ -128,16 +128,19 @@ def attempts_increase(evidence: Evidence) -> Iterator[str]:
 
 
 def nothing_starts_after_the_end(evidence: Evidence) -> Iterator[str]:
-    """9: after a final status no attempt starts; a job with `attempt` 0 never ran."""
+    """9: what was canceled while pending never ran; the attempt that ended it had begun before.
+
+    A worker that is frozen between its claim and the journal writes its line late, when its
+    operation may be canceled, or in another attempt's hands: that is no start.
+    """
     for pk, row in evidence.operations.items():
-        if row["finished_at"] is None:
+        starts = evidence.starts.get(pk, [])
+        if row["attempt"] == 0 and starts:
+            yield f"{pk} ran although it was never claimed"
+        if row["finished_at"] is None or row["status"] == Status.CANCELED:
             continue
         end = datetime.fromisoformat(row["finished_at"]).timestamp() + CLOCKS_AGREE_WITHIN
-        # Frozen between claim and journal, a zombie may write its line late: it starts nothing.
-        current = [entry for entry in evidence.starts[pk] if entry.attempt == row["attempt"]]
-        if row["attempt"] == 0 and evidence.starts[pk]:
-            yield f"{pk} ran although it was never claimed"
-        if any(entry.at > end for entry in current) and row["status"] != Status.CANCELED:
+        if any(entry.at > end for entry in starts if entry.attempt == row["attempt"]):
             yield f"{pk} started after it was {row['status']}"
 
 
@@ -147,10 +150,11 @@ def budgets_hold(evidence: Evidence) -> Iterator[str]:
     for pk, row in evidence.operations.items():
         if row["losses"] > row["max_losses"] or row["retries"] > row["max_retries"]:
             yield f"{pk} exceeds a budget: {row['losses']} losses, {row['retries']} retries"
+        starts = evidence.starts.get(pk, [])
         if row["max_losses"] == 0:
             allowed = 1 + row["retries"] + outcomes[pk, "released"]
-            if len(evidence.starts[pk]) > allowed:
-                yield f"{pk} must not be repeated and started {len(evidence.starts[pk])} times"
+            if len(starts) > allowed:
+                yield f"{pk} must not be repeated and started {len(starts)} times"
 
 
 def effects_happen_once(evidence: Evidence) -> Iterator[str]:
