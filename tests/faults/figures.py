@@ -3,6 +3,7 @@
 import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 
 from async_reply.status import FINAL
@@ -21,7 +22,10 @@ DOUBLED = (
 
 @dataclass(frozen=True)
 class Figures:
-    """A column of the table, in seconds; `rerun_*` from a fault to the next attempt's start."""
+    """A column of the table, in seconds.
+
+    `found_*`: from a fault to the row being free for another attempt; `rerun_*`: to its start.
+    """
 
     pairing: str
     seed: int
@@ -35,7 +39,8 @@ class Figures:
     refused: int
     unavailable: int
     exits: int
-    rerun_median: float | None
+    found_median: float | None
+    found_longest: float | None
     rerun_longest: float | None
     rerun_longest_amid_outages: float | None
     submits_without_broker: int
@@ -50,7 +55,8 @@ def of(run: Run) -> Figures:
     evidence = run.evidence
     rows = evidence.operations
     unfinished = {pk for pk, row in rows.items() if row["status"] not in FINAL}
-    calm, all_reruns = reruns(run)
+    made = reruns(run)
+    calm = [one for one in made if not one.amid_outage]
     away = [
         seconds
         for wish in evidence.asked
@@ -76,9 +82,10 @@ def of(run: Run) -> Figures:
         refused=run.refused,
         unavailable=sum(status == 503 for wish in evidence.asked for *_, status in wish.tries),
         exits=run.exits,
-        rerun_median=statistics.median(calm) if calm else None,
-        rerun_longest=max(calm, default=None),
-        rerun_longest_amid_outages=max(all_reruns, default=None),
+        found_median=statistics.median(one.found for one in calm) if calm else None,
+        found_longest=max((one.found for one in calm), default=None),
+        rerun_longest=max((one.started for one in calm), default=None),
+        rerun_longest_amid_outages=max((one.started for one in made), default=None),
         submits_without_broker=len(away),
         submit_median=statistics.median(away) if away else None,
         submit_longest=max(away, default=None),
@@ -93,26 +100,35 @@ def outages(run: Run, *targets: str) -> list[Done]:
     return [fault for fault in run.faults if any(name in fault.kind for name in names)]
 
 
-def reruns(run: Run) -> tuple[list[float], list[float]]:
-    """Seconds from a fault to the next start, where broker and database were there; and all."""
+@dataclass(frozen=True)
+class Rerun:
+    """A lost attempt: seconds from the fault to its discovery, and to the next one's start."""
+
+    found: float
+    started: float
+    amid_outage: bool
+
+
+def reruns(run: Run) -> list[Rerun]:
+    """Lost attempts whose process was hit by a fault, and that were followed by another."""
     hits: dict[int, list[float]] = defaultdict(list)
     for fault in run.faults:
         for pid in fault.pids:
             hits[pid].append(fault.began)
-    lost = {
-        (row["operation_id"], row["number"])
+    found_at = {
+        (row["operation_id"], row["number"]): datetime.fromisoformat(row["ended_at"]).timestamp()
         for row in run.evidence.rows["attempts"]
         if row["outcome"] == "lost"
     }
-    away = outages(run, "broker", "database")
-    calm, everything = [], []
+    away = outages(run, "broker", "database", "lose messages")
+    made = []
     for pk, starts in run.evidence.starts.items():
         for one, following in pairwise(starts):
+            found = found_at.get((pk, one.attempt))
             causes = [at for at in hits[one.pid] if one.at <= at <= following.at]
-            if not causes or (pk, one.attempt) not in lost:
+            if not causes or found is None:
                 continue
-            waited = following.at - min(causes)
-            everything.append(waited)
-            if not any(f.began < following.at and f.ended > min(causes) for f in away):
-                calm.append(waited)
-    return calm, everything
+            began = min(causes)
+            amid = any(fault.began < following.at and fault.ended > began for fault in away)
+            made.append(Rerun(found - began, following.at - began, amid))
+    return made

@@ -32,7 +32,9 @@ class Command(BaseCommand):
             "operations": list(Operation.objects.values(*COLUMNS)),
             "results": list(OperationResult.objects.values("operation_id", "attempt", "value")),
             "attempts": list(
-                OperationAttempt.objects.values("operation_id", "number", "outcome", "exception")
+                OperationAttempt.objects.values(
+                    "operation_id", "number", "outcome", "exception", "ended_at"
+                )
             ),
             "effects": list(Effect.objects.values("operation", "attempt")),
             "tutorial": list(TutorialJob.objects.values("id", "status")),
