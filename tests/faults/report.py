@@ -68,7 +68,7 @@ def _cell(title: str, value: float | None) -> str:
         return "-"
     if title.endswith("ms"):
         return f"{1000 * value:,.0f}"
-    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}".replace(",", "")
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def write(page: Path, text: str) -> None:
