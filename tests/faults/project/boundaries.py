@@ -16,9 +16,10 @@ Call = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Boundary:
-    """Just `before` or after a function of `owner`; `manner` of the job that comes by there.
+    """Just `before` or after a function of `owner`.
 
-    `accepted`: whether the operation exists if its process dies there.
+    `manner`: of the job that comes by there, "" for one without effects. `accepted`: whether the
+    operation exists if its process dies there.
     """
 
     name: str
@@ -53,8 +54,8 @@ RELAY = (
     Boundary("published by the relay", relay, "_send"),
 )
 ATTEMPT = (
-    Boundary("before the claim", lifecycle, "claim", before=True),
-    Boundary("claimed", lifecycle, "claim"),
+    Boundary("before the claim", lifecycle, "claim_unread", before=True),
+    Boundary("claimed", lifecycle, "claim_unread"),
     Boundary("job entered", runner, "_call", before=True),
     Boundary("in the job", tasks, "_spend"),
     Boundary("job returned", runner, "_call"),
@@ -62,6 +63,7 @@ ATTEMPT = (
     Boundary("result written, not committed", results, "store"),
     Boundary("effects written, not committed", signals, "announce_finished"),
     Boundary("committed", runner, "_ended"),
+    Boundary("status and result in one step", lifecycle, "succeed", manner=""),
     Boundary("failure written, not committed", lifecycle, "fail", manner="failing"),
     Boundary("failure recorded, not committed", runner, "_record", manner="failing"),
     Boundary("failure committed", runner, "_ended", manner="failing"),
@@ -76,5 +78,7 @@ RESCUE = (
 
 def submit(boundary: Boundary) -> Any:
     """An operation whose input says where a process is to die over it."""
+    if not boundary.manner:
+        return services.submit(tasks.plain, input={"token": boundary.name}, owner="faults")
     values = {"seconds": 0, "manner": boundary.manner, "token": boundary.name}
     return services.submit(tasks.work, input=values, owner="faults")

@@ -63,13 +63,17 @@ def _spend(operation: Job, seconds: float, manner: str) -> None:
         raise ConnectionError("As asked.")
 
 
+@operation_task(name="faults.plain")
+def plain(operation: Job, *, token: str) -> dict[str, Any]:
+    """Has no effects of its own: where the database can, it finishes in one statement."""
+    log(operation, "start")
+    log(operation, "end")
+    return {"token": token}
+
+
 @operation_task(name="faults.once", max_losses=0, max_retries=0)
 def once(operation: Job, *, seconds: float, token: str) -> dict[str, Any]:
     """Must not be repeated."""
-    return _once(operation, seconds, token)
-
-
-def _once(operation: Job, seconds: float, token: str) -> dict[str, Any]:
     log(operation, "start")
     time.sleep(seconds)
     log(operation, "end")

@@ -2,6 +2,7 @@
 
 import os
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -34,7 +35,7 @@ class Command(BaseCommand):
         _finish_all()
         for boundary in RESCUE:
             operation = submit(boundary)
-            _die(Boundary("", lifecycle, "claim"), partial(_attempt, operation.pk))
+            _die(Boundary("", lifecycle, "claim_unread"), partial(_attempt, operation.pk))
             time.sleep(lifecycle.lease() + 0.2)
             _die(boundary, maintenance.rescue)
         _finish_all()
@@ -48,6 +49,8 @@ def _die(boundary: Boundary, work: Callable[[], object]) -> None:
         try:
             boundary.arm()
             work()
+        except BaseException:  # noqa: BLE001 the parent sees by the exit code
+            traceback.print_exc()
         finally:
             os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
