@@ -103,8 +103,16 @@ def _cancel(operation: Operation) -> Report:
 
 def _call(kind: Kind, job: Job) -> Any:
     if kind.takes_input:
-        return kind.function(job, **job.input)
+        return kind.function(job, **_input(job))
     return kind.function(job)
+
+
+def _input(job: Job) -> dict[str, Any]:
+    """What the job is called with; a database that is away meanwhile is not the job's failure."""
+    try:
+        return _patiently(job.id, lambda: job.input)
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseAway(f"Operation {job.id} is left to the rescue.") from error
 
 
 def _succeed(operation: Operation, outcome: results.Outcome, job: Job) -> Report:
