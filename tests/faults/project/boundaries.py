@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-from async_reply import lifecycle, relay, results, runner, services, signals
+from async_reply import failures, lifecycle, relay, results, runner, services, signals
 from async_reply.models import OperationAttempt
 from tests.faults.project import tasks
 
@@ -65,7 +65,7 @@ ATTEMPT = (
     Boundary("committed", runner, "_ended"),
     Boundary("status and result in one step", lifecycle, "succeed", manner=""),
     Boundary("failure written, not committed", lifecycle, "fail", manner="failing"),
-    Boundary("failure recorded, not committed", runner, "_record", manner="failing"),
+    Boundary("failure recorded, not committed", failures, "record", manner="failing"),
     Boundary("failure committed", runner, "_ended", manner="failing"),
     Boundary("retry written, not committed", lifecycle, "retry", manner="flaky"),
     Boundary("retry committed", runner, "_retry", manner="flaky"),
