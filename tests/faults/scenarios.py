@@ -47,9 +47,9 @@ def calm(system: System) -> None:
 
 
 def killed(system: System) -> None:
-    """A process dies with its job."""
+    """A whole worker dies with its job: nobody is left to tell of it."""
     entry = _started(system, _submit(system, seconds=2, manner="silent"))
-    signal_all([entry.pid], signal.SIGKILL)
+    signal_all(_worker_of(system, entry.pid), signal.SIGKILL)
 
 
 def no_broker(system: System) -> None:

@@ -97,6 +97,8 @@ class Server:
         if self.process is not None:
             signal_all(descendants(self.process.popen.pid), signal.SIGKILL)
             self.process.popen.wait()
+            # What it started is not ours to wait for, and holds the port for a moment.
+            wait_for(lambda: not listens(self.port), processes=[], what=f"{self.name} to end")
 
     def forget(self) -> None:
         """Remove what it persisted; it does not run."""
