@@ -21,6 +21,7 @@ COLUMNS = {
     "lost": "lost",
     "two outcomes": "doubled",
     "stuck": "stuck",
+    "rules breached": "breaches",
     "reruns": "reruns",
     "zombies refused": "refused",
     "503": "unavailable",
