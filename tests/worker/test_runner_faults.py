@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -395,3 +396,23 @@ def test_run__claim_that_never_comes_leaves_the_operation_pending(
         runner.run(operation.pk, echo.kind, worker="w1")
     operation.refresh_from_db()
     assert (operation.status, operation.attempt) == (Status.PENDING, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__try_that_hangs_for_a_lease_is_not_the_last(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """The database hung and came back: what the job did is stored, and it is not blamed."""
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "LEASE": 0.1}
+    succeed, hangs = lifecycle.succeed, iter([True, False])
+
+    def hang(operation: Operation, **options: Any) -> bool:
+        if next(hangs):
+            Event().wait(0.2)
+            raise FAULTS[0]
+        return succeed(operation, **options)
+
+    monkeypatch.setattr(lifecycle, "succeed", hang)
+    report, operation = attempt(JOBS[Status.SUCCEEDED])
+    assert (report.ending, operation.status) == (Ending.SUCCEEDED, Status.SUCCEEDED)
