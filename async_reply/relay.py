@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -56,7 +56,8 @@ breaker = Breaker()
 
 def publish_on_commit(operation: Operation) -> None:
     """Publish once the transaction has committed; a failure is left to the relay."""
-    transaction.on_commit(partial(_publish_first, operation), using=database(), robust=True)
+    # A partial has no name for what Django logs when it fails, and would raise where it must not.
+    transaction.on_commit(lambda: _publish_first(operation), using=database(), robust=True)
 
 
 def _publish_first(operation: Operation) -> None:

@@ -1,7 +1,5 @@
 """What happens to operations whose time is over."""
 
-from functools import partial
-
 from django.db import transaction
 
 from async_reply import conf, files, lifecycle, results
@@ -15,7 +13,7 @@ def bury(operation: Operation, *, expired: bool) -> bool:
         if not lifecycle.bury(operation, expired=expired):
             return False
         removed = results.discard(operation)
-        transaction.on_commit(partial(files.remove, removed), using=using, robust=True)
+        transaction.on_commit(lambda: files.remove(removed), using=using, robust=True)
     return True
 
 

@@ -103,8 +103,16 @@ def _cancel(operation: Operation) -> Report:
 
 def _call(kind: Kind, job: Job) -> Any:
     if kind.takes_input:
-        return kind.function(job, **job.input)
+        return kind.function(job, **_input(job))
     return kind.function(job)
+
+
+def _input(job: Job) -> dict[str, Any]:
+    """What the job is called with; a database that is away meanwhile is not the job's failure."""
+    try:
+        return _patiently(job.id, lambda: job.input)
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseAway(f"Operation {job.id} is left to the rescue.") from error
 
 
 def _succeed(operation: Operation, outcome: results.Outcome, job: Job) -> Report:
@@ -203,13 +211,18 @@ def _ended(
 
 
 def _patiently(pk: UUID, action: Callable[[], T]) -> T:
-    """What `action` returns; while the database is away it is tried again, for a lease at most."""
+    """What `action` returns; while the database is away it is tried again, for about a lease.
+
+    One try may hang for longer than that and says nothing of a database that is back: the last
+    one begins afterwards.
+    """
     give_up = time.monotonic() + lifecycle.lease()
     while True:
+        is_last = time.monotonic() >= give_up
         try:
             return action()
         except (OperationalError, InterfaceError):
-            if connections[database()].in_atomic_block or time.monotonic() >= give_up:
+            if connections[database()].in_atomic_block or is_last:
                 raise
             logger.warning("Operation id=%s database away, tried again", pk, exc_info=True)
             heartbeats.disconnect()

@@ -130,6 +130,8 @@ CELERY_ACCEPT_CONTENT = ["json"]
 # Quick with short jobs, and nothing waits beside an idle process.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_DB_REUSE_MAX = 1000
+# On Redis a worker that parks a message behind busy processes exits when Redis is restarted.
+CELERY_WORKER_DISABLE_PREFETCH = CELERY_BROKER_URL.startswith(("redis", "sentinel"))
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 LOGGING = {

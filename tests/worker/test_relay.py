@@ -8,11 +8,11 @@ import pytest
 from celery import current_app
 from celery.app.routes import MapRoute as Mapped
 from celery.exceptions import QueueNotFound
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from async_reply import relay, services
+from async_reply import lifecycle, relay, services
 from async_reply.models import Operation
 from async_reply.status import Status
 from tests.conftest import configure_celery
@@ -42,6 +42,20 @@ def test_submit__with_the_broker_down_is_left_to_the_relay(
     assert relay.publish_due() == 2
     assert broker == [str(first.pk), str(second.pk)]
     assert relay.publish_due() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_submit__with_broker_and_database_gone_after_the_commit(
+    down: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored is accepted: nothing that fails afterwards reaches the caller."""
+
+    def lose(operation: Operation) -> bool:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(lifecycle, "unreserve", lose)
+    operation = services.submit(echo)
+    assert Operation.objects.get(pk=operation.pk).status == Status.PENDING
 
 
 @pytest.mark.django_db(transaction=True)

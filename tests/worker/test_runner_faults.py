@@ -1,7 +1,10 @@
 """What a database does to an attempt, and what a job may say that no database takes."""
 
+import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -11,17 +14,24 @@ from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 from rest_framework.exceptions import APIException, NotFound, Throttled
 
-from async_reply import failures, heartbeats, lifecycle, maintenance, runner, services
+from async_reply import failures, files, heartbeats, lifecycle, maintenance, runner, services
 from async_reply.exceptions import OperationFailed
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
 from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
 from async_reply.runner import DatabaseAway, Ending, Report
 from async_reply.status import Status
+from async_reply.tasks import operation_task
 from async_reply.testing import run_operations
 from tests.project.tasks import echo
 
 pytestmark = pytest.mark.usefixtures("one_statement")
+
+
+@operation_task(name="tests.runner_faults.count")
+def count(operation: Job, *, by: int) -> int:
+    return by
+
 
 FAULTS = [OperationalError("server closed the connection"), InterfaceError("connection is closed")]
 
@@ -68,6 +78,30 @@ JOBS: dict[Status, Callable[[Job], Any]] = {
     Status.FAILED: raising(ZeroDivisionError()),
     Status.PENDING: again,
 }
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+@pytest.mark.parametrize("times", [1, 10**9], ids=["once", "for good"])
+def test_run__error_while_the_input_is_read_is_not_the_jobs(
+    times: int, fault: Exception, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "LEASE": 0.2}
+    read, tries = files.opened, itertools.count(1)
+
+    def opened(operation: Operation) -> Any:
+        if next(tries) <= times:
+            raise fault
+        return read(operation)
+
+    monkeypatch.setattr(files, "opened", opened)
+    operation = services.submit(count, input={"by": 2})
+    expected = nullcontext() if times == 1 else pytest.raises(DatabaseAway)
+    with expected:
+        runner.run(operation.pk, count.kind, worker="w1", inline=True)
+    operation.refresh_from_db()
+    assert operation.status == (Status.SUCCEEDED if times == 1 else Status.RUNNING)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -362,3 +396,23 @@ def test_run__claim_that_never_comes_leaves_the_operation_pending(
         runner.run(operation.pk, echo.kind, worker="w1")
     operation.refresh_from_db()
     assert (operation.status, operation.attempt) == (Status.PENDING, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run__try_that_hangs_for_a_lease_is_not_the_last(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """The database hung and came back: what the job did is stored, and it is not blamed."""
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "LEASE": 0.1}
+    succeed, hangs = lifecycle.succeed, iter([True, False])
+
+    def hang(operation: Operation, **options: Any) -> bool:
+        if next(hangs):
+            Event().wait(0.2)
+            raise FAULTS[0]
+        return succeed(operation, **options)
+
+    monkeypatch.setattr(lifecycle, "succeed", hang)
+    report, operation = attempt(JOBS[Status.SUCCEEDED])
+    assert (report.ending, operation.status) == (Ending.SUCCEEDED, Status.SUCCEEDED)

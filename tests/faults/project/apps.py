@@ -1,0 +1,17 @@
+"""The app of the fault suite; where a mutant is asked for, it is born here."""
+
+import os
+
+from django.apps import AppConfig
+
+
+class FaultsConfig(AppConfig):
+    name = "tests.faults.project"
+    label = "faults"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        if mutant := os.environ.get("FAULTS_MUTANT"):
+            from tests.faults.project import mutants
+
+            mutants.install(mutant)

@@ -1,0 +1,84 @@
+"""The steps of an operation's way, at each of which a process can be made to die."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from async_reply import failures, lifecycle, relay, results, runner, services, signals
+from async_reply.models import OperationAttempt
+from tests.faults.project import tasks
+
+DIED = 9
+Call = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Just `before` or after a function of `owner`.
+
+    `manner`: of the job that comes by there, "" for one without effects. `accepted`: whether the
+    operation exists if its process dies there.
+    """
+
+    name: str
+    owner: Any
+    function: str
+    before: bool = False
+    manner: str = "silent"
+    accepted: bool = True
+
+    def arm(self) -> None:
+        """This process dies there from now on, without any farewell."""
+        setattr(self.owner, self.function, _fatal(getattr(self.owner, self.function), self.before))
+
+
+def _fatal(function: Call, before: bool) -> Call:
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        if not before:
+            function(*args, **options)
+        os._exit(DIED)
+
+    return call
+
+
+SUBMIT = (
+    Boundary("row inserted", relay, "publish_on_commit", accepted=False),
+    Boundary("committed, not published", relay, "_send", before=True),
+    Boundary("published", relay, "_send"),
+)
+RELAY = (
+    Boundary("reserved for publishing", lifecycle, "reserve"),
+    Boundary("published by the relay", relay, "_send"),
+)
+ATTEMPT = (
+    Boundary("before the claim", lifecycle, "claim_unread", before=True),
+    Boundary("claimed", lifecycle, "claim_unread"),
+    Boundary("job entered", runner, "_call", before=True),
+    Boundary("in the job", tasks, "_spend"),
+    Boundary("job returned", runner, "_call"),
+    Boundary("status written, not committed", lifecycle, "succeed"),
+    Boundary("result written, not committed", results, "store"),
+    Boundary("effects written, not committed", signals, "announce_finished"),
+    Boundary("committed", runner, "_ended"),
+    Boundary("status and result in one step", lifecycle, "succeed", manner=""),
+    Boundary("failure written, not committed", lifecycle, "fail", manner="failing"),
+    Boundary("failure recorded, not committed", failures, "record", manner="failing"),
+    Boundary("failure committed", runner, "_ended", manner="failing"),
+    Boundary("retry written, not committed", lifecycle, "retry", manner="flaky"),
+    Boundary("retry committed", runner, "_retry", manner="flaky"),
+)
+RESCUE = (
+    Boundary("rescue written, not committed", lifecycle, "rescue"),
+    Boundary("loss recorded, not committed", OperationAttempt.objects, "create"),
+)
+
+
+def submit(boundary: Boundary) -> Any:
+    """An operation whose input says where a process is to die over it."""
+    if not boundary.manner:
+        return services.submit(tasks.plain, input={"token": boundary.name}, owner="faults")
+    values = {"seconds": 0, "manner": boundary.manner, "token": boundary.name}
+    return services.submit(tasks.work, input=values, owner="faults")

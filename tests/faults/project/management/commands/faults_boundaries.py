@@ -1,0 +1,79 @@
+"""Lets a child process die at each boundary, then lets others finish what it left."""
+
+import os
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+
+from async_reply import lifecycle, maintenance, relay
+from async_reply.models import Operation
+from async_reply.tasks import get_task
+from async_reply.testing import run_operations
+from tests.faults.project.boundaries import ATTEMPT, DIED, RELAY, RESCUE, SUBMIT, Boundary, submit
+
+PATIENCE = 60.0
+
+
+class Command(BaseCommand):
+    help = "One child for each boundary; prints nothing, the rows tell."
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        for boundary in SUBMIT:
+            _die(boundary, partial(submit, boundary))
+        for boundary in RELAY:
+            _leave_unpublished(boundary)
+            _die(boundary, relay.publish_due)
+        relay.publish_due()
+        for boundary in ATTEMPT:
+            operation = submit(boundary)
+            _die(boundary, partial(_attempt, operation.pk))
+        _finish_all()
+        for boundary in RESCUE:
+            operation = submit(boundary)
+            _die(Boundary("", lifecycle, "claim_unread"), partial(_attempt, operation.pk))
+            time.sleep(lifecycle.lease() + 0.2)
+            _die(boundary, maintenance.rescue)
+        _finish_all()
+
+
+def _die(boundary: Boundary, work: Callable[[], object]) -> None:
+    """Do `work` in a child that dies on the way; CommandError when it comes through alive."""
+    connections.close_all()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            boundary.arm()
+            work()
+        except BaseException:  # noqa: BLE001 the parent sees by the exit code
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code != DIED:
+        raise CommandError(f"The child did not come by the boundary {boundary.name!r}: {code}")
+
+
+def _attempt(pk: Any) -> None:
+    kind = Operation.objects.values_list("kind", flat=True).get(pk=pk)
+    get_task(kind).perform(pk, worker="doomed", inline=False)
+
+
+def _leave_unpublished(boundary: Boundary) -> None:
+    """As a submit leaves it while the broker is down."""
+    relay.breaker.trip()
+    submit(boundary)
+    relay.breaker.reset()
+
+
+def _finish_all() -> None:
+    """What healthy workers do: rescue what is lost, run what is due."""
+    give_up = time.monotonic() + PATIENCE
+    while Operation.objects.unfinished().exists() and time.monotonic() < give_up:
+        maintenance.rescue()
+        run_operations()
+        time.sleep(0.1)

@@ -1,0 +1,47 @@
+"""All that the database says, as JSON, once nothing is unfinished or the time is over."""
+
+import json
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.core.serializers.json import DjangoJSONEncoder
+
+from async_reply.models import Operation, OperationAttempt, OperationResult
+from tests.faults.project.models import Effect, TutorialJob
+
+COLUMNS = (
+    *("id", "kind", "status", "version", "attempt", "retries", "max_retries", "losses"),
+    *("max_losses", "error", "input", "publishes", "worker", "created_at", "available_at"),
+    *("published_at", "started_at", "lease_expires_at", "finished_at", "idempotency_digest"),
+)
+
+
+class Command(BaseCommand):
+    help = "Writes the rows that the fault suite judges."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--wait", type=float, default=0, help="seconds")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        give_up = time.monotonic() + options["wait"]
+        while _unfinished() and time.monotonic() < give_up:
+            time.sleep(0.5)
+        rows = {
+            "operations": list(Operation.objects.values(*COLUMNS)),
+            "results": list(OperationResult.objects.values("operation_id", "attempt", "value")),
+            "attempts": list(
+                OperationAttempt.objects.values(
+                    "operation_id", "number", "outcome", "exception", "ended_at"
+                )
+            ),
+            "effects": list(Effect.objects.values("operation", "attempt")),
+            "tutorial": list(TutorialJob.objects.values("id", "status")),
+        }
+        self.stdout.write(json.dumps(rows, cls=DjangoJSONEncoder))
+
+
+def _unfinished() -> bool:
+    tutorial = TutorialJob.objects.exclude(status="succeeded")
+    return Operation.objects.unfinished().exists() or tutorial.exists()

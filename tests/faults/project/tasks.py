@@ -1,0 +1,143 @@
+"""Kinds that write down what they do, and those that misbehave."""
+
+import os
+import re
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import shared_task
+
+from async_reply.exceptions import JobInterrupted, OperationFailed
+from async_reply.jobs import Job
+from async_reply.tasks import operation_task
+from tests.faults import journal
+from tests.faults.project.models import Effect, TutorialJob
+
+MEMORY = 200 * 1024 * 1024
+
+
+def log(operation: Job, event: str) -> None:
+    journal.write(os.environ["FAULTS_JOURNAL"], event, id=operation.id, attempt=operation.attempt)
+
+
+@operation_task(
+    name="faults.work",
+    max_losses=50,
+    max_retries=5,
+    autoretry_for=(ConnectionError,),
+    retry_backoff=0.2,
+    retry_backoff_max=1,
+)
+def work(operation: Job, *, seconds: float, manner: str, token: str) -> dict[str, Any]:
+    """Takes `seconds` in the `manner` asked for, and answers `token`."""
+    log(operation, "start")
+    try:
+        _spend(operation, seconds, manner)
+    except JobInterrupted:
+        log(operation, "refused")
+        raise
+    operation.on_finish(
+        lambda: Effect.objects.create(operation=operation.id, attempt=operation.attempt)
+    )
+    log(operation, "end")
+    return {"token": token}
+
+
+def _spend(operation: Job, seconds: float, manner: str) -> None:
+    if manner == "silent":
+        time.sleep(seconds)
+    elif manner == "stubborn":
+        # Holds the interpreter lock: nothing else of the process runs meanwhile.
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up:
+            re.match(r"(a+)+$", "a" * 20 + "b")
+    else:
+        for _ in operation.track(range(10)):
+            time.sleep(seconds / 10)
+    if manner == "failing":
+        raise OperationFailed("As asked.")
+    if manner == "flaky" and operation.attempt % 2:
+        raise ConnectionError("As asked.")
+
+
+@operation_task(name="faults.plain")
+def plain(operation: Job, *, token: str) -> dict[str, Any]:
+    """Has no effects of its own: where the database can, it finishes in one statement."""
+    log(operation, "start")
+    log(operation, "end")
+    return {"token": token}
+
+
+@operation_task(name="faults.once", max_losses=0, max_retries=0)
+def once(operation: Job, *, seconds: float, token: str) -> dict[str, Any]:
+    """Must not be repeated."""
+    log(operation, "start")
+    time.sleep(seconds)
+    log(operation, "end")
+    return {"token": token}
+
+
+@operation_task(name="faults.poison", max_losses=1, max_retries=0)
+def poison(operation: Job, *, venom: str) -> Any:
+    """Harms the process it runs in, each time."""
+    log(operation, "start")
+    return VENOMS[venom]()
+
+
+@operation_task(name="faults.hang", max_losses=1, max_retries=0, time_limit=2)
+def hang(operation: Job, *, venom: str) -> Any:
+    """The same, and has little time."""
+    return poison.kind.function(operation, venom=venom)
+
+
+def _crash() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _eat_memory() -> Any:
+    """All that a limit of its own allows: a bounded machine."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
+    try:
+        return [bytes(1024 * 1024) for _ in range(100_000)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _hang() -> None:
+    """Deaf to whatever asks it to stop."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+    time.sleep(3600)
+
+
+def _exit() -> None:
+    raise SystemExit(3)
+
+
+def _rubbish() -> Any:
+    return {"set": {object()}, "number": float("nan"), "text": "\ud800\0"}
+
+
+VENOMS = {
+    "crash": _crash,
+    "memory": _eat_memory,
+    "hang": _hang,
+    "exit": _exit,
+    "rubbish": _rubbish,
+}
+
+
+@shared_task(name="faults.tutorial")
+def tutorial(pk: int, seconds: float) -> None:
+    """The tutorials' task: reads, works, saves."""
+    job = TutorialJob.objects.get(pk=pk)
+    job.status = "running"
+    job.save()
+    journal.write(os.environ["FAULTS_JOURNAL"], "start", id=pk, attempt=1)
+    time.sleep(seconds)
+    job.status = "succeeded"
+    job.save()

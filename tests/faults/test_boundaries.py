@@ -1,0 +1,38 @@
+"""A process that dies at any boundary of an operation's way: it ends once nevertheless."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults import journal
+from tests.faults.invariants import Evidence, breaches
+from tests.faults.project.boundaries import ATTEMPT, RELAY, RESCUE, SUBMIT
+from tests.faults.servers import MariaDB, PostgreSQL, Server
+from tests.faults.system import System
+
+pytestmark = pytest.mark.faults
+
+DATABASES: dict[str, Callable[[], Server] | None] = {
+    "sqlite": None,
+    "postgresql": PostgreSQL,
+    "mariadb": MariaDB,
+}
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_boundary__each_operation_ends_once(name: str, tmp_path: Path) -> None:
+    make = DATABASES[name]
+    system = System(tmp_path, database=make() if make else None, broker=None, lease=1)
+    try:
+        system.start(web=False, workers=False)
+        system.manage("faults_boundaries")
+        rows = json.loads(system.manage("faults_rows"))
+    finally:
+        system.stop()
+    evidence = Evidence(rows, journal.read(system.journal), [])
+    assert breaches(evidence) == {}
+    left = sorted(row["input"]["token"] for row in rows["operations"])
+    boundaries = (*SUBMIT, *RELAY, *ATTEMPT, *RESCUE)
+    assert left == sorted(one.name for one in boundaries if one.accepted)

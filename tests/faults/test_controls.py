@@ -1,0 +1,68 @@
+"""The suite sees what it is for: mutants of the product and the tutorials' design turn it red."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.faults import chaos, scenarios
+from tests.faults.conftest import FULL
+from tests.faults.invariants import Evidence, breaches
+from tests.faults.system import System
+
+pytestmark = pytest.mark.faults
+
+Scenario = Callable[[System], None]
+
+SCENARIOS = {
+    "zombie": scenarios.zombie,
+    "duplicate": scenarios.duplicate,
+    "calm": scenarios.calm,
+    "killed": scenarios.killed,
+    "no broker": scenarios.no_broker,
+}
+CAUGHT = {
+    "no fence": ("zombie", "only_the_last_attempt_wrote"),
+    "claims anything": ("duplicate", "only_the_last_attempt_wrote"),
+    "publishes before the commit": ("calm", "calm_needs_no_second_message"),
+    "rescues the living": ("calm", "calm_loses_no_attempt"),
+    "forgets a failed publish": ("no broker", "accepted_has_a_row"),
+    "never rescues": ("killed", "accepted_has_a_row"),
+}
+
+
+def judge(evidence: Evidence, scenario: str) -> dict[str, list[str]]:
+    """The invariants, and where nothing happened that nothing had to be mended."""
+    found = breaches(evidence)
+    if scenario == "calm":
+        again = [row["id"] for row in evidence.operations.values() if row["publishes"] > 1]
+        found |= {"calm_needs_no_second_message": again} if again else {}
+        lost = [row["operation_id"] for row in evidence.rows["attempts"]]
+        found |= {"calm_loses_no_attempt": lost} if lost else {}
+    return found
+
+
+@pytest.mark.skipif(not FULL, reason="make faults runs it")
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario__breaches_nothing(name: str, tmp_path: Path) -> None:
+    evidence = scenarios.play(SCENARIOS[name], tmp_path)
+    assert judge(evidence, name) == {}
+
+
+@pytest.mark.parametrize("mutant", CAUGHT if FULL else ["no fence"])
+def test_mutant__is_caught(mutant: str, tmp_path: Path) -> None:
+    scenario, rule = CAUGHT[mutant]
+    evidence = scenarios.play(SCENARIOS[scenario], tmp_path, mutant=mutant)
+    assert rule in judge(evidence, scenario)
+
+
+def test_tutorials__lose_operations(tmp_path: Path) -> None:
+    """`on_commit(task.delay)` and a status column, under a schedule the product comes through."""
+    scale = replace(chaos.SHORT, operations=60, faults=12, seconds=12, drain=8)
+    run = chaos.run("SQLite + files", tmp_path, scale=scale, seed=1, path="/tutorial/")
+    accepted = {wish.id for wish in run.evidence.accepted}
+    ended = {
+        str(row["id"]) for row in run.evidence.rows["tutorial"] if row["status"] == "succeeded"
+    }
+    assert accepted - ended
