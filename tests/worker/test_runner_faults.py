@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.files.storage import FileSystemStorage
@@ -317,7 +318,7 @@ class SlowStorage(FileSystemStorage):
 @pytest.mark.django_db
 def test_run__timeout_while_storing_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", SlowStorage())
-    operation = attempt(lambda job: job.file(b"1", name="x"), timeouts=(Late,))[1]
+    operation = attempt(lambda operation: operation.file(b"1", name="x"), timeouts=(Late,))[1]
     assert operation.error["code"] == "timed-out"
     assert OperationAttempt.objects.get().outcome == "timed out"
 
@@ -368,15 +369,15 @@ def test_run__error_inside_a_transaction_of_the_caller_is_not_waited_for(
 def test_run__claim_waits_for_a_database_that_is_away(
     fault: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, faults = lifecycle.claim, [fault, fault]
+    claim, faults = lifecycle.claim_unread, [fault, fault]
 
-    def fail_twice(operation: Operation, **options: Any) -> bool:
+    def fail_twice(pk: UUID, **options: Any) -> Operation | None:
         if faults:
             raise faults.pop()
-        return claim(operation, **options)
+        return claim(pk, **options)
 
     monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
-    monkeypatch.setattr(lifecycle, "claim", fail_twice)
+    monkeypatch.setattr(lifecycle, "claim_unread", fail_twice)
     report, operation = attempt(lambda operation: 7)
     assert (report.ending, operation.attempt, faults) == (Ending.SUCCEEDED, 1, [])
 
@@ -385,12 +386,12 @@ def test_run__claim_waits_for_a_database_that_is_away(
 def test_run__claim_that_never_comes_leaves_the_operation_pending(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    def refuse(operation: Operation, **_: Any) -> bool:
+    def refuse(pk: UUID, **_: Any) -> None:
         raise OperationalError("away")
 
     settings.ASYNC_REPLY = {"LEASE": 0.1}
     monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
-    monkeypatch.setattr(lifecycle, "claim", refuse)
+    monkeypatch.setattr(lifecycle, "claim_unread", refuse)
     operation = services.submit(echo)
     with pytest.raises(OperationalError, match="away"):
         runner.run(operation.pk, echo.kind, worker="w1")
