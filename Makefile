@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve lint test big matrix wheel tox coverage faults clean
+.PHONY: help install demo serve lint test big matrix wheel tox coverage faults bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -61,6 +61,9 @@ coverage:
 faults: $(INSTALLED) ## the fault suite in full, about an hour; renews docs/faults.rst
 	ASYNC_REPLY_REQUIRE_SERVICES=1 FAULTS_FULL=1 $(BIN)/python -m pytest tests/faults -p no:randomly
 	$(BIN)/python -m tests.faults.report
+
+bench: $(INSTALLED) ## reprint what polling costs: make bench [ARGS='--write --plot']
+	$(BIN)/python -m benchmarks.polling $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .tox .demo .faults build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -95,13 +95,15 @@ def eta(operation: Operation) -> float | None:
     if operation.started_at is None or operation.status != Status.RUNNING:
         return None
     told_after = (operation.updated_at - operation.started_at).total_seconds()
-    remaining = estimates.eta(told_after, operation.progress)
-    return None if remaining is None else max(0.0, remaining - _since(operation.updated_at))
+    if not operation.progress:
+        return None
+    remaining = estimates.by_progress(told_after, operation.progress)
+    return max(0.0, remaining - _since(operation.updated_at))
 
 
 def retry_after(operation: Operation) -> int:
     """Whole seconds until the client should come back."""
-    return estimates.retry_after(_since(operation.created_at), eta=eta(operation))
+    return estimates.retry_after((), _since(operation.created_at))
 
 
 def _since(moment: datetime) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from async_reply import conf, estimates, payloads, problems
+from async_reply import conf, payloads, problems
 from async_reply.exceptions import OperationFailed, PayloadError, PayloadTooLarge
 from async_reply.identifiers import uuid7
 from async_reply.kinds import Kind
@@ -79,20 +79,6 @@ def test_failure__has_both_dialects() -> None:
     made = problems.failure("my-code", "No.", status=422)
     assert (made["code"], made["message"], made["detail"]) == ("my-code", "No.", "No.")
     assert made["type"].endswith("/operation-failed")
-
-
-@pytest.mark.parametrize(
-    ("elapsed", "eta", "expected"),
-    [(0, None, 1), (8, None, 2), (1000, None, 30), (5, 0.2, 1), (5, 3.2, 4), (5, 900, 30)],
-)
-def test_retry_after(elapsed: float, eta: float | None, expected: int) -> None:
-    assert estimates.retry_after(elapsed, eta=eta) == expected
-
-
-def test_eta__follows_progress() -> None:
-    assert estimates.eta(10, 25) == 30
-    assert estimates.eta(10, None) is None
-    assert estimates.eta(10, 0) is None
 
 
 def test_conf__project_first(settings: Settings) -> None:

@@ -1,0 +1,211 @@
+"""What polling costs by law and strategy: `python -m benchmarks.polling [--write] [--plot]`."""
+
+import argparse
+import math
+import random
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import NormalDist, mean
+
+from async_reply import estimates
+from async_reply.schedules import price
+from benchmarks.laws import HELD_OUT, LAWS, Law, exponential, lognormal
+from benchmarks.queues import CASES, compare
+from benchmarks.schedules import RetryAfter, best, ratios
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "polling.rst"
+PLOT = DOCS / "polling.png"
+
+DRAWS = 20
+OPERATIONS = 1000
+STRATEGIES = ("computed", "jittered", "1 s", "5 s", "30 s", "doubling")
+KNOWN_SIGMA = 0.5
+
+Row = list[str]
+Result = tuple[Law, dict[str, float]]
+
+
+def compare_laws() -> list[Result]:
+    measured = partial(
+        ratios, retry_after=estimates.retry_after, draws=DRAWS, operations=OPERATIONS
+    )
+    return [(law, measured(law)) for law in [*LAWS, *HELD_OUT]]
+
+
+def law_rows(results: Sequence[Result]) -> list[Row]:
+    rows = [["law", *STRATEGIES]]
+    for held_out in (False, True):
+        part = [each for each in results if each[0].held_out is held_out]
+        rows += [[law.name, *(f"{costs[name]:.2f}" for name in STRATEGIES)] for law, costs in part]
+        label = "held out" if held_out else "above"
+        for kind, summary in (("geometric mean", _geometric), ("worst", max)):
+            values = ([costs[name] for _, costs in part] for name in STRATEGIES)
+            rows.append([f"**{kind}, {label}**", *(f"{summary(each):.2f}" for each in values)])
+    return rows
+
+
+def _geometric(values: Sequence[float]) -> float:
+    return math.exp(mean(map(math.log, values)))
+
+
+class Exponential:
+    """What is known of the next duration after some of an exponential law (Lomax)."""
+
+    def __init__(self, past: Sequence[float]) -> None:
+        self.count, self.total = len(past), sum(past)
+        self.median = self.total * (2 ** (1 / self.count) - 1)
+
+    def at(self, moment: float) -> tuple[float, float]:
+        ratio = 1 + moment / self.total
+        left = ratio**-self.count
+        if self.count == 1:
+            area = self.total * math.log(ratio)
+        else:
+            area = self.total / (self.count - 1) * (1 - left * ratio)
+        return 1 - left, area - moment * left
+
+
+class Lognormal:
+    """What is known of the next duration after some of a lognormal law of known width."""
+
+    def __init__(self, past: Sequence[float]) -> None:
+        self.middle = mean(map(math.log, past))
+        self.sigma = KNOWN_SIGMA * math.sqrt(1 + 1 / len(past))
+        self.median = math.exp(self.middle)
+
+    def at(self, moment: float) -> tuple[float, float]:
+        if moment <= 0:
+            return 0.0, 0.0
+        score = (math.log(moment) - self.middle) / self.sigma
+        whole = self.median * math.exp(self.sigma**2 / 2)
+        standard = NormalDist()
+        return standard.cdf(score), whole * standard.cdf(score - self.sigma)
+
+
+def knowing(family: type[Exponential] | type[Lognormal]) -> RetryAfter:
+    """The plan of somebody who knows the family of laws and lacks its one parameter."""
+    schedules: dict[tuple[float, ...], list[float]] = {}
+
+    def retry_after(past: Sequence[float], elapsed: float) -> int:
+        known = tuple(past)
+        if known not in schedules:
+            law = family(past)
+            schedules[known] = best(law, cost=price(law.median), end=law.median * 60 + 20)
+        later = (each for each in schedules[known] if each > elapsed)
+        return int(next(later, elapsed + max(1, elapsed // 4)) - elapsed)
+
+    return retry_after
+
+
+def sample_rows() -> list[Row]:
+    """What few samples cost: a plan that knows the family against ours."""
+    families = (
+        ("exponential", exponential(10), knowing(Exponential)),
+        ("lognormal (sigma 0.5)", lognormal(10, KNOWN_SIGMA), knowing(Lognormal)),
+    )
+    counts = (1, 3, 5, 10, 30, 100)
+    rows = [["past operations", *map(str, counts)]]
+    for name, quantile, informed in families:
+        for label, retry_after in (("family known", informed), ("ours", estimates.retry_after)):
+            costs = [
+                ratios(Law(name, quantile, past=past), retry_after, draws=60, operations=300)
+                for past in counts
+            ]
+            rows.append([f"{name}, {label}", *(f"{each['computed']:.2f}" for each in costs)])
+    return rows
+
+
+def queue_rows() -> list[Row]:
+    rows = [["queue, strategy", "polls", "late, s", "polls, ± 30 %", "late, s, ± 30 %"]]
+    for case in CASES:
+        rows += [
+            [f"{case.name}: {name}", *(f"{each:.2f}" for each in figures)]
+            for name, figures in compare(case)
+        ]
+    return rows
+
+
+def speed_rows() -> list[Row]:
+    """Processor time of a call; not for the docs, which quote ratios."""
+    rows = [["law", "new history, µs", "known history, µs"]]
+    for law in LAWS:
+        chance = random.Random(1)
+        pasts = [law.history(chance) for _ in range(50)]
+        estimates.plan.cache_clear()
+        cold = _timed([(past, 0) for past in pasts])
+        warm = _timed([(pasts[-1], index % 20) for index in range(1000)])
+        rows.append([law.name, f"{cold:.0f}", f"{warm:.1f}"])
+    return rows
+
+
+def _timed(calls: Sequence[tuple[Sequence[float], float]]) -> float:
+    """Microseconds of processor time a call."""
+    started = time.process_time()
+    for past, elapsed in calls:
+        estimates.retry_after(past, elapsed)
+    return (time.process_time() - started) / len(calls) * 1e6
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A reStructuredText list-table."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in rows:
+        lines += [f"   {'* -' if not index else '  -'} {cell}" for index, cell in enumerate(row)]
+    return "\n".join(lines)
+
+
+def insert(page: str, name: str, content: str) -> str:
+    """`page` with `content` between the comments that begin and end the part `name`."""
+    begin, end = f".. begin {name}\n", f"\n.. end {name}"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def plot(results: Sequence[Result]) -> None:
+    """Cost by law as a picture; needs matplotlib."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 9), layout="constrained")
+    names = [law.name for law, _ in results]
+    for strategy, marker in zip(STRATEGIES, "o.xx+s", strict=True):
+        axes.scatter(
+            [costs[strategy] for _, costs in results], names, marker=marker, label=strategy
+        )
+    axes.set(xscale="log", xlabel="cost, as a multiple of the best schedule for the true law")
+    axes.axvline(1.25, linestyle=":", color="grey")
+    axes.invert_yaxis()
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    figure.savefig(PLOT, dpi=80, metadata={"Software": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/polling.rst")
+    parser.add_argument("--plot", action="store_true", help="draw docs/polling.png (matplotlib)")
+    options = parser.parse_args()
+    results = compare_laws()
+    parts = {"laws": law_rows(results), "samples": sample_rows(), "queues": queue_rows()}
+    for rows in [*parts.values(), speed_rows()]:
+        width = max(len(row[0]) for row in rows)
+        for first, *cells in rows:
+            print(first.ljust(width), *(cell.rjust(10) for cell in cells))
+        print()
+    if options.write:
+        page = PAGE.read_text()
+        for name, rows in parts.items():
+            page = insert(page, name, table(rows))
+        PAGE.write_text(page)
+    if options.plot:
+        plot(results)
+
+
+if __name__ == "__main__":
+    main()
