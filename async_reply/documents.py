@@ -8,7 +8,7 @@ from rest_framework.fields import DateTimeField
 from rest_framework.request import Request
 from rest_framework.reverse import reverse
 
-from async_reply import conf, estimates, problems, services, valet_keys
+from async_reply import conf, forecasts, problems, services, valet_keys
 from async_reply.models import Operation
 from async_reply.status import FINAL, Status
 
@@ -63,7 +63,7 @@ def receipt(operation: Operation, request: Request) -> Document:
 
 def document(operation: Operation, request: Request) -> Document:
     """The operation as it is now; times in ISO 8601, progress in percent, estimates in seconds."""
-    remaining = eta(operation)
+    remaining = forecasts.eta(operation)
     found = links(operation, request)
     made = {
         "id": str(operation.pk),
@@ -76,38 +76,18 @@ def document(operation: Operation, request: Request) -> Document:
         "expires_at": _time(operation.expires_at),
         "progress": operation.progress,
         "message": operation.message,
-        "eta_seconds": None if remaining is None else round(remaining, 1),
+        "eta_seconds": None if remaining is None else round(remaining, 2),
         "attempt": operation.attempt,
         "links": found,
     }
+    position = forecasts.queue_position(operation)
+    if position is not None:
+        made["queue_position"] = position
     if operation.status == Status.SUCCEEDED:
         made["resourceLocation"] = found["result"]
     elif operation.status in FINAL:
         made["error"] = problems.in_order(operation.error or {})
     return made
-
-
-def eta(operation: Operation) -> float | None:
-    """Seconds until the end, None while nothing is known or when it is over.
-
-    The progress is as old as `updated_at`: the time since then has passed already.
-    """
-    if operation.started_at is None or operation.status != Status.RUNNING:
-        return None
-    told_after = (operation.updated_at - operation.started_at).total_seconds()
-    if not operation.progress:
-        return None
-    remaining = estimates.by_progress(told_after, operation.progress)
-    return max(0.0, remaining - _since(operation.updated_at))
-
-
-def retry_after(operation: Operation) -> int:
-    """Whole seconds until the client should come back."""
-    return estimates.retry_after((), _since(operation.created_at))
-
-
-def _since(moment: datetime) -> float:
-    return max(0.0, (timezone.now() - moment).total_seconds())
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -12,7 +12,7 @@ from async_reply.schedules import Plan, after_all, price
 SHARE_OF_QUEUE = 0.7
 # What a client is kept longer at most so that not all come at once, in prices of a poll.
 JITTER = 0.25
-# The same for an operation in the queue, as a share of the wait.
+# What is added to it for an operation in the queue, as a share of the time until it starts.
 JITTER_IN_QUEUE = 0.05
 # How the durations scatter of which nothing is known but what they are expected to be.
 EXPECTED_SPREAD = (1.0, 0.6, 1.6)
@@ -79,6 +79,11 @@ def retry_after_in_queue(durations: Sequence[float], queued: float) -> int:
     `durations` are seconds from start to end.
     """
     return max(1, floor(SHARE_OF_QUEUE * queued + retry_after(durations, 0)))
+
+
+def width(durations: Sequence[float]) -> float:
+    """Seconds over which those who are told the same are spread: a part of a poll's price."""
+    return JITTER * (plan(tuple(durations)).cost if durations else price(0))
 
 
 def jitter(wait: int, width: float, seed: int) -> int:

@@ -32,6 +32,10 @@ class Kind:
     # Where the message goes; '' and None leave it to Celery's routes.
     queue: str = ""
     priority: int | None = None
+    # Seconds its operations are expected to run, believed until a few have told more.
+    expected_duration: float | None = None
+    # Which of the kind's past operations resemble one, by its input: a size class, for example.
+    get_estimate_key: Callable[[Any], object] | None = None
     # "cooperative": the job is told at its next call. "interrupt": also between its calls, where
     # the pool runs it in a main thread (prefork, solo). "never": a running job goes on.
     cancel: Literal["cooperative", "interrupt", "never"] = "cooperative"

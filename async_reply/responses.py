@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from async_reply import documents, exceptions, headers, problems, schema
+from async_reply import documents, exceptions, forecasts, headers, problems, schema
 from async_reply.models import Operation
 
 logger = logging.getLogger("async_reply")
@@ -59,7 +59,7 @@ class OperationAccepted(Response):
         fields = {
             "Location": body["links"]["result" if location == "result" else "self"],
             "Operation-Id": str(operation.pk),
-            "Retry-After": str(documents.retry_after(operation)),
+            "Retry-After": str(forecasts.retry_after(operation)),
             "Cache-Control": headers.PRIVATE,
             "Link": related(body["links"]),
             **dict.fromkeys(monitors, body["links"]["monitor"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from async_reply import conf, files, lifecycle, payloads, relay, retention, signals
+from async_reply import conf, files, histories, lifecycle, payloads, relay, retention, signals
 from async_reply.clock import DatabaseNow
 from async_reply.exceptions import (
     AlreadyFinished,
@@ -24,6 +24,8 @@ from async_reply.status import FINAL, Status
 from async_reply.tasks import OperationTask, get_task
 
 logger = logging.getLogger("async_reply")
+
+LONGEST_KEY = 100
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,7 @@ def _configure(
     operation.time_limit = kind.time_limit
     if operation.retention is None:
         operation.retention = kind.retention
+    _classify(operation, task)
     operation.queue = kind.queue
     operation.priority = kind.priority
     if available_at is not None:
@@ -217,6 +220,18 @@ def _configure(
     elif not relay.breaker.is_open:
         operation.published_at = DatabaseNow()
         operation.publishes = 1
+
+
+def _classify(operation: Operation, task: OperationTask) -> None:
+    """Keep what the kind's `get_estimate_key` says; an estimate is not worth a refused submit."""
+    if task.kind.get_estimate_key is None:
+        return
+    try:
+        key = str(task.kind.get_estimate_key(operation))[:LONGEST_KEY]
+    except Exception:
+        logger.exception("get_estimate_key of %s failed", task.name)
+        return
+    operation.reply = {**operation.reply, histories.KEY: key}
 
 
 def _store_uploads(operation: Operation, uploads: Mapping[str, Any]) -> list[OperationFile]:

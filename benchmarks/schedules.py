@@ -120,7 +120,7 @@ def cost_with_jitter(past: Sequence[float], durations: Sequence[float], *, cost:
         while elapsed < duration - 1e-9:
             # What an operation's id has for random bits.
             share = seed * 0x9E3779B97F4A7C15 % 2**62
-            elapsed += estimates.jitter(plan.wait(elapsed), estimates.JITTER * plan.cost, share)
+            elapsed += estimates.jitter(plan.wait(elapsed), estimates.width(past), share)
             total += cost
         total += elapsed - duration
     return total / len(durations)

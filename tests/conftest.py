@@ -3,15 +3,19 @@
 import os
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import current_app
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import relay, statements
+from async_reply import backlogs, histories, relay, statements
+from async_reply.models import Operation
+from async_reply.status import Status
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +49,13 @@ def one_statement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     return possible
 
 
+@pytest.fixture(autouse=True)
+def _nothing_known() -> None:
+    """What the process has read of other tests' databases is forgotten."""
+    histories.forget()
+    backlogs.forget()
+
+
 @pytest.fixture
 def user(django_user_model: Any) -> AbstractBaseUser:
     created: AbstractBaseUser = django_user_model.objects.create_user("ada")
@@ -74,6 +85,28 @@ def configure_celery(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
     """Change Celery's settings for a test; before 5.6 those of Django hid any without a prefix."""
     for name, value in settings.items():
         monkeypatch.setitem(current_app.conf, f"CELERY_{name.upper()}", value)
+
+
+@pytest.fixture
+def ran() -> Callable[..., None]:
+    """Store operations that took so many seconds, one after the other, the last just now."""
+
+    def store(*seconds: float, status: Status = Status.SUCCEEDED, **fields: Any) -> None:
+        now = timezone.now()
+        rows = [
+            Operation(
+                kind=fields.get("kind", "tests.project.echo"),
+                status=status,
+                reply=fields.get("reply", {}),
+                created_at=now - timedelta(hours=1),
+                started_at=now - timedelta(seconds=len(seconds) - index + each),
+                finished_at=now - timedelta(seconds=len(seconds) - index),
+            )
+            for index, each in enumerate(seconds)
+        ]
+        Operation.objects.bulk_create(rows)
+
+    return store
 
 
 def need_service(name: str, *, port: int) -> None:

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from async_reply import documents, headers, problems, services
+from async_reply import documents, forecasts, headers, problems, services
 from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.querysets import OperationQuerySet
 from async_reply.responses import SeeResult, related
@@ -28,7 +28,7 @@ class OperationView(OperationMixin):
     def get_headers(self, operation: Operation, links: dict[str, str]) -> dict[str, str]:
         fields = {"Cache-Control": headers.PRIVATE, "Link": related(links)}
         if operation.status not in FINAL:
-            fields["Retry-After"] = str(documents.retry_after(operation))
+            fields["Retry-After"] = str(forecasts.retry_after(operation))
         return fields
 
     def answer(self, operation: Operation, *, status: int = 200, **fields: str) -> Response:

@@ -5,6 +5,7 @@ from typing import Any
 
 from async_reply.exceptions import OperationFailed
 from async_reply.jobs import Job
+from async_reply.models import Operation
 from async_reply.results import Outcome
 from async_reply.tasks import operation_task
 
@@ -70,3 +71,18 @@ def stubborn(operation: Job, *, calls: bool) -> None:
     """Sleeps for minutes in one call to the system."""
     operation.progress(1)
     time.sleep(600)
+
+
+@operation_task(name="tests.expected", expected_duration=300)
+def expected(operation: Job) -> None:
+    return None
+
+
+def digits(operation: Operation) -> int:
+    """The size class of an input: LookupError where it has none."""
+    return {1: 1, 100: 3, 1000: 4}[operation.input["rows"]]
+
+
+@operation_task(name="tests.sized", get_estimate_key=digits)
+def sized(operation: Job, *, rows: int) -> None:
+    return None

@@ -5,7 +5,7 @@ import pytest
 from django.contrib.auth.models import AbstractBaseUser
 from rest_framework.test import APIClient
 
-from async_reply import lifecycle, services
+from async_reply import backlogs, histories, lifecycle, services
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from tests.project.tasks import echo
@@ -15,6 +15,13 @@ from tests.project.tasks import echo
 def api(user: AbstractBaseUser, client_of: Callable[..., APIClient]) -> APIClient:
     """A client that speaks for `user`."""
     return client_of(user)
+
+
+@pytest.fixture
+def _knowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process reads for its estimates stays good for the test, however slow that is."""
+    monkeypatch.setattr(histories, "REFRESH", float("inf"))
+    monkeypatch.setattr(backlogs, "REFRESH", float("inf"))
 
 
 @pytest.fixture

@@ -66,10 +66,12 @@ def test_post__publishes_after_the_commit(
     assert broker == [response.json()["id"]]
 
 
+@pytest.mark.usefixtures("_knowing")
 def test_post__takes_one_statement_to_store(
     api: APIClient, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 10}
+    api.post("/echoes/", {"number": 6})
     # savepoint, quota, insert, release: in TestCase's transaction atomic() is a savepoint
     with django_assert_num_queries(4):
         api.post("/echoes/", {"number": 7})

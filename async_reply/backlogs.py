@@ -1,0 +1,136 @@
+"""What waits in each queue, and how many work on it, as every process sees it."""
+
+import threading
+import time
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import accumulate
+from uuid import UUID
+
+from django.utils import timezone
+
+from async_reply import estimates, histories, relay
+from async_reply.clock import DatabaseNow
+from async_reply.models import Operation, Worker
+from async_reply.queues import SEEN_WITHIN
+from async_reply.status import Status
+
+#: The oldest pending operations that are looked at: who stands behind them is far from the front.
+LOOKED_AT = 1000
+#: Seconds for which a process believes what it read.
+REFRESH = 2.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """How many operations are before one, the seconds they take on average, and who works.
+
+    `is_exact` is False where more may be before it than were looked at.
+    """
+
+    ahead: int
+    mean: float | None
+    workers: int
+    idle: int
+    is_exact: bool
+
+
+@dataclass
+class _Queue:
+    """Ids of what waits, oldest first, and of what kind it is; how many run, and could."""
+
+    waiting: list[UUID] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    running: int = 0
+    capacity: int = 0
+    _work: list[float] | None = None
+
+    def work(self, before: int) -> float | None:
+        """Seconds that the first `before` take, None when nothing is known of any kind."""
+        if self._work is None:
+            means = {kind: _mean(kind) for kind in set(self.kinds)}
+            told = [mean for mean in means.values() if mean is not None]
+            usual = sum(told) / len(told) if told else 0.0
+            seconds = {kind: usual if mean is None else mean for kind, mean in means.items()}
+            self._work = list(accumulate(map(seconds.__getitem__, self.kinds), initial=0.0))
+        return self._work[before] or None
+
+
+@dataclass
+class _Snapshot:
+    due_at: float = 0.0
+    queues: dict[str, _Queue] = field(default_factory=dict)
+    #: The last id looked at, where there were more than that.
+    seen_to: UUID | None = None
+
+
+_snapshot = _Snapshot()
+_lock = threading.Lock()
+
+
+def place(operation: Operation) -> Place:
+    """Where a pending operation stands in its queue, as it was within the last two seconds.
+
+    Ids grow with time and brokers deliver in turn, retries and priorities apart: an estimate.
+    """
+    snapshot = _fresh()
+    queue = snapshot.queues.get(_queue_of(operation.queue, operation.kind), _Queue())
+    ahead = bisect_left(queue.waiting, operation.pk)
+    work = queue.work(ahead)
+    # A worker says that it lives some seconds after it has started: one there is at least.
+    capacity = max(1, queue.capacity)
+    return Place(
+        ahead=ahead,
+        mean=work / ahead if work and ahead else None,
+        workers=max(capacity, queue.running),
+        idle=max(0, capacity - queue.running),
+        is_exact=snapshot.seen_to is None or operation.pk <= snapshot.seen_to,
+    )
+
+
+def forget() -> None:
+    """Read all anew: for tests, whose database starts empty each time."""
+    _snapshot.due_at = 0.0
+
+
+def _fresh() -> _Snapshot:
+    """Of all who find the snapshot old one reads, and the others go on with the old."""
+    with _lock:
+        now = time.monotonic()
+        if now < _snapshot.due_at:
+            return _snapshot
+        _snapshot.due_at = now + REFRESH
+    _snapshot.queues, _snapshot.seen_to = _read()
+    return _snapshot
+
+
+def _read() -> tuple[dict[str, _Queue], UUID | None]:
+    """Three statements, each over a bounded number of rows that an index brings in order."""
+    queue_of = cache(_queue_of)
+    found: dict[str, _Queue] = {}
+    pending = Operation.objects.filter(status=Status.PENDING).order_by("pk")
+    # Sorted again: not every database compares UUIDs as Python does.
+    rows = sorted(pending.values_list("pk", "queue", "kind", "available_at")[:LOOKED_AT])
+    now = timezone.now()
+    for pk, queue, kind, available_at in rows:
+        if available_at <= now:
+            line = found.setdefault(queue_of(queue, kind), _Queue())
+            line.waiting.append(pk)
+            line.kinds.append(kind)
+    for queue, kind in Operation.objects.active().values_list("queue", "kind")[:LOOKED_AT]:
+        found.setdefault(queue_of(queue, kind), _Queue()).running += 1
+    alive = Worker.objects.filter(seen_at__gte=DatabaseNow() - SEEN_WITHIN)
+    for concurrency, names in alive.values_list("concurrency", "queues"):
+        for name in names:
+            found.setdefault(name, _Queue()).capacity += concurrency
+    return found, rows[-1][0] if len(rows) == LOOKED_AT else None
+
+
+def _queue_of(queue: str, kind: str) -> str:
+    return relay.place({"queue": queue, "kind": kind, "priority": None})[0]
+
+
+def _mean(kind: str) -> float | None:
+    seconds = histories.known(kind)
+    return estimates.plan(seconds).law.mean if seconds else None

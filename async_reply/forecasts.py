@@ -1,0 +1,94 @@
+"""What is expected of an operation: when it ends, and when to ask again."""
+
+from datetime import datetime
+
+from django.utils import timezone
+
+from async_reply import backlogs, estimates, histories
+from async_reply.exceptions import UnknownKind
+from async_reply.models import Operation
+from async_reply.status import Status
+from async_reply.tasks import get_task
+
+# The bits of an id that are random (RFC 9562, section 5.7).
+RANDOM_BITS = 2**62 - 1
+
+
+def retry_after(operation: Operation) -> int:
+    """Whole seconds >= 1 until the client of an unfinished operation should come back."""
+    if operation.status == Status.CANCELING and operation.cancel_requested_at is not None:
+        return estimates.retry_after((), _since(operation.cancel_requested_at))
+    durations = _durations(operation)
+    if operation.status == Status.RUNNING and operation.started_at is not None:
+        wait = estimates.retry_after(durations, _since(operation.started_at))
+        if operation.progress:
+            own = _own(operation, operation.started_at, operation.progress)
+            wait = max(1, round(estimates.weigh(wait, own, operation.progress)))
+        width = estimates.width(durations)
+    else:
+        queued = _queued(operation)
+        if not durations and not queued:
+            return estimates.retry_after((), _since(operation.created_at))
+        wait = estimates.retry_after_in_queue(durations, queued or 0.0)
+        width = estimates.width(durations) + estimates.JITTER_IN_QUEUE * (queued or 0.0)
+    return estimates.jitter(wait, width, operation.pk.int & RANDOM_BITS)
+
+
+def eta(operation: Operation) -> float | None:
+    """Seconds until the end, with fractions; None when nothing is known or it is over."""
+    if operation.status == Status.PENDING:
+        service = estimates.eta(_durations(operation), 0)
+        queued = None if service is None else _queued(operation)
+        return None if queued is None or service is None else queued + service
+    if operation.status != Status.RUNNING or operation.started_at is None:
+        return None
+    remaining = estimates.eta(_durations(operation), _since(operation.started_at))
+    if not operation.progress:
+        return remaining
+    own = _own(operation, operation.started_at, operation.progress)
+    return own if remaining is None else estimates.weigh(remaining, own, operation.progress)
+
+
+def queue_position(operation: Operation) -> int | None:
+    """1 for the next in its queue; None where that is not known, or it does not wait there."""
+    if operation.status != Status.PENDING or operation.available_at > timezone.now():
+        return None
+    place = backlogs.place(operation)
+    return place.ahead + 1 if place.is_exact else None
+
+
+def _durations(operation: Operation) -> tuple[float, ...]:
+    """Seconds that operations like this one ran, oldest first."""
+    try:
+        expected = get_task(operation.kind).kind.expected_duration
+    except UnknownKind:
+        expected = None
+    key = operation.reply.get(histories.KEY)
+    return estimates.blend(histories.durations(operation.kind, key), expected)
+
+
+def _queued(operation: Operation) -> float | None:
+    """Seconds until a pending operation starts; None when nothing tells."""
+    if operation.available_at > timezone.now():
+        return (operation.available_at - timezone.now()).total_seconds()
+    place = backlogs.place(operation)
+    if place.ahead < place.idle:
+        return 0.0
+    mean = place.mean
+    if mean is None:
+        durations = _durations(operation)
+        if not durations:
+            return None if place.ahead else 0.0
+        mean = estimates.plan(durations).law.mean
+    return estimates.in_queue(place.ahead, mean=mean, workers=place.workers)
+
+
+def _own(operation: Operation, started_at: datetime, progress: int) -> float:
+    """Seconds until the end by the operation's own progress, which is as old as `updated_at`."""
+    told = _since(operation.updated_at)
+    remaining = estimates.by_progress(max(0.0, _since(started_at) - told), progress)
+    return max(0.0, remaining - told)
+
+
+def _since(moment: datetime) -> float:
+    return max(0.0, (timezone.now() - moment).total_seconds())

@@ -1,0 +1,103 @@
+from collections.abc import Callable, Sequence
+
+import pytest
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from async_reply import conf, histories, lifecycle, retention, services
+from async_reply.models import Operation
+from async_reply.status import Status
+from tests.project.tasks import echo, sized
+
+pytestmark = pytest.mark.django_db
+
+KIND = echo.name
+Ran = Callable[..., None]
+
+
+def rounded(seconds: Sequence[float]) -> list[float]:
+    return [round(each, 3) for each in seconds]
+
+
+def test_durations__oldest_first(ran: Ran) -> None:
+    ran(3, 1, 2)
+    ran(9, kind="another")
+    assert rounded(histories.durations(KIND)) == [3, 1, 2]
+
+
+def test_durations__of_none(ran: Ran) -> None:
+    assert histories.durations(KIND) == ()
+
+
+def test_durations__one_statement_in_five_seconds(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    ran(3)
+    monkeypatch.setattr(histories, "REFRESH", float("inf"))
+    with django_assert_num_queries(1):
+        first = histories.durations(KIND)
+        assert histories.durations(KIND, "a key") == first
+    ran(4)
+    with django_assert_num_queries(0):
+        assert histories.durations(KIND) == first
+
+
+def test_durations__follow_what_finishes(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histories, "REFRESH", 0)
+    ran(3)
+    assert len(histories.durations(KIND)) == 1
+    ran(4)
+    assert len(histories.durations(KIND)) == 2
+
+
+def test_durations__of_what_ran_to_its_end(ran: Ran) -> None:
+    ran(1, status=Status.FAILED)
+    ran(2, status=Status.CANCELED)
+    services.cancel(services.submit(echo))
+    lifecycle.claim(services.submit(echo), worker="w")
+    assert rounded(histories.durations(KIND)) == [1]
+
+
+def test_durations__are_bounded(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histories, "KEPT", 3)
+    ran(1, 2, 3, 4, 5)
+    assert rounded(histories.durations(KIND)) == [3, 4, 5]
+
+
+def test_durations__survive_the_purge(ran: Ran) -> None:
+    ran(1, 2)
+    now = timezone.now()
+    Operation.objects.update(expires_at=now, purge_at=now)
+    assert retention.purge() == 2
+    assert conf.get("TOMBSTONE") > 0
+    assert rounded(histories.durations(KIND)) == [1, 2]
+
+
+def test_durations__of_a_key_where_there_are_a_few(ran: Ran) -> None:
+    ran(*[50] * 5, reply={histories.KEY: "large"})
+    ran(*[1] * 4, reply={histories.KEY: "small"})
+    assert rounded(histories.durations(KIND, "large")) == [50] * 5
+    assert len(histories.durations(KIND, "small")) == 9
+    assert len(histories.durations(KIND, "unheard of")) == 9
+    assert len(histories.durations(KIND)) == 9
+
+
+def test_known__does_not_ask(ran: Ran, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    ran(3)
+    with django_assert_num_queries(0):
+        assert histories.known(KIND) == ()
+    histories.durations(KIND)
+    with django_assert_num_queries(0):
+        assert rounded(histories.known(KIND)) == [3]
+
+
+def test_key__is_kept_with_the_operation() -> None:
+    operation = services.submit(sized, input={"rows": 1000}, reply={"status": 201})
+    operation.refresh_from_db()
+    assert operation.reply == {"status": 201, histories.KEY: "4"}
+
+
+def test_key__a_hook_that_fails_refuses_no_submit(caplog: pytest.LogCaptureFixture) -> None:
+    operation = services.submit(sized, input={"rows": 7})
+    assert histories.KEY not in operation.reply
+    assert "get_estimate_key of tests.sized failed" in caplog.text
