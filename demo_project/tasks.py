@@ -7,6 +7,7 @@ from typing import Any
 
 from async_reply.exceptions import OperationCanceled, OperationFailed
 from async_reply.jobs import Job
+from async_reply.models import Operation
 from async_reply.results import Outcome
 from async_reply.tasks import operation_task
 from demo_project import datasets, exports
@@ -58,7 +59,12 @@ def import_dataset(operation: Job, *, file: Any, name: str) -> Outcome:
     return operation.created("dataset", id=str(operation.id))
 
 
-@operation_task(name="demo.sleep")
+def _seconds(operation: Operation) -> str:
+    """What tells how long a sleep takes, unlike those of other lengths."""
+    return f"{operation.input['seconds']:.0f}"
+
+
+@operation_task(name="demo.sleep", get_estimate_key=_seconds)
 def sleep(
     operation: Job, *, seconds: float, steps: int, outcome: str, value: Any
 ) -> dict[str, Any]:

@@ -91,6 +91,23 @@ def test_sleep__reports_progress_and_its_result(stack: Stack) -> None:
     assert seen & set(range(10, 100))
 
 
+def test_sleep__retry_after_is_learnt(stack: Stack) -> None:
+    with stack.client() as client:
+
+        def told() -> int:
+            accepted = client.post("/api/sleeps/", json={"seconds": 3})
+            follow(client, accepted.headers["Location"])
+            return int(accepted.headers["Retry-After"])
+
+        # Each process believes for five seconds what it knew before.
+        give_up = time.monotonic() + 90
+        while told() not in {3, 4, 5}:
+            assert time.monotonic() < give_up
+        other = client.post("/api/exports/", json={"rows": 1})
+        follow(client, other.headers["Location"])
+    assert other.headers["Retry-After"] in {"1", "2"}
+
+
 def test_sleep__fails_with_a_readable_error(stack: Stack) -> None:
     with stack.client() as client:
         accepted = client.post("/api/sleeps/", json={"seconds": 0, "outcome": "fail"})
