@@ -222,7 +222,7 @@ def _configure(
         operation.publishes = 1
 
 
-def _classify(operation: Operation, task: OperationTask) -> None:
+def _classify(operation: Operation, task: OperationTask[..., Any]) -> None:
     """Keep what the kind's `get_estimate_key` says; an estimate is not worth a refused submit."""
     if task.kind.get_estimate_key is None:
         return

@@ -132,8 +132,9 @@ def operation_task(*positional: Function, **options: Any) -> Any:
     Own options: `name`, `aliases`, `max_retries`, `autoretry_for`, `dont_autoretry_for`,
     `retry_backoff`, `retry_backoff_max`, `retry_jitter`, `default_retry_delay`, `max_losses`,
     `time_limit` and `retention` (seconds), `queue`, `priority`, `cancel`,
-    `expected_duration` (seconds), `get_estimate_key`. Celery's own (`rate_limit`, `soft_time_limit`, …) go to Celery. What neither knows raises TypeError, and so
-    do `bind`, `acks_late` and `reject_on_worker_lost`, and a function that cannot be a job.
+    `expected_duration` (seconds), `get_estimate_key`. Celery's own (`rate_limit`,
+    `soft_time_limit`, …) go to Celery. What neither knows raises TypeError, and so do `bind`,
+    `acks_late` and `reject_on_worker_lost`, and a function that cannot be a job.
     """
     if positional:
         return _register(positional[0], {})
