@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from async_reply import maintenance, relay, retention, services
+from async_reply import backlogs, histories, maintenance, relay, retention, services
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.status import Status
@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.plans, pytest.mark.django_db]
 DUE, PURGE, STATUS = "async_reply_op_due", "async_reply_op_purge", "async_reply_op_status"
 OWNER, OWNER_STATUS = "async_reply_op_owner", "async_reply_op_owner_status"
 OWNER_KIND, IDEMPOTENCY = "async_reply_op_owner_kind", "async_reply_op_idempotency"
+
+KIND_FINISHED = "async_reply_op_kind_finished"
 
 #: Rows that may be sorted: those of a backlog, never those of the table.
 BACKLOG = 5_000
@@ -116,9 +118,21 @@ def page(pk: UUID) -> str:
 def test_list(owner: APIClient, query: dict[str, str], index: set[str], deep: bool) -> None:
     pk = Operation.objects.order_by("pk")[filling.ROWS // 3].pk
     query = query | ({"cursor": page(pk)} if deep else {})
-    (plan,) = plans_of(lambda: owner.get("/api/operations/", query))
+    # Estimates read what they rest on once in some seconds: see test_estimates.
+    plan, *_ = plans_of(lambda: owner.get("/api/operations/", query))
     assert plan.indexes <= index, plan
     assert plan.sorts <= BACKLOG, plan
+
+
+def test_estimates() -> None:
+    """What a poll reads once in some seconds is bounded, and an index brings it in order."""
+    (history,) = plans_of(lambda: histories.durations("tests.export"))
+    assert history.indexes <= {KIND_FINISHED}, history
+    assert history.sorts == 0, history
+    waiting, running = plans_of(lambda: backlogs.place(Operation(kind="tests.export")))
+    assert waiting.indexes <= {DUE, STATUS}, waiting
+    assert waiting.sorts <= BACKLOG, waiting
+    assert running.indexes <= {STATUS}, running
 
 
 @pytest.mark.parametrize("suffix", ["", "monitor/", "result/"])
