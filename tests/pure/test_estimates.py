@@ -43,6 +43,13 @@ def test_law__is_one(past: list[float], step: float) -> None:
     assert law.at(1e15)[0] == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("moment", [3, 10, 50])
+def test_tails__a_power_of_one_is_no_exception(moment: float) -> None:
+    exact = durations.Tails(10, lower=2, upper=1).at(moment)
+    nearly = durations.Tails(10, lower=2, upper=1.0001).at(moment)
+    assert exact == pytest.approx(nearly, rel=1e-3)
+
+
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=100), st.floats(0, 1e6))
 def test_eta__is_never_negative(past: list[float], elapsed: float) -> None:
     remaining = estimates.eta(past, elapsed)
