@@ -62,8 +62,9 @@ faults: $(INSTALLED) ## the fault suite in full, about an hour; renews docs/faul
 	ASYNC_REPLY_REQUIRE_SERVICES=1 FAULTS_FULL=1 $(BIN)/python -m pytest tests/faults -p no:randomly
 	$(BIN)/python -m tests.faults.report
 
-bench: $(INSTALLED) ## reprint what polling costs: make bench [ARGS='--write --plot']
+bench: $(INSTALLED) ## reprint what polling and progress cost: make bench [ARGS='--write --plot']
 	$(BIN)/python -m benchmarks.polling $(ARGS)
+	$(BIN)/python -m benchmarks.progress
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .tox .demo .faults build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,5 +1,6 @@
 """Kinds that tests submit."""
 
+import ctypes
 import time
 from typing import Any
 
@@ -86,3 +87,12 @@ def digits(operation: Operation) -> int:
 @operation_task(name="tests.sized", get_estimate_key=digits)
 def sized(operation: Job, *, rows: int) -> None:
     return None
+
+
+@operation_task(name="tests.hold_gil")
+def hold_gil(operation: Job, *, calls: bool) -> dict[str, int]:
+    """In its first attempt, keeps every other thread of its process from running."""
+    if operation.attempt == 1:
+        ctypes.PyDLL(None).sleep(10)
+        operation.check_canceled()
+    return {"attempt": operation.attempt}

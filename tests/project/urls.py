@@ -16,6 +16,7 @@ urlpatterns = [
     path("forwards/", views.ForwardView.as_view()),
     path("persistent/", views.PersistView.as_view()),
     path("stubborn/", views.StubbornView.as_view()),
+    path("gil/", views.GilView.as_view()),
     path("overruns/", views.OverrunView.as_view()),
     path("files/", views.FilesView.as_view()),
     path("open/", views.OpenView.as_view()),

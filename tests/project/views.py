@@ -100,6 +100,10 @@ class StubbornView(OverrunView):
     task: ClassVar[OperationTask[..., Any]] = tasks.stubborn
 
 
+class GilView(OverrunView):
+    task: ClassVar[OperationTask[..., Any]] = tasks.hold_gil
+
+
 class FilesView(LongRunningOperationView):
     parser_classes = [MultiPartParser]
     serializer_class = FilesSerializer
