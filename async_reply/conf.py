@@ -28,6 +28,11 @@ def _text_or_none(value: Any) -> bool:
     return value is None or _text(value)
 
 
+def _notify(value: Any) -> bool:
+    schemes = ("redis://", "rediss://", "unix://")
+    return value in (None, "postgresql") or (isinstance(value, str) and value.startswith(schemes))
+
+
 # -- reference
 DEFAULTS: dict[str, Any] = {
     # Dotted path of the OperationAccess class: who may see which operations.
@@ -51,6 +56,15 @@ DEFAULTS: dict[str, Any] = {
     "USER_DELETED": "keep",
     # Seconds more for which its id answers 410 and its idempotency key is remembered.
     "TOMBSTONE": 7 * 24 * 3600,
+    # Seconds for which "Prefer: wait" holds a request at most; 0 turns waiting off. Proxies give
+    # up after 60.
+    "MAX_WAIT": 55,
+    # Threads of a process that may wait under WSGI; the next one is answered at once. Under ASGI:
+    # how many requests that are about to wait pass through Django at a time.
+    "WAIT_THREADS": 2,
+    # What wakes those who wait: None, the database is asked ten times a second; "postgresql", by
+    # LISTEN and NOTIFY; or the URL of a Redis, for its publish and subscribe.
+    "NOTIFY": None,
     # Bytes of an operation's JSON input; uploads are files and are not counted.
     "MAX_INPUT": 1024 * 1024,
     # Bytes of an operation's JSON result; larger ones belong into a file.
@@ -84,6 +98,9 @@ VALID: dict[str, tuple[Check, str]] = {
     "RETENTION": (_positive, "a number of seconds above 0"),
     "USER_DELETED": (lambda value: value in ("keep", "remove"), '"keep" or "remove"'),
     "TOMBSTONE": (_positive, "a number of seconds above 0"),
+    "MAX_WAIT": (_count, "a whole number of seconds, 0 for no waiting"),
+    "WAIT_THREADS": (_count, "a whole number"),
+    "NOTIFY": (_notify, 'None, "postgresql" or a redis:// URL'),
     "MAX_INPUT": (_count, "a whole number of bytes"),
     "MAX_RESULT": (_count, "a whole number of bytes"),
     "MAX_UNFINISHED": (_count, "a whole number, 0 for no bound"),

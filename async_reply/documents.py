@@ -14,7 +14,7 @@ from async_reply.status import FINAL, Status
 
 Document = dict[str, Any]
 #: Relation -> name of the URL.
-LINKS = {"self": "status", "monitor": "monitor", "result": "result"}
+LINKS = {"self": "status", "monitor": "monitor", "result": "result", "events": "events"}
 
 _format = DateTimeField().to_representation
 
@@ -63,8 +63,12 @@ def receipt(operation: Operation, request: Request) -> Document:
 
 def document(operation: Operation, request: Request) -> Document:
     """The operation as it is now; times in ISO 8601, progress in percent, estimates in seconds."""
+    return describe(operation, links(operation, request))
+
+
+def describe(operation: Operation, found: dict[str, str]) -> Document:
+    """The document of an operation whose links are known; needs no request."""
     remaining = forecasts.eta(operation)
-    found = links(operation, request)
     made = {
         "id": str(operation.pk),
         "kind": operation.kind,

@@ -12,6 +12,8 @@ BYTE_RANGE = re.compile(r"(?i:bytes)=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,1
 
 POLLED = "private, no-cache"
 PRIVATE = "private, no-store"
+EVENTS = "text/event-stream"
+DECADE = 315_360_000
 VARY = ("Accept", "Authorization", "Cookie", "Prefer")
 
 
@@ -92,6 +94,32 @@ def preferences(field: str) -> dict[str, str]:
             if name.strip():
                 found.setdefault(name.strip().lower(), value.strip().strip('"'))
     return found
+
+
+def wait(field: str) -> int | None:
+    """The seconds of a Prefer field's `wait` (RFC 7240, section 4.3); None for none, or no number.
+
+    More than a decade is a decade.
+    """
+    value = preferences(field).get("wait", "")
+    if not (value.isascii() and value.isdigit()):
+        return None
+    return int(value) if len(value) < 9 else DECADE
+
+
+def applied(field: str, seconds: int) -> str:
+    """A Preference-Applied `field` with the wait of `seconds` added (RFC 7240, section 3)."""
+    return f"{field}, wait={seconds}" if field else f"wait={seconds}"
+
+
+def is_reply(status: int) -> bool:
+    """Whether what the result's URL answers is the end of a submit, and no accident on the way."""
+    return status < 500 and status not in (202, 429)
+
+
+def last_event_id(field: str) -> int:
+    """The version that a Last-Event-ID field names; 0 for none of ours."""
+    return int(field) if field.isascii() and field.isdigit() and len(field) < 10 else 0
 
 
 def _split(field: str, separator: str) -> list[str]:

@@ -16,7 +16,7 @@ from django.db import connections
 from django.db.models import F, Model
 from django.db.models.functions import Coalesce, Least
 
-from async_reply import conf, problems, statements
+from async_reply import conf, notifications, problems, statements
 from async_reply.clock import DatabaseNow, after
 from async_reply.models import Operation, OperationResult, database
 from async_reply.status import ACTIVE, FINAL, TRANSITIONS, Status
@@ -213,11 +213,9 @@ def _update(
 ) -> bool:
     """The one statement everything here is made of; `insert` is stored if it hit."""
     rows = Operation.objects.filter(pk=pk, **guard)
-    if insert is not None and statements.are_possible(database()):
-        return statements.update_and_insert(rows, changes, insert)
-    hit: bool = rows.update(**changes) == 1
-    if hit and insert is not None:
-        insert.save(force_insert=True)
+    hit = statements.update_and_insert(rows, changes, insert)
+    if hit:
+        notifications.announce(pk, changes)
     return hit
 
 
@@ -226,6 +224,8 @@ def _update_and_read(
 ) -> Operation | None:
     """The same, where it returns the row that it hit."""
     rows = statements.update_returning(Operation.objects.filter(pk=pk, **guard), changes)
+    if rows:
+        notifications.announce(pk, changes)
     return rows[0] if rows else None
 
 

@@ -23,9 +23,17 @@ def update_returning(rows: QuerySet[Any], changes: Mapping[str, Any]) -> list[An
         return list(rows.raw(f"{sql} RETURNING *", params))
 
 
-def update_and_insert(rows: QuerySet[Any], changes: Mapping[str, Any], new: Model) -> bool:
-    """Update `rows` and insert `new` once for each, both or neither; whether it was inserted."""
+def update_and_insert(rows: QuerySet[Any], changes: Mapping[str, Any], new: Model | None) -> bool:
+    """Update the row in `rows` and insert `new`, if any, both or neither; whether there was one.
+
+    Where it takes two statements the caller has opened a transaction around them.
+    """
     connection = connections[rows.db]
+    if new is None or not are_possible(rows.db):
+        hit = rows.update(**changes) == 1
+        if hit and new is not None:
+            new.save(force_insert=True)
+        return hit
     quote = connection.ops.quote_name
     update, params = _compiled(rows, changes)
     fields = new._meta.concrete_fields

@@ -15,5 +15,6 @@ urlpatterns = [
     path("operations/<str:id>/", views.StatusView.as_view(), name="status"),
     path("operations/<str:id>/monitor/", views.MonitorView.as_view(), name="monitor"),
     path("operations/<str:id>/result/", views.ResultView.as_view(), name="result"),
+    path("operations/<str:id>/events/", views.EventsView.as_view(), name="events"),
     path("operations/<str:id>/cancel/", views.CancelView.as_view(), name="cancel"),
 ]

@@ -37,5 +37,10 @@ def allows(token: str, pk: UUID, *, wanted: Scope) -> bool:
     return wanted in ALLOWS.get(scope, ()) and time.time() < int(expiry)
 
 
+def expiry(token: str) -> int:
+    """The second since 1970 from which a token that is good will not be."""
+    return int(token.split(".")[1])
+
+
 def _signer() -> Signer:
     return Signer(salt="async_reply.valet_keys", sep=".")

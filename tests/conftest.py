@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +13,10 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import backlogs, histories, relay, statements
+from async_reply import backlogs, histories, relay, statements, watch
 from async_reply.models import Operation
 from async_reply.status import Status
+from tests.waiting import until
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -117,3 +118,12 @@ def need_service(name: str, *, port: int) -> None:
         if os.environ.get("ASYNC_REPLY_REQUIRE_SERVICES"):
             pytest.fail(f"{name} does not listen on 127.0.0.1:{port}: start it.")
         pytest.skip(f"{name} does not listen on 127.0.0.1:{port}")
+
+
+@pytest.fixture
+def ticker(monkeypatch: pytest.MonkeyPatch) -> Iterator[watch.Ticker]:
+    """The process's ticker; its thread is gone at the end, and its connection with it."""
+    monkeypatch.setattr(watch, "LINGER", 0.05)
+    yield watch.ticker
+    until(lambda: not watch.ticker.is_running)
+    assert watch.ticker.waiting == 0

@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.files.storage import storages
 from django.utils.module_loading import import_string
 
-from async_reply import conf
+from async_reply import conf, notifications
 
 Configs = Sequence[AppConfig] | None
 
@@ -54,6 +54,10 @@ def _check_references() -> Iterator[CheckMessage]:
     except ImportError as error:
         text = f'ASYNC_REPLY["SIGNED_URL"] cannot be imported: {error}'
         yield Error(text, id="async_reply.E016")
+    if problem := notifications.problem():
+        text = f'ASYNC_REPLY["NOTIFY"] cannot work: {problem}'
+        hint = "Mend it, or set it to None: the database is then asked ten times a second."
+        yield Error(text, hint=hint, id="async_reply.E017")
 
 
 @register("async_reply", deploy=True)

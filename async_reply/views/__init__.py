@@ -1,5 +1,6 @@
 """Submit by subclassing; status, monitor, result, cancel and list as they are."""
 
+from async_reply.views.events import EventsView
 from async_reply.views.operations import (
     CancelView,
     ListView,
@@ -11,6 +12,7 @@ from async_reply.views.submit import LongRunningOperationMixin, LongRunningOpera
 
 __all__ = [
     "CancelView",
+    "EventsView",
     "ListView",
     "LongRunningOperationMixin",
     "LongRunningOperationView",

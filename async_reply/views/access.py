@@ -1,5 +1,7 @@
 """Reaching operations: by the caller's own right, or by a valet key in the URL."""
 
+import time
+from math import inf
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -9,7 +11,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from async_reply import valet_keys
+from async_reply import parking, valet_keys
 from async_reply.exceptions import OperationGone
 from async_reply.models import Operation
 from async_reply.querysets import OperationQuerySet
@@ -28,7 +30,8 @@ class OperationsMixin(ProblemsMixin):
         return self.access.get_permissions()
 
     def get_throttles(self) -> list[BaseThrottle]:
-        return self.access.get_throttles()
+        """None where the request has waited: it was counted when it came."""
+        return [] if parking.found(self.request).again else self.access.get_throttles()
 
     def get_queryset(self) -> OperationQuerySet:
         """The caller's operations; the input stays in the database."""
@@ -48,6 +51,13 @@ class OperationMixin(OperationsMixin):
     def valet_key(self) -> str | None:
         key: str | None = self.request.GET.get("sig")
         return key
+
+    @property
+    def seconds_left(self) -> float:
+        """For how long the caller's valet key is good; infinite without one."""
+        if self.valet_key is None:
+            return inf
+        return max(0.0, valet_keys.expiry(self.valet_key) - time.time())
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         return super().get_authenticators() if self.valet_key is None else []

@@ -1,16 +1,18 @@
 """Status, monitor, result, cancel and list: the URLs whose meaning never changes."""
 
+from functools import partial
 from typing import Any
 
 from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.http import http_date
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from async_reply import documents, forecasts, headers, problems, services
+from async_reply import documents, forecasts, headers, parking, problems, services
 from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.querysets import OperationQuerySet
 from async_reply.responses import SeeResult, related
@@ -18,12 +20,18 @@ from async_reply.status import FINAL, Status
 from async_reply.views import downloads
 from async_reply.views.access import OperationMixin, OperationsMixin
 from async_reply.views.lists import OperationFilter, OperationPagination
+from async_reply.views.waiting import WaitingMixin
 
 SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
-class OperationView(OperationMixin):
+class OperationView(OperationMixin, WaitingMixin):
     """What the views of one operation answer with."""
+
+    def get_wait(self) -> int | None:
+        """No longer than the valet key is good."""
+        seconds = super().get_wait()
+        return None if seconds is None else int(min(seconds, self.seconds_left))
 
     def get_headers(self, operation: Operation, links: dict[str, str]) -> dict[str, str]:
         fields = {"Cache-Control": headers.PRIVATE, "Link": related(links)}
@@ -39,15 +47,28 @@ class OperationView(OperationMixin):
             response[name.replace("_", "-")] = value
         return response
 
-    def answer_poll(self, operation: Operation) -> Response:
-        """The document with its entity tag, or 304 where the client has this version."""
+    def answer_poll(self, operation: Operation, *, redirects: bool) -> HttpResponseBase:
+        """The document with its entity tag, or 304 where the client has this version.
+
+        Held while it is unfinished, where the client prefers; `redirects` when it has finished.
+        """
         tag = headers.entity_tag(operation.version)
-        known = headers.none_match(self.request.headers.get("If-None-Match", ""), tag)
+        condition = self.request.headers.get("If-None-Match", "")
         response = self.answer(operation, ETag=tag, Cache_Control=headers.POLLED)
-        if known:
+        poll = partial(
+            parking.Poll,
+            operation,
+            links=response.data["links"],
+            url=self.request.build_absolute_uri(),
+            redirects=redirects,
+            is_plain=type(self.request.accepted_renderer) is JSONRenderer and not condition,
+        )
+        if headers.none_match(condition, tag):
             response.status_code = 304
             response.data = None
-        return response
+        if operation.status in FINAL:
+            return response
+        return self.hold(operation, response, poll)
 
     def cancel(self, operation: Operation) -> Response:
         status = services.cancel(operation)
@@ -57,10 +78,10 @@ class OperationView(OperationMixin):
 class StatusView(OperationView):
     """200 while unfinished, then 302 to the result; DELETE cancels or deletes."""
 
-    def get(self, request: Request, id: str) -> Response:
+    def get(self, request: Request, id: str) -> HttpResponseBase:
         operation = self.get_object()
         if operation.status not in FINAL:
-            return self.answer_poll(operation)
+            return self.answer_poll(operation, redirects=True)
         status = operation.reply.get("redirect_status", 302)
         body = documents.document(operation, request)
         fields = self.get_headers(operation, body["links"])
@@ -77,8 +98,8 @@ class StatusView(OperationView):
 class MonitorView(OperationView):
     """200 always: what clients of the Azure family poll."""
 
-    def get(self, request: Request, id: str) -> Response:
-        return self.answer_poll(self.get_object())
+    def get(self, request: Request, id: str) -> HttpResponseBase:
+        return self.answer_poll(self.get_object(), redirects=False)
 
 
 class CancelView(OperationView):

@@ -1,12 +1,14 @@
 """Submitting: the view a project subclasses, and the mixin it is made of."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.uploadedfile import UploadedFile
 from django.db import models
 from django.http import QueryDict
+from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.generics import GenericAPIView
@@ -14,15 +16,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from async_reply import files, headers, payloads, services
+from async_reply import files, forecasts, headers, parking, payloads, services
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.responses import OperationAccepted
+from async_reply.status import FINAL
 from async_reply.tasks import OperationTask
-from async_reply.views.base import ProblemsMixin
+from async_reply.views.waiting import WaitingMixin, applied
 
 
-class LongRunningOperationMixin(ProblemsMixin):
+class LongRunningOperationMixin(WaitingMixin):
     """Adds `submit` to any REST framework view.
 
     Authentication and permissions are those of the project's OperationAccess unless the view
@@ -47,6 +50,9 @@ class LongRunningOperationMixin(ProblemsMixin):
     result_status: ClassVar[int] = 200
     #: Seconds the result is kept; None: as the kind or the setting says.
     retention: ClassVar[int | None] = None
+    #: Seconds for which a client may wait for the reply itself (`Prefer: wait`), 0: it may not;
+    #: None: as the setting MAX_WAIT says.
+    max_wait: ClassVar[int | None] = None
     #: Whether a request without Idempotency-Key is refused.
     idempotency_key_required: ClassVar[bool] = False
 
@@ -65,22 +71,22 @@ class LongRunningOperationMixin(ProblemsMixin):
         request: Request,
         task: OperationTask[..., Any],
         input: Mapping[str, Any],
-    ) -> Response:
+    ) -> HttpResponseBase:
         """Store the operation and answer 202; a replayed idempotency key gets its first receipt.
 
         Raises what `services.submit` raises, QuotaExceeded, and REST framework's exceptions.
         """
         return self.replay(request) or self.accept(request, task, input)
 
-    def replay(self, request: Request) -> Response | None:
+    def replay(self, request: Request) -> HttpResponseBase | None:
         """The receipt of an earlier request with the same key: before anything is validated."""
         key = self.get_idempotency_key(request)
         earlier = key.find() if key is not None else None
-        return None if earlier is None else self.get_accepted(earlier, replayed=True)
+        return None if earlier is None else self.respond(earlier, replayed=True)
 
     def accept(
         self, request: Request, task: OperationTask[..., Any], values: Mapping[str, Any]
-    ) -> Response:
+    ) -> HttpResponseBase:
         """Store a new operation, within the caller's quota."""
         owner = self.access.get_owner(request)
         if not owner and self.location_access != "signed":
@@ -99,7 +105,40 @@ class LongRunningOperationMixin(ProblemsMixin):
             key=self.get_idempotency_key(request),
             perform=self.perform_submit,
         )
-        return self.get_accepted(submitted.operation, replayed=submitted.replayed)
+        return self.respond(submitted.operation, replayed=submitted.replayed)
+
+    def respond(self, operation: Operation, *, replayed: bool) -> HttpResponseBase:
+        """The 202; where the client prefers to wait, the reply if it comes in time."""
+        accepted = self.get_accepted(operation, replayed=replayed)
+        seconds = self.get_wait()
+        if seconds is None:
+            return accepted
+        submit = partial(
+            parking.Submit,
+            operation,
+            links=accepted.data["links"],
+            url=accepted.data["links"]["result"],
+        )
+        operation.refresh_from_db(fields=["status", "version"])
+        if operation.status in FINAL:
+            reply = self.after_wait(accepted, submit(seconds=seconds), over=True)
+            return applied(reply, seconds)
+        return self.hold(operation, accepted, submit)
+
+    def after_wait(
+        self, response: Response, ticket: parking.Wait, *, over: bool
+    ) -> HttpResponseBase:
+        """The reply, by the result's own view; the 202 where there is none to be had."""
+        if over:
+            reply = self.ask(ticket.url)
+            if headers.is_reply(reply.status_code):
+                reply["Content-Location"] = ticket.url
+                return reply
+        response["Retry-After"] = str(forecasts.retry_after(ticket.operation))
+        return response
+
+    def get_max_wait(self) -> int:
+        return super().get_max_wait() if self.max_wait is None else self.max_wait
 
     def perform_submit(self, operation: Operation) -> None:
         """A hook inside the transaction that inserts the operation: write what belongs to it."""
@@ -172,7 +211,7 @@ class LongRunningOperationView(LongRunningOperationMixin, GenericAPIView[Any]):
     #: Documents the result; nothing is validated by it.
     result_serializer_class: ClassVar[type[BaseSerializer[Any]] | None] = None
 
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not hasattr(self, "task"):
             raise ImproperlyConfigured(f"Set {type(self).__name__}.task to an @operation_task.")
         replayed = self.replay(request)

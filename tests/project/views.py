@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.contrib.auth import get_user_model
+from django.http.response import HttpResponseBase
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.parsers import JSONParser, MultiPartParser
@@ -137,5 +138,5 @@ class ThingViewSet(LongRunningOperationMixin, ViewSet):
         return Response({"number": number})
 
     @action(detail=True, methods=["post"])
-    def rebuild(self, request: Request, number: int) -> Response:
+    def rebuild(self, request: Request, number: int) -> HttpResponseBase:
         return self.submit(request, tasks.echo, {"number": number})

@@ -60,6 +60,8 @@ def test_project__has_nothing_to_complain_of() -> None:
         ({"POLL_RATE": 7}, ["async_reply.E012"]),
         ({"STORAGE": "nowhere"}, ["async_reply.E013"]),
         ({"ACCESS": "nowhere.Access"}, ["async_reply.E014"]),
+        ({"NOTIFY": "carrier pigeon"}, ["async_reply.E012"]),
+        ({"MAX_WAIT": -1, "WAIT_THREADS": 0.5}, ["async_reply.E012", "async_reply.E012"]),
         ({"SIGNED_URL": "nowhere.sign"}, ["async_reply.E016"]),
         ({"SIGNED_URL": 7}, ["async_reply.E012"]),
     ],

@@ -42,6 +42,7 @@ def test_post__answers_202_with_where_and_when(api: APIClient) -> None:
             "self": base,
             "monitor": f"{base}monitor/",
             "result": f"{base}result/",
+            "events": f"{base}events/",
             "cancel": f"{base}cancel/",
         },
     }

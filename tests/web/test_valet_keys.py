@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
-from async_reply import services, valet_keys
+from async_reply import documents, services, valet_keys
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from tests.project.tasks import echo
@@ -59,7 +59,7 @@ def test_anonymous__whole_conversation(nobody: APIClient) -> None:
 
 
 def test_anonymous__every_link_is_signed(links: Links) -> None:
-    assert set(links) == {"self", "monitor", "result", "cancel"}
+    assert set(links) == {"self", "monitor", "result", "events", "cancel"}
     assert all(key_of(url) for url in links.values())
 
 
@@ -141,7 +141,7 @@ def test_key__of_an_expired_operation_is_410(nobody: APIClient, shared: Links) -
 def test_replay__same_receipt_with_fresh_links(api: APIClient) -> None:
     key = {"Idempotency-Key": "k"}
     first, again = (api.post("/shared/", {"number": 1}, headers=key).json() for _ in range(2))
-    assert all(key_of(again["links"][name]) for name in ("self", "monitor", "result"))
+    assert all(key_of(again["links"][name]) for name in documents.LINKS)
     del first["links"], again["links"]
     assert first == again
 

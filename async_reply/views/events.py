@@ -1,0 +1,86 @@
+"""The stream of an operation's changes, as server-sent events."""
+
+import queue
+import time
+from collections.abc import Iterator
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from async_reply import conf, documents, headers, parking, sse, watch
+from async_reply.status import FINAL
+from async_reply.views.operations import OperationView
+
+#: Seconds.
+LIFE = 900
+
+
+class EventsView(OperationView):
+    """GET: an event for what is, and one for each change, until the operation has finished.
+
+    A client that knows the end already is told 204, upon which it stops asking.
+    """
+
+    def get(self, request: Request, id: str) -> HttpResponseBase:
+        operation = self.get_object()
+        seen = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
+        if operation.status in FINAL and seen == operation.version:
+            return _dressed(HttpResponse(status=204))
+        if request.method == "HEAD":
+            return _dressed(HttpResponse(content_type=headers.EVENTS))
+        place = parking.found(request)
+        links = documents.links(operation, request)
+        ticket = parking.Stream(operation, self.get_life(place), links, seen=seen)
+        if place.offers:
+            place.ticket = ticket
+            return _dressed(HttpResponse(content_type=headers.EVENTS))
+        if hasattr(request, "scope"):  # an ASGI server that stops, or has no wrapper
+            first = parking.Feed(ticket, _ignore).first()
+            return _dressed(HttpResponse(first, content_type=headers.EVENTS))
+        return _dressed(StreamingHttpResponse(_events(ticket), content_type=headers.EVENTS))
+
+    def get_life(self, place: parking.Parking) -> float:
+        """Seconds after which the stream ends, so that its client comes back with its credentials.
+
+        A thread is held no longer than for any wait.
+        """
+        life: float = LIFE if place.offers else conf.get("MAX_WAIT")
+        return min(life, self.seconds_left)
+
+
+def _dressed(response: HttpResponseBase) -> HttpResponseBase:
+    response["Cache-Control"] = headers.PRIVATE
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _ignore(event: bytes, is_last: bool) -> None:
+    """Where nobody stays for more."""
+
+
+def _events(ticket: parking.Stream) -> Iterator[bytes]:
+    """What is; then what follows, where a thread is free to wait for it."""
+    news: queue.SimpleQueue[tuple[bytes, bool]] = queue.SimpleQueue()
+    feed = parking.Feed(ticket, lambda event, is_last: news.put((event, is_last)))
+    with watch.seats.taken() as free:
+        yield feed.first()
+        if ticket.operation.status in FINAL or not free:
+            return
+        if watch.leave_databases():
+            yield from _follow(ticket, feed, news)
+
+
+def _follow(
+    ticket: parking.Stream, feed: parking.Feed, news: queue.SimpleQueue[tuple[bytes, bool]]
+) -> Iterator[bytes]:
+    operation = ticket.operation
+    end = time.monotonic() + ticket.seconds
+    with watch.ticker.watching(watch.Waiter(operation.pk, operation.version, feed.tell)):
+        is_last = False
+        while not is_last and (left := end - time.monotonic()) > 0:
+            try:
+                event, is_last = news.get(timeout=min(left, parking.KEEP_ALIVE))
+            except queue.Empty:
+                event = sse.KEEP_ALIVE
+            yield event

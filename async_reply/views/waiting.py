@@ -1,0 +1,98 @@
+"""`Prefer: wait`: an answer that comes when there is something to say."""
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.http import HttpRequest, QueryDict
+from django.http.response import HttpResponseBase
+from django.urls import get_script_prefix, resolve
+from rest_framework.response import Response
+
+from async_reply import conf, headers, parking, watch
+from async_reply.models import Operation
+from async_reply.views.base import ProblemsMixin
+
+#: What a submit's headers say of its own body, and not of the reply's.
+CONDITIONS = frozenset({"HTTP_RANGE", "HTTP_IF_RANGE", "HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"})
+
+
+class WaitingMixin(ProblemsMixin):
+    """A view that can hold its answer until an operation has finished."""
+
+    def get_max_wait(self) -> int:
+        """Seconds that a client may wish to wait at most; 0: waiting is off."""
+        seconds: int = conf.get("MAX_WAIT")
+        return seconds
+
+    def get_wait(self) -> int | None:
+        """The seconds this request is to wait; None where it did not ask, or has waited."""
+        wanted = headers.wait(self.request.headers.get("Prefer", ""))
+        most = self.get_max_wait()
+        if wanted is None or not most or self.request.method == "HEAD":
+            return None
+        place = parking.found(self.request)
+        return None if place.again or place.refuses else min(wanted, most)
+
+    def hold(
+        self, operation: Operation, response: Response, ticket: Callable[..., parking.Wait]
+    ) -> HttpResponseBase:
+        """`response`, or after the wait that the client prefers, what is true by then.
+
+        The operation is unfinished. A server that parks clients gets the `ticket`; else this
+        thread waits, and where none is left to, `response` is the answer at once.
+        """
+        seconds = self.get_wait()
+        if not seconds:
+            return response if seconds is None else applied(response, seconds)
+        place = parking.found(self.request)
+        if place.offers:
+            place.ticket = ticket(seconds=seconds)
+            return response
+        over = watch.wait(operation, seconds=seconds)
+        if over is None:
+            return response
+        return applied(self.after_wait(response, ticket(seconds=seconds), over=over), seconds)
+
+    def after_wait(
+        self, response: Response, ticket: parking.Wait, *, over: bool
+    ) -> HttpResponseBase:
+        """What a thread answers that has waited until the operation was `over`, or in vain."""
+        return self.ask(ticket.url)
+
+    def ask(self, url: str) -> HttpResponseBase:
+        """What GET `url`, one of ours, answers this caller now: their credentials are read anew."""
+        request = _get(self.request._request, url)  # noqa: SLF001 what a view is called with
+        match = request.resolver_match
+        response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+        return response
+
+
+def applied(response: HttpResponseBase, seconds: int) -> HttpResponseBase:
+    """`response`, saying that the client's wish to wait was followed."""
+    field = response.get("Preference-Applied", "")
+    response["Preference-Applied"] = headers.applied(field, seconds)
+    return response
+
+
+def _get(request: HttpRequest, url: str) -> Any:
+    """`request` as a GET of another URL of this host, by a client that has waited."""
+    parts = urlsplit(url)
+    made: Any = copy(request)
+    made.method = "GET"
+    made.path = unquote(parts.path)
+    made.path_info = "/" + made.path.removeprefix(get_script_prefix())
+    made.GET = QueryDict(parts.query)
+    left_out = () if request.method == "GET" else CONDITIONS
+    made.META = {
+        **{key: value for key, value in request.META.items() if key not in left_out},
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": made.path_info,
+        "QUERY_STRING": parts.query,
+        "CONTENT_LENGTH": "0",
+        parking.KEY: parking.Parking(again=True),
+    }
+    vars(made).pop("headers", None)
+    made.resolver_match = resolve(made.path_info, getattr(request, "urlconf", None))
+    return made

@@ -1,0 +1,296 @@
+"""Telling those who wait: one thread for all of a process, and none while nobody waits.
+
+A tick is one statement, whatever the number of waiters; it holds the thread's only database
+connection. Notifications make it look at once; one that is lost costs a tick's time.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, connections
+
+from async_reply import conf, notifications
+from async_reply.models import Operation, database
+from async_reply.status import FINAL
+
+logger = logging.getLogger("async_reply")
+
+#: Seconds between two looks at the database.
+TICK = 0.1
+#: The same where notifications announce what changes.
+TICK_NOTIFIED = 5.0
+TICK_AFTER_ERROR = 0.5
+#: Seconds for which the thread stays when the last has gone.
+LINGER = 1.0
+CHUNK = 500
+
+#: What the waiters of one change have rendered of it, for the others.
+Shared = MutableMapping[Hashable, Any]
+#: Called in the ticker's thread with the row as it is now; None when there is none any more.
+Tell = Callable[[Operation | None, Shared], None]
+Versions = dict[UUID, int]
+
+
+class Waiter:
+    """Somebody who wants to be told when an operation is no longer at `version`."""
+
+    __slots__ = ("pk", "tell", "version")
+
+    def __init__(self, pk: UUID, version: int, tell: Tell) -> None:
+        self.pk = pk
+        self.version = version
+        self.tell = tell
+
+
+class Ticker:
+    """Looks at the rows that somebody waits for, and tells them of a new version."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiters: dict[UUID, set[Waiter]] = {}
+        #: The oldest version that a waiter of each operation knows.
+        self._known: Versions = {}
+        self._doubtful: set[UUID] = set()
+        self._errands: list[Callable[[], None]] = []
+        self._thread: threading.Thread | None = None
+        self._due = 0.0
+        self._failing = False
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        with self._changed:
+            return sum(map(len, self._waiters.values()))
+
+    @contextmanager
+    def watching(self, waiter: Waiter) -> Iterator[None]:
+        """Until the end of the block `waiter` is told of changes, those since it read included."""
+        with self._changed:
+            self._waiters.setdefault(waiter.pk, set()).add(waiter)
+            known = self._known.setdefault(waiter.pk, waiter.version)
+            self._known[waiter.pk] = min(known, waiter.version)
+            if conf.get("NOTIFY") is not None:
+                self._doubt(waiter.pk)
+            self._start()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._waiters[waiter.pk].discard(waiter)
+                if not self._waiters[waiter.pk]:
+                    del self._waiters[waiter.pk], self._known[waiter.pk]
+
+    def call(self, function: Callable[[], Any]) -> Future[Any]:
+        """Run `function` in the ticker's thread, soon: it may use the database there."""
+        done: Future[Any] = Future()
+
+        def errand() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as error:
+                done.set_exception(error)
+                raise
+
+        with self._changed:
+            self._errands.append(errand)
+            self._start()
+            self._changed.notify()
+        return done
+
+    def hint(self, pk: UUID | None) -> None:
+        """Look at the row of `pk` now, if somebody waits for it; None: at all of them."""
+        with self._changed:
+            if pk is None:
+                self._due = 0.0
+                self._changed.notify()
+            elif pk in self._waiters:
+                self._doubt(pk)
+
+    def _doubt(self, pk: UUID) -> None:
+        self._doubtful.add(pk)
+        self._changed.notify()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._due = 0.0
+            self._thread = threading.Thread(target=self._run, name="async_reply", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        with notifications.listening(self.hint):
+            idle_since = time.monotonic()
+            while True:
+                with self._changed:
+                    self._sleep()
+                    if self._waiters or self._errands:
+                        idle_since = time.monotonic()
+                    elif time.monotonic() - idle_since >= LINGER:
+                        self._thread = None
+                        break
+                    errands, self._errands = self._errands, []
+                    doubtful, self._doubtful = self._doubtful, set()
+                self._turn(errands, doubtful)
+        _disconnect()
+
+    def _sleep(self) -> None:
+        """Until there is something to do, or the next tick is due."""
+        if not self._doubtful and not self._errands:
+            self._changed.wait(max(0.0, min(LINGER, self._due - time.monotonic())))
+
+    def _turn(self, errands: list[Callable[[], None]], doubtful: set[UUID]) -> None:
+        for errand in errands:
+            self._guard(errand)
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + (TICK if conf.get("NOTIFY") is None else TICK_NOTIFIED)
+            self._guard(self._tick)
+        elif doubtful:
+            self._guard(lambda: self._look(doubtful))
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        """Nothing ends the thread; after an error all rows are looked at anew."""
+        try:
+            step()
+        except Exception as error:
+            level = logging.DEBUG if self._failing else logging.WARNING
+            if not isinstance(error, DatabaseError):
+                level = logging.ERROR
+            logger.log(level, "Waiting: a look at the database failed", exc_info=error)
+            self._failing = True
+            self._due = time.monotonic() + TICK_AFTER_ERROR
+            _disconnect()
+        else:
+            self._failing = False
+
+    def _tick(self) -> None:
+        with self._changed:
+            known = dict(self._known)
+        if known and (moved := _moved(known)):
+            self._look(moved)
+
+    def _look(self, pks: set[UUID]) -> None:
+        """Read rows whole and tell their waiters what is new to them."""
+        found = Operation.objects.defer("input", "extra").in_bulk(list(pks))
+        for pk in pks:
+            row: Operation | None = found.get(pk)
+            shared: Shared = {}
+            for waiter in self._behind(pk, row):
+                try:
+                    waiter.tell(row, shared)
+                except Exception:
+                    logger.exception("Operation id=%s a waiter could not be told", pk)
+
+    def _behind(self, pk: UUID, row: Operation | None) -> list[Waiter]:
+        """The waiters of `pk` who do not know `row` yet; they count as told."""
+        with self._changed:
+            waiters = list(self._waiters.get(pk, ()))
+            if row is None:
+                return waiters
+            behind = [waiter for waiter in waiters if waiter.version < row.version]
+            for waiter in behind:
+                waiter.version = row.version
+            if waiters:
+                self._known[pk] = min(waiter.version for waiter in waiters)
+            return behind
+
+
+ticker = Ticker()
+
+
+def _moved(known: Versions) -> set[UUID]:
+    """Those whose row has another version than is known, or is gone."""
+    if connections[database()].vendor == "postgresql":
+        return _moved_on_postgresql(known)
+    found: Versions = {}
+    pks = list(known)
+    for start in range(0, len(pks), CHUNK):
+        rows = Operation.objects.filter(pk__in=pks[start : start + CHUNK])
+        found.update(rows.values_list("pk", "version"))
+    return {pk for pk, version in known.items() if found.get(pk) != version}
+
+
+def _moved_on_postgresql(known: Versions) -> set[UUID]:
+    """The same, compared by the server: nothing comes back while nothing happens."""
+    connection = connections[database()]
+    table = connection.ops.quote_name(Operation._meta.db_table)
+    statement = (
+        "SELECT known.id FROM unnest(%s::uuid[], %s::int[]) AS known(id, version) "  # noqa: S608
+        f"LEFT JOIN {table} AS found USING (id) "
+        "WHERE found.version IS DISTINCT FROM known.version"
+    )
+    pks = "{" + ",".join([pk.hex for pk in known]) + "}"
+    versions = "{" + ",".join(map(str, known.values())) + "}"
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [pks, versions])
+        return {pk for (pk,) in cursor.fetchall()}
+
+
+def _disconnect() -> None:
+    with suppress(Exception):
+        connections[database()].close()
+
+
+class Seats:
+    """How many threads of this process may wait at a time: `WAIT_THREADS`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """Whether a seat was free; then it is taken until the end of the block."""
+        with self._lock:
+            free: bool = self._taken < conf.get("WAIT_THREADS")
+            self._taken += free
+        try:
+            yield free
+        finally:
+            with self._lock:
+                self._taken -= free
+
+
+seats = Seats()
+
+
+def wait(operation: Operation, *, seconds: float) -> bool | None:
+    """Hold this thread until the operation has finished, or is gone: True; or time is over: False.
+
+    None at once where no seat is free, or where a transaction would be held open meanwhile. The
+    thread's database connections are closed first.
+    """
+    ended = threading.Event()
+
+    def tell(row: Operation | None, shared: Shared) -> None:
+        if is_over(row):
+            ended.set()
+
+    with seats.taken() as free:
+        if not free or not leave_databases():
+            return None
+        with ticker.watching(Waiter(operation.pk, operation.version, tell)):
+            return ended.wait(seconds)
+
+
+def is_over(row: Operation | None) -> bool:
+    """Whether there is nothing left to wait for."""
+    return row is None or row.status in FINAL
+
+
+def leave_databases() -> bool:
+    """Close this thread's connections; False, and nothing done, inside a transaction."""
+    opened = connections.all(initialized_only=True)
+    if any(connection.in_atomic_block for connection in opened):
+        return False
+    for connection in opened:
+        connection.close()
+    return True
