@@ -2,6 +2,8 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+from async_reply.asgi import waiting
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_project.settings")
 
-application = get_asgi_application()
+application = waiting(get_asgi_application())

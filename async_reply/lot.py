@@ -1,0 +1,149 @@
+"""The ASGI application around Django's: it hands requests in, and parks those that wait."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+
+from async_reply import conf
+from async_reply.parked import Response, hold, stream
+from async_reply.parking import KEY, Parking, Stream, Wait
+from async_reply.scopes import Message, Receive, Scope, Send, is_about_to_wait
+
+
+class Client(Protocol):
+    """Somebody who is parked."""
+
+    def close(self) -> None:
+        """Tell it what there is to tell, since the server stops."""
+
+
+class ParkingLot:
+    """An ASGI application that is another one, but for those who wait."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+        self.parked: set[Client] = set()
+        self._closing = False
+        self._lanes: asyncio.Queue[ThreadSensitiveContext] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.application(scope, self._hearing_shutdown(receive), send)
+        else:
+            await self.application(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        place = Parking(offers=not self._closing, refuses=self._closing)
+        if place.offers and is_about_to_wait(scope):
+            response = await self.ask({**scope, KEY: place})
+        else:
+            response = Response()
+
+            async def take(message: Message) -> None:
+                if place.ticket is None:
+                    await send(message)
+                else:
+                    response.take(message)
+
+            await self.application({**scope, KEY: place}, receive, take)
+            if place.ticket is None:
+                return
+        if isinstance(place.ticket, Wait) and response.code in (200, 202, 304):
+            await hold(self, place.ticket, response, scope, receive, send)
+        elif isinstance(place.ticket, Stream) and response.code == 200:
+            await stream(self, place.ticket, response, receive, send)
+        else:
+            await response.send(send)
+
+    async def ask(self, scope: Scope) -> Response:
+        """What Django answers a GET that has no body, and whose answer is small.
+
+        Such requests pass one behind the other, in threads that are kept, and their connections
+        with them: thousands that come back at a time take no more than these.
+        """
+        response = Response()
+        messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> Message:
+            for message in messages:
+                return message
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+        async def take(message: Message) -> None:
+            response.take(message)
+
+        async with self._lane():
+            await self.application(scope, receive, take)
+        return response
+
+    @asynccontextmanager
+    async def _lane(self) -> AsyncIterator[None]:
+        if self._lanes is None:
+            self._lanes = asyncio.Queue()
+            for _ in range(max(1, conf.get("WAIT_THREADS"))):
+                self._lanes.put_nowait(ThreadSensitiveContext())
+        lane = await self._lanes.get()
+        token = SyncToAsync.thread_sensitive_context.set(lane)
+        try:
+            yield
+        finally:
+            SyncToAsync.thread_sensitive_context.reset(token)
+            self._lanes.put_nowait(lane)
+
+    @asynccontextmanager
+    async def parking(self, client: Client) -> AsyncIterator[None]:
+        """While the client is parked it is told when the server stops."""
+        if not self.parked:
+            self._hear_signals()
+        self.parked.add(client)
+        if self._closing:  # since it came
+            client.close()
+        try:
+            yield
+        finally:
+            self.parked.discard(client)
+
+    def close(self) -> None:
+        """Answer everybody with what there is; whoever comes later does not wait."""
+        self._closing = True
+        for client in list(self.parked):
+            client.close()
+
+    def _hearing_shutdown(self, receive: Receive) -> Receive:
+        async def heard() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                self.close()
+            return message
+
+        return heard
+
+    def _hear_signals(self) -> None:
+        """Servers wait for open connections before they tell of the shutdown: too late for us."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            before = signal.getsignal(signum)
+            if callable(before) and not isinstance(before, _Heard):
+                signal.signal(signum, _Heard(self, before))
+
+
+class _Heard:
+    """A signal handler in front of the server's own."""
+
+    def __init__(self, lot: ParkingLot, before: Callable[..., Any]) -> None:
+        self._close = lot.close
+        self._before = before
+        self._loop = asyncio.get_running_loop()
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._close)
+        return self._before(*arguments)
