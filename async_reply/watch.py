@@ -56,6 +56,8 @@ class Ticker:
         self._waiters: dict[UUID, set[Waiter]] = {}
         #: The oldest version that a waiter of each operation knows.
         self._known: Versions = {}
+        #: A copy that is not written to; None once the above has changed.
+        self._asked: Versions | None = None
         self._doubtful: set[UUID] = set()
         self._errands: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
@@ -79,6 +81,7 @@ class Ticker:
             self._waiters.setdefault(waiter.pk, set()).add(waiter)
             known = self._known.setdefault(waiter.pk, waiter.version)
             self._known[waiter.pk] = min(known, waiter.version)
+            self._asked = None
             if conf.get("NOTIFY") is not None:
                 self._doubt(waiter.pk)
             self._start()
@@ -89,6 +92,7 @@ class Ticker:
                 self._waiters[waiter.pk].discard(waiter)
                 if not self._waiters[waiter.pk]:
                     del self._waiters[waiter.pk], self._known[waiter.pk]
+                    self._asked = None
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Run `function` in the ticker's thread, soon: it may use the database there."""
@@ -173,8 +177,8 @@ class Ticker:
 
     def _tick(self) -> None:
         with self._changed:
-            known = dict(self._known)
-        if known and (moved := _moved(known)):
+            asked = self._asked = self._asked or dict(self._known)
+        if asked and (moved := _moved(asked)):
             self._look(moved)
 
     def _look(self, pks: set[UUID]) -> None:
@@ -200,6 +204,7 @@ class Ticker:
                 waiter.version = row.version
             if waiters:
                 self._known[pk] = min(waiter.version for waiter in waiters)
+                self._asked = None
             return behind
 
 
@@ -227,11 +232,26 @@ def _moved_on_postgresql(known: Versions) -> set[UUID]:
         f"LEFT JOIN {table} AS found USING (id) "
         "WHERE found.version IS DISTINCT FROM known.version"
     )
-    pks = "{" + ",".join([pk.hex for pk in known]) + "}"
-    versions = "{" + ",".join(map(str, known.values())) + "}"
     with connection.cursor() as cursor:
-        cursor.execute(statement, [pks, versions])
+        cursor.execute(statement, _arrays.of(known))
         return {pk for (pk,) in cursor.fetchall()}
+
+
+class _Arrays:
+    """Ids and versions as PostgreSQL writes arrays, made once for ticks that ask the same."""
+
+    def __init__(self) -> None:
+        self._known: Versions = {}
+        self._texts: list[str] = []
+
+    def of(self, known: Versions) -> list[str]:
+        if self._known is not known:
+            columns = [pk.hex for pk in known], [str(version) for version in known.values()]
+            self._known, self._texts = known, ["{" + ",".join(each) + "}" for each in columns]
+        return self._texts
+
+
+_arrays = _Arrays()
 
 
 def _disconnect() -> None:
@@ -239,58 +259,6 @@ def _disconnect() -> None:
         connections[database()].close()
 
 
-class Seats:
-    """How many threads of this process may wait at a time: `WAIT_THREADS`."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken = 0
-
-    @contextmanager
-    def taken(self) -> Iterator[bool]:
-        """Whether a seat was free; then it is taken until the end of the block."""
-        with self._lock:
-            free: bool = self._taken < conf.get("WAIT_THREADS")
-            self._taken += free
-        try:
-            yield free
-        finally:
-            with self._lock:
-                self._taken -= free
-
-
-seats = Seats()
-
-
-def wait(operation: Operation, *, seconds: float) -> bool | None:
-    """Hold this thread until the operation has finished, or is gone: True; or time is over: False.
-
-    None at once where no seat is free, or where a transaction would be held open meanwhile. The
-    thread's database connections are closed first.
-    """
-    ended = threading.Event()
-
-    def tell(row: Operation | None, shared: Shared) -> None:
-        if is_over(row):
-            ended.set()
-
-    with seats.taken() as free:
-        if not free or not leave_databases():
-            return None
-        with ticker.watching(Waiter(operation.pk, operation.version, tell)):
-            return ended.wait(seconds)
-
-
 def is_over(row: Operation | None) -> bool:
     """Whether there is nothing left to wait for."""
     return row is None or row.status in FINAL
-
-
-def leave_databases() -> bool:
-    """Close this thread's connections; False, and nothing done, inside a transaction."""
-    opened = connections.all(initialized_only=True)
-    if any(connection.in_atomic_block for connection in opened):
-        return False
-    for connection in opened:
-        connection.close()
-    return True

@@ -8,7 +8,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from async_reply import conf, documents, headers, parking, sse, watch
+from async_reply import conf, documents, headers, parking, seats, sse, watch
 from async_reply.status import FINAL
 from async_reply.views.operations import OperationView
 
@@ -63,11 +63,11 @@ def _events(ticket: parking.Stream) -> Iterator[bytes]:
     """What is; then what follows, where a thread is free to wait for it."""
     news: queue.SimpleQueue[tuple[bytes, bool]] = queue.SimpleQueue()
     feed = parking.Feed(ticket, lambda event, is_last: news.put((event, is_last)))
-    with watch.seats.taken() as free:
+    with seats.seats.taken() as free:
         yield feed.first()
         if ticket.operation.status in FINAL or not free:
             return
-        if watch.leave_databases():
+        if seats.leave_databases():
             yield from _follow(ticket, feed, news)
 
 

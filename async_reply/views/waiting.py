@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix, resolve
 from rest_framework.response import Response
 
-from async_reply import conf, headers, parking, watch
+from async_reply import conf, headers, parking, seats
 from async_reply.models import Operation
 from async_reply.views.base import ProblemsMixin
 
@@ -50,7 +50,7 @@ class WaitingMixin(ProblemsMixin):
         if place.offers:
             place.ticket = ticket(seconds=seconds)
             return response
-        over = watch.wait(operation, seconds=seconds)
+        over = seats.wait(operation, seconds=seconds)
         if over is None:
             return response
         return applied(self.after_wait(response, ticket(seconds=seconds), over=over), seconds)

@@ -137,3 +137,47 @@ def test_if_range(field: str, tag: str, expected: bool) -> None:
 
 def test_strong_tag() -> None:
     assert headers.strong_tag("ab12") == '"ab12"'
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("wait=10", 10),
+        ("respond-async, wait=0", 0),
+        ('Wait="5"', 5),
+        ("wait=007", 7),
+        (f"wait={'9' * 5000}", headers.DECADE),
+        ("", None),
+        ("wait", None),
+        ("wait=-1", None),
+        ("wait=1.5", None),
+        ("wait=²", None),
+        ("wait=x, wait=3", None),
+    ],
+)
+def test_wait(field: str, expected: int | None) -> None:
+    assert headers.wait(field) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"), [("", "wait=3"), ("respond-async", "respond-async, wait=3")]
+)
+def test_applied(field: str, expected: str) -> None:
+    assert headers.applied(field, 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"), [("7", 7), ("", 0), ("x", 0), ("-1", 0), ("²", 0), ("9" * 12, 0)]
+)
+def test_last_event_id(field: str, expected: int) -> None:
+    assert headers.last_event_id(field) == expected
+
+
+@pytest.mark.parametrize("status", [200, 201, 302, 401, 404, 409, 422])
+def test_is_reply__of_an_end(status: int) -> None:
+    assert headers.is_reply(status)
+
+
+@pytest.mark.parametrize("status", [202, 429, 500, 503])
+def test_is_reply__of_an_accident(status: int) -> None:
+    assert not headers.is_reply(status)

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, connections, transaction
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from async_reply import lifecycle, notifications, watch
+from async_reply import lifecycle, notifications, seats, watch
 from async_reply.checks.settings import check_settings
 from async_reply.models import Operation
 from tests.conftest import need_service
@@ -43,7 +43,7 @@ def notify(request: pytest.FixtureRequest, settings: Settings) -> str:
 
 
 def wait_for(operation: Operation) -> bool | None:
-    return watch.wait(operation, seconds=30)
+    return seats.wait(operation, seconds=30)
 
 
 def test_notification__is_enough(

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from async_reply import lifecycle, services, watch
+from async_reply import lifecycle, seats, services, watch
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from tests.project.views import EchoView
@@ -241,7 +241,7 @@ def _run_after_commit(view: EchoView, operation: Operation) -> None:
 
 
 def wait_for(operation: Operation) -> bool | None:
-    return watch.wait(operation, seconds=30)
+    return seats.wait(operation, seconds=30)
 
 
 def test_ticker__misses_nothing_between_read_and_wait(submit: Submit) -> None:
