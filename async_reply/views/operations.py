@@ -187,7 +187,6 @@ class ListView(OperationsMixin):
 def _refuse(operation: Operation) -> Response:
     """A failed or canceled operation's result: the problem its error tells of."""
     error = problems.in_order(operation.error or {"status": 409})
-    error.pop("message", None)
     response = Response(error, error["status"])
     response.exception = True
     return response

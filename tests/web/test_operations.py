@@ -162,6 +162,7 @@ def test_result__failure_has_the_words_of_the_job(api: APIClient, submit: Submit
     response = api.get(url(operation, "result/"))
     assert response.json() == {
         "code": "year-not-over",
+        "message": "The year is not over.",
         "type": "urn:problem-type:async-reply/operation-failed",
         "title": "The operation failed",
         "status": 422,
