@@ -9,6 +9,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+NAME = "journal.jsonl"
+
 
 class Middleware:
     """Writes a line for each answer."""
@@ -25,14 +27,14 @@ class Middleware:
             "range": request.headers.get("Range", ""),
             "status": response.status_code,
         }
-        with settings.JOURNAL.open("a") as file:
+        with (settings.DEMO_DIR / NAME).open("a") as file:
             file.write(json.dumps(entry) + "\n")
         return response
 
 
 def read(folder: Path, client: str) -> list[dict[str, Any]]:
     """The entries of requests whose header X-Client names `client`, the oldest first."""
-    path = folder / "journal.jsonl"
+    path = folder / NAME
     if not path.exists():
         return []
     entries = [json.loads(line) for line in path.read_text().splitlines()]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -26,7 +26,7 @@ def need(module: str, *, extra: str = "clients") -> Any:
         lacks(f"needs the extra {extra}: {module} is not installed")
 
 
-def lacks(reason: str) -> None:
+def lacks(reason: str) -> NoReturn:
     if os.environ.get("ASYNC_REPLY_REQUIRE_SERVICES"):
         pytest.fail(reason)
     pytest.skip(reason, allow_module_level=True)

@@ -4,12 +4,11 @@ from importlib.util import find_spec
 
 from async_reply.cors import ALLOWED
 from demo_project.settings import *  # noqa: F403
-from demo_project.settings import DEMO_DIR, INSTALLED_APPS, MIDDLEWARE
+from demo_project.settings import INSTALLED_APPS, MIDDLEWARE
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.clients"]
 MIDDLEWARE = ["tests.clients.journal.Middleware", *MIDDLEWARE]
 ROOT_URLCONF = "tests.clients.urls"
-JOURNAL = DEMO_DIR / "journal.jsonl"
 
 if find_spec("corsheaders") is not None:
     from corsheaders.defaults import default_headers

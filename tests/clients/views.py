@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from django.http import HttpResponse
 from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -24,8 +24,14 @@ class LocationView(SleepView):
     operation_headers = []
 
 
+class FhirRenderer(JSONRenderer):
+    media_type = "application/fhir+json"
+
+
 class BulkExportView(LongRunningOperationMixin):
     """Kick-off of a FHIR bulk export: GET, and the status is to be asked at Content-Location."""
+
+    renderer_classes = [FhirRenderer]
 
     def get(self, request: Request) -> Response:
         values = {
@@ -47,9 +53,13 @@ class SlowExportView(BulkExportView):
         return self.submit(request, SleepView.task, values)
 
 
+class NdjsonRenderer(JSONRenderer):
+    media_type = "application/fhir+ndjson"
+
+
 class NdjsonView(APIView):
     permission_classes = [IsAuthenticated]
+    renderer_classes = [NdjsonRenderer]
 
-    def get(self, request: Request, name: str) -> HttpResponse:
-        line = f'{{"resourceType": "{name}", "id": "1"}}\n'
-        return HttpResponse(line, content_type="application/fhir+ndjson")
+    def get(self, request: Request, name: str) -> Response:
+        return Response({"resourceType": name, "id": "1"})
