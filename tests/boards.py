@@ -96,7 +96,9 @@ def head() -> Iterator[str]:
 
 def row(*cells: str) -> Iterator[str]:
     for number, cell in enumerate(cells):
-        yield f"   {'* -' if number == 0 else '  -'} {cell}"
+        # A hyphen alone would begin a list.
+        text = r"\-" if cell == "-" else cell
+        yield f"   {'* -' if number == 0 else '  -'} {text}"
 
 
 def _test(nodeid: str) -> str:

@@ -1,9 +1,9 @@
 """The table client x outcome."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import pytest
 
@@ -22,7 +22,7 @@ PACKAGES = (
     "azure-core", "azure-mgmt-core", "requests", "httpx", "aiohttp", "playwright",
     "django-cors-headers", "schemathesis",
 )  # fmt: skip
-COMMANDS = {"curl": "--version", "wget": "--version", "chromium": "--version", "node": "--version"}
+COMMANDS = ("curl", "wget", "chromium", "node")
 
 
 class Board(boards.Board):
@@ -54,12 +54,14 @@ def versions() -> Iterator[str]:
             yield f"{package} {version(package)}"
         except PackageNotFoundError:
             yield f"{package} absent"
-    for command, option in COMMANDS.items():
-        try:
-            told: Any = subprocess.run(
-                [command, option], capture_output=True, text=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            yield f"{command} absent"
-        else:
-            yield " ".join(told.stdout.split()[:2]) if command != "node" else f"node {told.stdout}"
+    for command in COMMANDS:
+        yield f"{command} {_version(command)}"
+
+
+def _version(command: str) -> str:
+    try:
+        told = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "absent"
+    found = re.search(r"\d+(\.\d+)+", told.stdout)
+    return found[0] if found else "of no number"
