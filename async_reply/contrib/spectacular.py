@@ -234,6 +234,22 @@ class ResultExtension(OpenApiViewExtension):
         return replaced(self.target, get=get, delete=delete)
 
 
+class EventsExtension(OpenApiViewExtension):
+    target_class = "async_reply.views.events.EventsView"
+
+    def view_replacement(self) -> Any:
+        get = extend_schema(
+            operation_id="operation_events",
+            parameters=[ID, SIG, OpenApiParameter("Last-Event-ID", str, HEADER), RETRY],
+            responses={
+                (200, "text/event-stream"): OpenApiResponse(str, description="Events."),
+                204: OpenApiResponse(description="The client has had the last event."),
+                **refusals(*COMMON),
+            },
+        )
+        return replaced(self.target, get=get)
+
+
 class CancelExtension(OpenApiViewExtension):
     target_class = "async_reply.views.operations.CancelView"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from django.http.response import HttpResponseBase
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -33,7 +34,7 @@ class BulkExportView(LongRunningOperationMixin):
 
     renderer_classes = [FhirRenderer]
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         values = {
             "request": request.build_absolute_uri(),
             "types": request.query_params.get("_type", "Patient").split(","),
@@ -48,7 +49,7 @@ class BulkExportView(LongRunningOperationMixin):
 class SlowExportView(BulkExportView):
     """One that takes its time, to be canceled meanwhile."""
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         values = {"seconds": 600.0, "steps": 6000, "outcome": "succeed", "value": None}
         return self.submit(request, SleepView.task, values)
 
