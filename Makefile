@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve lint test big matrix wheel tox coverage faults bench clean
+.PHONY: help install demo serve lint test big matrix wheel tox clients coverage faults bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,11 @@ wheel: $(INSTALLED) ## the built package: contents, types, README to the letter,
 PYTHONS = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.1[1-9]*/bin/python)
 tox: $(INSTALLED) ## each Python and Django, the oldest of each dependency, none but the required
 	$(BIN)/tox run $(if $(PYTHONS),--discover $(PYTHONS))
+
+clients: $(INSTALLED) ## clients that others wrote, and the table of them in docs/clients.rst
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
+	ASYNC_REPLY_REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/clients \
+		--write-clients=docs/clients.rst
 
 COMPLETE := async_reply/lifecycle.py,async_reply/documents.py,async_reply/headers.py,async_reply/services.py
 coverage:

@@ -1,3 +1,6 @@
+from importlib.util import find_spec
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.urls import include, path
@@ -10,7 +13,16 @@ from demo_project.views import (
     SleepView,
 )
 
+schema: list[Any] = []
+if find_spec("drf_spectacular") is not None:
+    from drf_spectacular.views import SpectacularAPIView
+
+    from async_reply.contrib import spectacular  # noqa: F401 it tells of our views
+
+    schema = [path("api/schema/", SpectacularAPIView.as_view(), name="schema")]
+
 urlpatterns = [
+    *schema,
     path("admin/", admin.site.urls),
     path("api/csv-profiles/", CsvProfileView.as_view(), name="csv-profiles"),
     path("api/exports/", ExportView.as_view(), name="exports"),

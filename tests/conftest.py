@@ -28,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="cells of tests/matrix: the demo's own, one of each other pairing, or all",
     )
     matrix.addoption("--write-matrix", metavar="PAGE", help="write what the cells showed into PAGE")
+    clients = parser.getgroup("clients", "client x outcome")
+    clients.addoption("--write-clients", metavar="PAGE", help="write what clients saw into PAGE")
 
 
 @pytest.fixture(autouse=True)

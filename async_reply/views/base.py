@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from async_reply import headers, problems
+from async_reply import cors, headers, problems
 from async_reply.permissions import OperationAccess, access
 from async_reply.responses import ProblemRenderer, exception_handler
 
@@ -43,6 +43,9 @@ class ProblemsMixin(APIView):
             final.accepted_renderer = ProblemRenderer()
             final.accepted_media_type = problems.MEDIA_TYPE
         patch_vary_headers(final, headers.VARY)
+        if "Origin" in request.headers:
+            # Whether that origin may read anything is for the project's CORS middleware to say.
+            final["Access-Control-Expose-Headers"] = ", ".join(cors.EXPOSED)
         return final
 
 

@@ -17,7 +17,7 @@ class FilterSerializer(serializers.Serializer[Any]):
     """The query parameters; what they mean is in FILTERS."""
 
     status = serializers.ChoiceField(choices=Status.choices, required=False)
-    kind = serializers.CharField(max_length=200, required=False)
+    kind = serializers.CharField(max_length=200, required=False, trim_whitespace=False)
     created_after = serializers.DateTimeField(required=False)
     created_before = serializers.DateTimeField(required=False)
 

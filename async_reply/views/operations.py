@@ -74,6 +74,13 @@ class OperationView(OperationMixin, WaitingMixin):
         status = services.cancel(operation)
         return self.answer(operation, status=200 if status in FINAL else 202)
 
+    def remove(self, operation: Operation) -> Response:
+        """DELETE: cancels, and where there is nothing left to cancel, deletes."""
+        if operation.status not in SUCCESSFUL:
+            return self.cancel(operation)
+        services.delete(operation)
+        return Response(status=204, headers={"Cache-Control": headers.PRIVATE})
+
 
 class StatusView(OperationView):
     """200 while unfinished, then 302 to the result; DELETE cancels or deletes."""
@@ -88,11 +95,7 @@ class StatusView(OperationView):
         return SeeResult(body, status, headers={**fields, "Location": body["links"]["result"]})
 
     def delete(self, request: Request, id: str) -> Response:
-        operation = self.get_object()
-        if operation.status not in SUCCESSFUL:
-            return self.cancel(operation)
-        services.delete(operation)
-        return Response(status=204, headers={"Cache-Control": headers.PRIVATE})
+        return self.remove(self.get_object())
 
 
 class MonitorView(OperationView):
@@ -110,7 +113,10 @@ class CancelView(OperationView):
 
 
 class ResultView(OperationView):
-    """The reply itself; 202 while there is none, a 4xx problem when there never will be."""
+    """The reply itself; 202 while there is none, a 4xx problem when there never will be.
+
+    DELETE as on the status URL, for clients that were handed this one alone.
+    """
 
     def get_queryset(self) -> OperationQuerySet:
         return super().get_queryset().select_related("result__file")
@@ -130,6 +136,9 @@ class ResultView(OperationView):
         if operation.expires_at is not None:
             response["Expires"] = http_date(operation.expires_at.timestamp())
         return response
+
+    def delete(self, request: Request, id: str) -> Response:
+        return self.remove(self.get_object())
 
     def get_reply(self, operation: Operation, result: OperationResult) -> HttpResponseBase:
         if result.file is not None:
@@ -178,7 +187,6 @@ class ListView(OperationsMixin):
 def _refuse(operation: Operation) -> Response:
     """A failed or canceled operation's result: the problem its error tells of."""
     error = problems.in_order(operation.error or {"status": 409})
-    error.pop("message", None)
     response = Response(error, error["status"])
     response.exception = True
     return response

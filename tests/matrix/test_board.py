@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from docutils.core import publish_doctree
 
-from tests.matrix.board import END, START, Board, write
+from tests.boards import END
+from tests.matrix.board import Board
 
 PLACE = ("sqlite", "files", "solo")
 
@@ -40,9 +41,9 @@ def test_told__what_was_skipped_shows_nothing(board: Board) -> None:
 
 def test_write__replaces_the_table_between_the_markers(board: Board, tmp_path: Path) -> None:
     page = tmp_path / "page.rst"
-    page.write_text(f"before\n\n{START}\nold\n\n{END}\nafter\n")
+    page.write_text(f"before\n\n{board.start}\nold\n\n{END}\nafter\n")
     board.pytest_runtest_logreport(report("works"))
-    write(page, board)
+    board.write(page)
     text = page.read_text()
     assert (text.startswith("before"), text.endswith("after\n"), "old" in text) == (
         True,
@@ -51,5 +52,5 @@ def test_write__replaces_the_table_between_the_markers(board: Board, tmp_path: P
     )
     tree = publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
     assert "ok, 2 s" in str(tree)
-    write(page, board)
+    board.write(page)
     assert page.read_text() == text

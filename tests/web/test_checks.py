@@ -10,7 +10,7 @@ from pytest_django import Settings
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.permissions import AllowAny
 
-from async_reply import conf, relay, tasks
+from async_reply import conf, cors, relay, tasks
 from async_reply.checks import databases
 from async_reply.views import LongRunningOperationView
 from tests.conftest import configure_celery
@@ -142,6 +142,33 @@ def test_isolation__of_mariadb(
     options = {**connection.settings_dict["OPTIONS"], "isolation_level": level}
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
     assert ids() == (expected if connection.vendor == "mysql" else [])
+
+
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        ({}, ["async_reply.W141"]),
+        ({"CORS_ALLOW_HEADERS": ["accept", *cors.ALLOWED]}, []),
+        ({"CORS_ALLOW_HEADERS": cors.ALLOWED, "CORS_EXPOSE_HEADERS": []}, []),
+        ({"CORS_ALLOW_HEADERS": cors.ALLOWED, "CORS_EXPOSE_HEADERS": cors.EXPOSED}, []),
+        ({"CORS_ALLOW_HEADERS": ["Prefer"], "CORS_EXPOSE_HEADERS": ["X-Mine"]},
+         ["async_reply.W140", "async_reply.W141"]),
+    ],
+)  # fmt: skip
+def test_cors__lists_of_django_cors_headers(
+    lists: dict[str, Any], expected: list[str], settings: Settings
+) -> None:
+    settings.MIDDLEWARE = ["corsheaders.middleware.CorsMiddleware", *settings.MIDDLEWARE]
+    for name, value in lists.items():
+        setattr(settings, name, value)
+    assert ids() == expected
+
+
+def test_cors__says_which_headers(settings: Settings) -> None:
+    settings.MIDDLEWARE = ["corsheaders.middleware.CorsMiddleware"]
+    settings.CORS_ALLOW_HEADERS = ["Prefer", "last-event-id"]
+    [found] = run_checks(tags=["async_reply"])
+    assert "the headers idempotency-key, if-none-match." in found.msg
 
 
 @pytest.mark.django_db

@@ -7,14 +7,16 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import lifecycle, problems
+from async_reply import lifecycle, problems, retention
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 
@@ -25,6 +27,7 @@ MASKS = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"), "{id}"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "{time}"),
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "{date}"),
+    (re.compile(r"(?<=[?]sig=)[\w:.-]+"), "{key}"),
     (re.compile(r'"eta_seconds": \d+\.\d+'), '"eta_seconds": {seconds}'),
 )
 # What Django's middleware adds to each answer says nothing about the protocol.
@@ -163,3 +166,56 @@ def test_conversation__list(conversation: Conversation) -> None:
     conversation.say("POST", "/echoes/", {"number": 7})
     run_operations()
     conversation.say("GET", "/api/operations/?status=succeeded")
+
+
+def test_conversation__dialect(conversation: Conversation) -> None:
+    """Of clients that want other headers: each attribute of a submit view that points elsewhere."""
+    body = {"number": 7}
+    key = {"Idempotency_Key": "a-1", "Prefer": "respond-async"}
+    links = conversation.say("POST", "/dressed/", body, **key).json()["links"]
+    conversation.say("GET", links["result"])
+    run_operations()
+    conversation.say("GET", links["self"])
+    conversation.say("GET", links["result"])
+
+
+def test_conversation__created(conversation: Conversation) -> None:
+    links = conversation.say("POST", "/creations/", {}).json()["links"]
+    run_operations()
+    conversation.say("GET", links["self"])
+    resource = conversation.say("GET", links["result"])["Location"]
+    conversation.say("GET", resource)
+
+
+def test_conversation__signed(
+    conversation: Conversation, client_of: Callable[..., APIClient]
+) -> None:
+    conversation.client = client_of()
+    links = conversation.say("POST", "/open/", {"number": 7}).json()["links"]
+    run_operations()
+    conversation.say("GET", links["self"])
+    conversation.say("GET", links["result"])
+    conversation.say("GET", links["result"].partition("?")[0])
+    conversation.say("GET", links["result"] + "x")
+
+
+def test_conversation__expired(conversation: Conversation) -> None:
+    links = conversation.say("POST", "/echoes/", {}).json()["links"]
+    run_operations()
+    past = timezone.now() - timedelta(seconds=1)
+    Operation.objects.update(expires_at=past, purge_at=past)
+    conversation.say("GET", links["self"])
+    conversation.say("GET", links["result"])
+    assert retention.purge() == 1
+    Operation.objects.update(purge_at=past)
+    assert retention.purge() == 1
+    conversation.say("GET", links["self"])
+
+
+def test_conversation__browser(conversation: Conversation) -> None:
+    """A page of another origin: what the project's CORS middleware says comes on top."""
+    page = {"Origin": "https://page.example"}
+    links = conversation.say("POST", "/echoes/", {}, **page).json()["links"]
+    run_operations()
+    conversation.say("GET", links["self"], **page)
+    conversation.say("GET", links["result"], **page)

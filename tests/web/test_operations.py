@@ -162,6 +162,7 @@ def test_result__failure_has_the_words_of_the_job(api: APIClient, submit: Submit
     response = api.get(url(operation, "result/"))
     assert response.json() == {
         "code": "year-not-over",
+        "message": "The year is not over.",
         "type": "urn:problem-type:async-reply/operation-failed",
         "title": "The operation failed",
         "status": 422,
@@ -220,20 +221,27 @@ def test_cancel__kind_that_cannot(api: APIClient, submit: Submit) -> None:
     assert "cancel" not in api.get(url(operation)).json()["links"]
 
 
-def test_delete__unfinished_cancels_and_removes_nothing(api: APIClient, running: Operation) -> None:
-    assert [api.delete(url(running)).status_code for _ in range(3)] == [202, 202, 202]
+@pytest.mark.parametrize("name", ["", "result/"])
+def test_delete__unfinished_cancels_and_removes_nothing(
+    api: APIClient, running: Operation, name: str
+) -> None:
+    path = url(running, name)
+    assert [api.delete(path).status_code for _ in range(3)] == [202, 202, 202]
     lifecycle.end_canceled(running)
-    assert [api.delete(url(running)).status_code for _ in range(2)] == [200, 200]
+    assert [api.delete(path).status_code for _ in range(2)] == [200, 200]
     assert api.get(url(running)).status_code == 302
 
 
-def test_delete__finished_removes_result_and_files(api: APIClient, submit: Submit) -> None:
+@pytest.mark.parametrize("name", ["", "result/"])
+def test_delete__finished_removes_result_and_files(
+    api: APIClient, submit: Submit, name: str
+) -> None:
     operation = submit(tasks.export)
     run_operations()
-    assert api.delete(url(operation)).status_code == 204
-    for name in ("", "monitor/", "result/"):
-        assert api.get(url(operation, name)).status_code == 404
-    assert api.delete(url(operation)).status_code == 404
+    assert api.delete(url(operation, name)).status_code == 204
+    for each in ("", "monitor/", "result/"):
+        assert api.get(url(operation, each)).status_code == 404
+    assert api.delete(url(operation, name)).status_code == 404
     assert not OperationFile.objects.exists()
     assert Operation.objects.get().input == {}
 

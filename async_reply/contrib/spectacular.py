@@ -1,0 +1,277 @@
+"""OpenAPI of submit and operation views by drf-spectacular; needs the extra `spectacular`.
+
+Import this module where the URLconf is, and drf-spectacular finds what it says.
+"""
+
+from typing import Any, Final
+
+from drf_spectacular.extensions import OpenApiViewExtension
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_view,
+)
+from rest_framework import serializers
+
+from async_reply import problems
+from async_reply.status import Status
+from async_reply.views.lists import FilterSerializer
+
+HEADER: Final = "header"
+PATH: Final = "path"
+QUERY: Final = "query"
+
+
+class OperationLinksSerializer(serializers.Serializer[Any]):
+    self = serializers.URLField()
+    monitor = serializers.URLField()
+    result = serializers.URLField()
+    cancel = serializers.URLField(required=False)
+    events = serializers.URLField(required=False)
+
+
+class OperationReceiptSerializer(serializers.Serializer[Any]):
+    """The body of a 202 to a submit: the same on each replay."""
+
+    id = serializers.UUIDField()
+    kind = serializers.CharField()
+    status = serializers.CharField(help_text='Always "pending".')
+    created_at = serializers.DateTimeField()
+    links = OperationLinksSerializer()
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """RFC 9457; `errors` names the fields of a request that is not valid."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(allow_blank=True)
+    code = serializers.CharField(required=False)
+    message = serializers.CharField(required=False)
+    errors = serializers.JSONField(required=False)  # type: ignore[assignment]  # its own name
+
+
+class OperationSerializer(serializers.Serializer[Any]):
+    """An operation as it is now."""
+
+    id = serializers.UUIDField()
+    kind = serializers.CharField()
+    status = serializers.CharField(help_text=f"One of {', '.join(Status.values)}.")
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    updated_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True)
+    progress = serializers.IntegerField(min_value=0, max_value=100, allow_null=True)
+    message = serializers.CharField(allow_blank=True)
+    eta_seconds = serializers.FloatField(allow_null=True)
+    attempt = serializers.IntegerField(min_value=0)
+    links = OperationLinksSerializer()
+    queue_position = serializers.IntegerField(required=False, help_text="While pending.")
+    resourceLocation = serializers.URLField(required=False, help_text="Once succeeded.")  # noqa: N815
+    error = ProblemSerializer(required=False, help_text="Once failed or canceled.")
+
+
+class OperationPageSerializer(serializers.Serializer[Any]):
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = OperationSerializer(many=True)
+
+
+ID = OpenApiParameter("id", OpenApiTypes.UUID, PATH)
+SIG = OpenApiParameter("sig", str, QUERY, description="A valet key, in place of credentials.")
+IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, HEADER)
+PREFER = OpenApiParameter("Prefer", str, HEADER, description="RFC 7240: respond-async, wait=N.")
+#: Bare; a quoted one is understood as well.
+KEY = {"type": "string", "pattern": "^[!#-~][!-~]*$", "maxLength": 255}
+PAGES = (
+    OpenApiParameter("cursor", str, QUERY),
+    OpenApiParameter("page_size", int, QUERY),
+)
+
+
+def told(
+    name: str, type_: Any, description: str, *statuses: int, always: bool = False
+) -> OpenApiParameter:
+    """A header of the answers with these statuses."""
+    return OpenApiParameter(
+        name, type_, HEADER, description=description, response=list(statuses), required=always
+    )
+
+
+def refusals(*statuses: int) -> dict[Any, Any]:
+    """Errors, each as a problem document."""
+    return {(each, problems.MEDIA_TYPE): ProblemSerializer for each in statuses}
+
+
+#: What any view of operations may answer; 429 by POLL_RATE, 503 without a database.
+COMMON = (401, 403, 404, 410, 429, 503)
+COME_BACK = told("Retry-After", int, "Seconds until the next request.", 202, 429, 503)
+UNFINISHED = told("Retry-After", int, "Seconds until the next poll; unfinished.", 200, 202, 304)
+RETRY = told("Retry-After", int, "Seconds until the next request.", 429, 503)
+LINK = told("Link", str, "RFC 8288: monitor and result.", 200, 202, 302)
+ETAG = told("ETag", str, "The version of the operation.", 200, 304)
+KNOWN = OpenApiResponse(description="The client has this version.")
+
+
+def poll(**options: Any) -> Any:
+    return extend_schema(
+        parameters=[ID, SIG, IF_NONE_MATCH, PREFER, UNFINISHED, RETRY, LINK, ETAG],
+        **options,
+    )
+
+
+def cancel(*others: int, gone: bool, **options: Any) -> Any:
+    """Canceling; `gone`: what is over is deleted instead."""
+    responses = {
+        200: OpenApiResponse(OperationSerializer, description="It is canceled."),
+        202: OpenApiResponse(OperationSerializer, description="It is asked to stop."),
+        **({204: OpenApiResponse(description="It is deleted.")} if gone else {}),
+        **refusals(409, *others, *COMMON),
+    }
+    parameters = [ID, SIG, UNFINISHED, RETRY, LINK]
+    return extend_schema(request=None, responses=responses, parameters=parameters, **options)
+
+
+class SubmitExtension(OpenApiViewExtension):
+    """POST of a LongRunningOperationView: the 202, and the reply where Prefer: wait got it."""
+
+    target_class = "async_reply.views.submit.LongRunningOperationView"
+    match_subclasses = True
+
+    def view_replacement(self) -> Any:
+        view = self.target
+        key = OpenApiParameter(
+            "Idempotency-Key", KEY, HEADER, required=view.idempotency_key_required
+        )
+        monitors = [told(each, str, "The monitor URL.", 202) for each in view.operation_headers]
+        responses: dict[Any, Any] = {
+            202: OpenApiResponse(OperationReceiptSerializer, description="The operation exists."),
+            **refusals(400, 401, 403, 404, 406, 409, 410, 413, 415, 422, 429, 503),
+        }
+        if view.result_serializer_class is not None:
+            # By `Prefer: wait`, and from the result URL in any case.
+            responses[view.result_status] = view.result_serializer_class
+        schema = extend_schema(
+            parameters=[
+                key, PREFER, COME_BACK, *monitors,
+                told("Location", str, "The status URL, or the result's.", 202, always=True),
+                told("Operation-Id", str, "The operation's id.", 202, always=True),
+                told("Idempotent-Replayed", str, "The key had been used already.", 202),
+                told("Preference-Applied", str, "RFC 7240.", view.result_status, 202),
+                told("Content-Location", str, "The result URL.", view.result_status),
+            ],
+            responses=responses,
+        )  # fmt: skip
+        return replaced(view, post=schema)
+
+
+class StatusExtension(OpenApiViewExtension):
+    target_class = "async_reply.views.operations.StatusView"
+
+    def view_replacement(self) -> Any:
+        location = told("Location", str, "The result URL.", 302, always=True)
+        get = extend_schema(
+            operation_id="operation_status",
+            parameters=[
+                ID, SIG, IF_NONE_MATCH, PREFER, UNFINISHED, RETRY, LINK, ETAG, location,
+            ],
+            responses={
+                200: OpenApiResponse(OperationSerializer, description="Unfinished."),
+                302: OpenApiResponse(OperationSerializer, description="Finished: see the result."),
+                304: KNOWN,
+                **refusals(*COMMON),
+            },
+        )  # fmt: skip
+        delete = cancel(gone=True, operation_id="operation_delete")
+        return replaced(self.target, get=get, delete=delete)
+
+
+class MonitorExtension(OpenApiViewExtension):
+    target_class = "async_reply.views.operations.MonitorView"
+
+    def view_replacement(self) -> Any:
+        get = poll(
+            operation_id="operation_monitor",
+            responses={200: OperationSerializer, 304: KNOWN, **refusals(*COMMON)},
+        )
+        return replaced(self.target, get=get)
+
+
+class ResultExtension(OpenApiViewExtension):
+    target_class = "async_reply.views.operations.ResultView"
+
+    def view_replacement(self) -> Any:
+        anything = OpenApiResponse(OpenApiTypes.ANY, description="The reply.")
+        part = {"type": "string", "format": "binary"}
+        get = extend_schema(
+            operation_id="operation_result",
+            parameters=[
+                ID, SIG, PREFER, COME_BACK, LINK,
+                OpenApiParameter("Range", str, HEADER, description="Of a file."),
+                told("Location", str, "This URL; or where the result lies.", 202, 302, 303),
+            ],
+            responses={
+                (200, "application/json"): anything,
+                (200, "*/*"): OpenApiResponse(part, description="A file."),
+                201: anything,
+                202: OpenApiResponse(OperationSerializer, description="Unfinished."),
+                204: OpenApiResponse(description="There is nothing to reply."),
+                (206, "*/*"): OpenApiResponse(part, description="A part of a file."),
+                302: OpenApiResponse(description="The result lies elsewhere."),
+                303: OpenApiResponse(description="The result lies elsewhere."),
+                304: OpenApiResponse(description="The client has this file."),
+                **refusals(*COMMON, 412, 416),
+                ("4XX", problems.MEDIA_TYPE): OpenApiResponse(
+                    ProblemSerializer, description="It failed, as the job says, or was canceled."
+                ),
+            },
+        )  # fmt: skip
+        delete = cancel(gone=True, operation_id="operation_result_delete")
+        return replaced(self.target, get=get, delete=delete)
+
+
+class EventsExtension(OpenApiViewExtension):
+    target_class = "async_reply.views.events.EventsView"
+
+    def view_replacement(self) -> Any:
+        get = extend_schema(
+            operation_id="operation_events",
+            parameters=[ID, SIG, OpenApiParameter("Last-Event-ID", str, HEADER), RETRY],
+            responses={
+                (200, "text/event-stream"): OpenApiResponse(str, description="Events."),
+                204: OpenApiResponse(description="The client has had the last event."),
+                **refusals(*COMMON),
+            },
+        )
+        return replaced(self.target, get=get)
+
+
+class CancelExtension(OpenApiViewExtension):
+    target_class = "async_reply.views.operations.CancelView"
+
+    def view_replacement(self) -> Any:
+        return replaced(
+            self.target, post=cancel(400, 415, gone=False, operation_id="operation_cancel")
+        )
+
+
+class ListExtension(OpenApiViewExtension):
+    target_class = "async_reply.views.operations.ListView"
+
+    def view_replacement(self) -> Any:
+        get = extend_schema(
+            operation_id="operation_list",
+            parameters=[FilterSerializer, *PAGES, RETRY],
+            responses={200: OperationPageSerializer, **refusals(400, 401, 403, 404, 429, 503)},
+        )
+        return replaced(self.target, get=get)
+
+
+def replaced(view: Any, **methods: Any) -> Any:
+    """A view of the same name, so that what is derived from it stays, with these schemas."""
+    made = type(view.__name__, (view,), {"__doc__": view.__doc__, "__module__": view.__module__})
+    return extend_schema_view(**methods)(made)

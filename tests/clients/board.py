@@ -1,0 +1,67 @@
+"""The table client x outcome."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from tests import boards
+from tests.boards import Place
+
+#: The first word of a test's name -> what its column is called.
+OUTCOMES = {
+    "success": "success",
+    "failure": "failure",
+    "cancel": "cancel",
+    "resume": "taken up again",
+    "outage": "503, then well",
+}
+PACKAGES = (
+    "azure-core", "azure-mgmt-core", "requests", "httpx", "aiohttp", "playwright",
+    "django-cors-headers", "schemathesis",
+)  # fmt: skip
+COMMANDS = ("curl", "wget", "chromium", "node")
+
+
+class Board(boards.Board):
+    """A test's marker names its client, and the first word of its name the outcome."""
+
+    command = "make clients"
+    option = "--write-clients"
+
+    def place_of(self, item: pytest.Item) -> Place | None:
+        for marker in item.iter_markers("clients"):
+            if "client" in marker.kwargs:
+                outcome = item.name.partition("[")[0].split("_")[1]
+                assert outcome in OUTCOMES, f"{item.name}: no such outcome"
+                return marker.kwargs["client"], outcome
+        return None
+
+    def page(self) -> Iterator[str]:
+        yield from boards.head()
+        yield from boards.row("Client", *OUTCOMES.values())
+        for client in sorted({client for client, _ in self.places.values()}, key=str.lower):
+            yield from boards.row(client, *(self.told((client, each)) for each in OUTCOMES))
+        yield ""
+        yield f"Versions: {', '.join(versions())}."
+
+
+def versions() -> Iterator[str]:
+    for package in PACKAGES:
+        try:
+            yield f"{package} {version(package)}"
+        except PackageNotFoundError:
+            yield f"{package} absent"
+    for command in COMMANDS:
+        yield f"{command} {_version(command)}"
+
+
+def _version(command: str) -> str:
+    try:
+        told = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "absent"
+    found = re.search(r"\d+(\.\d+)+", told.stdout)
+    return found[0] if found else "of no number"
