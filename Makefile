@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve lint test big matrix wheel tox clients coverage faults bench clean
+.PHONY: help install demo serve lint test long big matrix wheel tox clients coverage faults bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,9 +33,14 @@ lint: $(INSTALLED) ## style, types, layers, migrations
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
-test: lint ## everything: lint, the suite, its coverage
-	$(BIN)/python -m pytest --cov --cov-report=
+# What takes minutes: each has a target of its own, or is one of `make long`.
+LONG := mutants or plans or packaging or clients or faults
+test: lint ## lint, the suite on SQLite with real workers, its coverage
+	$(BIN)/python -m pytest -m "not ($(LONG))" --cov --cov-report=
 	$(MAKE) --no-print-directory coverage
+
+long: $(INSTALLED) ## the rest of the suite: mutants, plans, packaging, clients, faults in short
+	$(BIN)/python -m pytest -m "$(LONG)"
 
 big: $(INSTALLED) ## gigabytes through real servers; prints what memory they took
 	$(BIN)/python -m pytest tests/system/test_big_files.py -m big
