@@ -1,0 +1,48 @@
+"""A victim, a stranger, nobody, and everything an operation can be."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AbstractBaseUser
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient
+
+from tests.hostile.situations import SITUATIONS, Submit
+
+Caller = Callable[..., APIClient]
+
+
+@pytest.fixture
+def caller() -> Caller:
+    """A client with a real token of a user's, with the words given, or with none."""
+
+    def make(user: Any = None, *, authorization: str = "") -> APIClient:
+        client = APIClient(raise_request_exception=False)
+        if user is not None:
+            authorization = f"Token {Token.objects.get_or_create(user=user)[0]}"
+        if authorization:
+            client.credentials(HTTP_AUTHORIZATION=authorization)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def victim(user: AbstractBaseUser) -> AbstractBaseUser:
+    return user
+
+
+@pytest.fixture
+def api(victim: AbstractBaseUser, caller: Caller) -> APIClient:
+    """The victim's own client; a defect of the server is a 500 to it, as to a real one."""
+    return caller(victim)
+
+
+@pytest.fixture
+def prey(request: pytest.FixtureRequest, victim: AbstractBaseUser) -> Any:
+    """An operation of the victim's in the situation that the test is parametrised with."""
+    make: Submit = SITUATIONS[request.param]
+    operation = make(str(victim.pk))
+    operation.refresh_from_db()
+    return operation
