@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
+from django.http import UnreadablePostError
 from rest_framework import exceptions as drf
 from rest_framework import status as http
 from rest_framework.renderers import JSONRenderer
@@ -112,6 +113,9 @@ def _outside(error: Exception) -> Response | None:
         return Response(problems.problem(413, "The body is too large: send it as a file."), 413)
     if isinstance(error, SuspiciousOperation):
         return Response(problems.problem(400, "The request is malformed."), 400)
+    if isinstance(error, UnreadablePostError):
+        # The client went away in the middle of its body: nobody hears this, and nothing is wrong.
+        return Response(problems.problem(400, "The body ended too early."), 400)
     if isinstance(error, RecursionError):
         return Response(problems.problem(400, "The body is nested too deep."), 400)
     return None

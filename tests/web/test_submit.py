@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,19 @@ def test_post__database_down_is_503_and_asks_to_come_back(
     response = api.post("/echoes/", {})
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert "db.internal" not in response.content.decode()
+
+
+def test_post__client_that_goes_away_is_no_defect(
+    api: APIClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise ConnectionResetError("by peer")
+
+    environ: dict[str, Any] = {"wsgi.input": Broken(), "CONTENT_LENGTH": 13}
+    response = api.post("/echoes/", content_type="application/json", **environ)
+    assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_post__files_of_a_refused_submit_are_removed(
