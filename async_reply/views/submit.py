@@ -1,6 +1,6 @@
 """Submitting: the view a project subclasses, and the mixin it is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from async_reply import files, forecasts, headers, parking, payloads, services
+from async_reply.exceptions import QuotaExceeded
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.responses import OperationAccepted
@@ -76,7 +77,24 @@ class LongRunningOperationMixin(WaitingMixin):
 
         Raises what `services.submit` raises, QuotaExceeded, and REST framework's exceptions.
         """
-        return self.replay(request) or self.accept(request, task, input)
+        return self.once(request, lambda: self.accept(request, task, input))
+
+    def once(self, request: Request, answer: Callable[[], HttpResponseBase]) -> HttpResponseBase:
+        """`answer()`, or the receipt of an earlier request with the same key.
+
+        That is looked for first, and again where `answer` refuses: the earlier request may have
+        come in between, and have taken the unique name or the last of the quota.
+        """
+        replayed = self.replay(request)
+        if replayed is not None:
+            return replayed
+        try:
+            return answer()
+        except (drf.ValidationError, QuotaExceeded):
+            replayed = self.replay(request)
+            if replayed is None:
+                raise
+            return replayed
 
     def replay(self, request: Request) -> HttpResponseBase | None:
         """The receipt of an earlier request with the same key: before anything is validated."""
@@ -214,9 +232,9 @@ class LongRunningOperationView(LongRunningOperationMixin, GenericAPIView[Any]):
     def post(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not hasattr(self, "task"):
             raise ImproperlyConfigured(f"Set {type(self).__name__}.task to an @operation_task.")
-        replayed = self.replay(request)
-        if replayed is not None:
-            return replayed
+        return self.once(request, lambda: self.validate_and_accept(request))
+
+    def validate_and_accept(self, request: Request) -> HttpResponseBase:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         return self.accept(request, self.task, self.get_input(serializer))

@@ -13,10 +13,11 @@ from rest_framework.test import APIClient
 
 from async_reply import services
 from async_reply.exceptions import PayloadTooLarge
+from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation, OperationFile
 from async_reply.testing import run_operations
 from async_reply.views import LongRunningOperationMixin
-from tests.project.views import NoTaskView
+from tests.project.views import DressedView, NoTaskView
 
 pytestmark = pytest.mark.django_db
 
@@ -354,6 +355,31 @@ def test_key__two_at_the_same_instant_are_one(
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
     assert again["Idempotent-Replayed"] == "true"
     assert Operation.objects.count() == 1
+
+
+@pytest.mark.parametrize("body", [{"user": "ada"}, {"number": 13}, {"number": 7}])
+def test_key__refused_for_what_an_earlier_request_took_meanwhile(
+    api: APIClient,
+    user: Any,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    body: dict[str, Any],
+) -> None:
+    """By the serializer, by `perform_submit` and by the quota: the receipt, not the refusal."""
+    refuse, find = DressedView.perform_submit, IdempotencyKey.find
+    monkeypatch.setattr(DressedView, "perform_submit", lambda self, operation: None)
+    key = {"Idempotency-Key": "k"}
+    first = api.post("/dressed/", body, headers=key)
+    monkeypatch.setattr(DressedView, "perform_submit", refuse)
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 0 if body == {"number": 13} else 1}
+    user.username = "ada.lovelace"
+    user.save()
+    # The second one's first look-up came before the first one's insert.
+    looks = iter([lambda key: None, find])
+    monkeypatch.setattr(IdempotencyKey, "find", lambda self: next(looks)(self))
+    again = api.post("/dressed/", body, headers=key)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again["Idempotent-Replayed"] == "true"
 
 
 def test_key__needs_an_identity(client_of: Callable[..., APIClient], settings: Settings) -> None:
