@@ -5,6 +5,7 @@ from math import inf
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.core.exceptions import SuspiciousOperation
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 from rest_framework.authentication import BaseAuthentication
@@ -51,7 +52,11 @@ class OperationMixin(OperationsMixin):
     def valet_key(self) -> str | None:
         # Generators of schemas ask a view that has no request.
         request: Any = self.request
-        key: str | None = None if request is None else request.GET.get("sig")
+        try:
+            key: str | None = None if request is None else request.GET.get("sig")
+        except SuspiciousOperation:
+            # Asked before errors are caught; negotiation comes next and answers with a problem.
+            return None
         return key
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import connections, transaction
+from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from rest_framework import exceptions as drf
@@ -50,7 +51,10 @@ class ProblemsMixin(APIView):
 
 
 class LenientNegotiation(DefaultContentNegotiation):
-    """The first renderer where none fits: a poller or an event stream never gets a 406."""
+    """The first renderer where none fits: a poller or an event stream never gets a 406.
+
+    Nor a 404 for `?format=`, which would tell it that its operation is lost.
+    """
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
@@ -59,7 +63,7 @@ class LenientNegotiation(DefaultContentNegotiation):
             chosen: tuple[BaseRenderer, str] = super().select_renderer(
                 request, renderers, format_suffix
             )
-        except drf.NotAcceptable:
+        except (drf.NotAcceptable, Http404):
             return renderers[0], renderers[0].media_type
         return chosen
 

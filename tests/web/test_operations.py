@@ -303,6 +303,24 @@ def test_accept__never_406(api: APIClient, running: Operation, name: str, accept
     assert response["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("name", ["", "monitor/", "result/"])
+def test_format__that_there_is_not_is_no_unknown_operation(
+    api: APIClient, running: Operation, name: str
+) -> None:
+    response = api.get(url(running, name), {"format": "csv"})
+    assert response.status_code in {200, 202}
+    assert response["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("name", ["", "monitor/", "result/"])
+def test_query__of_too_many_parameters_is_a_problem(
+    api: APIClient, running: Operation, settings: Settings, name: str
+) -> None:
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 2
+    response = api.get(url(running, name), {"a": 1, "b": 2, "c": 3})
+    assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
+
+
 def test_accept__problems_are_html_in_a_browser(api: APIClient) -> None:
     response = api.get(f"/api/operations/{uuid7()}/", headers={"Accept": "text/html"})
     assert (response.status_code, response["Content-Type"]) == (404, "text/html; charset=utf-8")
