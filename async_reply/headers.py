@@ -10,6 +10,11 @@ ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 # Positions of more digits than any file has bytes are not worth a big integer.
 BYTE_RANGE = re.compile(r"(?i:bytes)=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
 
+# RFC 9110, section 8.3.1, the parameters less strictly; as long as its column.
+MEDIA_TYPE = re.compile(
+    r"(?=.{3,255}\Z)[!#$%&'*+.^_`|~\w-]+/[!#$%&'*+.^_`|~\w-]+ ?(;[ -~]*)?", re.A
+)
+
 POLLED = "private, no-cache"
 PRIVATE = "private, no-store"
 EVENTS = "text/event-stream"
@@ -28,6 +33,11 @@ def none_match(field: str, tag: str) -> bool:
         return True
     wanted = ENTITY_TAG.fullmatch(tag)
     return wanted is not None and wanted[1] in ENTITY_TAG.findall(field)
+
+
+def is_media_type(field: str) -> bool:
+    """Whether `field` may stand in a Content-Type."""
+    return MEDIA_TYPE.fullmatch(field) is not None
 
 
 def strong_tag(sha256: str) -> str:

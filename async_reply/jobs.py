@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.core.files import File
 
-from async_reply import files, results
-from async_reply.exceptions import RetryLater
+from async_reply import files, headers, results
+from async_reply.exceptions import PayloadError, RetryLater
 from async_reply.heartbeats import Claim
 from async_reply.models import Operation, OperationFile
 
@@ -87,7 +87,12 @@ class Job:
     def file(
         self, content: Content, *, name: str, content_type: str = "application/octet-stream"
     ) -> results.Outcome:
-        """A file as the result: return it. Bytes, text, a path, an open file or an iterable."""
+        """A file as the result: return it. Bytes, text, a path, an open file or an iterable.
+
+        Raises PayloadError for a `content_type` that no header could carry.
+        """
+        if not headers.is_media_type(content_type):
+            raise PayloadError("The file's content type is not a media type.")
         with _opened(content) as stream:
             stored = files.store(
                 self._operation,

@@ -181,3 +181,24 @@ def test_is_reply__of_an_end(status: int) -> None:
 @pytest.mark.parametrize("status", [202, 429, 500, 503])
 def test_is_reply__of_an_accident(status: int) -> None:
     assert not headers.is_reply(status)
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("text/csv", True),
+        ('text/csv; charset=utf-8; header="present"', True),
+        ("application/vnd.api+json;version=1", True),
+        ("", False),
+        ("csv", False),
+        ("text/", False),
+        ("text/csv\r\nX: y", False),
+        ("text/csv\n", False),
+        ("text/csv; charset=\u00e9", False),
+        ("text/\u0441sv", False),
+        ("text/" + "x" * 250, True),
+        ("text/" + "x" * 251, False),
+    ],
+)
+def test_is_media_type(field: str, expected: bool) -> None:
+    assert headers.is_media_type(field) is expected

@@ -8,7 +8,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from async_reply import lifecycle, results, services
-from async_reply.exceptions import OperationCanceled, RetryLater
+from async_reply.exceptions import OperationCanceled, PayloadError, RetryLater
 from async_reply.heartbeats import Claim
 from async_reply.jobs import Job
 from async_reply.models import Operation, OperationFile
@@ -182,3 +182,9 @@ def test_close__files_in_lists(job: Job) -> None:
     del job.input["a"]
     job.close()
     assert handle.closed
+
+
+def test_file__of_no_media_type_is_refused(job: Job) -> None:
+    """Its result could never be answered."""
+    with pytest.raises(PayloadError):
+        job.file(b"x", name="x", content_type="text/csv\r\nSet-Cookie: a=b")
