@@ -12,7 +12,7 @@ BYTE_RANGE = re.compile(r"(?i:bytes)=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,1
 
 # RFC 9110, section 8.3.1, the parameters less strictly; as long as its column.
 MEDIA_TYPE = re.compile(
-    r"(?=.{3,255}\Z)[!#$%&'*+.^_`|~\w-]+/[!#$%&'*+.^_`|~\w-]+ ?(;[ -~]*)?", re.A
+    r"(?=.{3,255}\Z)[!#$%&'*+.^_`|~\w-]+/[!#$%&'*+.^_`|~\w-]+ ?(;[ -~]*)?", re.ASCII
 )
 
 POLLED = "private, no-cache"
