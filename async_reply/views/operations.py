@@ -26,7 +26,10 @@ SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
 class OperationView(OperationMixin, WaitingMixin):
-    """What the views of one operation answer with."""
+    """What the views of one operation answer with.
+
+    Handlers ignore further parts of the URL: the version, where the project has it in the path.
+    """
 
     def get_wait(self) -> int | None:
         """No longer than the valet key is good."""
@@ -85,7 +88,7 @@ class OperationView(OperationMixin, WaitingMixin):
 class StatusView(OperationView):
     """200 while unfinished, then 302 to the result; DELETE cancels or deletes."""
 
-    def get(self, request: Request, id: str) -> HttpResponseBase:
+    def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         operation = self.get_object()
         if operation.status not in FINAL:
             return self.answer_poll(operation, redirects=True)
@@ -94,21 +97,21 @@ class StatusView(OperationView):
         fields = self.get_headers(operation, body["links"])
         return SeeResult(body, status, headers={**fields, "Location": body["links"]["result"]})
 
-    def delete(self, request: Request, id: str) -> Response:
+    def delete(self, request: Request, id: str, **kwargs: Any) -> Response:
         return self.remove(self.get_object())
 
 
 class MonitorView(OperationView):
     """200 always: what clients of the Azure family poll."""
 
-    def get(self, request: Request, id: str) -> HttpResponseBase:
+    def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         return self.answer_poll(self.get_object(), redirects=False)
 
 
 class CancelView(OperationView):
     """POST: 202 while the job is asked to stop, 200 once it is canceled, 409 when it is over."""
 
-    def post(self, request: Request, id: str) -> Response:
+    def post(self, request: Request, id: str, **kwargs: Any) -> Response:
         return self.cancel(self.get_object())
 
 
@@ -121,7 +124,7 @@ class ResultView(OperationView):
     def get_queryset(self) -> OperationQuerySet:
         return super().get_queryset().select_related("result__file")
 
-    def get(self, request: Request, id: str) -> HttpResponseBase:
+    def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         operation = self.get_object()
         if operation.status not in FINAL:
             answer = self.answer(operation, status=202)
@@ -137,7 +140,7 @@ class ResultView(OperationView):
             response["Expires"] = http_date(operation.expires_at.timestamp())
         return response
 
-    def delete(self, request: Request, id: str) -> Response:
+    def delete(self, request: Request, id: str, **kwargs: Any) -> Response:
         return self.remove(self.get_object())
 
     def get_reply(self, operation: Operation, result: OperationResult) -> HttpResponseBase:
@@ -173,7 +176,7 @@ class ResultView(OperationView):
 class ListView(OperationsMixin):
     """The caller's operations, newest first, by cursor."""
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request, **kwargs: Any) -> Response:
         queryset = OperationFilter(request.query_params).apply(self.get_queryset())
         live = queryset.filter(deleted_at=None).exclude(expires_at__lte=timezone.now())
         pagination = OperationPagination()

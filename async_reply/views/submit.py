@@ -15,6 +15,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
+from rest_framework.versioning import URLPathVersioning
 
 from async_reply import files, forecasts, headers, parking, payloads, services
 from async_reply.exceptions import QuotaExceeded
@@ -240,10 +241,15 @@ class LongRunningOperationView(LongRunningOperationMixin, GenericAPIView[Any]):
         return self.accept(request, self.task, self.get_input(serializer))
 
     def get_input(self, serializer: BaseSerializer[Any]) -> dict[str, Any]:
-        """The job's input: the validated data, a list under `items`, and the URL's kwargs."""
+        """The job's input: the validated data, a list under `items`, and the URL's kwargs.
+
+        The API's version is none of the job's business.
+        """
         data = _plain(serializer.validated_data)
         values: dict[str, Any] = data if isinstance(data, dict) else {"items": data}
-        return {**values, **self.kwargs}
+        scheme = self.request.versioning_scheme
+        version = scheme.version_param if isinstance(scheme, URLPathVersioning) else None
+        return {**values, **{name: self.kwargs[name] for name in self.kwargs if name != version}}
 
 
 def _plain(value: Any) -> Any:

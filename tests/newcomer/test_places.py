@@ -1,18 +1,22 @@
 """Wherever a project mounts the app, and however it is configured, the links lead on."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from django.conf.urls.i18n import i18n_patterns
+from django.contrib.auth.models import User
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import OperationalError, connection, transaction
-from django.urls import include, path, set_script_prefix
+from django.db import OperationalError, connection, connections, transaction
+from django.urls import include, path, re_path, set_script_prefix
 from pytest_django import Settings
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
+from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
+from rest_framework.views import APIView
 
 from async_reply import relay
 from async_reply.models import Operation
@@ -191,3 +195,99 @@ def test_production__foreign_host_is_refused_by_django(api: APIClient, settings:
     assert api.post("/echoes/").status_code == 400
     assert not Operation.objects.exists()
     assert api.post("/echoes/", SERVER_NAME="example.org").status_code == 202
+
+
+@pytest.mark.django_db
+def test_proxy__links_are_those_of_the_outside(api: APIClient, settings: Settings) -> None:
+    """Where the project trusts its proxy; elsewhere what anybody may send is not believed."""
+    told = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "api.example.org"}
+    plain = api.post("/echoes/", headers=told)
+    assert plain["Location"].startswith("http://testserver/")
+    settings.USE_X_FORWARDED_HOST = True
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.ALLOWED_HOSTS = ["api.example.org"]
+    trusted = api.post("/echoes/", headers=told)
+    links = trusted.json()["links"].values()
+    assert all(link.startswith("https://api.example.org/api/operations/") for link in links)
+    assert trusted["Location"] in links
+    forged = api.post("/echoes/", headers={**told, "X-Forwarded-Host": "evil.example.org"})
+    assert forged.status_code == 400
+
+
+class ByNamespace:
+    """`v1:async_reply:status`, and the same below `v2`."""
+
+    urlpatterns = [
+        path("v1/", include((Plain.urlpatterns, "v1"), namespace="v1")),
+        path("v2/", include((Plain.urlpatterns, "v2"), namespace="v2")),
+    ]
+
+
+class ByPath:
+    urlpatterns = [re_path(r"^(?P<version>v\d)/", include(Plain.urlpatterns))]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize(
+    ("urls", "scheme"), [(ByNamespace, NamespaceVersioning), (ByPath, URLPathVersioning)]
+)
+def test_versions__links_keep_the_caller_s(
+    api: APIClient,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    urls: type[Any],
+    scheme: type[Any],
+    version: str,
+) -> None:
+    monkeypatch.setattr(APIView, "versioning_class", scheme)
+    settings.ROOT_URLCONF = urls
+    accepted = api.post(f"/{version}/creations/")
+    assert accepted.status_code == 202, accepted.content
+    for link in accepted.json()["links"].values():
+        assert link.startswith(f"http://testserver/{version}/operations/")
+    run_operations()
+    found = follow(api, accepted["Location"])
+    result = follow(api, found["Location"])
+    assert result["Location"] == f"http://testserver/{version}/things/7/"
+    assert Operation.objects.get().input == {}
+
+
+class Replica:
+    """Reads go to a replica that lags for ever."""
+
+    def db_for_read(self, model: type[Any], **hints: Any) -> str | None:
+        return "replica" if model._meta.app_label == "async_reply" else None
+
+    def db_for_write(self, model: type[Any], **hints: Any) -> str:
+        return "default"
+
+
+@pytest.fixture
+def replica(
+    transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[None]:
+    """A second database, without a table: whatever is read from it is an error."""
+    engine = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "replica.sqlite3")}
+    complete = connections.configure_settings({"default": {}, "replica": engine})["replica"]
+    monkeypatch.setitem(connections.settings, "replica", complete)
+    settings.DATABASE_ROUTERS = [Replica()]
+    with pytest.raises(Exception, match="replica"):
+        User.objects.using("replica").first()
+    yield
+    del connections["replica"]
+
+
+def test_replica__is_never_asked_about_operations(api: APIClient, replica: None) -> None:
+    """Its lag would make the first poll a 404, and a replayed key a second run."""
+    key = {"Idempotency-Key": "k"}
+    accepted = api.post("/exports/", headers=key)
+    assert api.get(accepted["Location"]).status_code == 200
+    assert api.post("/exports/", headers=key).json() == accepted.json()
+    assert len(api.get("/api/operations/").json()["results"]) == 1
+    assert len(run_operations()) == 1
+    found = api.get(accepted["Location"])
+    result = api.get(found["Location"])
+    assert (found.status_code, b"".join(result)) == (302, b"a;b\n1;2\n")
+    assert api.delete(accepted["Location"]).status_code == 204
+    assert api.post("/exports/", headers=key).status_code == 410
