@@ -1,7 +1,14 @@
 """OperationAccess classes of projects."""
 
-from rest_framework.permissions import AllowAny
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AnonymousUser
+from django.core import signing
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.request import Request
+from rest_framework.views import APIView
 
 from async_reply.models import Operation
 from async_reply.permissions import OperationAccess
@@ -20,4 +27,81 @@ class TenantAccess(OperationAccess):
 
     def get_queryset(self, request: Request) -> OperationQuerySet:
         queryset: OperationQuerySet = Operation.objects.filter(owner=self.get_owner(request))
+        return queryset
+
+
+class StatelessUser:
+    """Whom a signed token speaks for: no row anywhere."""
+
+    is_authenticated = True
+    is_active = True
+
+    def __init__(self, subject: str, groups: frozenset[str] = frozenset()) -> None:
+        self.pk = subject
+        self.groups = groups
+
+
+class ClaimsAuthentication(BaseAuthentication):
+    """Claims as an identity provider signs them: `Bearer <signed JSON>`."""
+
+    def authenticate(self, request: Request) -> tuple[StatelessUser, str] | None:
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if kind != "Bearer":
+            return None
+        try:
+            claims = signing.loads(token, salt="claims")
+        except signing.BadSignature:
+            raise AuthenticationFailed from None
+        return StatelessUser(claims["sub"], frozenset(claims.get("groups", ()))), token
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class KeyAuthentication(BaseAuthentication):
+    """An API key in a header speaks for a machine: no user at all, only `request.auth`."""
+
+    keys: ClassVar[dict[str, str]] = {"secret-1": "robot", "secret-2": "other"}
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, str] | None:
+        key = request.headers.get("X-Api-Key")
+        if key is None:
+            return None
+        if key not in self.keys:
+            raise AuthenticationFailed
+        return AnonymousUser(), self.keys[key]
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Api-Key"
+
+
+class HasKey(BasePermission):
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return bool(request.auth)
+
+
+class ClaimsAccess(OperationAccess):
+    authentication_classes = [ClaimsAuthentication]
+
+
+class KeyAccess(OperationAccess):
+    authentication_classes = [KeyAuthentication]
+    permission_classes = [HasKey]
+
+    def get_owner(self, request: Request) -> str:
+        return f"key:{request.auth}" if request.auth else ""
+
+
+class GroupAccess(ClaimsAccess):
+    """The caller's own, and those of groups it is in; the submit's group is a header."""
+
+    def get_owner(self, request: Request) -> str:
+        user: Any = request.user
+        group = request.headers.get("X-Group", "")
+        return f"group:{group}" if group in user.groups else super().get_owner(request)
+
+    def get_queryset(self, request: Request) -> OperationQuerySet:
+        user: Any = request.user
+        owners = [str(user.pk), *(f"group:{each}" for each in user.groups)]
+        queryset: OperationQuerySet = Operation.objects.filter(owner__in=owners)
         return queryset
