@@ -3,6 +3,7 @@
 import queue
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -22,7 +23,7 @@ class EventsView(OperationView):
     A client that knows the end already is told 204, upon which it stops asking.
     """
 
-    def get(self, request: Request, id: str) -> HttpResponseBase:
+    def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         operation = self.get_object()
         seen = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
         if operation.status in FINAL and seen == operation.version:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
+from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
@@ -46,3 +47,9 @@ def prey(request: pytest.FixtureRequest, victim: AbstractBaseUser) -> Any:
     operation = make(str(victim.pk))
     operation.refresh_from_db()
     return operation
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits(settings: Settings) -> None:
+    """Each answer comes at once, whatever a request prefers."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_WAIT": 0, "WAIT_THREADS": 0}

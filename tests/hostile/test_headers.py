@@ -100,6 +100,7 @@ def conversation(api: APIClient, victim: Any) -> list[tuple[str, str]]:
             for end in ("", "result/")
         ],
         ("GET", f"{base}{waiting.pk}/monitor/"),
+        ("GET", f"{base}{waiting.pk}/events/"),
         ("GET", f"{base}{file.pk}/result/"),
         ("HEAD", f"{base}{file.pk}/result/"),
         ("OPTIONS", f"{base}{value.pk}/"),
