@@ -258,6 +258,8 @@ class Worker(models.Model):
     concurrency = models.PositiveIntegerField(_("concurrency"), default=0)
     queues = models.JSONField(_("queues"), default=list)
 
+    objects = PrimaryManager()
+
     class Meta:
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
@@ -279,6 +281,8 @@ class KindStatistics(models.Model):
     # Counts by logarithmic bin: {"bin": count}.
     waits = models.JSONField(_("waits"), default=dict)
     runs = models.JSONField(_("runs"), default=dict)
+
+    objects = PrimaryManager()
 
     class Meta:
         verbose_name = _("kind statistics")

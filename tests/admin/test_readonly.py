@@ -16,14 +16,16 @@ STATISTICS = "/admin/async_reply/kindstatistics/"
 
 @pytest.fixture
 def worker() -> Worker:
-    return Worker.objects.create(name="w1@<b>host</b>", concurrency=4, queues=["celery"])
+    row: Worker = Worker.objects.create(name="w1@<b>host</b>", concurrency=4, queues=["celery"])
+    return row
 
 
 @pytest.fixture
 def minute() -> KindStatistics:
-    return KindStatistics.objects.create(
+    row: KindStatistics = KindStatistics.objects.create(
         kind="tests.export", minute=timezone.now(), succeeded=7, waits={"3": 7}
     )
+    return row
 
 
 def test_workers__are_shown(admin_client: Client, worker: Worker) -> None:
