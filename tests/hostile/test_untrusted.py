@@ -151,6 +151,6 @@ def test_secrets__reach_no_client(
     contents = [response.content]
     if response.status_code == 202:
         run_operations()
-        contents += [api.get(each).content for each in response.json()["links"].values()]
+        contents += [b"".join(api.get(each)) for each in response.json()["links"].values()]
     for content in contents:
         assert not [secret for secret in SECRETS if secret in content]
