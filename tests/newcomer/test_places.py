@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import OperationalError, connection, connections, transaction
 from django.urls import include, path, re_path, set_script_prefix
+from django.utils import translation
 from pytest_django import Settings
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.authtoken.models import Token
@@ -61,8 +62,11 @@ PLACES: list[tuple[type[Any], str, dict[str, Any]]] = [
 
 
 @pytest.fixture(autouse=True)
-def middleware(settings: Settings) -> None:
+def middleware(settings: Settings) -> Iterator[None]:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    yield
+    # The language of a request stays with its thread.
+    translation.deactivate()
 
 
 def follow(api: APIClient, url: str) -> Any:
