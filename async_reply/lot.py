@@ -40,6 +40,8 @@ class ParkingLot:
             await self.application(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Before anybody parks: a signal may come while the first is on its way.
+        self._hear_signals()
         place = Parking(offers=not self._closing, refuses=self._closing)
         if place.offers and is_about_to_wait(scope):
             response = await self.ask({**scope, KEY: place})
@@ -100,8 +102,6 @@ class ParkingLot:
     @asynccontextmanager
     async def parking(self, client: Client) -> AsyncIterator[None]:
         """While the client is parked it is told when the server stops."""
-        if not self.parked:
-            self._hear_signals()
         self.parked.add(client)
         if self._closing:  # since it came
             client.close()
