@@ -34,12 +34,12 @@ lint: $(INSTALLED) ## style, types, layers, migrations
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 # What takes minutes: each has a target of its own, or is one of `make long`.
-LONG := mutants or plans or packaging or clients or faults
+LONG := mutants or plans or packaging or clients or faults or hostile
 test: lint ## lint, the suite on SQLite with real workers, its coverage
 	$(BIN)/python -m pytest -m "not ($(LONG))" --cov --cov-report=
 	$(MAKE) --no-print-directory coverage
 
-long: $(INSTALLED) ## the rest of the suite: mutants, plans, packaging, clients, faults in short
+long: $(INSTALLED) ## the rest of the suite: mutants, plans, packaging, clients, faults in short, hostile
 	$(BIN)/python -m pytest -m "$(LONG)"
 
 big: $(INSTALLED) ## gigabytes through real servers; prints what memory they took

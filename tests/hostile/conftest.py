@@ -1,6 +1,7 @@
 """A victim, a stranger, nobody, and everything an operation can be."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from rest_framework.test import APIClient
 from tests.hostile.situations import SITUATIONS, Submit
 
 Caller = Callable[..., APIClient]
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -53,3 +56,10 @@ def prey(request: pytest.FixtureRequest, victim: AbstractBaseUser) -> Any:
 def nobody_waits(settings: Settings) -> None:
     """Each answer comes at once, whatever a request prefers."""
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_WAIT": 0, "WAIT_THREADS": 0}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The hook hears of all tests, wherever it stands."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker("hostile")

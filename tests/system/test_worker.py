@@ -78,13 +78,21 @@ def test_revoke__by_celerys_control_cancels(patient: Stack) -> None:
         accepted = client.post("/api/sleeps/", json={"seconds": 60, "steps": 600})
         wait_until(lambda: status(client, accepted) == "running")
         waiting = [client.post("/api/sleeps/", json={"seconds": 60}) for _ in range(3)]
-        ids = [each.headers["Operation-Id"] for each in (accepted, *waiting)]
-        control = [sys.executable, "-m", "celery", "-A", "demo_project", "control", "revoke", *ids]
-        subprocess.run(
-            control, cwd=ROOT, env=patient.environment, capture_output=True, check=True, timeout=60
-        )
-        for each in waiting[1:]:
-            canceled = partial(lambda one: status(client, one) == "canceled", each)
-            wait_until(canceled, seconds=90)
-        for each in (accepted, waiting[0]):
-            client.delete(each.headers["Location"])
+        control(patient, "revoke", *(each.headers["Operation-Id"] for each in waiting))
+        # A worker looks at a message when a process is free.
+        control(patient, "terminate", "SIGTERM", accepted.headers["Operation-Id"])
+        for each in (accepted, *waiting[1:]):
+            wait_until(partial(is_canceled, client, each), seconds=60)
+        client.delete(waiting[0].headers["Location"])
+
+
+def control(stack: Stack, *arguments: str) -> None:
+    """Celery's command line, as flower does it."""
+    command = [sys.executable, "-m", "celery", "-A", "demo_project", "control", *arguments]
+    subprocess.run(
+        command, cwd=ROOT, env=stack.environment, capture_output=True, check=True, timeout=60
+    )
+
+
+def is_canceled(client: httpx.Client, accepted: httpx.Response) -> bool:
+    return status(client, accepted) == "canceled"
