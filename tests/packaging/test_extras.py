@@ -72,16 +72,26 @@ def mysql(environment: Environment, distribution: Distribution, folder: Path) ->
     environment.run("python", "-c", f"import MySQLdb as driver{MARIADB}", cwd=folder)
 
 
+def gevent(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    code = "from celery.concurrency.gevent import TaskPool; TaskPool(limit=1)"
+    environment.run("python", "-c", code, cwd=folder)
+
+
+def spectacular(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    code = "from django.conf import settings; settings.configure(); import drf_spectacular.openapi"
+    environment.run("python", "-c", code, cwd=folder)
+
+
 def demo(environment: Environment, distribution: Distribution, folder: Path) -> None:
     unpack(distribution.sdist, folder / "bench")
     environment.run("python", "manage.py", "demo", cwd=folder / "bench")
 
 
 def extras() -> list[str]:
-    """Those of setup.cfg for users of the package."""
+    """Those of setup.cfg for users of the package, not for its developers."""
     parser = ConfigParser(interpolation=None)
     parser.read(ROOT / "setup.cfg")
-    return sorted(set(parser["options.extras_require"]) - {"test", "dev"})
+    return sorted(set(parser["options.extras_require"]) - {"test", "dev", "clients", "plots"})
 
 
 @pytest.mark.parametrize("extra", extras())
