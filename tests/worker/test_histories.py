@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
@@ -66,8 +67,8 @@ def test_durations__are_bounded(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_durations__survive_the_purge(ran: Ran) -> None:
     ran(1, 2)
-    now = timezone.now()
-    Operation.objects.update(expires_at=now, purge_at=now)
+    past = timezone.now() - timedelta(seconds=1)
+    Operation.objects.update(expires_at=past, purge_at=past)
     assert retention.purge() == 2
     assert conf.get("TOMBSTONE") > 0
     assert rounded(histories.durations(KIND)) == [1, 2]
