@@ -9,6 +9,7 @@ from uuid import UUID
 
 from celery import current_app, shared_task, signals
 from celery.worker.request import Request
+from celery.worker.state import revoked
 from django.db import InterfaceError, OperationalError
 
 from async_reply import (
@@ -143,8 +144,11 @@ def stop_maintenance(**_kwargs: Any) -> None:
 
 
 @signals.task_revoked.connect
-def cancel_revoked(request: Any = None, **_kwargs: Any) -> None:
+def cancel_revoked(request: Any = None, terminated: bool = False, **_kwargs: Any) -> None:
     """Revoking in flower or by Celery's control cancels the operation."""
+    # A process that survived a terminate is called terminated whatever kills it in a later job.
+    if terminated and getattr(request, "id", "") not in revoked:
+        return
     operation = _operation_of(getattr(request, "task", ""), getattr(request, "id", ""))
     if operation is None:
         return

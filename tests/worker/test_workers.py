@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from celery.concurrency import get_implementation
+from celery.worker.state import revoked
 from django.utils import timezone
 
 from async_reply import interrupts, lifecycle, services, workers
@@ -124,3 +125,16 @@ def test_worker__tells_its_jobs_to_leave() -> None:
     assert interrupts.stopping.is_set()
     workers.forget_stop()
     assert not interrupts.stopping.is_set()
+
+
+@pytest.mark.django_db
+def test_revoked__by_the_terminate_of_an_earlier_job_goes_on() -> None:
+    operation = services.submit(echo)
+    request = SimpleNamespace(task=echo.name, id=str(operation.pk))
+    workers.cancel_revoked(request=request, terminated=True)
+    operation.refresh_from_db()
+    assert operation.status == Status.PENDING
+    revoked.add(request.id)
+    workers.cancel_revoked(request=request, terminated=True)
+    operation.refresh_from_db()
+    assert operation.status == Status.CANCELED
