@@ -34,13 +34,15 @@ lint: $(INSTALLED) ## style, types, layers, migrations
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 # What takes minutes: each has a target of its own, or is one of `make long`.
-LONG := mutants or plans or packaging or clients or faults or hostile
+LONG := checker or plans or packaging or clients or faults or hostile
+# Most of a test's time is waiting for other processes. A module stays in one process.
+PARALLEL := -n 3 --dist loadfile
 test: lint ## lint, the suite on SQLite with real workers, its coverage
-	$(BIN)/python -m pytest -m "not ($(LONG))" --cov --cov-report=
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "not ($(LONG))" --cov --cov-report=
 	$(MAKE) --no-print-directory coverage
 
-long: $(INSTALLED) ## the rest of the suite: mutants, plans, packaging, clients, faults in short, hostile
-	$(BIN)/python -m pytest -m "$(LONG)"
+long: $(INSTALLED) ## the rest of the suite: checker, plans, packaging, clients, faults in short, hostile
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "$(LONG)"
 
 big: $(INSTALLED) ## gigabytes through real servers; prints what memory they took
 	$(BIN)/python -m pytest tests/system/test_big_files.py -m big

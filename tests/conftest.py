@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +30,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     matrix.addoption("--write-matrix", metavar="PAGE", help="write what the cells showed into PAGE")
     clients = parser.getgroup("clients", "client x outcome")
     clients.addoption("--write-clients", metavar="PAGE", help="write what clients saw into PAGE")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A report crosses processes as UTF-8, whatever text a test has logged."""
+    report = yield
+    report.sections = [
+        (name, said.encode(errors="backslashreplace").decode()) for name, said in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(autouse=True)

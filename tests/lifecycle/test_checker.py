@@ -41,6 +41,7 @@ TELLING = {
 }
 
 
+@pytest.mark.checker
 @pytest.mark.parametrize(
     ("workers", "hands", "messages"),
     [

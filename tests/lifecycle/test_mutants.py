@@ -12,7 +12,7 @@ from tests.lifecycle.machine import LifecycleMachine
 from tests.lifecycle.mutants import Mutation, mutated, without
 from tests.lifecycle.rules import Violation
 
-pytestmark = pytest.mark.mutants
+pytestmark = pytest.mark.checker
 
 OWN = "writes only while the claim is its own"
 FINISHES = ("succeed", "fail", "end_canceled", "retry", "release")
