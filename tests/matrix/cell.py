@@ -1,11 +1,11 @@
 """One cell of the table: a worker of one pool over one database and one broker."""
 
-import itertools
 import json
 import os
 import signal
 import subprocess
 import time
+import uuid
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -38,8 +38,6 @@ print(json.dumps({
 """
 NOBODY = "redis://127.0.0.1:1/0"
 
-_numbers = itertools.count()
-
 
 class Cell:
     """A stack's web server, and the worker that it has for now."""
@@ -47,7 +45,7 @@ class Cell:
     def __init__(self, stack: Stack, pool: str) -> None:
         self.stack = stack
         self.pool = pool
-        self.hostname = f"{pool}@cell{next(_numbers)}"
+        self.hostname = f"{pool}@{uuid.uuid4().hex[:8]}"
         self.client: httpx.Client = stack.client()
         self.worker: Process | None = None
 

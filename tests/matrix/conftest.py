@@ -32,8 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the cells that were not asked for."""
+    """Leave out the cells that were not asked for; those of a site stay in one process."""
     chosen = CHOICES[config.getoption("--cells")]
+    for item in items:
+        if place := place_of(item):
+            item.add_marker(pytest.mark.xdist_group("+".join(place[:2])))
     left_out = [item for item in items if place_of(item) not in {None, *chosen}]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -17,7 +17,9 @@ SOON = 30
 def test_conversation(cell: Cell) -> None:
     url = cell.submit("/api/sleeps/", seconds=2.5, value={"ä": [1, None]})
     seen = set()
+    give_up = time.monotonic() + SOON
     while (poll := cell.client.get(url)).status_code == 200:
+        assert time.monotonic() < give_up, poll.text
         seen.add(poll.json()["progress"])
         time.sleep(0.1)
     assert poll.status_code == 302
