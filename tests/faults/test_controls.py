@@ -58,11 +58,16 @@ def test_mutant__is_caught(mutant: str, tmp_path: Path) -> None:
 
 
 def test_tutorials__lose_operations(tmp_path: Path) -> None:
-    """`on_commit(task.delay)` and a status column, under a schedule the product comes through."""
+    """`on_commit(task.delay)` and a status column, under schedules the product comes through.
+
+    A kill hits a job or the moment between two: by chance one schedule may pass.
+    """
+    assert any(_tutorials_lose(tmp_path / str(seed), seed=seed) for seed in range(2, 6))
+
+
+def _tutorials_lose(folder: Path, *, seed: int) -> set[str]:
     scale = replace(chaos.SHORT, operations=60, faults=12, seconds=12, drain=8)
-    run = chaos.run("SQLite + files", tmp_path, scale=scale, seed=1, path="/tutorial/")
+    run = chaos.run("SQLite + files", folder, scale=scale, seed=seed, path="/tutorial/")
     accepted = {wish.id for wish in run.evidence.accepted}
-    ended = {
-        str(row["id"]) for row in run.evidence.rows["tutorial"] if row["status"] == "succeeded"
-    }
-    assert accepted - ended
+    rows = run.evidence.rows["tutorial"]
+    return accepted - {str(row["id"]) for row in rows if row["status"] == "succeeded"}
