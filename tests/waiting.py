@@ -38,3 +38,9 @@ def in_thread(function: Callable[[], Any]) -> Iterator[Future[Any]]:
 def until_parked(number: int = 1) -> None:
     """Return once as many wait."""
     until(lambda: watch.ticker.waiting == number)
+
+
+def until_looked() -> None:
+    """Return once the look that each newcomer is worth is past."""
+    for _ in range(2):  # a look follows on the errands of its turn
+        watch.ticker.call(lambda: None).result(PATIENCE)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
+import pytest
 from django.db import connection
 
 from demo_project.processes import free_port, listens
@@ -56,6 +57,7 @@ class Uvicorn:
 
 @contextmanager
 def uvicorn() -> Iterator[Uvicorn]:
+    pytest.importorskip("uvicorn", reason="needs the extra demo")
     server = Uvicorn()
     server.start()
     try:

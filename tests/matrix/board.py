@@ -2,7 +2,8 @@
 
 import platform
 from collections.abc import Iterator
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
@@ -42,7 +43,9 @@ class Board(boards.Board):
                 told = (self.told((database, broker, pool)) for pool in POOLS)
                 yield from boards.row(database, broker, *told)
         versions = [f"Python {platform.python_version()}"]
-        versions += [f"{package} {version(package)}" for package in PACKAGES]
+        for package in PACKAGES:
+            with suppress(PackageNotFoundError):
+                versions.append(f"{package} {version(package)}")
         yield ""
         yield f"Servers: {', '.join(services.versions())}."
         yield ""

@@ -69,6 +69,7 @@ def folder(name: str) -> Iterator[Environment]:
 
 @contextmanager
 def redis(name: str) -> Iterator[Environment]:
+    pytest.importorskip("redis", reason="needs the extra redis")
     need_service("Redis", port=6379)
     with _queue(REDIS, name) as environment:
         yield environment

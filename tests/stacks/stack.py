@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from demo_project.processes import Process, free_port, listens, wait_for, web_server, worker
 from tests.stacks.services import BROKERS, DATABASES
@@ -80,6 +81,7 @@ def prepared(
     folder: Path, *, database: str, broker: str, settings: str, lease: float
 ) -> Iterator[Stack]:
     """A stack whose web server runs, with the demo's users and without a worker."""
+    pytest.importorskip("gunicorn", reason="needs the extra demo")
     name = f"async_reply_{uuid.uuid4().hex[:12]}"
     with ExitStack() as services:
         running = Stack(

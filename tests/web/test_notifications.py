@@ -14,7 +14,7 @@ from async_reply import lifecycle, notifications, seats, watch
 from async_reply.checks.settings import check_settings
 from async_reply.models import Operation
 from tests.conftest import need_service
-from tests.waiting import in_thread, until, until_parked
+from tests.waiting import in_thread, until, until_looked, until_parked
 
 REDIS = "redis://127.0.0.1:6379/7"
 NEVER = 600.0
@@ -35,6 +35,7 @@ def notify(request: pytest.FixtureRequest, settings: Settings) -> str:
     """The setting, with a database or a server that can do it."""
     target: str = request.param
     if target == REDIS:
+        pytest.importorskip("redis", reason="needs the extra redis")
         need_service("Redis", port=6379)
     elif connection.vendor != "postgresql":
         pytest.skip("the tests run on another database: DATABASE_URL names it")
@@ -52,6 +53,7 @@ def test_notification__is_enough(
     monkeypatch.setattr(watch, "TICK_NOTIFIED", NEVER)
     with in_thread(lambda: wait_for(running)) as waited:
         until_parked()
+        until_looked()
         with transaction.atomic():
             assert lifecycle.succeed(running)
         assert waited.result() is True
