@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
 from async_reply import conf
-from async_reply.parked import Response, hold, stream
+from async_reply.answers import Answer, Django
+from async_reply.parked import hold, stream
 from async_reply.parking import KEY, Parking, Stream, Wait
 from async_reply.scopes import Message, Receive, Scope, Send, is_about_to_wait
 
@@ -27,6 +28,7 @@ class ParkingLot:
 
     def __init__(self, application: Any) -> None:
         self.application = application
+        self.django = Django()
         self.parked: set[Client] = set()
         self._closing = False
         self._lanes: asyncio.Queue[ThreadSensitiveContext] | None = None
@@ -44,33 +46,33 @@ class ParkingLot:
         self._hear_signals()
         place = Parking(offers=not self._closing, refuses=self._closing)
         if place.offers and is_about_to_wait(scope):
-            response = await self.ask({**scope, KEY: place})
+            answer = await self.admit({**scope, KEY: place})
         else:
-            response = Response()
+            answer = Answer()
 
             async def take(message: Message) -> None:
                 if place.ticket is None:
                     await send(message)
                 else:
-                    response.take(message)
+                    answer.take(message)
 
             await self.application({**scope, KEY: place}, receive, take)
             if place.ticket is None:
                 return
-        if isinstance(place.ticket, Wait) and response.code in (200, 202, 304):
-            await hold(self, place.ticket, response, scope, receive, send)
-        elif isinstance(place.ticket, Stream) and response.code == 200:
-            await stream(self, place.ticket, response, receive, send)
+        if isinstance(place.ticket, Wait) and answer.code in (200, 202, 304):
+            await hold(self, place.ticket, answer, scope, receive, send)
+        elif isinstance(place.ticket, Stream) and answer.code == 200:
+            await stream(self, place.ticket, answer, scope, receive, send)
         else:
-            await response.send(send)
+            await answer.send(send)
 
-    async def ask(self, scope: Scope) -> Response:
-        """What Django answers a GET that has no body, and whose answer is small.
+    async def admit(self, scope: Scope) -> Answer:
+        """What the application answers a GET that has no body, and is about to be parked.
 
         Such requests pass one behind the other, in threads that are kept, and their connections
         with them: thousands that come back at a time take no more than these.
         """
-        response = Response()
+        answer = Answer()
         messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
         async def receive() -> Message:
@@ -79,11 +81,11 @@ class ParkingLot:
             return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
         async def take(message: Message) -> None:
-            response.take(message)
+            answer.take(message)
 
         async with self._lane():
             await self.application(scope, receive, take)
-        return response
+        return answer
 
     @asynccontextmanager
     async def _lane(self) -> AsyncIterator[None]:

@@ -3,19 +3,19 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol
 
 from django.db import DatabaseError
 
-from async_reply import headers, parking, sse, watch
+from async_reply import forecasts, headers, parking, sse, watch
+from async_reply.answers import Answer, Django, replaced
 from async_reply.models import Operation
-from async_reply.scopes import Message, Receive, Scope, Send, again
-
-Field = tuple[bytes, bytes]
+from async_reply.scopes import Message, Receive, Scope, Send, again, still
 
 #: Seconds: comments on streams that are due within them are sent at once.
 TOGETHER = 0.25
@@ -25,60 +25,10 @@ class Lot(Protocol):
     """What a parked client needs of the application around it."""
 
     application: Any
-
-    async def ask(self, scope: Scope) -> "Response":
-        """What Django answers a GET whose answer is small."""
+    django: Django
 
     def parking(self, client: Any) -> AbstractAsyncContextManager[None]:
         """While the client is parked: `client.close()` is called when the server stops."""
-
-
-class Response:
-    """An answer of Django's, kept back."""
-
-    def __init__(self) -> None:
-        self.code = 0
-        self.fields: list[Field] = []
-        self.body = b""
-
-    def take(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.code = message["status"]
-            self.fields = list(message["headers"])
-        elif message["type"] == "http.response.body":
-            self.body += message.get("body", b"")
-
-    def field(self, name: bytes) -> str:
-        values = [value for key, value in self.fields if key.lower() == name]
-        return b", ".join(values).decode("latin-1")
-
-    async def send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.code, "headers": self.fields})
-        await send({"type": "http.response.body", "body": self.body})
-
-    def update(self, answer: parking.Answer) -> None:
-        """Tell of now; a field that the answer lacks no longer holds."""
-        body = self.body if answer.body is None else answer.body
-        told = {"Retry-After", "ETag", "Content-Length"}
-        new = {**answer.fields, "Content-Length": str(len(body))}
-        if answer.body is None:
-            told.discard("ETag")
-        self.fields = replaced(self.fields, told, new)
-        self.body = body
-
-
-def replaced(fields: Iterable[Field], names: Iterable[str], new: Mapping[str, str]) -> list[Field]:
-    """`fields` without those named, and with new ones."""
-    gone = {name.lower().encode("ascii") for name in names}
-    kept = [field for field in fields if field[0].lower() not in gone]
-    return [*kept, *((name.encode("ascii"), new[name].encode("latin-1")) for name in new)]
-
-
-def applied(response: Response, seconds: float) -> None:
-    """Say that the wish to wait was followed."""
-    name = "Preference-Applied"
-    value = headers.applied(response.field(name.lower().encode("ascii")), int(seconds))
-    response.fields = replaced(response.fields, [name], {name: value})
 
 
 class Ending(Enum):
@@ -90,16 +40,15 @@ class Ending(Enum):
 
 
 class Waiting:
-    """A client that waits for one answer."""
+    """A client that waits for one answer; None where it is to be had from the application."""
 
-    def __init__(self, ticket: parking.Wait) -> None:
+    def __init__(self, ticket: parking.Wait, ask: Callable[[watch.Shared], Answer] | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ticket = ticket
+        self._ask = ask
         self.operation = ticket.operation
-        self.ended: asyncio.Future[tuple[Ending, parking.Answer | None]]
-        self.ended = self._loop.create_future()
+        self.ended: asyncio.Future[tuple[Ending, Answer | None]] = self._loop.create_future()
 
-    def end(self, ending: Ending, answer: parking.Answer | None = None) -> None:
+    def end(self, ending: Ending, answer: Answer | None = None) -> None:
         if not self.ended.done():
             self.ended.set_result((ending, answer))
 
@@ -111,49 +60,42 @@ class Waiting:
 
     def tell(self, row: Operation | None, shared: watch.Shared) -> None:
         """For the ticker, in its thread."""
-        if row is not None:
-            self.operation = row
-        if row is None or watch.is_over(row):
-            answer = None if row is None else self._ticket.answer(row, shared)
+        self.operation = row or self.operation
+        if watch.is_over(row):
+            answer = self._ask(shared) if self._ask else None
             self._loop.call_soon_threadsafe(self.end, Ending.FINISHED, answer)
 
 
 async def hold(
-    lot: Lot,
-    ticket: parking.Wait,
-    response: Response,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
+    lot: Lot, ticket: parking.Wait, answer: Answer, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Answer when the operation has finished, time is over or the server stops."""
-    client = Waiting(ticket)
+    is_submit = isinstance(ticket, parking.Submit)
+    ask = partial(lot.django.ask, again(scope, ticket.url))
+    client = Waiting(ticket, None if is_submit else ask)
     waiter = watch.Waiter(ticket.operation.pk, ticket.operation.version, client.tell)
     timer = asyncio.get_running_loop().call_later(ticket.seconds, client.close)
     async with lot.parking(client), listening(receive, client.leave):
         with watch.ticker.watching(waiter):
-            ending, answer = await client.ended
+            ending, told = await client.ended
     timer.cancel()
     if ending is Ending.LEFT:
         return
-    if ending is Ending.IN_VAIN:
-        now = client.operation
-        with suppress(DatabaseError):
-            answer = await in_ticker(lambda: ticket.answer(now, {}))
-    if answer is not None and not response.field(b"content-encoding"):
-        response.update(answer)
-    elif isinstance(ticket, parking.Submit):
-        if ending is Ending.FINISHED and await reply(lot, ticket, scope, receive, send):
+    if told is not None:
+        answer = told
+    elif not is_submit:
+        answer = await in_ticker(partial(ask, {}))
+    elif ending is Ending.FINISHED:
+        if await reply(lot, ticket, scope, receive, send):
             return
     else:
-        response = await lot.ask(again(scope, ticket.url))
-    applied(response, ticket.seconds)
-    await response.send(send)
+        with suppress(DatabaseError):
+            seconds = await in_ticker(partial(forecasts.retry_after, client.operation))
+            answer = answer.having({"Retry-After": str(seconds)})
+    await answer.applied(ticket.seconds).send(send)
 
 
-async def reply(
-    lot: Lot, ticket: parking.Submit, scope: Scope, receive: Receive, send: Send
-) -> bool:
+async def reply(lot: Lot, ticket: parking.Wait, scope: Scope, receive: Receive, send: Send) -> bool:
     """Pass on what the result's URL answers, large or small; False where it is no reply."""
     first = iter([{"type": "http.request", "body": b"", "more_body": False}])
     passed = True
@@ -165,11 +107,8 @@ async def reply(
         nonlocal passed
         if message["type"] == "http.response.start":
             passed = headers.is_reply(message["status"])
-            response = Response()
-            response.take(message)
-            applied(response, ticket.seconds)
-            new = {"Content-Location": ticket.url}
-            message = {**message, "headers": replaced(response.fields, new, new)}
+            answer = Answer(fields=message["headers"]).applied(ticket.seconds)
+            message["headers"] = answer.having({"Content-Location": ticket.url}).fields
         if passed:
             await send(message)
 
@@ -180,14 +119,14 @@ async def reply(
 class Reader:
     """A client that reads a stream; of the events it is slow to take it gets the last."""
 
-    def __init__(self, ticket: parking.Stream) -> None:
+    def __init__(self, ticket: parking.Stream, may_read: Callable[[watch.Shared], bool]) -> None:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._chunk = b""
         self._life = self._loop.call_later(ticket.seconds, self.close)
         self._beat: asyncio.TimerHandle | None = None
         self.is_over = False
-        self.feed = parking.Feed(ticket, self._put)
+        self.feed = parking.Feed(ticket, self._put, may_read=may_read)
 
     def close(self) -> None:
         watch.ticker.call(self.feed.part).add_done_callback(self._check)
@@ -237,13 +176,14 @@ class Reader:
 
 
 async def stream(
-    lot: Lot, ticket: parking.Stream, response: Response, receive: Receive, send: Send
+    lot: Lot, ticket: parking.Stream, answer: Answer, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Send an event for each change until the operation has finished."""
-    reader = Reader(ticket)
+    check = still(scope)
+    reader = Reader(ticket, lambda shared: lot.django.ask(check, shared).code < 300)
     waiter = watch.Waiter(ticket.operation.pk, ticket.operation.version, reader.feed.tell)
-    fields = replaced(response.fields, ["Content-Length"], {})
-    await send({"type": "http.response.start", "status": response.code, "headers": fields})
+    fields = replaced(answer.fields, ["Content-Length"], {})
+    await send({"type": "http.response.start", "status": answer.code, "headers": fields})
     await _send_part(send, await in_ticker(reader.feed.first))
     reader.is_over = reader.is_over or watch.is_over(ticket.operation)
     async with lot.parking(reader), listening(receive, reader.leave):

@@ -1,4 +1,4 @@
-"""What a view leaves for whoever parks its client, and the answers that need no Django.
+"""What a view leaves for whoever parks its client, and the events of a stream.
 
 The ASGI wrapper puts a Parking into each request's scope. A view that wants its client to wait
 leaves a Ticket there and answers as if it did not; the client is then parked outside Django.
@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
-from async_reply import documents, forecasts, headers, sse
+from async_reply import documents, sse
 from async_reply.models import Operation
 from async_reply.status import FINAL, Status
 from async_reply.watch import Shared
@@ -26,20 +26,34 @@ KEEP_ALIVE = 30.0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Header fields that tell of now, and a body; None leaves the one that there was."""
-
-    fields: Mapping[str, str]
-    body: bytes | None
-
-
-@dataclass(frozen=True)
 class Ticket:
-    """Who waits for how long; the links are those the client has been given."""
+    """Who waits, and for how long."""
 
     operation: Operation
     seconds: float
+
+
+@dataclass(frozen=True)
+class Wait(Ticket):
+    """A wait for the end; the client is then told what a GET of `url` answers it."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class Submit(Wait):
+    """The wait of a submit, whose answer is the 202 that there is, or the reply."""
+
+
+@dataclass(frozen=True)
+class Stream(Ticket):
+    """A stream of events, with the links that its client has been given.
+
+    `seen` is the version that the client knows, 0 for none.
+    """
+
     links: dict[str, str]
+    seen: int
 
     def render(self, operation: Operation, shared: Shared) -> bytes:
         """The document in one line; rendered once for all who were given the same links."""
@@ -50,57 +64,22 @@ class Ticket:
         return made
 
 
-@dataclass(frozen=True)
-class Wait(Ticket):
-    """A wait for the end; the client is then told what a GET of `url` answers it."""
-
-    url: str
-
-    def answer(self, operation: Operation, shared: Shared) -> Answer | None:
-        """What can be said of the operation without Django; None: ask it."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Submit(Wait):
-    """The wait of a submit: the 202 that there is, or the reply."""
-
-    def answer(self, operation: Operation, shared: Shared) -> Answer | None:
-        if operation.status in FINAL:
-            return None
-        return Answer({"Retry-After": str(forecasts.retry_after(operation))}, None)
-
-
-@dataclass(frozen=True)
-class Poll(Wait):
-    """The wait of a poll; `is_plain` where its answer is the document as JSON, unconditionally."""
-
-    redirects: bool
-    is_plain: bool
-
-    def answer(self, operation: Operation, shared: Shared) -> Answer | None:
-        is_over = operation.status in FINAL
-        if not self.is_plain or operation.is_gone or (is_over and self.redirects):
-            return None
-        fields = {"ETag": headers.entity_tag(operation.version)}
-        if not is_over:
-            fields["Retry-After"] = str(forecasts.retry_after(operation))
-        return Answer(fields, self.render(operation, shared))
-
-
-@dataclass(frozen=True)
-class Stream(Ticket):
-    """A stream of events; `seen` is the version that the client knows, 0 for none."""
-
-    seen: int
-
-
 class Feed:
-    """Turns rows into the events of one stream; `put` gets them, and whether it was the last."""
+    """Turns rows into the events of one stream; `put` gets them, and whether it was the last.
 
-    def __init__(self, ticket: Stream, put: Callable[[bytes, bool], None]) -> None:
+    What `may_read` says is asked before each, since the client may have lost the right meanwhile.
+    """
+
+    def __init__(
+        self,
+        ticket: Stream,
+        put: Callable[[bytes, bool], None],
+        *,
+        may_read: Callable[[Shared], bool],
+    ) -> None:
         self._ticket = ticket
         self._put = put
+        self._may_read = may_read
         self._row = ticket.operation
         self._status = ""
         self._told_retry = False
@@ -112,14 +91,14 @@ class Feed:
         return self._event(self._row, {})
 
     def tell(self, row: Operation | None, shared: Shared) -> None:
-        """For the ticker; a stream of what was deleted ends."""
-        if row is None or row.is_gone:
+        """For the ticker; a stream of what is gone, or is the client's no longer, ends."""
+        if row is None or row.is_gone or not self._may_read(shared):
             self._put(b"", True)
         else:
             self._put(self._event(row, shared), row.status in FINAL)
 
     def part(self) -> None:
-        """The state once more, with the time after which to come back."""
+        """What the client knows once more, with the time after which to come back."""
         self._told_retry = False
         self._put(self._event(self._row, {}), True)
 

@@ -51,3 +51,8 @@ def again(scope: Scope, url: str) -> Scope:
         "headers": [field for field in scope["headers"] if field[0] not in left_out],
         KEY: Parking(again=True),
     }
+
+
+def still(scope: Scope) -> Scope:
+    """The scope of a HEAD by a client that was let in: is it still?"""
+    return {**scope, "method": "HEAD", KEY: Parking(again=True)}

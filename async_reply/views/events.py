@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -32,14 +32,20 @@ class EventsView(OperationView):
             return _dressed(HttpResponse(content_type=headers.EVENTS))
         place = parking.found(request)
         links = documents.links(operation, request)
-        ticket = parking.Stream(operation, self.get_life(place), links, seen=seen)
+        ticket = parking.Stream(operation, self.get_life(place), links=links, seen=seen)
         if place.offers:
             place.ticket = ticket
             return _dressed(HttpResponse(content_type=headers.EVENTS))
         if hasattr(request, "scope"):  # an ASGI server that stops, or has no wrapper
-            first = parking.Feed(ticket, _ignore).first()
+            first = parking.Feed(ticket, _ignore, may_read=self.may_still_read).first()
             return _dressed(HttpResponse(first, content_type=headers.EVENTS))
-        return _dressed(StreamingHttpResponse(_events(ticket), content_type=headers.EVENTS))
+        events = _events(ticket, self.may_still_read)
+        return _dressed(StreamingHttpResponse(events, content_type=headers.EVENTS))
+
+    def may_still_read(self, shared: watch.Shared) -> bool:
+        """Whether a client that was let in would be now."""
+        answer = self.ask(self.request.build_absolute_uri(), method="HEAD")
+        return answer.status_code < 300
 
     def get_life(self, place: parking.Parking) -> float:
         """Seconds after which the stream ends, so that its client comes back with its credentials.
@@ -60,10 +66,14 @@ def _ignore(event: bytes, is_last: bool) -> None:
     """Where nobody stays for more."""
 
 
-def _events(ticket: parking.Stream) -> Iterator[bytes]:
+def _events(ticket: parking.Stream, may_read: Callable[[watch.Shared], bool]) -> Iterator[bytes]:
     """What is; then what follows, where a thread is free to wait for it."""
     news: queue.SimpleQueue[tuple[bytes, bool]] = queue.SimpleQueue()
-    feed = parking.Feed(ticket, lambda event, is_last: news.put((event, is_last)))
+
+    def put(event: bytes, is_last: bool) -> None:
+        news.put((event, is_last))
+
+    feed = parking.Feed(ticket, put, may_read=may_read)
     with seats.seats.taken() as free:
         yield feed.first()
         if ticket.operation.status in FINAL or not free:
@@ -84,4 +94,5 @@ def _follow(
                 event, is_last = news.get(timeout=min(left, parking.KEEP_ALIVE))
             except queue.Empty:
                 event = sse.KEEP_ALIVE
-            yield event
+            if event:
+                yield event

@@ -7,7 +7,6 @@ from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.http import http_date
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -50,22 +49,15 @@ class OperationView(OperationMixin, WaitingMixin):
             response[name.replace("_", "-")] = value
         return response
 
-    def answer_poll(self, operation: Operation, *, redirects: bool) -> HttpResponseBase:
+    def answer_poll(self, operation: Operation) -> HttpResponseBase:
         """The document with its entity tag, or 304 where the client has this version.
 
-        Held while it is unfinished, where the client prefers; `redirects` when it has finished.
+        Held while it is unfinished, where the client prefers.
         """
         tag = headers.entity_tag(operation.version)
         condition = self.request.headers.get("If-None-Match", "")
         response = self.answer(operation, ETag=tag, Cache_Control=headers.POLLED)
-        poll = partial(
-            parking.Poll,
-            operation,
-            links=response.data["links"],
-            url=self.request.build_absolute_uri(),
-            redirects=redirects,
-            is_plain=type(self.request.accepted_renderer) is JSONRenderer and not condition,
-        )
+        poll = partial(parking.Wait, operation, url=self.request.build_absolute_uri())
         if headers.none_match(condition, tag):
             response.status_code = 304
             response.data = None
@@ -91,7 +83,7 @@ class StatusView(OperationView):
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         operation = self.get_object()
         if operation.status not in FINAL:
-            return self.answer_poll(operation, redirects=True)
+            return self.answer_poll(operation)
         status = operation.reply.get("redirect_status", 302)
         body = documents.document(operation, request)
         fields = self.get_headers(operation, body["links"])
@@ -105,7 +97,7 @@ class MonitorView(OperationView):
     """200 always: what clients of the Azure family poll."""
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
-        return self.answer_poll(self.get_object(), redirects=False)
+        return self.answer_poll(self.get_object())
 
 
 class CancelView(OperationView):

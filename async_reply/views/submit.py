@@ -132,12 +132,7 @@ class LongRunningOperationMixin(WaitingMixin):
         seconds = self.get_wait()
         if seconds is None:
             return accepted
-        submit = partial(
-            parking.Submit,
-            operation,
-            links=accepted.data["links"],
-            url=accepted.data["links"]["result"],
-        )
+        submit = partial(parking.Submit, operation, url=accepted.data["links"]["result"])
         operation.refresh_from_db(fields=["status", "version"])
         if operation.status in FINAL:
             reply = self.after_wait(accepted, submit(seconds=seconds), over=True)

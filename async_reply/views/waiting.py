@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from django.contrib.auth import get_user
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix, resolve
+from django.utils.functional import SimpleLazyObject
 from rest_framework.response import Response
 
 from async_reply import conf, headers, parking, seats
@@ -61,9 +64,9 @@ class WaitingMixin(ProblemsMixin):
         """What a thread answers that has waited until the operation was `over`, or in vain."""
         return self.ask(ticket.url)
 
-    def ask(self, url: str) -> HttpResponseBase:
-        """What GET `url`, one of ours, answers this caller now: their credentials are read anew."""
-        request = _get(self.request._request, url)  # noqa: SLF001 what a view is called with
+    def ask(self, url: str, *, method: str = "GET") -> HttpResponseBase:
+        """What `url`, one of ours, answers this caller now: their credentials are read anew."""
+        request = _again(self.request._request, url, method)  # noqa: SLF001 what a view is given
         match = request.resolver_match
         response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
         return response
@@ -76,23 +79,27 @@ def applied(response: HttpResponseBase, seconds: int) -> HttpResponseBase:
     return response
 
 
-def _get(request: HttpRequest, url: str) -> Any:
-    """`request` as a GET of another URL of this host, by a client that has waited."""
+def _again(request: HttpRequest, url: str, method: str) -> Any:
+    """`request` for another URL of this host, by a client that has waited."""
     parts = urlsplit(url)
     made: Any = copy(request)
-    made.method = "GET"
+    made.method = method
     made.path = unquote(parts.path)
     made.path_info = "/" + made.path.removeprefix(get_script_prefix())
     made.GET = QueryDict(parts.query)
     left_out = () if request.method == "GET" else CONDITIONS
     made.META = {
         **{key: value for key, value in request.META.items() if key not in left_out},
-        "REQUEST_METHOD": "GET",
+        "REQUEST_METHOD": method,
         "PATH_INFO": made.path_info,
         "QUERY_STRING": parts.query,
         "CONTENT_LENGTH": "0",
         parking.KEY: parking.Parking(again=True),
     }
     vars(made).pop("headers", None)
+    if vars(made).pop("_cached_user", None) is not None:
+        # Django's middleware has read who is logged in: may have been logged out since.
+        made.session = type(made.session)(made.session.session_key)
+        made.user = SimpleLazyObject(partial(get_user, made))
     made.resolver_match = resolve(made.path_info, getattr(request, "urlconf", None))
     return made

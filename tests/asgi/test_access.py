@@ -8,6 +8,8 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connections, transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 
@@ -104,7 +106,7 @@ def test_throttled__waiting_or_not(
 
 
 def lose_token(site: Site, operation: Operation) -> None:
-    site.token.delete()
+    Token.objects.filter(user=site.user).delete()
 
 
 def lose_account(site: Site, operation: Operation) -> None:
@@ -126,18 +128,73 @@ Loss = Callable[[Site, Operation], None]
 LOSSES = [(lose_token, 401), (lose_account, 401), (lose_operation, 404), (lose_by_delete, 404)]
 
 
+@pytest.mark.parametrize("path", ["", "monitor/"])
 @pytest.mark.parametrize(("lose", "status"), LOSSES)
-def test_parked__status_is_refused_to_who_may_not_any_more(
-    site: Site, operation: Operation, lose: Loss, status: int
+def test_parked__poll_is_refused_to_who_may_not_any_more(
+    site: Site, operation: Operation, lose: Loss, status: int, path: str
 ) -> None:
     async def talk() -> Any:
-        poll = site.get(url(operation), prefer="wait=50")
+        poll = site.get(url(operation, path), prefer="wait=50")
         await site.parked()
         await in_database(lambda: lose(site, operation))
         await site.work()
         return await poll.done()
 
     assert asyncio.run(talk()).status == status
+
+
+@pytest.mark.parametrize("path", ["", "monitor/"])
+def test_parked__poll_over_time_is_refused_as_well(
+    site: Site, operation: Operation, path: str
+) -> None:
+    async def talk() -> Any:
+        poll = site.get(url(operation, path), prefer="wait=1")
+        await site.parked()
+        await in_database(lambda: lose_token(site, operation))
+        return await poll.done()
+
+    assert asyncio.run(talk()).status == 401
+
+
+@pytest.mark.parametrize(("lose", "status"), LOSSES)
+def test_parked__stream_ends_before_the_event_of_who_may_not_any_more(
+    site: Site, operation: Operation, lose: Loss, status: int
+) -> None:
+    async def talk() -> Any:
+        stream = site.get(url(operation, "events/"))
+        await stream.until(b"pending")
+        await in_database(lambda: lose(site, operation))
+        await site.work()
+        ended = await stream.done()
+        return ended, await site.get(url(operation, "events/")).done()
+
+    ended, again = asyncio.run(talk())
+    assert [event["event"] for event in ended.events()] == ["pending"]
+    assert again.status == status
+
+
+def test_parked__who_asked_the_same_is_told_the_same(
+    site: Site, operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    handler = site.lot.django._handler
+    ask = handler.get_response
+
+    def count(request: HttpRequest) -> HttpResponseBase:
+        asked.append(request.path)
+        return ask(request)
+
+    monkeypatch.setattr(handler, "get_response", count)
+
+    async def talk() -> list[Any]:
+        polls = [site.get(url(operation, "monitor/"), prefer="wait=50") for _ in range(5)]
+        others = [site.get(url(operation), prefer="wait=50", accept="*/*") for _ in range(5)]
+        await site.parked(10)
+        await site.work()
+        return [(await each.done()).status for each in (*polls, *others)]
+
+    assert asyncio.run(talk()) == [200] * 5 + [302] * 5
+    assert sorted(asked) == [url(operation), url(operation, "monitor/")]
 
 
 @pytest.mark.parametrize(("lose", "status"), LOSSES[:3])

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from pytest_django import Settings
+from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from async_reply import lifecycle, parking, services, watch
@@ -116,11 +118,27 @@ def test_events__failed_and_gone(api: APIClient, submit: Callable[..., Operation
     assert api.get(url(operation)).status_code == 404
 
 
+@pytest.mark.parametrize("by_session", [True, False])
+def test_events__end_before_that_of_who_may_not_any_more(
+    user: User, running: Operation, by_session: bool
+) -> None:
+    client = APIClient()
+    if by_session:
+        client.force_login(user)
+    else:
+        client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user)}")
+    stream = chunks(client.get(url(running)))
+    next(stream)
+    User.objects.update(is_active=False)
+    lifecycle.succeed(running)
+    assert list(stream) == []
+
+
 def test_events__end_when_the_operation_is_removed(api: APIClient, running: Operation) -> None:
     stream = chunks(api.get(url(running)))
     next(stream)
     Operation.objects.filter(pk=running.pk).delete()
-    assert list(stream) == [b""]
+    assert list(stream) == []
 
 
 def test_events__keep_alive_is_no_event(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db import connections, transaction
 from django.db.utils import OperationalError
 from django.urls import clear_script_prefix, set_script_prefix
@@ -133,6 +134,17 @@ def test_poll__credentials_are_read_anew(user: User, running: Operation) -> None
     with in_thread(lambda: client.get(url(running), headers=LONG)) as asked:
         until_parked()
         token.delete()
+        lifecycle.succeed(running)
+        assert asked.result().status_code == 401
+
+
+@pytest.mark.parametrize("name", ["", "monitor/"])
+def test_poll__session_is_read_anew(user: User, running: Operation, name: str) -> None:
+    client = APIClient()
+    client.force_login(user)
+    with in_thread(lambda: client.get(url(running, name), headers=LONG)) as asked:
+        until_parked()
+        Session.objects.all().delete()
         lifecycle.succeed(running)
         assert asked.result().status_code == 401
 
