@@ -86,12 +86,32 @@ def test_revoke__by_celerys_control_cancels(patient: Stack) -> None:
             wait_until(partial(is_canceled, client, each), seconds=60)
 
 
+def test_terminate__ends_one_job_and_no_later_one(patient: Stack) -> None:
+    if not patient.environment["CELERY_BROKER_URL"]:
+        pytest.skip("the broker of files has no control commands")
+    with patient.client() as client:
+        for _ in range(2):
+            accepted = client.post("/api/sleeps/", json={"seconds": 60, "steps": 600})
+            wait_until(partial(is_running, client, accepted))
+            control(patient, "terminate", "SIGTERM", accepted.headers["Operation-Id"])
+            client.delete(accepted.headers["Location"])
+            wait_until(partial(is_canceled, client, accepted), seconds=60)
+        body = {"seconds": 0, "outcome": "crash_once", "value": 7}
+        later = [client.post("/api/sleeps/", json=body) for _ in range(4)]
+        replies = [follow(client, each.headers["Location"], seconds=90) for each in later]
+    assert [reply.json().get("value") for reply in replies] == [7] * 4
+
+
 def control(stack: Stack, *arguments: str) -> None:
     """Celery's command line, as flower does it."""
     command = [sys.executable, "-m", "celery", "-A", "demo_project", "control", *arguments]
     subprocess.run(
         command, cwd=ROOT, env=stack.environment, capture_output=True, check=True, timeout=60
     )
+
+
+def is_running(client: httpx.Client, accepted: httpx.Response) -> bool:
+    return status(client, accepted) == "running"
 
 
 def is_canceled(client: httpx.Client, accepted: httpx.Response) -> bool:
