@@ -12,7 +12,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from async_reply import parking, valet_keys
+from async_reply import headers, parking, valet_keys
 from async_reply.exceptions import OperationGone
 from async_reply.models import Operation
 from async_reply.querysets import OperationQuerySet
@@ -37,6 +37,11 @@ class OperationsMixin(ProblemsMixin):
     def get_queryset(self) -> OperationQuerySet:
         """The caller's operations; the input stays in the database."""
         return self.access.get_queryset(self.request).defer("input", "extra")
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
+        final.headers.setdefault("Cache-Control", headers.PRIVATE)
+        return final
 
 
 class OperationMixin(OperationsMixin):
