@@ -24,6 +24,13 @@ class OperationsMixin(ProblemsMixin):
 
     content_negotiation_class = LenientNegotiation
 
+    def determine_version(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        """None of a version that Accept does not name: pollers do not, nor can an EventSource."""
+        try:
+            return super().determine_version(request, *args, **kwargs)
+        except drf.NotAcceptable:
+            return None, None
+
     def get_authenticators(self) -> list[BaseAuthentication]:
         return self.access.get_authenticators()
 

@@ -29,7 +29,9 @@ class EventsView(OperationView):
         seen = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
         links = documents.links(operation, request)
         if operation.status in FINAL and seen == operation.version:
-            return _dressed(HttpResponse(status=204), links)
+            known = HttpResponse(status=204)
+            del known["Content-Type"]
+            return _dressed(known, links)
         if request.method == "HEAD":
             return _dressed(HttpResponse(content_type=headers.EVENTS), links)
         place = parking.found(request)

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
 from django.utils.http import http_date
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from async_reply import cors, lifecycle, services
+from async_reply import cors, lifecycle, results, retention, services
 from async_reply.models import Operation
 from async_reply.testing import run_operations
-from tests.hostile.situations import SITUATIONS, finished
+from tests.hostile.situations import SITUATIONS, everything, finished
 from tests.project import tasks
 
 pytestmark = pytest.mark.django_db
@@ -43,11 +44,12 @@ STATUSES: dict[str, dict[str, int]] = {
         "elsewhere": (302, 200, 302, 409, 204, 204, 200),
         "failed": (302, 200, 422, 409, 204, 204, 200),
         "expired": (410, 410, 410, 410, 410, 410, 410),
+        "purged": (410, 410, 410, 410, 410, 410, 410),
         "deleted": (404, 404, 404, 404, 404, 404, 404),
     }.items()
 }
 UNFINISHED = {"pending", "running", "canceling"}
-OVER = {"expired", "deleted"}
+OVER = {"expired", "purged", "deleted"}
 ALLOW = {
     "": "GET, DELETE, HEAD, OPTIONS",
     "monitor/": "GET, HEAD, OPTIONS",
@@ -82,6 +84,10 @@ def operation(request: pytest.FixtureRequest, user: AbstractBaseUser) -> Operati
     owner = str(user.pk)
     if request.param == "elsewhere":
         made = finished(owner, tasks.forward)
+    elif request.param == "purged":
+        made = SITUATIONS["expired"](owner)
+        Operation.objects.update(purge_at=made.created_at)
+        assert retention.purge() == 1
     else:
         made = SITUATIONS[request.param](owner)
     made.refresh_from_db()
@@ -246,7 +252,7 @@ def test_document__keys(api: APIClient, operation: Operation, situation: str) ->
         more = ["resourceLocation"]
     for found in documents(api, operation, situation):
         assert list(found) == [*DOCUMENT, *more]
-        assert found["status"] == operation.status
+        assert found["status"] == WORDS.get(situation, "succeeded")
         assert found["links"] == {name: url(operation, end) for name, end in LINKS.items()}
         assert (found["finished_at"] is None) == (situation in UNFINISHED)
         assert found.get("resourceLocation", found["links"]["result"]) == found["links"]["result"]
@@ -256,6 +262,10 @@ def test_document__keys(api: APIClient, operation: Operation, situation: str) ->
             assert (error["message"], error["title"]) == (error["detail"], TITLES[situation])
 
 
+#: To the letter: "cancelled" or "SUCCESS" never ends the polling of some clients.
+WORDS = {
+    each: each for each in ("pending", "running", "canceling", "succeeded", "failed", "canceled")
+}
 TITLES = {"failed": "The operation failed", "canceled": "The operation was canceled"}
 
 
@@ -319,6 +329,62 @@ def test_urls__are_absolute_and_lead_on_without_a_redirect_to_their_end(
         response = api.get(each)
         body_of(response)
         assert response.status_code in {200, 202, 302, 405, 409, 422}, each
+
+
+@situations
+def test_events__whoever_has_seen_the_end_is_told_to_stop(
+    api: APIClient, operation: Operation, situation: str
+) -> None:
+    fields = {"Last-Event-ID": str(operation.version)}
+    response = api.get(url(operation, "events/"), headers=fields)
+    content = body_of(response)
+    if situation in UNFINISHED:
+        assert (response.status_code, content) == (200, b":\n")
+    elif situation not in OVER:
+        names = {"Allow", "Cache-Control", "Link", "Vary", "X-Accel-Buffering"}
+        assert (response.status_code, content, told(response)) == (204, b"", names)
+    else:
+        assert response.status_code == STATUSES[situation]["events"]
+
+
+@situations
+def test_result__is_never_waited_for(api: APIClient, operation: Operation, situation: str) -> None:
+    """A 202 there means pending: who prefers to wait asks S or M."""
+    response = api.get(url(operation, "result/"), headers={"Prefer": "wait=9"})
+    body_of(response)
+    assert response.status_code == STATUSES[situation]["R"]
+    assert "Preference-Applied" not in response
+
+
+@situations
+@pytest.mark.parametrize("times", [1, 3])
+def test_cancel__never_removes_anything(
+    api: APIClient, operation: Operation, situation: str, times: int
+) -> None:
+    before = everything()
+    for _ in range(times):
+        api.post(url(operation, "cancel/"))
+    after = everything()
+    if situation not in {"pending", "running"}:
+        assert after == before
+    assert [row["input"] for row in after["Operation"]] == [
+        row["input"] for row in before["Operation"]
+    ]
+    assert (after["OperationResult"], after["OperationFile"]) == (
+        before["OperationResult"],
+        before["OperationFile"],
+    )
+
+
+def test_cancel__that_comes_too_late_for_the_job(api: APIClient, running: Operation) -> None:
+    """A 202 says that the job is asked to stop; one that is done first has succeeded."""
+    assert api.post(url(running, "cancel/")).status_code == 202
+    with transaction.atomic():
+        assert lifecycle.succeed(running)
+        results.store(running, results.outcome({"number": 7}))
+    assert api.get(url(running, "monitor/")).json()["status"] == "succeeded"
+    assert api.get(url(running, "result/")).json() == {"number": 7}
+    assert api.post(url(running, "cancel/")).status_code == 409
 
 
 def test_urls__of_the_list_are_absolute(api: APIClient, user: AbstractBaseUser) -> None:

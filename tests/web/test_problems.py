@@ -17,7 +17,9 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView, exception_handler
 
 from async_reply import exceptions, lifecycle, problems, responses
+from async_reply.identifiers import uuid7
 from async_reply.models import Operation
+from async_reply.permissions import OperationAccess
 from tests.project import urls
 from tests.project.views import EchoView
 
@@ -112,6 +114,24 @@ def test_throttle__says_when_to_come_back(api: APIClient, monkeypatch: pytest.Mo
         response = api.post("/echoes/", {})
         assert (response.status_code, response["Retry-After"]) == (429, told)
     assert not Operation.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "end"),
+    [
+        *[("GET", end) for end in ("", "x/", "x/monitor/", "x/result/", "x/events/")],
+        *[("DELETE", "x/"), ("DELETE", "x/result/"), ("POST", "x/cancel/")],
+    ],
+)
+def test_error__of_a_database_that_is_down_asks_to_come_back(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch, method: str, end: str
+) -> None:
+    refuse = raising(OperationalError("connection refused to db.internal:5432"))
+    monkeypatch.setattr(OperationAccess, "get_queryset", refuse)
+    response = api.generic(method, f"/api/operations/{end.replace('x', str(uuid7()))}")
+    assert (response.status_code, response["Content-Type"]) == (503, PROBLEM)
+    assert (response["Retry-After"], response["Cache-Control"]) == ("5", "private, no-store")
+    assert "db.internal" not in response.content.decode()
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "text/event-stream", "image/png"])
