@@ -27,6 +27,8 @@ PROBLEMS: dict[type[exceptions.AsyncReplyError], tuple[int, str | None]] = {
     exceptions.PayloadTooLarge: (413, None),
     exceptions.PayloadError: (400, None),
     exceptions.QuotaExceeded: (429, "quota-exceeded"),
+    exceptions.KeyMalformed: (400, "idempotency-key-invalid"),
+    exceptions.KeyMissing: (400, "idempotency-key-required"),
     exceptions.KeyReused: (422, "idempotency-key-reused"),
     exceptions.OperationGone: (410, "operation-expired"),
     exceptions.AlreadyFinished: (409, "operation-finished"),

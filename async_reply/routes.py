@@ -12,6 +12,8 @@ def check(route: str, *, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None
 
     A request may bring a namespace and a version along: they are not missed here.
     """
+    if args and kwargs:
+        raise NoReverseMatch(f"{route!r}: name all arguments, or none.")
     if not getattr(settings, "ROOT_URLCONF", None):
         return
     try:

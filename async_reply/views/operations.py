@@ -167,7 +167,7 @@ class ResultView(OperationView):
         """A redirect; where the project has lost the URL since, a problem that none retries."""
         try:
             return _redirect(operation, self.locate(location))
-        except NoReverseMatch:
+        except (NoReverseMatch, ValueError):
             text = "Operation id=%s kind=%s its result has no URL any more"
             logger.exception(text, operation.pk, operation.kind)
             detail = "The resource that the operation made has no address any more."

@@ -15,7 +15,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.versioning import URLPathVersioning
 
 from async_reply import forecasts, headers, parking, payloads, services
-from async_reply.exceptions import QuotaExceeded
+from async_reply.exceptions import KeyMalformed, KeyMissing, QuotaExceeded
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.responses import OperationAccepted
@@ -208,11 +208,11 @@ class LongRunningOperationMixin(WaitingMixin):
         field = request.headers.get(headers.KEY, request.headers.get(headers.KEY_ALIAS))
         if field is None:
             if self.idempotency_key_required:
-                raise drf.ParseError("Send an Idempotency-Key header: a new one for each request.")
+                raise KeyMissing("Send an Idempotency-Key header: a new one for each request.")
             return None
         key = headers.idempotency_key(field)
         if key is None:
-            raise drf.ParseError("Idempotency-Key takes 1 to 255 printable ASCII characters.")
+            raise KeyMalformed("Idempotency-Key takes 1 to 255 printable ASCII characters.")
         owner = self.access.get_owner(request)
         if not owner:
             raise drf.ParseError("Only an authenticated caller can use an Idempotency-Key.")

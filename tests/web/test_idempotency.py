@@ -180,6 +180,13 @@ def test_fingerprint__is_path_and_body_before_validation(
     assert Operation.objects.count() == 1
 
 
+def test_fingerprint__is_of_the_method(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EchoView, "put", EchoView.post, raising=False)
+    key = {"Idempotency-Key": "k"}
+    answers = [api.post("/echoes/", {}, headers=key), api.put("/echoes/", {}, headers=key)]
+    assert [answer.status_code for answer in answers] == [202, 422]
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, "é", "a\tb", "a\x7fb", '"half', 'a"b"\x01'])
 def test_key__malformed_is_400_and_stores_nothing(
@@ -187,6 +194,7 @@ def test_key__malformed_is_400_and_stores_nothing(
 ) -> None:
     response = api.post("/echoes/", {}, headers={spelling: key})
     assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
+    assert response.json()["type"] == "urn:problem-type:async-reply/idempotency-key-invalid"
     assert "Repeatability-Result" not in response
     assert (Operation.objects.count(), broker) == (0, [])
 
@@ -211,7 +219,9 @@ def test_key__of_a_caller_with_one_where_links_are_signed(api: APIClient) -> Non
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_key__that_the_view_requires_may_have_either_name(api: APIClient, spelling: str) -> None:
-    assert api.post("/dressed/", {}).status_code == 400
+    refused = api.post("/dressed/", {})
+    assert refused.status_code == 400
+    assert refused.json()["type"] == "urn:problem-type:async-reply/idempotency-key-required"
     assert api.post("/dressed/", {}, headers={spelling: "k"}).status_code == 202
 
 

@@ -96,6 +96,7 @@ def test_created__where_there_is_such_a_url(
         ("thing", (), {"pk": 7}),
         ("thing", (), {"number": 7, "pk": 7}),
         ("thing", (7, 8), {}),
+        ("thing", (7,), {"number": 7}),
         ("", (), {}),
     ],
 )
