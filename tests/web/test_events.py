@@ -71,7 +71,8 @@ def test_feed__names_each_change(running: Operation, last: Status) -> None:
         told.append((found["event"], found["id"], is_last))
 
     running.status, running.version = Status.PENDING, 1
-    feed = parking.Feed(parking.Stream(running, 9, {"result": ""}, seen=0), put)
+    ticket = parking.Stream(running, 9, links={"result": ""}, seen=0)
+    feed = parking.Feed(ticket, put, may_read=lambda shared: True)
     put(feed.first(), False)
     statuses = [Status.RUNNING] * 3 + [Status.PENDING, Status.RUNNING, Status.CANCELING] + [last]
     for version, status in enumerate(statuses, 2):
