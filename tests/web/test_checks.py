@@ -128,6 +128,21 @@ def test_celery__slow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("zone", "use_tz", "expected"),
+    [
+        ("Asia/Kolkata", True, []),
+        ("UTC", False, []),
+        ("Asia/Kolkata", False, ["async_reply.W122"]),
+    ],
+)
+def test_time_zone__that_the_database_s_own_times_are_not_in(
+    settings: Settings, zone: str, use_tz: bool, expected: list[str]
+) -> None:
+    settings.TIME_ZONE, settings.USE_TZ = zone, use_tz
+    assert ids() == ([] if connection.vendor == "postgresql" else expected)
+
+
+@pytest.mark.parametrize(
     ("level", "expected"),
     [
         ("read committed", []),

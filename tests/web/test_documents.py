@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -78,3 +79,13 @@ def test_version__that_accept_does_not_name_is_no_406(
     response = api.get(f"/api/operations/{submit().pk}/{end}", headers={"Accept": accept})
     assert response.status_code in {200, 202}
     assert b"".join(response)
+
+
+def test_times__of_a_project_without_time_zones(api: APIClient, settings: Settings) -> None:
+    """Only PostgreSQL tells its own times in the project's: see the check W122."""
+    zone = "Asia/Kolkata" if connection.vendor == "postgresql" else "UTC"
+    settings.TIME_ZONE, settings.USE_TZ = zone, False
+    with timezone.override(ZoneInfo("America/New_York")):
+        told = api.post("/echoes/", {}).json()["created_at"]
+    assert TIME.fullmatch(told)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(told)).total_seconds() < 60
