@@ -1,10 +1,9 @@
 """What an operation looks like on the wire."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.utils import timezone
-from rest_framework.fields import DateTimeField
 from rest_framework.request import Request
 from rest_framework.reverse import reverse
 
@@ -15,8 +14,6 @@ from async_reply.status import FINAL, Status
 Document = dict[str, Any]
 #: Relation -> name of the URL.
 LINKS = {"self": "status", "monitor": "monitor", "result": "result", "events": "events"}
-
-_format = DateTimeField().to_representation
 
 
 def links(operation: Operation, request: Request) -> dict[str, str]:
@@ -95,4 +92,9 @@ def describe(operation: Operation, found: dict[str, str]) -> Document:
 
 
 def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else _format(moment)
+    """In UTC, whatever format and time zone project and request have: a receipt repeats itself."""
+    if moment is None:
+        return None
+    if timezone.is_naive(moment):
+        moment = timezone.make_aware(moment, timezone.get_default_timezone())
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -55,6 +55,14 @@ class QuotaExceeded(AsyncReplyError):
     """The owner has too many unfinished operations: wait for some to finish."""
 
 
+class KeyMalformed(AsyncReplyError):
+    """The idempotency key cannot be one: send 1 to 255 characters of printable ASCII."""
+
+
+class KeyMissing(AsyncReplyError):
+    """The view wants an idempotency key: send a new one with each new request."""
+
+
 class KeyReused(AsyncReplyError):
     """The idempotency key came with another request before: use a new key."""
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 from async_reply import backlogs, estimates, histories
 from async_reply.exceptions import UnknownKind
 from async_reply.models import Operation
-from async_reply.status import Status
+from async_reply.status import FINAL, Status
 from async_reply.tasks import get_task
 
 # The bits of an id that are random (RFC 9562, section 5.7).
@@ -15,7 +15,9 @@ RANDOM_BITS = 2**62 - 1
 
 
 def retry_after(operation: Operation) -> int:
-    """Whole seconds >= 1 until the client of an unfinished operation should come back."""
+    """Whole seconds >= 1 until the client should come back; 1 where there is a reply already."""
+    if operation.status in FINAL:
+        return 1
     if operation.status == Status.CANCELING and operation.cancel_requested_at is not None:
         return estimates.retry_after((), _since(operation.cancel_requested_at))
     durations = _durations(operation)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-KEY = re.compile(r"[\x20-\x7e]{1,255}")
+PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
 QUOTED_KEY = re.compile(r'"(?:[^"\\]|\\["\\])*"')
 ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
@@ -14,6 +14,12 @@ BYTE_RANGE = re.compile(r"(?i:bytes)=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,1
 MEDIA_TYPE = re.compile(
     r"(?=.{3,255}\Z)[!#$%&'*+.^_`|~\w-]+/[!#$%&'*+.^_`|~\w-]+ ?(;[ -~]*)?", re.ASCII
 )
+
+KEY = "Idempotency-Key"
+#: OASIS Repeatable Requests; counts where the other is absent.
+KEY_ALIAS = "Repeatability-Request-ID"
+#: What is said of the key, by the 202 or by the reply in its place.
+OF_THE_KEY = frozenset({"Idempotent-Replayed", "Repeatability-Result"})
 
 POLLED = "private, no-cache"
 PRIVATE = "private, no-store"
@@ -92,7 +98,7 @@ def idempotency_key(field: str) -> str | None:
         if not QUOTED_KEY.fullmatch(field):
             return None
         key = re.sub(r"\\(.)", r"\1", field[1:-1])
-    return key if KEY.fullmatch(key) else None
+    return key if PRINTABLE.fullmatch(key) else None
 
 
 def preferences(field: str) -> dict[str, str]:

@@ -105,7 +105,10 @@ class Job:
         return results.Outcome(file=stored, content_type=content_type)
 
     def created(self, route: str, *args: Any, **kwargs: Any) -> results.Outcome:
-        """A resource as the result, by URL name and arguments: return it."""
+        """A resource as the result, by URL name and arguments: return it.
+
+        Raises PayloadError where the project has no such URL.
+        """
         return results.created(route, args, kwargs)
 
     def redirect(self, url: str) -> results.Outcome:

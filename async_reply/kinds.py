@@ -37,7 +37,7 @@ class Kind:
     # Which of the kind's past operations resemble one, by its input: a size class, for example.
     get_estimate_key: Callable[[Any], object] | None = None
     # "cooperative": the job is told at its next call. "interrupt": also between its calls, where
-    # the pool runs it in a main thread (prefork, solo). "never": a running job goes on.
+    # the pool runs it in a main thread (prefork, solo). "never": it can only be waited for.
     cancel: Literal["cooperative", "interrupt", "never"] = "cooperative"
     # What the pool raises in a job that ran for too long.
     timeouts: Exceptions = field(default=(), repr=False)

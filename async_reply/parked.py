@@ -86,7 +86,7 @@ async def hold(
     elif not is_submit:
         answer = await in_ticker(partial(ask, {}))
     elif ending is Ending.FINISHED:
-        if await reply(lot, ticket, scope, receive, send):
+        if await reply(lot, ticket, answer, scope, receive, send):
             return
     else:
         with suppress(DatabaseError):
@@ -95,8 +95,12 @@ async def hold(
     await answer.applied(ticket.seconds).send(send)
 
 
-async def reply(lot: Lot, ticket: parking.Wait, scope: Scope, receive: Receive, send: Send) -> bool:
+async def reply(
+    lot: Lot, ticket: parking.Wait, accepted: Answer, scope: Scope, receive: Receive, send: Send
+) -> bool:
     """Pass on what the result's URL answers, large or small; False where it is no reply."""
+    told = {name: accepted.field(name.lower().encode("ascii")) for name in headers.OF_THE_KEY}
+    new = {"Content-Location": ticket.url, **{name: told[name] for name in told if told[name]}}
     first = iter([{"type": "http.request", "body": b"", "more_body": False}])
     passed = True
 
@@ -108,7 +112,7 @@ async def reply(lot: Lot, ticket: parking.Wait, scope: Scope, receive: Receive, 
         if message["type"] == "http.response.start":
             passed = headers.is_reply(message["status"])
             answer = Answer(fields=message["headers"]).applied(ticket.seconds)
-            message["headers"] = answer.having({"Content-Location": ticket.url}).fields
+            message["headers"] = answer.having(new).fields
         if passed:
             await send(message)
 

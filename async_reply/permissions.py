@@ -5,7 +5,12 @@ from typing import Any
 
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.permissions import (
+    BasePermission,
+    IsAuthenticated,
+    OperandHolder,
+    SingleOperandHolder,
+)
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
@@ -25,7 +30,9 @@ class OperationAccess:
 
     #: None: the project's DEFAULT_AUTHENTICATION_CLASSES.
     authentication_classes: Sequence[type[BaseAuthentication]] | None = None
-    permission_classes: Sequence[type[BasePermission]] = [IsAuthenticated]
+    permission_classes: Sequence[type[BasePermission] | OperandHolder | SingleOperandHolder] = [
+        IsAuthenticated
+    ]
     throttle_classes: Sequence[type[BaseThrottle]] = [PollThrottle]
 
     def get_authenticators(self) -> list[BaseAuthentication]:

@@ -33,6 +33,7 @@ TITLES = {
     "worker-lost": "The operation was interrupted too often",
     "timed-out": "The operation took too long",
     "unknown-kind": "No worker knows this kind of operation",
+    "result-unreachable": "The operation's result cannot be reached",
     "invalid-result": "The operation's result could not be stored",
 }
 

@@ -12,6 +12,7 @@ from rest_framework import status as http
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from async_reply import documents, exceptions, forecasts, headers, problems, schema
@@ -26,6 +27,8 @@ PROBLEMS: dict[type[exceptions.AsyncReplyError], tuple[int, str | None]] = {
     exceptions.PayloadTooLarge: (413, None),
     exceptions.PayloadError: (400, None),
     exceptions.QuotaExceeded: (429, "quota-exceeded"),
+    exceptions.KeyMalformed: (400, "idempotency-key-invalid"),
+    exceptions.KeyMissing: (400, "idempotency-key-required"),
     exceptions.KeyReused: (422, "idempotency-key-reused"),
     exceptions.OperationGone: (410, "operation-expired"),
     exceptions.AlreadyFinished: (409, "operation-finished"),
@@ -35,6 +38,8 @@ PROBLEMS: dict[type[exceptions.AsyncReplyError], tuple[int, str | None]] = {
 }
 # Statuses that ask the client to come back, with the seconds until then.
 COME_BACK = {429: "5", 503: "5"}
+# In the context of an exception handler: the project's is being asked already.
+ASKED = "async_reply.asked"
 
 
 class ProblemRenderer(JSONRenderer):
@@ -83,11 +88,27 @@ def related(links: Mapping[str, str]) -> str:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Every error of our views as a problem document; None for what is a defect of the server."""
-    found = _own(error) or _outside(error) or _of_framework(error, context)
+    """Every error of our views as a problem document; None for what is a defect of the server.
+
+    What neither we nor REST framework know is asked of the project's EXCEPTION_HANDLER, which may
+    also call this one, or be it: of other views it changes the answers to our own errors only.
+    """
+    is_ours = getattr(context.get("view"), "answers_problems", False)
+    found = _own(error)
+    if found is None and not is_ours:
+        return drf_exception_handler(error, context)
+    found = found or _outside(error) or _of_framework(error, context)
     if found is not None:
         found["Cache-Control"] = headers.PRIVATE
+        _come_back(found)
     return found
+
+
+def _come_back(response: Response) -> None:
+    """Say when, wherever the client is to come back; a throttle may not know, or say 0."""
+    told = response.get("Retry-After", "0")
+    if response.status_code in COME_BACK and not (told.isdigit() and int(told)):
+        response["Retry-After"] = COME_BACK[response.status_code]
 
 
 def _own(error: Exception) -> Response | None:
@@ -95,8 +116,7 @@ def _own(error: Exception) -> Response | None:
         if isinstance(error, known):
             if status >= http.HTTP_500_INTERNAL_SERVER_ERROR:
                 logger.error("%s", error, exc_info=error)
-            fields = {"Retry-After": COME_BACK[status]} if status in COME_BACK else None
-            return Response(problems.problem(status, str(error), name=name), status, headers=fields)
+            return Response(problems.problem(status, str(error), name=name), status)
     return None
 
 
@@ -108,7 +128,7 @@ def _outside(error: Exception) -> Response | None:
         body = problems.problem(
             503, "The database cannot be reached: try again.", name="database-unavailable"
         )
-        return Response(body, 503, headers={"Retry-After": COME_BACK[503]})
+        return Response(body, 503)
     if isinstance(error, RequestDataTooBig):
         return Response(problems.problem(413, "The body is too large: send it as a file."), 413)
     if isinstance(error, SuspiciousOperation):
@@ -122,7 +142,7 @@ def _outside(error: Exception) -> Response | None:
 
 
 def _of_framework(error: Exception, context: dict[str, Any]) -> Response | None:
-    response = drf_exception_handler(error, context)
+    response = drf_exception_handler(error, context) or _of_project(error, context)
     if response is None:
         return None
     status = response.status_code
@@ -134,3 +154,14 @@ def _of_framework(error: Exception, context: dict[str, Any]) -> Response | None:
         detail = data.get("detail", "") if isinstance(data, dict) else ""
         response.data = problems.problem(status, str(detail))
     return response
+
+
+def _of_project(error: Exception, context: dict[str, Any]) -> Response | None:
+    """What the project's own EXCEPTION_HANDLER answers, unless it is the one that asks."""
+    if ASKED in context:
+        return None
+    theirs: Any = api_settings.EXCEPTION_HANDLER
+    answer = theirs(error, {**context, ASKED: True})
+    if answer is None or isinstance(answer, Response):
+        return answer
+    return Response(status=answer.status_code)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.urls import NoReverseMatch
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from async_reply import conf, payloads
-from async_reply.exceptions import PayloadTooLarge
+from async_reply import conf, payloads, routes
+from async_reply.exceptions import PayloadError, PayloadTooLarge
 from async_reply.models import Operation, OperationFile, OperationResult
 
 
@@ -32,8 +33,15 @@ def outcome(returned: Any) -> Outcome:
 
 
 def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
-    """A resource of this project: a URL name and its arguments, reversed when it is read."""
+    """A resource of this project: a URL name and its arguments, reversed when it is read.
+
+    Raises PayloadError where the project has no such URL.
+    """
     arguments = payloads.to_json({"args": args, "kwargs": kwargs})
+    try:
+        routes.check(route, **arguments)
+    except NoReverseMatch as error:
+        raise PayloadError("The result is at a URL that there is not.") from error
     return Outcome(location={"route": route, **arguments})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.contrib.auth.models import AbstractBaseUser
+from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -64,9 +65,10 @@ def one_statement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture(autouse=True)
 def _nothing_known() -> None:
-    """What the process has read of other tests' databases is forgotten."""
+    """What the process has read of other tests' databases is forgotten, and whom it throttled."""
     histories.forget()
     backlogs.forget()
+    cache.clear()
 
 
 @pytest.fixture

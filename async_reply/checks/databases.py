@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 from django.db import connections
@@ -42,6 +43,22 @@ def check_isolation(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
             "an operation that has just moved on reads the same old row for ever.",
             hint='Leave isolation_level in OPTIONS at Django\'s default, "read committed".',
             id="async_reply.W120",
+        )
+    ]
+
+
+@register("async_reply")
+def check_time_zone(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
+    """What the database says of now is what Django takes for now."""
+    vendor = connections[database()].vendor
+    if settings.USE_TZ or settings.TIME_ZONE == "UTC" or vendor == "postgresql":
+        return []
+    return [
+        checks.Warning(
+            "Without USE_TZ, Django takes this database's own times, which are UTC, for those of "
+            f"{settings.TIME_ZONE}: operations start and expire by hours too early or too late.",
+            hint='Set USE_TZ = True, or TIME_ZONE = "UTC".',
+            id="async_reply.W122",
         )
     ]
 

@@ -83,9 +83,9 @@ def _check_view(view: type[Any]) -> Iterator[CheckMessage]:
 
 def _check_access(view: type[Any]) -> Iterator[CheckMessage]:
     """A caller whom the submit view knows is known to the operations' views."""
-    access = import_string(conf.get("ACCESS"))
+    access = import_string(conf.get("ACCESS"))()
     if view.authentication_classes is not None and (
-        list(view.authentication_classes) != [type(each) for each in access().get_authenticators()]
+        list(view.authentication_classes) != [type(each) for each in access.get_authenticators()]
     ):
         yield checks.Warning(
             f"{view.__name__} authenticates otherwise than the operations' own views: its "
@@ -94,15 +94,25 @@ def _check_access(view: type[Any]) -> Iterator[CheckMessage]:
             obj=view,
             id="async_reply.W105",
         )
-    allowed = view.permission_classes
-    is_open = allowed is not None and "AllowAny" in {each.__name__ for each in allowed}
-    if is_open and view.location_access != "signed":
+    if _is_open(view, access) and view.location_access != "signed":
         yield Error(
             f"{view.__name__} lets anonymous callers submit, who could never read the result.",
-            hint='Set location_access = "signed", or remove AllowAny from permission_classes.',
+            hint='Set location_access = "signed", or remove AllowAny from permission_classes, '
+            "the view's or those of OperationAccess.",
             obj=view,
             id="async_reply.E023",
         )
+
+
+def _is_open(view: type[Any], access: Any) -> bool:
+    """Whether it lets in callers who own nothing. Composed permissions (`A | B`) have no name."""
+    allowed = view.permission_classes
+    if allowed is None:
+        if type(access).get_owner.__module__ != "async_reply.permissions":
+            # The project's own may know an owner for everybody.
+            return False
+        allowed = [type(each) for each in access.get_permissions()]
+    return "AllowAny" in {getattr(each, "__name__", "") for each in allowed}
 
 
 def _overrides(view: type[Any], name: str) -> bool:

@@ -12,7 +12,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from async_reply import parking, valet_keys
+from async_reply import headers, parking, valet_keys
 from async_reply.exceptions import OperationGone
 from async_reply.models import Operation
 from async_reply.querysets import OperationQuerySet
@@ -23,6 +23,13 @@ class OperationsMixin(ProblemsMixin):
     """A view of existing operations: the project's OperationAccess decides about everything."""
 
     content_negotiation_class = LenientNegotiation
+
+    def determine_version(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        """None of a version that Accept does not name: pollers do not, nor can an EventSource."""
+        try:
+            return super().determine_version(request, *args, **kwargs)
+        except drf.NotAcceptable:
+            return None, None
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         return self.access.get_authenticators()
@@ -37,6 +44,11 @@ class OperationsMixin(ProblemsMixin):
     def get_queryset(self) -> OperationQuerySet:
         """The caller's operations; the input stays in the database."""
         return self.access.get_queryset(self.request).defer("input", "extra")
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
+        final.headers.setdefault("Cache-Control", headers.PRIVATE)
+        return final
 
 
 class OperationMixin(OperationsMixin):

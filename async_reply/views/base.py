@@ -1,7 +1,7 @@
 """What the submit view and the operations' views have in common."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import connections, transaction
 from django.http import Http404
@@ -21,6 +21,9 @@ from async_reply.responses import ProblemRenderer, exception_handler
 
 class ProblemsMixin(APIView):
     """Errors as problem documents, the common headers, and no transaction around the view."""
+
+    #: For the exception handler, which does not know views.
+    answers_problems: ClassVar[bool] = True
 
     @property
     def access(self) -> OperationAccess:

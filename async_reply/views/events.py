@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from async_reply import conf, documents, headers, parking, seats, sse, watch
+from async_reply.responses import related
 from async_reply.status import FINAL
 from async_reply.views.operations import OperationView
 
@@ -26,21 +27,23 @@ class EventsView(OperationView):
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         operation = self.get_object()
         seen = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
-        if operation.status in FINAL and seen == operation.version:
-            return _dressed(HttpResponse(status=204))
-        if request.method == "HEAD":
-            return _dressed(HttpResponse(content_type=headers.EVENTS))
-        place = parking.found(request)
         links = documents.links(operation, request)
+        if operation.status in FINAL and seen == operation.version:
+            known = HttpResponse(status=204)
+            del known["Content-Type"]
+            return _dressed(known, links)
+        if request.method == "HEAD":
+            return _dressed(HttpResponse(content_type=headers.EVENTS), links)
+        place = parking.found(request)
         ticket = parking.Stream(operation, self.get_life(place), links=links, seen=seen)
         if place.offers:
             place.ticket = ticket
-            return _dressed(HttpResponse(content_type=headers.EVENTS))
+            return _dressed(HttpResponse(content_type=headers.EVENTS), links)
         if hasattr(request, "scope"):  # an ASGI server that stops, or has no wrapper
             first = parking.Feed(ticket, _ignore, may_read=self.may_still_read).first()
-            return _dressed(HttpResponse(first, content_type=headers.EVENTS))
+            return _dressed(HttpResponse(first, content_type=headers.EVENTS), links)
         events = _events(ticket, self.may_still_read)
-        return _dressed(StreamingHttpResponse(events, content_type=headers.EVENTS))
+        return _dressed(StreamingHttpResponse(events, content_type=headers.EVENTS), links)
 
     def may_still_read(self, shared: watch.Shared) -> bool:
         """Whether a client that was let in would be now."""
@@ -56,8 +59,8 @@ class EventsView(OperationView):
         return min(life, self.seconds_left)
 
 
-def _dressed(response: HttpResponseBase) -> HttpResponseBase:
-    response["Cache-Control"] = headers.PRIVATE
+def _dressed(response: HttpResponseBase, links: dict[str, str]) -> HttpResponseBase:
+    response["Link"] = related(links)
     response["X-Accel-Buffering"] = "no"
     return response
 

@@ -1,10 +1,12 @@
 """Status, monitor, result, cancel and list: the URLs whose meaning never changes."""
 
+import logging
 from functools import partial
 from typing import Any
 
 from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.http import http_date
 from rest_framework.request import Request
@@ -12,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from async_reply import documents, forecasts, headers, parking, problems, services
+from async_reply.exceptions import NotCancelable
 from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.querysets import OperationQuerySet
 from async_reply.responses import SeeResult, related
@@ -20,6 +23,8 @@ from async_reply.views import downloads
 from async_reply.views.access import OperationMixin, OperationsMixin
 from async_reply.views.lists import OperationFilter, OperationPagination
 from async_reply.views.waiting import WaitingMixin
+
+logger = logging.getLogger("async_reply")
 
 SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
 
@@ -66,6 +71,9 @@ class OperationView(OperationMixin, WaitingMixin):
         return self.hold(operation, response, poll)
 
     def cancel(self, operation: Operation) -> Response:
+        """Of a kind that cannot be canceled not even what waits: links and answer say the same."""
+        if operation.status not in FINAL and not services.is_cancelable(operation):
+            raise NotCancelable("Operations of this kind cannot be canceled.")
         status = services.cancel(operation)
         return self.answer(operation, status=200 if status in FINAL else 202)
 
@@ -125,7 +133,7 @@ class ResultView(OperationView):
         if operation.status == Status.SUCCEEDED:
             response = self.get_reply(operation, operation.result)
         else:
-            response = _refuse(operation)
+            response = _refuse(problems.in_order(operation.error or {"status": 409}))
         response["Cache-Control"] = headers.PRIVATE
         response["Link"] = related(documents.links(operation, request))
         if operation.expires_at is not None:
@@ -139,7 +147,7 @@ class ResultView(OperationView):
         if result.file is not None:
             response = self.get_file(operation, result.file)
         elif result.location is not None:
-            response = _redirect(operation, self.locate(result.location))
+            response = self.get_elsewhere(operation, result.location)
         else:
             status = operation.reply.get("status", 200)
             # 204 has no body (RFC 9110, section 15.3.5), whatever the job returned.
@@ -154,6 +162,16 @@ class ResultView(OperationView):
         if url is not None:
             return _redirect(operation, url)
         return downloads.serve(self.request._request, row)  # noqa: SLF001 what DRF wraps
+
+    def get_elsewhere(self, operation: Operation, location: dict[str, Any]) -> HttpResponseBase:
+        """A redirect; where the project has lost the URL since, a problem that none retries."""
+        try:
+            return _redirect(operation, self.locate(location))
+        except (NoReverseMatch, ValueError):
+            text = "Operation id=%s kind=%s its result has no URL any more"
+            logger.exception(text, operation.pk, operation.kind)
+            detail = "The resource that the operation made has no address any more."
+            return _refuse(problems.problem(409, detail, name="result-unreachable"))
 
     def locate(self, location: dict[str, Any]) -> str:
         """Where a result that lies elsewhere is now."""
@@ -179,10 +197,8 @@ class ListView(OperationsMixin):
         return response
 
 
-def _refuse(operation: Operation) -> Response:
-    """A failed or canceled operation's result: the problem its error tells of."""
-    error = problems.in_order(operation.error or {"status": 409})
-    response = Response(error, error["status"])
+def _refuse(problem: dict[str, Any]) -> Response:
+    response = Response(problem, problem["status"])
     response.exception = True
     return response
 

@@ -1,13 +1,10 @@
 """Submitting: the view a project subclasses, and the mixin it is made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.uploadedfile import UploadedFile
-from django.db import models
-from django.http import QueryDict
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 from rest_framework.authentication import BaseAuthentication
@@ -17,13 +14,14 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.versioning import URLPathVersioning
 
-from async_reply import files, forecasts, headers, parking, payloads, services
-from async_reply.exceptions import QuotaExceeded
+from async_reply import forecasts, headers, parking, payloads, services
+from async_reply.exceptions import KeyMalformed, KeyMissing, QuotaExceeded
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.responses import OperationAccepted
 from async_reply.status import FINAL
 from async_reply.tasks import OperationTask
+from async_reply.views import bodies
 from async_reply.views.waiting import WaitingMixin, applied
 
 
@@ -99,7 +97,7 @@ class LongRunningOperationMixin(WaitingMixin):
 
     def replay(self, request: Request) -> HttpResponseBase | None:
         """The receipt of an earlier request with the same key: before anything is validated."""
-        key = self.get_idempotency_key(request)
+        key = self.idempotency_key
         earlier = key.find() if key is not None else None
         return None if earlier is None else self.respond(earlier, replayed=True)
 
@@ -121,7 +119,7 @@ class LongRunningOperationMixin(WaitingMixin):
                 retention=self.retention,
             ),
             extra=self.get_extra(request),
-            key=self.get_idempotency_key(request),
+            key=self.idempotency_key,
             perform=self.perform_submit,
         )
         return self.respond(submitted.operation, replayed=submitted.replayed)
@@ -147,6 +145,8 @@ class LongRunningOperationMixin(WaitingMixin):
             reply = self.ask(ticket.url)
             if headers.is_reply(reply.status_code):
                 reply["Content-Location"] = ticket.url
+                for name in headers.OF_THE_KEY & set(response.headers):
+                    reply[name] = response[name]
                 return reply
         response["Retry-After"] = str(forecasts.retry_after(ticket.operation))
         return response
@@ -185,7 +185,8 @@ class LongRunningOperationMixin(WaitingMixin):
         extra = dict(self.get_accepted_headers(operation))
         if replayed:
             extra["Idempotent-Replayed"] = "true"
-        if "Repeatability-Request-ID" in self.request.headers:
+        sent = self.request.headers
+        if headers.KEY_ALIAS in sent and headers.KEY not in sent:
             extra["Repeatability-Result"] = "accepted"
         if "respond-async" in headers.preferences(self.request.headers.get("Prefer", "")):
             extra["Preference-Applied"] = "respond-async"
@@ -197,24 +198,29 @@ class LongRunningOperationMixin(WaitingMixin):
             extra=extra,
         )
 
+    @cached_property
+    def idempotency_key(self) -> IdempotencyKey | None:
+        """`get_idempotency_key`, asked once: it reads uploads to their end."""
+        return self.get_idempotency_key(self.request)
+
     def get_idempotency_key(self, request: Request) -> IdempotencyKey | None:
         """The request's key, bound to its caller, this view and what was sent."""
-        field = request.headers.get("Idempotency-Key")
-        if field is None:
-            field = request.headers.get("Repeatability-Request-ID")
+        field = request.headers.get(headers.KEY, request.headers.get(headers.KEY_ALIAS))
         if field is None:
             if self.idempotency_key_required:
-                raise drf.ParseError("Send an Idempotency-Key header: a new one for each request.")
+                raise KeyMissing("Send an Idempotency-Key header: a new one for each request.")
             return None
         key = headers.idempotency_key(field)
         if key is None:
-            raise drf.ParseError("Idempotency-Key takes 1 to 255 printable ASCII characters.")
+            raise KeyMalformed("Idempotency-Key takes 1 to 255 printable ASCII characters.")
         owner = self.access.get_owner(request)
         if not owner:
             raise drf.ParseError("Only an authenticated caller can use an Idempotency-Key.")
         return IdempotencyKey(
             digest=payloads.digest(owner, self.get_name(), key),
-            fingerprint=payloads.digest(request.method, request.path, _canonical(request.data)),
+            fingerprint=payloads.digest(
+                request.method, request.path, bodies.canonical(request.data)
+            ),
         )
 
 
@@ -240,32 +246,8 @@ class LongRunningOperationView(LongRunningOperationMixin, GenericAPIView[Any]):
 
         The API's version is none of the job's business.
         """
-        data = _plain(serializer.validated_data)
+        data = bodies.plain(serializer.validated_data)
         values: dict[str, Any] = data if isinstance(data, dict) else {"items": data}
         scheme = self.request.versioning_scheme
         version = scheme.version_param if isinstance(scheme, URLPathVersioning) else None
         return {**values, **{name: self.kwargs[name] for name in self.kwargs if name != version}}
-
-
-def _plain(value: Any) -> Any:
-    """Validated data with model instances as their primary keys."""
-    if isinstance(value, models.Model):
-        return value.pk
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | models.QuerySet):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _canonical(data: Any) -> Any:
-    """The parsed body as JSON, uploads as name and SHA-256."""
-    if isinstance(data, QueryDict):
-        return {key: _canonical(data.getlist(key)) for key in data}
-    if isinstance(data, Mapping):
-        return {str(key): _canonical(item) for key, item in data.items()}
-    if isinstance(data, list):
-        return [_canonical(item) for item in data]
-    if isinstance(data, UploadedFile):
-        return [data.name, files.digest(data)[1]]
-    return data

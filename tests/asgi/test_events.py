@@ -42,6 +42,12 @@ def test_stream__each_change_until_the_end(site: Site, operation: Operation) -> 
     assert stream.headers["Content-Type"] == "text/event-stream"
     assert stream.headers["X-Accel-Buffering"] == "no"
     assert "Content-Length" not in stream.headers
+    assert stream.headers["Cache-Control"] == "private, no-store"
+    assert stream.headers["Vary"] == "Accept, Authorization, Cookie, Prefer"
+    assert (
+        f'<http://testserver/api/operations/{operation.pk}/>; rel="monitor"'
+        in (stream.headers["Link"])
+    )
     assert told(stream) == [
         ("pending", "1"),
         ("running", "2"),

@@ -116,6 +116,24 @@ def test_submit__answers_the_reply(site: Site) -> None:
     assert not {"Location", "Operation-Location", "Retry-After"} & set(submit.headers)
 
 
+def test_submit__replay_and_alias_are_told_with_the_reply(site: Site) -> None:
+    fields = {"prefer": LONG, "repeatability_request_id": "k"}
+
+    async def talk() -> Any:
+        submits = []
+        for number in (1, 2):
+            submits.append(site.say("POST", "/echoes/", {"number": 7}, **fields))
+            await site.parked(number)
+        await site.work()
+        return [await submit.done() for submit in submits]
+
+    first, again = asyncio.run(talk())
+    assert first.json() == again.json() == {"number": 7}
+    for submit, replayed in ((first, None), (again, "true")):
+        assert submit.headers["Repeatability-Result"] == "accepted"
+        assert submit.headers.get("Idempotent-Replayed") == replayed
+
+
 def test_submit__unfinished_in_time_is_202(site: Site) -> None:
     async def talk() -> Any:
         return await site.say("POST", "/echoes/", {}, prefer="respond-async, wait=1").done()

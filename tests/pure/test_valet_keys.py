@@ -3,6 +3,7 @@ import time
 from uuid import UUID
 
 import pytest
+from django.core import signing
 from pytest_django import Settings
 
 from async_reply import valet_keys
@@ -36,6 +37,18 @@ def test_key__needs_no_escaping(key: str) -> None:
 def test_key__scope(scope: valet_keys.Scope, wanted: valet_keys.Scope, allowed: bool) -> None:
     key = valet_keys.make(PK, scope=scope, seconds=60)
     assert valet_keys.allows(key, PK, wanted=wanted) == allowed
+
+
+def test_key__is_compared_in_constant_time(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[str, str]] = []
+
+    def compare(signature: str, other: str) -> bool:
+        compared.append((signature, other))
+        return False
+
+    monkeypatch.setattr(signing, "constant_time_compare", compare)
+    assert not valet_keys.allows(key, PK, wanted="read")
+    assert [signature for signature, _ in compared] == [key.rpartition(".")[2]]
 
 
 def test_key__expires(key: str, monkeypatch: pytest.MonkeyPatch) -> None:

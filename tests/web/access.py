@@ -6,7 +6,12 @@ from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.permissions import (
+    AllowAny,
+    BasePermission,
+    IsAdminUser,
+    IsAuthenticated,
+)
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -17,6 +22,17 @@ from async_reply.querysets import OperationQuerySet
 
 class OpenAccess(OperationAccess):
     permission_classes = [AllowAny]
+
+
+class NamingAccess(OpenAccess):
+    """Nobody is nobody: who brings no credentials has a name all the same."""
+
+    def get_owner(self, request: Request) -> str:
+        return super().get_owner(request) or "public"
+
+
+class OrAccess(OperationAccess):
+    permission_classes = [IsAdminUser | IsAuthenticated]
 
 
 class TenantAccess(OperationAccess):

@@ -8,7 +8,7 @@ from django.db import connection
 from django.urls import path
 from pytest_django import Settings
 from rest_framework.authentication import BasicAuthentication
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import AllowAny, IsAdminUser, IsAuthenticated
 
 from async_reply import conf, cors, relay, tasks
 from async_reply.checks import databases
@@ -128,6 +128,21 @@ def test_celery__slow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("zone", "use_tz", "expected"),
+    [
+        ("Asia/Kolkata", True, []),
+        ("UTC", False, []),
+        ("Asia/Kolkata", False, ["async_reply.W122"]),
+    ],
+)
+def test_time_zone__that_the_database_s_own_times_are_not_in(
+    settings: Settings, zone: str, use_tz: bool, expected: list[str]
+) -> None:
+    settings.TIME_ZONE, settings.USE_TZ = zone, use_tz
+    assert ids() == ([] if connection.vendor == "postgresql" else expected)
+
+
+@pytest.mark.parametrize(
     ("level", "expected"),
     [
         ("read committed", []),
@@ -225,6 +240,26 @@ def test_view__for_anybody(urls: Callable[..., None]) -> None:
 
     urls(Open, views.OpenView)
     assert ids() == ["async_reply.E023"]
+
+
+@pytest.mark.parametrize(
+    ("access", "expected"),
+    [("OpenAccess", ["async_reply.E023"]), ("NamingAccess", []), ("OrAccess", [])],
+)
+def test_view__for_anybody_by_the_project_s_access(
+    urls: Callable[..., None], settings: Settings, access: str, expected: list[str]
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": f"tests.web.access.{access}"}
+    urls(views.EchoView, views.SharedView)
+    assert ids() == expected
+
+
+def test_view__with_composed_permissions(urls: Callable[..., None]) -> None:
+    class Composed(views.EchoView):
+        permission_classes = [IsAdminUser | IsAuthenticated]
+
+    urls(Composed)
+    assert ids() == []
 
 
 def test_view__with_authentication_of_its_own(urls: Callable[..., None]) -> None:

@@ -29,6 +29,15 @@ def test_exposed__each_header_of_our_conversations() -> None:
     assert told - SAFE - NOT_FOR_PAGES - OF_THE_PROJECT - set(cors.EXPOSED) == set()
 
 
+def test_lists__name_what_clients_need() -> None:
+    assert {
+        *("Location", "Operation-Location", "Azure-AsyncOperation", "Operation-Id", "Retry-After"),
+        *("ETag", "Link", "Content-Location", "Preference-Applied", "Idempotent-Replayed"),
+        *("Repeatability-Result", "Accept-Ranges", "Content-Range", "Content-Disposition"),
+    } == set(cors.EXPOSED)
+    assert set(cors.ALLOWED) == {"idempotency-key", "prefer", "last-event-id", "if-none-match"}
+
+
 @pytest.mark.django_db
 def test_exposed__to_requests_of_a_page(api: APIClient, running: Operation) -> None:
     url = f"/api/operations/{running.pk}/"

@@ -1,5 +1,6 @@
 import base64
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from rest_framework.test import APIClient
 
 from async_reply import services
 from async_reply.models import Operation
+from async_reply.status import Status
 from async_reply.testing import run_operations
 from tests.project import tasks
 
@@ -63,6 +65,34 @@ def test_list__filters(api: APIClient, submit: Submit) -> None:
 def test_list__hides_what_was_deleted(api: APIClient, succeeded: Operation) -> None:
     services.delete(succeeded)
     assert ids(api.get(LIST)) == []
+
+
+def test_list__hides_what_has_expired(api: APIClient, succeeded: Operation) -> None:
+    assert ids(api.get(LIST)) == [str(succeeded.pk)]
+    Operation.objects.update(expires_at=succeeded.created_at)
+    assert ids(api.get(LIST)) == []
+
+
+def test_list__filters_together_and_none(api: APIClient, submit: Submit) -> None:
+    done, waiting = submit(tasks.persist), submit()
+    Operation.objects.filter(pk=done.pk).update(status="succeeded")
+    after = done.created_at - timedelta(seconds=1)
+    fields = {"created_after": after.isoformat(), "kind": "tests.persist"}
+    assert ids(api.get(LIST, {**fields, "status": "succeeded"})) == [str(done.pk)]
+    assert ids(api.get(LIST, {**fields, "status": "pending"})) == []
+    assert ids(api.get(LIST, {"created_before": after.isoformat()})) == []
+    assert ids(api.get(LIST, {"created_before": "2999-01-01T00:00:00Z"})) == [
+        str(waiting.pk),
+        str(done.pk),
+    ]
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_list__filters_by_each_status(api: APIClient, submit: Submit, status: Status) -> None:
+    made = {each: str(submit().pk) for each in Status}
+    for each, pk in made.items():
+        Operation.objects.filter(pk=pk).update(status=each)
+    assert ids(api.get(LIST, {"status": status.value})) == [made[status]]
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,9 @@ def test_submit__answers_the_failure(api: APIClient) -> None:
         run_operations()
         answer = asked.result()
     assert (answer.status_code, answer["Content-Type"]) == (422, "application/problem+json")
-    assert answer["Preference-Applied"] == "wait=50"
+    result = f"http://testserver{url(Operation.objects.get(), 'result/')}"
+    assert (answer["Preference-Applied"], answer["Content-Location"]) == ("wait=50", result)
+    assert not {"Location", "Operation-Location", "Retry-After"} & set(answer.headers)
 
 
 def test_submit__answers_a_redirecting_results_own_location(api: APIClient) -> None:

@@ -79,10 +79,11 @@ def test_file__from_whatever_holds_bytes(job: Job, tmp_path: Path, sort: str) ->
 
 
 def test_created__is_a_route(job: Job) -> None:
-    assert job.created("thing", 7, x=1).location == {
+    assert job.created("thing", 7).location == {"route": "thing", "args": [7], "kwargs": {}}
+    assert job.created("thing", number=7).location == {
         "route": "thing",
-        "args": [7],
-        "kwargs": {"x": 1},
+        "args": [],
+        "kwargs": {"number": 7},
     }
 
 

@@ -1,13 +1,15 @@
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.storage import FileSystemStorage
 from django.db import transaction
+from django.urls import NoReverseMatch
 from pytest_django import Settings
 
 from async_reply import files, results, services
-from async_reply.exceptions import PayloadTooLarge
+from async_reply.exceptions import PayloadError, PayloadTooLarge
 from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.results import Outcome
 from tests.project.tasks import echo
@@ -66,6 +68,49 @@ def test_redirect__nowhere_else(url: str, settings: Settings) -> None:
     settings.ASYNC_REPLY = {"REDIRECT_HOSTS": ["files.example.org"]}
     with pytest.raises(ValueError, match="REDIRECT_HOSTS"):
         results.redirect(url)
+
+
+@pytest.mark.parametrize(
+    ("route", "args", "kwargs"),
+    [
+        ("thing", (), {"number": 7}),
+        ("thing", (7,), {}),
+        ("async_reply:status", (), {"id": "x"}),
+        ("echoes", (), {}),
+        # A request may bring namespace and version along.
+        ("status", (), {"id": "x"}),
+        ("v3:thing", (), {"number": 7}),
+    ],
+)
+def test_created__where_there_is_such_a_url(
+    route: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    expected = {"route": route, "args": list(args), "kwargs": kwargs}
+    assert results.created(route, args, kwargs).location == expected
+
+
+@pytest.mark.parametrize(
+    ("route", "args", "kwargs"),
+    [
+        ("thnig", (), {"number": 7}),
+        ("thing", (), {"pk": 7}),
+        ("thing", (), {"number": 7, "pk": 7}),
+        ("thing", (7, 8), {}),
+        ("thing", (7,), {"number": 7}),
+        ("", (), {}),
+    ],
+)
+def test_created__where_there_is_none(
+    route: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    with pytest.raises(PayloadError) as raised:
+        results.created(route, args, kwargs)
+    assert isinstance(raised.value.__cause__, NoReverseMatch)
+
+
+def test_created__is_believed_where_nothing_tells_of_urls(settings: Settings) -> None:
+    settings.ROOT_URLCONF = None
+    assert results.created("thnig", (), {}).location == {"route": "thnig", "args": [], "kwargs": {}}
 
 
 @pytest.fixture

@@ -1,0 +1,471 @@
+"""Each URL in each situation, to the letter: status, header fields and the keys of the body."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.utils.http import http_date
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from async_reply import cors, lifecycle, results, retention, services
+from async_reply.models import Operation
+from async_reply.testing import run_operations
+from tests.hostile.situations import SITUATIONS, everything, finished
+from tests.project import tasks
+
+pytestmark = pytest.mark.django_db
+
+#: Method and end of the URL.
+READS = {"S": ("GET", ""), "M": ("GET", "monitor/"), "R": ("GET", "result/")}
+WRITES = {
+    "cancel": ("POST", "cancel/"),
+    "delete": ("DELETE", ""),
+    "delete R": ("DELETE", "result/"),
+}
+EVENTS = {"events": ("GET", "events/")}
+ASKS = READS | WRITES | EVENTS
+
+STATUSES: dict[str, dict[str, int]] = {
+    situation: dict(zip(ASKS, statuses, strict=True))
+    for situation, statuses in {
+        #            S    M    R    cancel  DELETE S, R  events
+        "pending": (200, 200, 202, 200, 200, 200, 200),
+        "running": (200, 200, 202, 202, 202, 202, 200),
+        "canceling": (200, 200, 202, 202, 202, 202, 200),
+        "canceled": (302, 200, 409, 200, 200, 200, 200),
+        "value": (302, 200, 200, 409, 204, 204, 200),
+        "file": (302, 200, 200, 409, 204, 204, 200),
+        "created": (302, 200, 302, 409, 204, 204, 200),
+        "elsewhere": (302, 200, 302, 409, 204, 204, 200),
+        "failed": (302, 200, 422, 409, 204, 204, 200),
+        "expired": (410, 410, 410, 410, 410, 410, 410),
+        "purged": (410, 410, 410, 410, 410, 410, 410),
+        "deleted": (404, 404, 404, 404, 404, 404, 404),
+    }.items()
+}
+UNFINISHED = {"pending", "running", "canceling"}
+OVER = {"expired", "purged", "deleted"}
+ALLOW = {
+    "": "GET, DELETE, HEAD, OPTIONS",
+    "monitor/": "GET, HEAD, OPTIONS",
+    "result/": "GET, DELETE, HEAD, OPTIONS",
+    "cancel/": "POST, OPTIONS",
+    "events/": "GET, HEAD, OPTIONS",
+}
+LINKS = {"self": "", "monitor": "monitor/", "result": "result/", "events": "events/"}
+LINKS |= {"cancel": "cancel/"}
+ERROR = ["code", "message", "type", "title", "status", "detail"]
+RECEIPT = ["id", "kind", "status", "created_at", "links"]
+DOCUMENT = [
+    *("id", "kind", "status", "created_at", "started_at", "updated_at", "finished_at"),
+    *("expires_at", "progress", "message", "eta_seconds", "attempt", "links"),
+]
+#: What Django's middleware adds to each answer.
+UNTOLD = {"X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy", "Content-Length"}
+UNTOLD |= {"Cross-Origin-Opener-Policy"}
+ACCEPTS = ["text/csv", "text/event-stream", "application/problem+json", "image/png", "q=x;/"]
+
+situations = pytest.mark.parametrize("operation", STATUSES, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "REDIRECT_HOSTS": ["files.example.org"]}
+
+
+@pytest.fixture
+def operation(request: pytest.FixtureRequest, user: AbstractBaseUser) -> Operation:
+    """An operation of `user`'s in the situation that the test is parametrised with."""
+    owner = str(user.pk)
+    if request.param == "elsewhere":
+        made = finished(owner, tasks.forward)
+    elif request.param == "purged":
+        made = SITUATIONS["expired"](owner)
+        Operation.objects.update(purge_at=made.created_at)
+        assert retention.purge() == 1
+    else:
+        made = SITUATIONS[request.param](owner)
+    made.refresh_from_db()
+    return made
+
+
+@pytest.fixture
+def situation(request: pytest.FixtureRequest) -> str:
+    found: str = request.node.callspec.params["operation"]
+    return found
+
+
+def url(operation: Operation, end: str = "") -> str:
+    return f"http://testserver/api/operations/{operation.pk}/{end}"
+
+
+def body_of(response: Any) -> bytes:
+    content: bytes = b"".join(response) if response.streaming else response.content
+    return content
+
+
+def told(response: Any) -> set[str]:
+    return set(response.headers) - UNTOLD
+
+
+def expected_fields(ask: str, status: int, situation: str) -> set[str]:
+    """The names of all fields of an answer about an operation."""
+    fields = {"Allow", "Cache-Control", "Vary"}
+    if status != 204:
+        fields.add("Content-Type")
+    if status in {404, 410} or (ask in WRITES and status in {409, 204}):
+        return fields
+    fields.add("Link")
+    if ask == "events":
+        return fields | {"X-Accel-Buffering"}
+    # Of a pending one that is canceled the answer tells of the end.
+    if situation in UNFINISHED and not (ask in WRITES and status == 200):
+        fields.add("Retry-After")
+    if ask in {"S", "M"} and status == 200:
+        fields.add("ETag")
+    if status == 302 or (ask, status) == ("R", 202):
+        fields.add("Location")
+    if ask == "R" and situation not in UNFINISHED:
+        fields.add("Expires")
+        if situation == "file":
+            fields |= {"ETag", "Accept-Ranges", "Content-Disposition"}
+        if situation in {"created", "elsewhere"}:
+            fields -= {"Content-Type"}
+    return fields
+
+
+@situations
+@pytest.mark.parametrize("ask", ASKS)
+def test_answer__status_and_fields(
+    api: APIClient, operation: Operation, situation: str, ask: str
+) -> None:
+    method, end = ASKS[ask]
+    response = api.generic(method, url(operation, end))
+    status = STATUSES[situation][ask]
+    body_of(response)
+    names = told(response)
+    if situation in {"created", "elsewhere"} and ask == "R":
+        names -= {"Content-Type"}  # Django's redirects have one, of an empty body
+    assert (response.status_code, names) == (status, expected_fields(ask, status, situation))
+    assert response["Vary"] == "Accept, Authorization, Cookie, Prefer"
+    assert response["Allow"] == ALLOW[end]
+    polled = ask in {"S", "M"} and status == 200
+    assert response["Cache-Control"] == f"private, no-{'cache' if polled else 'store'}"
+    if polled:
+        assert response["ETag"] == f'W/"{operation.version}"'
+    if "Retry-After" in response:
+        assert re.fullmatch("[1-9][0-9]*", response["Retry-After"])
+    if "Link" in response:
+        monitor, result = url(operation), url(operation, "result/")
+        relation = "urn:link-relation:async-reply/result"
+        assert response["Link"] == f'<{monitor}>; rel="monitor", <{result}>; rel="{relation}"'
+    if "Expires" in response:
+        assert operation.expires_at is not None
+        assert response["Expires"] == http_date(operation.expires_at.timestamp())
+    if status >= 400:
+        assert response["Content-Type"] == "application/problem+json"
+
+
+@situations
+def test_answer__locations(api: APIClient, operation: Operation, situation: str) -> None:
+    own = url(operation, "result/")
+    elsewhere = {
+        "created": "http://testserver/things/7/",
+        "elsewhere": "https://files.example.org/report.pdf",
+    }
+    for ask, expected in (("S", own), ("R", elsewhere.get(situation, own))):
+        response = api.get(url(operation, ASKS[ask][1]))
+        body_of(response)
+        assert response.get("Location", expected) == expected
+
+
+@situations
+@pytest.mark.parametrize("ask", [*READS, "events"])
+def test_head__is_get_without_a_body(api: APIClient, operation: Operation, ask: str) -> None:
+    got, asked = (api.generic(method, url(operation, ASKS[ask][1])) for method in ("GET", "HEAD"))
+    body_of(got)
+    assert (asked.status_code, body_of(asked)) == (got.status_code, b"")
+    assert {name: asked[name] for name in told(asked)} == {name: got[name] for name in told(got)}
+
+
+@situations
+@pytest.mark.parametrize("end", ALLOW)
+def test_options__of_any_operation_are_the_same(
+    api: APIClient, operation: Operation, end: str
+) -> None:
+    response = api.options(url(operation, end))
+    unknown = api.options(f"/api/operations/odd/{end}")
+    assert (response.status_code, response["Allow"]) == (200, ALLOW[end])
+    assert told(response) == {"Allow", "Cache-Control", "Content-Type", "Vary"}
+    assert response["Cache-Control"] == "private, no-store"
+    assert (response.content, sorted(response.items())) == (
+        unknown.content,
+        sorted(unknown.items()),
+    )
+
+
+@situations
+@pytest.mark.parametrize("ask", ["S", "M"])
+def test_304__of_the_version_the_client_has(
+    api: APIClient, operation: Operation, situation: str, ask: str
+) -> None:
+    fields = {"If-None-Match": f'W/"{operation.version}"'}
+    response = api.get(url(operation, ASKS[ask][1]), headers=fields)
+    if STATUSES[situation][ask] != 200:
+        assert response.status_code == STATUSES[situation][ask]
+        return
+    names = {"Allow", "Cache-Control", "ETag", "Link", "Vary"}
+    if situation in UNFINISHED:
+        names.add("Retry-After")
+    assert (response.status_code, response.content, told(response)) == (304, b"", names)
+    assert response["Cache-Control"] == "private, no-cache"
+
+
+def documents(api: APIClient, operation: Operation, situation: str) -> Iterator[dict[str, Any]]:
+    """The document from wherever it is told."""
+    yield api.get(url(operation)).json()
+    yield api.get(url(operation, "monitor/")).json()
+    if situation in UNFINISHED:
+        yield api.get(url(operation, "result/")).json()
+    (listed,) = api.get("/api/operations/").json()["results"]
+    yield listed
+    data = re.search(rb"^data: (.*)$", body_of(api.get(url(operation, "events/"))), re.MULTILINE)
+    assert data is not None
+    yield json.loads(data[1])
+
+
+@pytest.mark.parametrize(
+    "operation", [each for each in STATUSES if each not in OVER], indirect=True
+)
+def test_document__keys(api: APIClient, operation: Operation, situation: str) -> None:
+    more: list[str] = []
+    if situation == "pending":
+        more = ["queue_position"]
+    elif situation in {"failed", "canceled"}:
+        more = ["error"]
+    elif situation not in UNFINISHED:
+        more = ["resourceLocation"]
+    for found in documents(api, operation, situation):
+        assert list(found) == [*DOCUMENT, *more]
+        assert found["status"] == WORDS.get(situation, "succeeded")
+        assert found["links"] == {name: url(operation, end) for name, end in LINKS.items()}
+        assert (found["finished_at"] is None) == (situation in UNFINISHED)
+        assert found.get("resourceLocation", found["links"]["result"]) == found["links"]["result"]
+        if "error" in found:
+            error = found["error"]
+            assert list(error) == ERROR
+            assert (error["message"], error["title"]) == (error["detail"], TITLES[situation])
+
+
+#: To the letter: "cancelled" or "SUCCESS" never ends the polling of some clients.
+WORDS = {
+    each: each for each in ("pending", "running", "canceling", "succeeded", "failed", "canceled")
+}
+TITLES = {"failed": "The operation failed", "canceled": "The operation was canceled"}
+
+
+def test_document__error_of_a_canceled_one(api: APIClient, user: AbstractBaseUser) -> None:
+    operation = SITUATIONS["canceled"](str(user.pk))
+    error = api.get(url(operation, "monitor/")).json()["error"]
+    assert error["type"] == "urn:problem-type:async-reply/operation-canceled"
+    assert (error["code"], error["status"]) == ("operation-canceled", 409)
+    assert api.get(url(operation, "result/")).json() == error
+
+
+@situations
+@pytest.mark.parametrize("accept", ACCEPTS)
+@pytest.mark.parametrize("ask", ASKS)
+def test_accept__never_changes_the_answer(
+    api: APIClient, operation: Operation, situation: str, ask: str, accept: str
+) -> None:
+    method, end = ASKS[ask]
+    response = api.generic(method, url(operation, end), headers={"Accept": accept})
+    body_of(response)
+    assert response.status_code == STATUSES[situation][ask]
+    if response.status_code >= 400:
+        assert response["Content-Type"] == "application/problem+json"
+    elif response.status_code not in {204, 302}:
+        plain = {"events": "text/event-stream"}.get(ask, "application/json")
+        assert response["Content-Type"] == (
+            "text/csv" if (situation, ask) == ("file", "R") else plain
+        )
+
+
+@situations
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"])
+@pytest.mark.parametrize("end", ALLOW)
+def test_method__that_there_is_not_names_those_that_are(
+    api: APIClient, operation: Operation, end: str, method: str
+) -> None:
+    if method in ALLOW[end].split(", "):
+        return
+    response = api.generic(method, url(operation, end))
+    assert (response.status_code, response["Allow"]) == (405, ALLOW[end])
+    assert response["Cache-Control"] == "private, no-store"
+    assert "Retry-After" not in response
+    if method != "HEAD":
+        assert response.json()["status"] == 405
+
+
+@situations
+def test_urls__are_absolute_and_lead_on_without_a_redirect_to_their_end(
+    api: APIClient, operation: Operation, situation: str
+) -> None:
+    found: set[str] = set()
+    answers = [api.get(url(operation, end)) for end in ("", "monitor/", "result/", "events/")]
+    answers.append(api.get("/api/operations/?page_size=1"))
+    for response in answers:
+        fields = "\n".join(response.get(name, "") for name in ("Location", "Link"))
+        text = fields + "\n" + body_of(response).decode()
+        found |= set(re.findall(r"https?://[^\s\"<>]+", text))
+        assert not re.search(r"[\"<]/", text), text
+    assert situation in OVER or len(found) >= len(LINKS)
+    for each in found - {"https://files.example.org/report.pdf"}:
+        response = api.get(each)
+        body_of(response)
+        assert response.status_code in {200, 202, 302, 405, 409, 422}, each
+
+
+@situations
+def test_events__whoever_has_seen_the_end_is_told_to_stop(
+    api: APIClient, operation: Operation, situation: str
+) -> None:
+    fields = {"Last-Event-ID": str(operation.version)}
+    response = api.get(url(operation, "events/"), headers=fields)
+    content = body_of(response)
+    if situation in UNFINISHED:
+        assert (response.status_code, content) == (200, b":\n")
+    elif situation not in OVER:
+        names = {"Allow", "Cache-Control", "Link", "Vary", "X-Accel-Buffering"}
+        assert (response.status_code, content, told(response)) == (204, b"", names)
+    else:
+        assert response.status_code == STATUSES[situation]["events"]
+
+
+@situations
+def test_result__is_never_waited_for(api: APIClient, operation: Operation, situation: str) -> None:
+    """A 202 there means pending: who prefers to wait asks S or M."""
+    response = api.get(url(operation, "result/"), headers={"Prefer": "wait=9"})
+    body_of(response)
+    assert response.status_code == STATUSES[situation]["R"]
+    assert "Preference-Applied" not in response
+
+
+@situations
+@pytest.mark.parametrize("times", [1, 3])
+def test_cancel__never_removes_anything(
+    api: APIClient, operation: Operation, situation: str, times: int
+) -> None:
+    before = everything()
+    for _ in range(times):
+        api.post(url(operation, "cancel/"))
+    after = everything()
+    if situation not in {"pending", "running"}:
+        assert after == before
+    assert [row["input"] for row in after["Operation"]] == [
+        row["input"] for row in before["Operation"]
+    ]
+    assert (after["OperationResult"], after["OperationFile"]) == (
+        before["OperationResult"],
+        before["OperationFile"],
+    )
+
+
+def test_cancel__that_comes_too_late_for_the_job(api: APIClient, running: Operation) -> None:
+    """A 202 says that the job is asked to stop; one that is done first has succeeded."""
+    assert api.post(url(running, "cancel/")).status_code == 202
+    with transaction.atomic():
+        assert lifecycle.succeed(running)
+        results.store(running, results.outcome({"number": 7}))
+    assert api.get(url(running, "monitor/")).json()["status"] == "succeeded"
+    assert api.get(url(running, "result/")).json() == {"number": 7}
+    assert api.post(url(running, "cancel/")).status_code == 409
+
+
+def test_urls__of_the_list_are_absolute(api: APIClient, user: AbstractBaseUser) -> None:
+    for _ in range(3):
+        services.submit(tasks.echo, owner=str(user.pk))
+    first = api.get("/api/operations/?page_size=2")
+    assert list(first.json()) == ["next", "previous", "results"]
+    assert first.json()["next"].startswith("http://testserver/api/operations/?")
+    second = api.get(first.json()["next"])
+    assert second.status_code == 200
+    assert api.get(second.json()["previous"]).status_code == 200
+    assert told(first) == {"Allow", "Cache-Control", "Content-Type", "Vary"}
+    assert first["Allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
+def test_list__other_methods(api: APIClient, method: str) -> None:
+    response = api.generic(method, "/api/operations/")
+    assert response.status_code == (200 if method in {"HEAD", "OPTIONS"} else 405)
+    assert (response["Allow"], response["Cache-Control"]) == (
+        "GET, HEAD, OPTIONS",
+        "private, no-store",
+    )
+    if method == "HEAD":
+        assert response.content == b""
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"])
+def test_submit__other_methods(api: APIClient, method: str) -> None:
+    response = api.generic(method, "/echoes/")
+    assert response.status_code == (200 if method == "OPTIONS" else 405)
+    assert response["Allow"] == "POST, OPTIONS"
+    assert not Operation.objects.exists()
+
+
+@pytest.mark.parametrize("page", [{}, {"Origin": "https://page.example"}])
+@situations
+def test_cors__names_each_field_of_ours(
+    api: APIClient, operation: Operation, page: dict[str, str]
+) -> None:
+    """Shown without being named, and of no use to a page: see test_cors."""
+    shown = {"Cache-Control", "Content-Type", "Expires", "Vary", "Allow", "X-Accel-Buffering"}
+    for method, end in ASKS.values():
+        response = api.generic(method, url(operation, end), headers=page)
+        body_of(response)
+        names = told(response)
+        if not page:
+            assert "Access-Control-Expose-Headers" not in names
+            continue
+        exposed = response["Access-Control-Expose-Headers"].split(", ")
+        assert exposed == list(cors.EXPOSED)
+        assert names - shown - {"Access-Control-Expose-Headers"} <= set(exposed)
+
+
+#: A kind that cannot be canceled: neither while it waits nor while it runs.
+@pytest.mark.parametrize("claimed", [False, True])
+@pytest.mark.parametrize("ask", WRITES)
+def test_kind__that_cannot_be_canceled(
+    api: APIClient, user: AbstractBaseUser, ask: str, claimed: bool
+) -> None:
+    operation = services.submit(tasks.persist, owner=str(user.pk))
+    if claimed:
+        assert lifecycle.claim(operation, worker="w1")
+    assert "cancel" not in api.get(url(operation)).json()["links"]
+    method, end = WRITES[ask]
+    response = api.generic(method, url(operation, end))
+    assert response.status_code == 409
+    assert response.json()["type"] == "urn:problem-type:async-reply/operation-not-cancelable"
+    assert "Retry-After" not in response
+    operation.refresh_from_db()
+    assert operation.status == ("running" if claimed else "pending")
+
+
+def test_receipt__keys(api: APIClient) -> None:
+    response = api.post("/echoes/", {})
+    assert list(response.json()) == RECEIPT
+    assert told(response) == {
+        *("Allow", "Cache-Control", "Content-Type", "Link", "Location"),
+        *("Operation-Id", "Operation-Location", "Retry-After", "Vary"),
+    }
+    run_operations()
+    assert told(api.get(response["Location"])) == {
+        *("Allow", "Cache-Control", "Content-Type", "Link", "Location", "Vary"),
+    }

@@ -1,0 +1,76 @@
+"""Attributes of a submit view that only point elsewhere: one header each, all else the same."""
+
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from async_reply.documents import links
+from async_reply.testing import run_operations
+from tests.project.views import EchoView
+
+pytestmark = pytest.mark.django_db
+
+
+def point_to_the_result(view: Any, operation: Any) -> dict[str, str]:
+    return {"Content-Location": links(operation, view.request)["result"]}
+
+
+#: Attribute, value, and what of the 202 it changes: header -> link, None for absent.
+CHANGES: list[tuple[str, Any, dict[str, str | None]]] = [
+    ("location_target", "status", {}),
+    ("location_target", "result", {"Location": "result"}),
+    ("operation_headers", [], {"Operation-Location": None}),
+    (
+        "operation_headers",
+        ["Azure-AsyncOperation"],
+        {"Operation-Location": None, "Azure-AsyncOperation": "monitor"},
+    ),
+    (
+        "operation_headers",
+        ["Operation-Location", "Azure-AsyncOperation"],
+        {"Azure-AsyncOperation": "monitor"},
+    ),
+    ("get_accepted_headers", point_to_the_result, {"Content-Location": "result"}),
+]
+
+
+@pytest.mark.parametrize(("attribute", "value", "changed"), CHANGES)
+def test_attribute__changes_its_header_and_no_url(
+    api: APIClient,
+    monkeypatch: pytest.MonkeyPatch,
+    attribute: str,
+    value: Any,
+    changed: dict[str, str | None],
+) -> None:
+    monkeypatch.setattr(EchoView, attribute, value)
+    accepted = api.post("/echoes/", {"number": 7})
+    urls = accepted.json()["links"]
+    expected = {"Location": "self", "Operation-Location": "monitor", **changed}
+    told = {name: urls[link] for name, link in expected.items() if link is not None}
+    names = {"Location", "Operation-Location", "Azure-AsyncOperation", "Content-Location"}
+    assert {name: accepted[name] for name in names & set(accepted.headers)} == told
+    run_operations()
+    statuses = [api.get(urls[link]).status_code for link in ("self", "monitor", "result")]
+    assert statuses == [302, 200, 200]
+
+
+@pytest.mark.parametrize("redirect_status", [302, 303])
+@pytest.mark.parametrize("result_status", [200, 201, 204])
+def test_attribute__statuses_of_the_view(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch, redirect_status: int, result_status: int
+) -> None:
+    monkeypatch.setattr(EchoView, "redirect_status", redirect_status)
+    monkeypatch.setattr(EchoView, "result_status", result_status)
+    urls = api.post("/echoes/", {"number": 7}).json()["links"]
+    assert [api.get(urls[link]).status_code for link in ("self", "monitor", "result")] == [
+        200,
+        200,
+        202,
+    ]
+    run_operations()
+    assert [api.get(urls[link]).status_code for link in ("self", "monitor", "result")] == [
+        redirect_status,
+        200,
+        result_status,
+    ]

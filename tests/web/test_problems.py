@@ -1,0 +1,288 @@
+"""Errors of submits and operations: problem documents, whoever raises them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpResponse, JsonResponse
+from django.urls import path
+from pytest_django import Settings
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.test import APIClient
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView, exception_handler
+
+from async_reply import exceptions, lifecycle, problems, responses
+from async_reply.identifiers import uuid7
+from async_reply.models import Operation
+from async_reply.permissions import OperationAccess
+from tests.project import urls
+from tests.project.views import EchoView
+
+pytestmark = pytest.mark.django_db
+
+PROBLEM = "application/problem+json"
+MEMBERS = ["type", "title", "status", "detail"]
+
+
+class Trouble(Exception):
+    """An error of the project's own."""
+
+
+class Away(drf.APIException):
+    status_code = 503
+
+
+class Teapot(drf.APIException):
+    status_code = 418
+    default_detail = "I am one."
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return refuse
+
+
+RAISED: list[tuple[BaseException, int, str]] = [
+    (drf.NotAuthenticated(), 401, "about:blank"),
+    (drf.AuthenticationFailed(), 401, "about:blank"),
+    (drf.PermissionDenied(), 403, "about:blank"),
+    (PermissionDenied(), 403, "about:blank"),
+    (Http404(), 404, "about:blank"),
+    (drf.MethodNotAllowed("POST"), 405, "about:blank"),
+    (drf.NotAcceptable(), 406, "about:blank"),
+    (drf.UnsupportedMediaType("x/y"), 415, "about:blank"),
+    (Teapot(), 418, "about:blank"),
+    (drf.Throttled(wait=None), 429, "about:blank"),
+    (drf.Throttled(wait=0), 429, "about:blank"),
+    (drf.Throttled(wait=-3), 429, "about:blank"),
+    (drf.Throttled(wait=7.2), 429, "about:blank"),
+    (Away(), 503, "about:blank"),
+    (OperationalError("gone"), 503, "database-unavailable"),
+    (InterfaceError("gone"), 503, "database-unavailable"),
+    (exceptions.StorageFailed("The storage failed."), 503, "storage-unavailable"),
+    (exceptions.QuotaExceeded("Too many."), 429, "quota-exceeded"),
+    (exceptions.PayloadTooLarge("Too much."), 413, "about:blank"),
+    (exceptions.PayloadError("NaN."), 400, "about:blank"),
+    (RecursionError(), 400, "about:blank"),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "name"), RAISED, ids=lambda each: repr(each)[:40])
+@pytest.mark.parametrize("place", ["initial", "get_serializer", "perform_submit"])
+def test_error__of_a_submit_is_a_problem(
+    api: APIClient,
+    monkeypatch: pytest.MonkeyPatch,
+    broker: list[str],
+    error: BaseException,
+    status: int,
+    name: str,
+    place: str,
+) -> None:
+    monkeypatch.setattr(EchoView, place, raising(error))
+    response = api.post("/echoes/", {})
+    assert (response.status_code, response["Content-Type"]) == (status, PROBLEM)
+    problem = response.json()
+    assert list(problem) == MEMBERS
+    assert (problem["status"], problem["title"]) == (status, problem["title"] or None)
+    assert problem["type"].endswith(name)
+    assert response["Cache-Control"] == "private, no-store"
+    assert response["Vary"] == "Accept, Authorization, Cookie, Prefer"
+    assert response["Allow"] == "POST, OPTIONS"
+    assert ("WWW-Authenticate" in response) == (status == 401)
+    if status in {429, 503}:
+        assert int(response["Retry-After"]) >= 1
+    else:
+        assert "Retry-After" not in response
+    assert (Operation.objects.count(), broker) == (0, [])
+
+
+def test_throttle__says_when_to_come_back(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(BaseThrottle):
+        def allow_request(self, *_: Any) -> bool:
+            return False
+
+    monkeypatch.setattr(EchoView, "throttle_classes", [Full])
+    for seconds, told in ((6.1, "7"), (0.2, "1"), (None, "5"), (0.0, "5")):
+        monkeypatch.setattr(Full, "wait", lambda self, seconds=seconds: seconds)
+        response = api.post("/echoes/", {})
+        assert (response.status_code, response["Retry-After"]) == (429, told)
+    assert not Operation.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "end"),
+    [
+        *[("GET", end) for end in ("", "x/", "x/monitor/", "x/result/", "x/events/")],
+        *[("DELETE", "x/"), ("DELETE", "x/result/"), ("POST", "x/cancel/")],
+    ],
+)
+def test_error__of_a_database_that_is_down_asks_to_come_back(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch, method: str, end: str
+) -> None:
+    refuse = raising(OperationalError("connection refused to db.internal:5432"))
+    monkeypatch.setattr(OperationAccess, "get_queryset", refuse)
+    response = api.generic(method, f"/api/operations/{end.replace('x', str(uuid7()))}")
+    assert (response.status_code, response["Content-Type"]) == (503, PROBLEM)
+    assert (response["Retry-After"], response["Cache-Control"]) == ("5", "private, no-store")
+    assert "db.internal" not in response.content.decode()
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "text/event-stream", "image/png"])
+def test_submit__is_406_as_any_view_of_the_project(
+    api: APIClient, accept: str, broker: list[str]
+) -> None:
+    response = api.post("/echoes/", {}, headers={"Accept": accept})
+    assert (response.status_code, response["Content-Type"]) == (406, PROBLEM)
+    assert (Operation.objects.count(), broker) == (0, [])
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*", "application/*", None])
+def test_problem__has_a_media_type_of_its_own(api: APIClient, accept: str | None) -> None:
+    fields = {} if accept is None else {"Accept": accept}
+    for method, url in (("POST", "/echoes/"), ("GET", "/api/operations/odd/")):
+        response = api.generic(method, url, "[", "application/json", headers=fields)
+        assert response["Content-Type"] == PROBLEM
+
+
+TEXT = "<script>alert(1)</script>"
+
+
+@pytest.mark.parametrize("end", ["", "monitor/", "result/"])
+def test_html__escapes_what_a_job_says(
+    api: APIClient, submit: Callable[..., Operation], end: str
+) -> None:
+    operation = submit(anything=TEXT)
+    assert lifecycle.claim(operation, worker="w1")
+    lifecycle.beat(operation, progress=1, message=TEXT)
+    url, html = f"/api/operations/{operation.pk}/{end}", {"Accept": "text/html"}
+    pages = [api.get(url, headers=html)]
+    assert lifecycle.fail(operation, problems.failure(TEXT, TEXT))
+    pages += [api.get(url, headers=html), api.get("/api/operations/", headers=html)]
+    for page in pages:
+        assert page["Content-Type"] == "text/html; charset=utf-8"
+        assert b"&lt;script&gt;alert(1)" in page.content
+        assert TEXT.encode() not in page.content
+
+
+def test_html__escapes_what_a_client_says(api: APIClient) -> None:
+    page = api.post("/echoes/", {"user": TEXT}, headers={"Accept": "text/html"})
+    assert (page.status_code, page["Content-Type"]) == (400, "text/html; charset=utf-8")
+    assert TEXT.encode() not in page.content
+
+
+# -- with an exception handler of the project's
+
+
+class Other(APIView):
+    """A view of the project's that has nothing to do with operations."""
+
+    permission_classes = []
+    error: BaseException
+
+    def get(self, request: Any) -> Response:
+        raise self.error
+
+
+class WithOther:
+    urlpatterns = [*urls.urlpatterns, path("other/", Other.as_view())]
+
+
+def own_handler(error: Exception, context: Any) -> Any:
+    """In an envelope, as projects do."""
+    if isinstance(error, Trouble):
+        return Response({"detail": "Trouble.", "envelope": 1}, 418, headers={"X-Own": "1"})
+    if isinstance(error, ZeroDivisionError):
+        return JsonResponse({"envelope": 1}, status=409)
+    response = exception_handler(error, context)
+    if response is not None:
+        response.data = {"envelope": response.data}
+    return response
+
+
+def composed_handler(error: Exception, context: Any) -> Any:
+    """The project's own words first, then ours for all views."""
+    if isinstance(error, Trouble):
+        return own_handler(error, context)
+    return responses.exception_handler(error, context)
+
+
+HANDLERS = [own_handler, composed_handler]
+
+
+@pytest.fixture(params=HANDLERS)
+def handler(
+    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    settings.ROOT_URLCONF = WithOther
+    monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", request.param, raising=False)
+    return request.param
+
+
+@pytest.mark.usefixtures("handler")
+def test_handler__of_the_project_is_asked_what_we_do_not_know(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EchoView, "perform_submit", raising(Trouble()))
+    response = api.post("/echoes/", {})
+    assert (response.status_code, response["Content-Type"]) == (418, PROBLEM)
+    assert (list(response.json()), response["X-Own"]) == (MEMBERS, "1")
+    assert response.json()["detail"] == "Trouble."
+    assert response["Cache-Control"] == "private, no-store"
+
+
+@pytest.mark.usefixtures("handler")
+def test_handler__of_the_project_does_not_change_what_we_know(api: APIClient) -> None:
+    assert list(api.get("/api/operations/odd/").json()) == MEMBERS
+    assert list(api.post("/echoes/", {"number": "x"}).json()) == [*MEMBERS, "errors"]
+
+
+def test_handler__of_the_project_may_answer_by_any_response(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", own_handler, raising=False)
+    monkeypatch.setattr(EchoView, "perform_submit", raising(ZeroDivisionError()))
+    response = api.post("/echoes/", {})
+    assert (response.status_code, response.json()["status"]) == (409, 409)
+
+
+@pytest.mark.parametrize("chosen", [*HANDLERS, responses.exception_handler, exception_handler])
+def test_handler__knows_nothing_of_a_defect(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch, chosen: Any
+) -> None:
+    monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", chosen, raising=False)
+    monkeypatch.setattr(EchoView, "perform_submit", raising(KeyError("defect")))
+    with pytest.raises(KeyError):
+        api.post("/echoes/", {})
+
+
+@pytest.mark.parametrize("chosen", [responses.exception_handler, composed_handler])
+def test_handler__leaves_other_views_alone(
+    api: APIClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, chosen: Any
+) -> None:
+    """As the project's own it puts our errors into words everywhere, and nothing else."""
+    settings.ROOT_URLCONF = WithOther
+    monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", chosen, raising=False)
+
+    def ask(error: BaseException) -> HttpResponse:
+        monkeypatch.setattr(Other, "error", error, raising=False)
+        response: HttpResponse = api.get("/other/")
+        return response
+
+    invalid = ask(drf.ValidationError({"number": ["No."]}))
+    assert (invalid.status_code, invalid.content) == (400, b'{"number":["No."]}')
+    missing = ask(Http404())
+    assert (missing.status_code, missing.content) == (404, b'{"detail":"Not found."}')
+    assert not {"Cache-Control", "Access-Control-Expose-Headers"} & set(missing.headers)
+    for error in (OperationalError("gone"), RecursionError()):
+        with pytest.raises(type(error)):
+            ask(error)
+    full = ask(exceptions.QuotaExceeded("Too many."))
+    assert (full.status_code, full["Retry-After"]) == (429, "5")
+    assert b"quota-exceeded" in full.content

@@ -1,0 +1,124 @@
+"""The reply: where it leads, and what is said where there will never be one."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+from rest_framework.exceptions import APIException
+from rest_framework.test import APIClient
+
+from async_reply import failures, lifecycle
+from async_reply.exceptions import OperationFailed
+from async_reply.models import Operation, OperationAttempt, OperationResult
+from async_reply.results import Outcome
+from async_reply.tasks import operation_task
+from async_reply.testing import run_operations
+from tests.project import tasks
+
+pytestmark = pytest.mark.django_db
+
+Submit = Callable[..., Operation]
+PROBLEM = "application/problem+json"
+#: They mean something else here, or make clients retry: forget, log in, come back.
+EXCLUDED = {401, 404, 405, 406, 408, 410, 425, 429}
+
+
+def url(operation: Operation, end: str = "result/") -> str:
+    return f"/api/operations/{operation.pk}/{end}"
+
+
+class Refusal(APIException):
+    def __init__(self, status: int) -> None:
+        super().__init__("No.")
+        self.status_code = status
+
+
+def words(status: int) -> list[BaseException]:
+    """A job's refusals with this status, in each way that it has."""
+    refusals: list[BaseException] = [Refusal(status)]
+    if status not in EXCLUDED and 400 <= status < 500:
+        refusals.append(OperationFailed("No.", status_code=status))
+    return refusals
+
+
+@pytest.mark.parametrize("status", [200, 302, *range(400, 500), 500, 502, 503, 504, 599])
+def test_failure__has_the_job_s_own_4xx_or_409(api: APIClient, submit: Submit, status: int) -> None:
+    expected = status if 400 <= status < 500 and status not in EXCLUDED else 409
+    for error in words(status):
+        operation = submit()
+        assert lifecycle.claim(operation, worker="w1")
+        assert lifecycle.fail(operation, failures.explain(tasks.echo.kind, error).problem)
+        response = api.get(url(operation))
+        assert (response.status_code, response["Content-Type"]) == (expected, PROBLEM)
+        assert (response.json()["status"], response.json()["detail"]) == (expected, "No.")
+        assert api.get(url(operation, "monitor/")).json()["error"] == response.json()
+        assert "Retry-After" not in response
+
+
+@operation_task(name="tests.misspell")
+def misspell(operation: Any, *, route: str) -> Outcome:
+    created: Outcome = operation.created(route, pk=7)
+    return created
+
+
+@pytest.mark.parametrize("route", ["no-such-route", "thing", "no-such:thing"])
+def test_created__at_a_url_that_there_is_not_fails_readably(
+    api: APIClient, submit: Submit, route: str
+) -> None:
+    operation = submit(misspell, route=route)
+    run_operations()
+    response = api.get(url(operation))
+    assert (response.status_code, response.json()["code"]) == (409, "invalid-result")
+    assert route not in response.content.decode()
+    assert f"'{route.rpartition(':')[0] or route}'" in OperationAttempt.objects.get().traceback
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+@pytest.mark.parametrize("route", ["renamed-since", "no-such-namespace:thing", "thing"])
+def test_created__at_a_url_that_is_gone_since_is_409_and_logged(
+    api: APIClient, submit: Submit, caplog: pytest.LogCaptureFixture, route: str, method: str
+) -> None:
+    operation = submit(tasks.create)
+    run_operations()
+    args = [7] if route == "thing" else []
+    OperationResult.objects.update(location={"route": route, "args": args, "kwargs": {"number": 7}})
+    response = getattr(api, method)(url(operation))
+    assert (response.status_code, response["Content-Type"]) == (409, PROBLEM)
+    assert not {"Retry-After", "Location"} & set(response.headers)
+    assert {"Expires", "Link"} < set(response.headers)
+    if method == "get":
+        assert response.json()["type"] == "urn:problem-type:async-reply/result-unreachable"
+        assert route not in response.content.decode()
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert str(operation.pk) in record.getMessage()
+    assert "Traceback" in caplog.text
+    assert api.get(url(operation, "")).status_code == 302
+
+
+@pytest.mark.parametrize("status", [302, 303])
+@pytest.mark.parametrize("task", [tasks.create, tasks.forward, tasks.echo])
+def test_redirect__has_the_status_of_the_view(
+    api: APIClient, submit: Submit, settings: Settings, task: Any, status: int
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "REDIRECT_HOSTS": ["files.example.org"]}
+    operation = submit(task)
+    Operation.objects.update(reply={"redirect_status": status})
+    run_operations()
+    found = api.get(url(operation, ""))
+    result = api.get(url(operation))
+    assert found.status_code == status
+    assert result.status_code == (200 if task is tasks.echo else status)
+    assert not {"Retry-After"} & (set(found.headers) | set(result.headers))
+
+
+def test_redirect__elsewhere_than_on_an_allowed_host_fails(
+    api: APIClient, submit: Submit, settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "REDIRECT_HOSTS": ["example.org"]}
+    operation = submit(tasks.forward)
+    run_operations()
+    response = api.get(url(operation))
+    assert (response.status_code, response.json()["code"]) == (409, "internal-error")
+    assert "files.example.org" not in response.content.decode()
