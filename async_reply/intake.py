@@ -19,6 +19,10 @@ TRIES = 5
 DEADLOCK = 1213
 
 
+class KeyTaken(IntegrityError):
+    """Another operation has this key."""
+
+
 def once(
     operation: Operation,
     files: Sequence[OperationFile],
@@ -35,11 +39,11 @@ def once(
     for tries_left in reversed(range(TRIES)):
         try:
             insert(operation, files, perform=perform, bounded=bounded)
-        except IntegrityError:
+        except KeyTaken:
             earlier = key.find() if key is not None else None
             if earlier is not None:
                 return earlier
-            if key is None or not tries_left:
+            if not tries_left:
                 raise
         except OperationalError as error:
             if not tries_left or not _is_deadlock(error):
@@ -56,11 +60,17 @@ def insert(
     perform: Perform | None = None,
     bounded: bool = False,
 ) -> None:
-    """Store the rows in one transaction, in which `perform` is called, and publish after it."""
+    """Store the rows in one transaction, in which `perform` is called, and publish after it.
+
+    Raises KeyTaken, and QuotaExceeded where it is `bounded`.
+    """
     using = database()
     published = operation.publishes > 0
     with quotas.turn(operation.owner) if bounded else transaction.atomic(using=using):
-        operation.save(force_insert=True)
+        try:
+            operation.save(force_insert=True)
+        except IntegrityError as error:
+            raise KeyTaken(*error.args) from error
         if bounded:
             quotas.settle(operation.owner)
         for row in files:
