@@ -26,15 +26,18 @@ def outcome(returned: Any) -> Outcome:
     if isinstance(returned, Outcome):
         return returned
     try:
-        return Outcome(value=payloads.to_json(returned, limit=conf.get("MAX_RESULT")))
+        return Outcome(value=_bounded(returned))
     except PayloadTooLarge as error:
         raise PayloadTooLarge(f"{error} Return operation.file(...) instead.") from error
 
 
+def _bounded(value: Any) -> Any:
+    return payloads.to_json(value, limit=conf.get("MAX_RESULT"))
+
+
 def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
     """A resource of this project: a URL name and its arguments, reversed when it is read."""
-    arguments = payloads.to_json({"args": args, "kwargs": kwargs})
-    return Outcome(location={"route": route, **arguments})
+    return Outcome(location=_bounded({"route": route, "args": args, "kwargs": kwargs}))
 
 
 def redirect(url: str) -> Outcome:
@@ -46,7 +49,7 @@ def redirect(url: str) -> Outcome:
             f"{url!r} is not an absolute URL on an allowed host: add its host to "
             'ASYNC_REPLY["REDIRECT_HOSTS"].'
         )
-    return Outcome(location={"url": url})
+    return Outcome(location=_bounded({"url": url}))
 
 
 def row(operation: Operation, outcome: Outcome) -> OperationResult:
