@@ -5,10 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser, Group
+from django.core.files.storage import FileSystemStorage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connections
 from django.utils import timezone
 from pytest_django import Settings
@@ -18,9 +21,9 @@ from rest_framework.test import APIClient
 from rest_framework.validators import UniqueValidator
 
 from async_reply import retention, services
-from async_reply.models import Operation
+from async_reply.models import Operation, OperationFile
 from async_reply.testing import run_operations
-from tests.project import views
+from tests.project import tasks, views
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -122,8 +125,24 @@ def test_key__at_once_with_a_unique_validator(post: Callable[..., Any], unique: 
     assert Group.objects.count() == 1
 
 
-def succeed(operation: Operation) -> None:
-    run_operations()
+def test_key__at_once_with_uploads_keeps_one_of_them(
+    user: AbstractBaseUser, field: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    storage = FileSystemStorage(location=tmp_path)
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    headers = {"Authorization": f"Token {Token.objects.create(user=user)}", field: "k"}  # type: ignore[misc]
+
+    def send(_number: int) -> Any:
+        client = APIClient(raise_request_exception=False)
+        body = {"title": "t", "files": [SimpleUploadedFile("a.txt", b"a")]}
+        return client.post("/files/", body, format="multipart", headers=headers)
+
+    assert_one(at_once(IDENTICAL, send))
+    assert [path.name for path in tmp_path.rglob("*.txt")] == [
+        PurePosixPath(OperationFile.objects.get().file.name).name
+    ]
+    assert len(run_operations()) == 1
+    assert Operation.objects.get().result.value == {"title": "t", "contents": ["a"]}
 
 
 def delete(operation: Operation) -> None:
@@ -263,6 +282,35 @@ def test_delete_and_replay__at_once_never_run_again(post: Callable[..., Any]) ->
     assert counts[204] >= 1
     assert post().status_code == 410
     assert Operation.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "task", [tasks.export, tasks.echo, tasks.refuse], ids=lambda task: task.name
+)
+def test_delete__at_once_with_all_else(user: AbstractBaseUser, task: Any) -> None:
+    """Answered as before it or as after it."""
+    Token.objects.create(user=user)  # type: ignore[misc]
+    for _round in range(ROUNDS // 4):
+        operation = services.submit(task, owner=str(user.pk))
+        run_operations()
+        url = f"/api/operations/{operation.pk}/"
+        asked = [("GET", f"{url}result/"), ("GET", url), ("GET", f"{url}monitor/")]
+        asked += [("DELETE", url), ("POST", f"{url}cancel/"), ("GET", "/api/operations/")]
+        asked += [("GET", f"{url}events/"), ("HEAD", f"{url}result/")]
+
+        def ask(number: int, asked: list[tuple[str, str]] = asked) -> int:
+            client = APIClient(raise_request_exception=False)
+            method, target = asked[number % len(asked)]
+            response = client.generic(method, target, headers={"Authorization": _authorization()})
+            b"".join(response) if response.streaming else response.content
+            response.close()
+            status: int = response.status_code
+            return status
+
+        counts = Counter(at_once(len(asked) * 3, ask))
+        assert set(counts) <= {200, 204, 302, 404, 409, 422}
+        assert counts[204] >= 1
+        assert set(at_once(2, ask)) == {404}
 
 
 def _authorization() -> str:

@@ -12,19 +12,26 @@ import httpx
 import pytest
 
 from tests.hostile import wire
-from tests.hostile.wire import INJECTED, Server, assert_harmless, post, request, statuses
+from tests.hostile.oddities import (
+    BODIES,
+    CHUNKED,
+    CHUNKINGS,
+    FIELDS,
+    HEADS,
+    LENGTH,
+    METHODS,
+    PART,
+    SLEEP,
+    TARGETS,
+    VALUES,
+    multipart,
+)
+from tests.hostile.wire import Server, assert_harmless, post, request, statuses
 from tests.stacks.stack import Stack, prepared
 
 SERVERS = ["gunicorn", "uvicorn"]
 ROWS = 400_000
 RUN = "from async_reply.testing import run_operations; run_operations()"
-
-SLEEP = b'{"seconds": 0}'
-LENGTH = b"Content-Length: %d" % len(SLEEP)
-CHUNKED = b"Transfer-Encoding: chunked"
-CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(SLEEP), SLEEP)
-FORM = b"Content-Type: multipart/form-data; boundary=b"
-PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\na;b\r\n'
 
 
 @pytest.fixture(scope="module")
@@ -83,78 +90,6 @@ def urls(stack: Stack) -> dict[str, bytes]:
         return {**done, "pending": submit(client, "/api/sleeps/", {"seconds": 0})}
 
 
-def multipart(*fields: bytes, body: bytes) -> bytes:
-    return request(b"POST", b"/api/csv-profiles/", FORM, *fields, body=body)
-
-
-#: Lengths that lie or are none. The server may wait for bytes that never come: these end.
-BODIES: dict[str, bytes] = {
-    "truncated": post(SLEEP[:5], b"Content-Length: 1000"),
-    "truncated form": multipart(b"Content-Length: 1000", body=PART),
-    "nothing of it": post(b"", b"Content-Length: 1000"),
-    "longer than told": post(SLEEP + SLEEP, LENGTH),
-    "a request after it": post(SLEEP + request(), LENGTH),
-    "no length": post(SLEEP),
-    "empty length": post(SLEEP, b"Content-Length:"),
-    "negative": post(SLEEP, b"Content-Length: -14"),
-    "signed": post(SLEEP, b"Content-Length: +14"),
-    "hexadecimal": post(SLEEP, b"Content-Length: 0xe"),
-    "underscore": post(SLEEP, b"Content-Length: 1_4"),
-    "other digits": post(SLEEP, "Content-Length: ١٤".encode()),
-    "word": post(SLEEP, b"Content-Length: all"),
-    "fraction": post(SLEEP, b"Content-Length: 14.0"),
-    "huge": post(SLEEP, b"Content-Length: " + b"9" * 30),
-    "digits without end": post(SLEEP, b"Content-Length: " + b"9" * 5_000),
-    "more than memory": post(SLEEP, b"Content-Length: 99999999999"),
-    "twice the same": post(SLEEP, LENGTH, LENGTH),
-    "twice another": post(SLEEP, LENGTH, b"Content-Length: 3"),
-    "list": post(SLEEP, LENGTH + b", 14"),
-    "both": post(CHUNKS, LENGTH, CHUNKED),
-    "both, other order": post(CHUNKS, CHUNKED, LENGTH),
-    "both, and none chunked": post(SLEEP, LENGTH, CHUNKED),
-    "chunked twice": post(CHUNKS, CHUNKED, CHUNKED),
-    "chunked, chunked": post(CHUNKS, CHUNKED + b", chunked"),
-    "compressed": post(CHUNKS, b"Transfer-Encoding: gzip, chunked"),
-    "compressed last": post(CHUNKS, b"Transfer-Encoding: chunked, gzip"),
-    "identity": post(SLEEP, b"Transfer-Encoding: identity", LENGTH),
-    "unknown coding": post(CHUNKS, b"Transfer-Encoding: xchunked"),
-    "coding with a tab": post(CHUNKS, b"Transfer-Encoding:\tchunked"),
-    "coding of another case": post(CHUNKS, b"Transfer-Encoding: ChUnKeD"),
-    "coding with nul": post(CHUNKS, b"Transfer-Encoding: chunked\x00"),
-    "space before the colon": post(CHUNKS, b"Transfer-Encoding : chunked"),
-    "chunks of a form": multipart(CHUNKED, body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(PART), PART)),
-    "chunks of HTTP/1.0": post(CHUNKS, CHUNKED).replace(b"HTTP/1.1", b"HTTP/1.0"),
-}
-CHUNKINGS: dict[str, bytes] = {
-    "good": CHUNKS,
-    "of one byte": b"".join(b"1\r\n%c\r\n" % byte for byte in SLEEP) + b"0\r\n\r\n",
-    "zeros before": b"0000000e\r\n%s\r\n000\r\n\r\n" % SLEEP,
-    "extension": b'e;a="b\\"";c\r\n%s\r\n0;x\r\n\r\n' % SLEEP,
-    "extension with a line break": b"e;a=\n%s\r\n0\r\n\r\n" % SLEEP,
-    "extension without end": b"e;" + b"a" * 200_000 + b"\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "no size": b"\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "no number": b"zz\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "negative": b"-e\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "prefix": b"0xe\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "underscore": b"0_e\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "space": b" e \r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "huge": b"F" * 17 + b"\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "size without end": b"0" * 100_000 + b"e\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "too large for its chunk": b"d\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "too small": b"ff\r\n%s\r\n0\r\n\r\n" % SLEEP,
-    "line feeds alone": b"e\n%s\n0\n\n" % SLEEP,
-    "returns alone": b"e\r%s\r0\r\r" % SLEEP,
-    "nothing after": b"e\r\n%s\r\n" % SLEEP,
-    "no last chunk": b"e\r\n%s\r\n0\r\n" % SLEEP,
-    "trailer": b"e\r\n%s\r\n0\r\n%s\r\n\r\n" % (SLEEP, INJECTED),
-    "trailers that are fields": b"e\r\n%s\r\n0\r\nContent-Length: 3\r\nHost: evil.example\r\n\r\n"
-    % SLEEP,
-    "trailer that is none": b"e\r\n%s\r\n0\r\nrubbish\r\n\r\n" % SLEEP,
-    "trailer without end": b"e\r\n%s\r\n0\r\nA: %s\r\n\r\n" % (SLEEP, b"a" * 200_000),
-    "nul": b"e\x00\r\n%s\r\n0\r\n\r\n" % SLEEP,
-}
-
-
 @pytest.mark.parametrize("name", BODIES)
 def test_body__of_any_length(server: Server, name: str) -> None:
     assert_harmless(server.say(BODIES[name], ends=True), name)
@@ -167,42 +102,6 @@ def test_body__of_any_chunks(server: Server, name: str) -> None:
     if name in {"good", "of one byte"}:
         # gunicorn still reads when it is told that no more will come; uvicorn has left.
         assert server.ask(post(CHUNKINGS[name], CHUNKED)) == [202]
-
-
-FIELDS = [
-    b"Accept",
-    b"Authorization",
-    b"Content-Type",
-    b"Cookie",
-    b"Host",
-    b"Idempotency-Key",
-    b"If-None-Match",
-    b"If-Range",
-    b"Last-Event-ID",
-    b"Origin",
-    b"Prefer",
-    b"Range",
-    b"Traceparent",
-    b"X-Forwarded-Host",
-]
-VALUES = {
-    "empty": b"",
-    "nul": b"a\x00b",
-    "control": b"a\x01\x1f\x7fb",
-    "latin-1": b"\xe9\xff",
-    "utf-8": "ü\u202e💩".encode(),
-    "not utf-8": b"\xc3\x28\xed\xa0\x80",
-    "return": b"a\r" + INJECTED,
-    "line feed": b"a\n" + INJECTED,
-    "encoded line break": b"a%0d%0a" + INJECTED,
-    "folded": b"a\r\n " + INJECTED,
-    "folded without a word": b"\r\n \r\n\t",
-    "line break": b"a\r\n" + INJECTED,
-    "long": b"a" * 7_000,
-    "very long": b"a" * 100_000,
-    "quotes": b'"' * 3_001,
-    "digits": b"9" * 5_000,
-}
 
 
 @pytest.mark.parametrize("name", FIELDS, ids=bytes.decode)
@@ -224,50 +123,6 @@ def test_field__of_any_bytes(server: Server, urls: dict[str, bytes], name: bytes
         assert_harmless(server.say(body), field[:80])
 
 
-HEADS: dict[str, bytes] = {
-    "no name": request(b"GET", b"/api/operations/", b": nothing"),
-    "no colon": request(b"GET", b"/api/operations/", b"nothing"),
-    "space in a name": request(b"GET", b"/api/operations/", b"A B: 1"),
-    "name of other letters": request(b"GET", b"/api/operations/", "Ü: 1".encode()),
-    "name with nul": request(b"GET", b"/api/operations/", b"A\x00: 1"),
-    "underscore": post(SLEEP, LENGTH, b"Idempotency_Key: k", b"Content_Length: 3"),
-    "proxy": request(b"GET", b"/api/operations/", b"Proxy: evil.example", b"Script-Name: /x"),
-    "1,000 fields": request(b"GET", b"/api/operations/", *[b"A: 1"] * 1_000),
-    "a megabyte": request(b"GET", b"/api/operations/", *[b"A: " + b"a" * 7_000] * 150),
-    "never ends": request(b"GET", b"/api/operations/", b"A: " + b"a" * 500_000)[:-4],
-    "ends early": request()[:-2],
-    "only half a line": b"GET /api/oper",
-    "nothing": b"",
-    "line breaks before": b"\r\n\r\n" + request(),
-    "line feeds alone": request().replace(b"\r\n", b"\n"),
-    "rubbish": bytes(range(256)) * 10,
-    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200,
-    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00" * 100,
-    "upgrade to HTTP/2": request(
-        b"GET", b"/api/operations/", b"Upgrade: h2c", b"Connection: Upgrade", close=False
-    ),
-    "upgrade to a socket": request(
-        b"GET",
-        b"/api/operations/",
-        *(b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13"),
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        close=False,
-    ),
-    "PROXY": b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + request(),
-    "HTTP/1.0 without a host": request(host=None, version=b"HTTP/1.0"),
-    "without a host": request(host=None),
-    "two hosts": request(b"GET", b"/api/operations/", b"Host: evil.example"),
-    "HTTP/0.9": b"GET /api/operations/\r\n\r\n",
-    "HTTP/2.0": request(version=b"HTTP/2.0"),
-    "HTTP/1.9": request(version=b"HTTP/1.9"),
-    "HTTP/11.1": request(version=b"HTTP/11.1"),
-    "another protocol": request(version=b"ICAP/1.0"),
-    "lower case": request(version=b"http/1.1"),
-    "expects nothing known": post(SLEEP, LENGTH, b"Expect: 200-ok"),
-    "expects on GET": request(b"GET", b"/api/operations/", b"Expect: 100-continue"),
-}
-
-
 @pytest.mark.parametrize("name", HEADS)
 def test_head__of_any_form(server: Server, name: str) -> None:
     assert_harmless(server.say(HEADS[name]), name)
@@ -277,12 +132,6 @@ def test_head__http_1_0_without_a_host_is_answered(server: Server) -> None:
     assert server.ask(HEADS["HTTP/1.0 without a host"]) in ([200], [400])
 
 
-METHODS = [
-    *(b"get", b"post", b"Get", b"TRACE", b"CONNECT", b"BREW", b"PROPFIND", b"OPTIONS", b"PURGE"),
-    *(b"", b"G ET", b"GET\x00", b"GET\r", b"\xffGET", b"__class__", b"dispatch", b"A" * 10_000),
-]
-
-
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: repr(method[:10]))
 def test_method__of_any_kind(server: Server, urls: dict[str, bytes], method: bytes) -> None:
     for target in (b"/api/operations/", urls["value"], b"/api/sleeps/", b"127.0.0.1:80", b"*"):
@@ -290,68 +139,6 @@ def test_method__of_any_kind(server: Server, urls: dict[str, bytes], method: byt
         assert_harmless(answer, (method[:80], target))
         # TRACE would show a page's script what it may not read (RFC 9110, section 9.3.8).
         assert wire.AUTHORIZATION not in answer
-
-
-TARGETS = [
-    b"/api/operations/%0d%0aX-Injected:%201/",
-    b"/api/operations/%0d%0aX-Injected:%201",
-    b"/api/operations%0d%0aX-Injected:%201",
-    b"/api/operations/%E5%98%8D%E5%98%8AX-Injected:%201",
-    b"/api/operations/\rX-Injected:1",
-    b"/api/operations/?sig=%0d%0aX-Injected:%201",
-    b"/api/operations/?cursor=%0d%0aX-Injected:%201&format=%0aX-Injected:1",
-    b"/api/operations?x=%0d%0aX-Injected:%201",
-    b"//evil.example/api/operations",
-    b"//evil.example/%2e%2e",
-    b"///evil.example",
-    b"/\\evil.example",
-    b"/%5cevil.example",
-    b"/%2fevil.example/api",
-    b"/.evil.example",
-    b"@evil.example/api",
-    b"http://evil.example/api/operations/",
-    b"http://evil.example@127.0.0.1/api/operations",
-    b"http://127.0.0.1/api/operations/",
-    b"http://127.0.0.1/api/operations",
-    b"https://127.0.0.1/api/operations/",
-    b"ftp://127.0.0.1/api/operations/",
-    b"http://",
-    b"http:///api/operations/",
-    b"http://[::1/api/operations/",
-    b"javascript:alert(1)",
-    b"*",
-    b"",
-    b"api/operations/",
-    b"/api/../admin/",
-    b"/api/%2e%2e/admin/",
-    b"/../../../../etc/passwd",
-    b"/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
-    b"/static/%2e%2e/%2e%2e/etc/passwd",
-    b"/api/operations/..;/",
-    b"/api//operations//",
-    b"/api/operations/%00/",
-    b"/api/operations/%00",
-    b"/%00",
-    b"/api/operations/%ff%fe/",
-    b"/api/operations/%c0%ae%c0%ae/",
-    b"/api/operations/%zz%/",
-    b"/api/operations/%",
-    b"/api/operations/%u0041/",
-    b"/api/operations/\xff\xfe/",
-    "/api/operations/ü💩/".encode(),
-    b"/api/operations/\x00/",
-    b"/api/operations/ /",
-    b"/api/operations/#x",
-    b"/api/operations/;x=1/",
-    b"/api/operations/?",
-    b"/api/operations/?%00=%00&%ff=%fe",
-    b"/api/operations/?" + b"a&" * 3_000,
-    b"/api/operations/" + b"a" * 8_000,
-    b"/api/operations/" + b"a" * 100_000,
-    b"/api/operations/?sig=" + b"a" * 7_000,
-    b"/" * 7_000,
-    b"/api/operations/" + b"%2e%2e/" * 1_000,
-]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: repr(target[:50]))
