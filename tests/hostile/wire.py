@@ -85,8 +85,8 @@ class Server:
     def say(self, *parts: bytes, ends: bool = False, patience: float = SILENCE) -> bytes:
         """All that the server answers to `parts`; with `ends` no more comes from us."""
         with self.connection(patience) as opened:
-            # A server that has heard enough closes while we speak.
-            with suppress(ConnectionError):
+            # A server that has heard enough closes while we speak, or stops listening.
+            with suppress(OSError):
                 for part in parts:
                     opened.sendall(part)
                 if ends:
@@ -96,10 +96,11 @@ class Server:
     def leave(self, *parts: bytes, after: int = 0, stay: float = 0.1) -> None:
         """Say `parts`, read `after` bytes, stay so many seconds and reset the connection."""
         with self.connection() as opened:
-            for part in parts:
-                opened.sendall(part)
-            if after:
-                opened.recv(after)
+            with suppress(OSError):
+                for part in parts:
+                    opened.sendall(part)
+                if after:
+                    opened.recv(after)
             time.sleep(stay)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -122,7 +123,7 @@ class Server:
 
 def read(opened: socket.socket) -> bytes:
     answer = bytearray()
-    with suppress(TimeoutError, ConnectionError):
+    with suppress(OSError):
         while received := opened.recv(65_536):
             answer += received
     return bytes(answer)
