@@ -24,6 +24,9 @@ from async_reply.status import ACTIVE, FINAL, TRANSITIONS, Status
 #: What a row must be, and what it becomes.
 Statement: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
 
+#: What a tombstone holds where an operation has what it was given, and what its job said.
+NOTHING: Mapping[str, Any] = {"input": {}, "extra": {}, "error": None, "message": ""}
+
 UNKNOWN_KIND_AFTER = timedelta(hours=1)
 
 
@@ -183,7 +186,7 @@ def unreserve(operation: Operation) -> bool:
 
 
 def bury(operation: Operation, *, expired: bool) -> bool:
-    """Turn a finished operation into a tombstone; the caller removes result and files with it.
+    """Turn a finished operation into a tombstone; the caller removes with it what has other rows.
 
     With `expired` only when its time has come, else at once: its client deleted it.
     """
@@ -193,19 +196,10 @@ def bury(operation: Operation, *, expired: bool) -> bool:
     changes = {
         "deleted_at": DatabaseNow(),
         "purge_at": after(conf.get("TOMBSTONE")),
-        "input": {},
+        **NOTHING,
         **_visible(),
     }
     return _update(operation.pk, guard, changes)
-
-
-def disown(owner: str) -> int:
-    """Let all that `owner` submitted expire now, or as soon as it has finished; how many."""
-    theirs = Operation.objects.filter(owner=owner, deleted_at=None)
-    finished = theirs.filter(status__in=sorted(FINAL))
-    return finished.update(expires_at=DatabaseNow(), purge_at=DatabaseNow()) + (
-        theirs.unfinished().update(expires_at=DatabaseNow())
-    )
 
 
 def _update(

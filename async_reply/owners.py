@@ -8,7 +8,7 @@ from django.db.models import Model
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
 
-from async_reply import conf, lifecycle, services
+from async_reply import conf, retention, services
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.models import Operation, database
 
@@ -26,7 +26,7 @@ def remove(owner: str) -> None:
     if not owner:
         raise ValueError("The operations of nobody cannot be removed: name an owner.")
     with transaction.atomic(using=database()):
-        lifecycle.disown(owner)
+        retention.disown(owner)
         for operation in Operation.objects.unfinished().filter(owner=owner).iterator():
             try:
                 services.cancel(operation)

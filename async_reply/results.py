@@ -27,9 +27,13 @@ def outcome(returned: Any) -> Outcome:
     if isinstance(returned, Outcome):
         return returned
     try:
-        return Outcome(value=payloads.to_json(returned, limit=conf.get("MAX_RESULT")))
+        return Outcome(value=_bounded(returned))
     except PayloadTooLarge as error:
         raise PayloadTooLarge(f"{error} Return operation.file(...) instead.") from error
+
+
+def _bounded(value: Any) -> Any:
+    return payloads.to_json(value, limit=conf.get("MAX_RESULT"))
 
 
 def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
@@ -37,12 +41,12 @@ def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcom
 
     Raises PayloadError where the project has no such URL.
     """
-    arguments = payloads.to_json({"args": args, "kwargs": kwargs})
+    location = _bounded({"route": route, "args": args, "kwargs": kwargs})
     try:
-        routes.check(route, **arguments)
+        routes.check(**location)
     except NoReverseMatch as error:
         raise PayloadError("The result is at a URL that there is not.") from error
-    return Outcome(location={"route": route, **arguments})
+    return Outcome(location=location)
 
 
 def redirect(url: str) -> Outcome:
@@ -54,7 +58,7 @@ def redirect(url: str) -> Outcome:
             f"{url!r} is not an absolute URL on an allowed host: add its host to "
             'ASYNC_REPLY["REDIRECT_HOSTS"].'
         )
-    return Outcome(location={"url": url})
+    return Outcome(location=_bounded({"url": url}))
 
 
 def row(operation: Operation, outcome: Outcome) -> OperationResult:

@@ -3,7 +3,9 @@
 from django.db import transaction
 
 from async_reply import conf, files, lifecycle, results
-from async_reply.models import Operation, database
+from async_reply.clock import DatabaseNow
+from async_reply.models import Operation, OperationAttempt, database
+from async_reply.status import FINAL
 
 
 def bury(operation: Operation, *, expired: bool) -> bool:
@@ -13,6 +15,7 @@ def bury(operation: Operation, *, expired: bool) -> bool:
         if not lifecycle.bury(operation, expired=expired):
             return False
         removed = results.discard(operation)
+        OperationAttempt.objects.filter(operation_id=operation.pk).delete()
         transaction.on_commit(lambda: files.remove(removed), using=using, robust=True)
     return True
 
@@ -30,3 +33,12 @@ def purge() -> int:
             bury(operation, expired=True)
     Operation.objects.expired().filter(pk__in=tombstones, deleted_at__isnull=False).delete()
     return len(batch)
+
+
+def disown(owner: str) -> int:
+    """Let all that `owner` submitted expire now, or as soon as it has finished; how many."""
+    theirs = Operation.objects.filter(owner=owner, deleted_at=None)
+    finished = theirs.filter(status__in=sorted(FINAL))
+    return finished.update(expires_at=DatabaseNow(), purge_at=DatabaseNow()) + (
+        theirs.unfinished().update(expires_at=DatabaseNow())
+    )

@@ -6,20 +6,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
-
-from async_reply import conf, files, histories, lifecycle, payloads, relay, retention, signals
+from async_reply import (
+    conf,
+    files,
+    histories,
+    intake,
+    lifecycle,
+    payloads,
+    relay,
+    retention,
+    signals,
+)
 from async_reply.clock import DatabaseNow
 from async_reply.exceptions import (
     AlreadyFinished,
     NotCancelable,
     NotFinished,
     OperationGone,
-    QuotaExceeded,
     UnknownKind,
 )
 from async_reply.idempotency import IdempotencyKey
-from async_reply.models import Operation, OperationFile, database
+from async_reply.models import Operation, OperationFile
 from async_reply.status import FINAL, Status
 from async_reply.tasks import OperationTask, get_task
 
@@ -78,8 +85,12 @@ def accept(
     extra: Mapping[str, Any] | None = None,
     key: IdempotencyKey | None = None,
     perform: Callable[[Operation], object] | None = None,
+    bounded: bool = False,
 ) -> Submitted:
-    """`submit` that also says whether the operation is a replay."""
+    """`submit` that also says whether the operation is a replay.
+
+    `bounded`: within the owner's quota, to the letter; raises QuotaExceeded.
+    """
     plain, uploads = files.take(dict(values))
     task.kind.check_input(plain)
     operation.input = payloads.to_json(plain, limit=conf.get("MAX_INPUT"))
@@ -89,30 +100,14 @@ def accept(
         operation.idempotency_digest, operation.fingerprint = key.digest, key.fingerprint
     stored = _store_uploads(operation, uploads)
     try:
-        _insert(operation, stored, perform)
-    except IntegrityError:
-        files.remove(stored)
-        earlier = key.find() if key is not None else None
-        if earlier is None:
-            raise
-        return Submitted(earlier, replayed=True)
+        earlier = intake.once(operation, stored, perform=perform, key=key, bounded=bounded)
     except BaseException:
         files.remove(stored)
         raise
+    if earlier is not None:
+        files.remove(stored)
+        return Submitted(earlier, replayed=True)
     return Submitted(operation)
-
-
-def check_quota(owner: str) -> None:
-    """Raise QuotaExceeded when `owner` has as many unfinished operations as allowed."""
-    bound = conf.get("MAX_UNFINISHED")
-    if not bound or not owner:
-        return
-    unfinished = Operation.objects.unfinished().filter(owner=owner)
-    if unfinished.values("pk")[:bound].count() >= bound:
-        raise QuotaExceeded(
-            f"You have {bound} unfinished operations, which is the most allowed: "
-            "wait until some have finished."
-        )
 
 
 def cancel(operation: Operation) -> Status:
@@ -171,7 +166,7 @@ def rerun(operation: Operation) -> Operation:
         for row in operation.files.filter(role=OperationFile.Role.INPUT):
             with files.opened_for_reading(row) as content:
                 copies.append(_store_input(again, row.field, content, row.name, row.content_type))
-        _insert(again, copies, None)
+        intake.insert(again, copies)
     except BaseException:
         files.remove(copies)
         raise
@@ -179,7 +174,7 @@ def rerun(operation: Operation) -> Operation:
 
 
 def delete(operation: Operation) -> None:
-    """Remove result, input and files of a finished operation; a tombstone keeps its key.
+    """Remove all that a finished operation was given and has said; a tombstone keeps its key.
 
     Raises NotFinished while it has no outcome.
     """
@@ -257,25 +252,3 @@ def _store_input(
         name=name,
         content_type=content_type[:255],
     )
-
-
-def _insert(
-    operation: Operation,
-    stored: list[OperationFile],
-    perform: Callable[[Operation], object] | None,
-) -> None:
-    published = operation.publishes > 0
-    with transaction.atomic(using=database()):
-        operation.save(force_insert=True)
-        for row in stored:
-            row.save(force_insert=True)
-        if perform is not None:
-            perform(operation)
-        if published:
-            relay.publish_on_commit(operation)
-        transaction.on_commit(lambda: _announce_submit(operation), using=database(), robust=True)
-
-
-def _announce_submit(operation: Operation) -> None:
-    logger.info("Operation id=%s kind=%s submitted", operation.pk, operation.kind)
-    signals.operation_submitted.send_robust(Operation, operation=operation)

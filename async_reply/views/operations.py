@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from async_reply import documents, forecasts, headers, parking, problems, services
-from async_reply.exceptions import NotCancelable
+from async_reply.exceptions import NotCancelable, StorageFailed
 from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.querysets import OperationQuerySet
 from async_reply.responses import SeeResult, related
@@ -161,7 +161,12 @@ class ResultView(OperationView):
         url = downloads.signed_url(operation, row, method=self.request.method or "GET")
         if url is not None:
             return _redirect(operation, url)
-        return downloads.serve(self.request._request, row)  # noqa: SLF001 what DRF wraps
+        try:
+            return downloads.serve(self.request._request, row)  # noqa: SLF001 what DRF wraps
+        except StorageFailed:
+            # Its bytes may have gone since the row was read: with the operation.
+            self.get_object()
+            raise
 
     def get_elsewhere(self, operation: Operation, location: dict[str, Any]) -> HttpResponseBase:
         """A redirect; where the project has lost the URL since, a problem that none retries."""

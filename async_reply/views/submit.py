@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.versioning import URLPathVersioning
 
-from async_reply import forecasts, headers, parking, payloads, services
+from async_reply import forecasts, headers, parking, payloads, quotas, services
 from async_reply.exceptions import KeyMalformed, KeyMissing, QuotaExceeded
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
@@ -108,7 +108,7 @@ class LongRunningOperationMixin(WaitingMixin):
         owner = self.access.get_owner(request)
         if not owner and self.location_access != "signed":
             raise drf.NotAuthenticated
-        services.check_quota(owner)
+        bounded = quotas.check(owner)
         submitted = services.accept(
             task,
             values=values,
@@ -121,6 +121,7 @@ class LongRunningOperationMixin(WaitingMixin):
             extra=self.get_extra(request),
             key=self.idempotency_key,
             perform=self.perform_submit,
+            bounded=bounded,
         )
         return self.respond(submitted.operation, replayed=submitted.replayed)
 
@@ -155,7 +156,10 @@ class LongRunningOperationMixin(WaitingMixin):
         return super().get_max_wait() if self.max_wait is None else self.max_wait
 
     def perform_submit(self, operation: Operation) -> None:
-        """A hook inside the transaction that inserts the operation: write what belongs to it."""
+        """A hook inside the transaction that inserts the operation: write what belongs to it.
+
+        Called again where that transaction failed for what others did at the same time.
+        """
 
     def get_extra(self, request: Request) -> Mapping[str, Any]:
         """What the project wants to keep with the operation; JSON values."""

@@ -52,6 +52,22 @@ def everything(with_files: Operation, submit: Callable[..., Operation]) -> Opera
     return with_files
 
 
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELED])
+def test_change__of_a_tombstone_shows_what_is_left(
+    in_status: Callable[..., Operation], admin_client: Client, status: Status
+) -> None:
+    operation = in_status(status, anything="a secret")
+    OperationAttempt.objects.create(
+        operation=operation, number=1, outcome=OperationAttempt.Outcome.RETRY, traceback="a secret"
+    )
+    services.delete(operation)
+    for url in (page(operation), LIST):
+        text = admin_client.get(url).content.decode()
+        assert str(operation.pk) in text
+        assert f"{status.label} (deleted)" in text
+        assert "a secret" not in text
+
+
 def test_change__shows_what_there_is(everything: Operation, admin_client: Client) -> None:
     text = admin_client.get(page(everything)).content.decode()
     for part in (

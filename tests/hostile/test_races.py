@@ -1,22 +1,29 @@
 """Many at once, each with a connection of its own, on whatever database the suite runs on."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser, Group
+from django.core.files.storage import FileSystemStorage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connections
+from django.utils import timezone
 from pytest_django import Settings
 from rest_framework import serializers
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 from rest_framework.validators import UniqueValidator
 
-from async_reply.models import Operation
+from async_reply import retention, services
+from async_reply.models import Operation, OperationFile
 from async_reply.testing import run_operations
-from tests.project import views
+from tests.project import tasks, views
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,6 +31,7 @@ CONNECTIONS = 8
 IDENTICAL = 50
 OVER_QUOTA = 200
 QUOTA = 20
+ROUNDS = 20
 
 
 class NameSerializer(serializers.Serializer[Any]):
@@ -56,27 +64,45 @@ def at_once(count: int, ask: Callable[[int], Any]) -> list[Any]:
         return list(pool.map(closing, range(count)))
 
 
+FIELDS = ["Idempotency-Key", "Repeatability-Request-ID"]
+
+
+@pytest.fixture(params=FIELDS)
+def field(request: pytest.FixtureRequest) -> str:
+    """The name of the header that carries the key."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def post(user: AbstractBaseUser) -> Callable[..., Any]:
+def post(user: AbstractBaseUser, field: str) -> Callable[..., Any]:
     """POST of the same request by the same caller."""
     authorization = f"Token {Token.objects.create(user=user)}"  # type: ignore[misc]
 
-    def send(number: int = 0, *, key: str = "k", body: Any = None) -> Any:
+    def send(_number: int = 0, *, key: str = "k", body: Any = None) -> Any:
         client = APIClient(raise_request_exception=False)
-        headers = {"Authorization": authorization, **({"Idempotency-Key": key} if key else {})}
+        headers = {"Authorization": authorization, **({field: key} if key else {})}
         return client.post("/echoes/", body or {"name": "x"}, headers=headers)
 
     return send
 
 
-def assert_one(answers: list[Any]) -> None:
-    """One operation, the same receipt for all, one of them not a replay."""
-    assert Counter(answer.status_code for answer in answers) == {202: len(answers)}
+def statuses(answers: list[Any]) -> Counter[int]:
+    return Counter(answer.status_code for answer in answers)
+
+
+def assert_receipts(answers: list[Any], *, replays: int) -> None:
+    """The same receipt for all, of the one operation there is."""
+    assert statuses(answers) == {202: len(answers)}
     assert len({answer.content for answer in answers}) == 1
     assert len({answer["Location"] for answer in answers}) == 1
-    first = [answer for answer in answers if "Idempotent-Replayed" not in answer]
-    assert len(first) == 1
-    assert str(Operation.objects.get().pk) == first[0]["Operation-Id"]
+    assert {answer["Operation-Id"] for answer in answers} == {str(Operation.objects.get().pk)}
+    assert sum("Idempotent-Replayed" in answer for answer in answers) == replays
+
+
+def assert_one(answers: list[Any]) -> None:
+    """One operation, the same receipt for all, one of them not a replay."""
+    assert_receipts(answers, replays=len(answers) - 1)
 
 
 def test_key__identical_submits_at_once_are_one_operation(
@@ -99,23 +125,145 @@ def test_key__at_once_with_a_unique_validator(post: Callable[..., Any], unique: 
     assert Group.objects.count() == 1
 
 
-def test_key__at_once_of_different_bodies(post: Callable[..., Any]) -> None:
-    answers = at_once(CONNECTIONS * 2, lambda number: post(body={"number": number}))
-    assert Counter(answer.status_code for answer in answers) == {202: 1, 422: len(answers) - 1}
+def test_key__at_once_with_uploads_keeps_one_of_them(
+    user: AbstractBaseUser, field: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    storage = FileSystemStorage(location=tmp_path)
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    headers = {"Authorization": f"Token {Token.objects.create(user=user)}", field: "k"}  # type: ignore[misc]
+
+    def send(_number: int) -> Any:
+        client = APIClient(raise_request_exception=False)
+        body = {"title": "t", "files": [SimpleUploadedFile("a.txt", b"a")]}
+        return client.post("/files/", body, format="multipart", headers=headers)
+
+    assert_one(at_once(IDENTICAL, send))
+    assert [path.name for path in tmp_path.rglob("*.txt")] == [
+        PurePosixPath(OperationFile.objects.get().file.name).name
+    ]
+    assert len(run_operations()) == 1
+    assert Operation.objects.get().result.value == {"title": "t", "contents": ["a"]}
+
+
+def delete(operation: Operation) -> None:
+    run_operations()
+    operation.refresh_from_db()
+    services.delete(operation)
+
+
+def expire(operation: Operation) -> None:
+    run_operations()
+    past = timezone.now() - timedelta(seconds=1)
+    Operation.objects.update(expires_at=past, purge_at=past)
+
+
+def bury(operation: Operation) -> None:
+    expire(operation)
+    assert retention.purge() == 1
+
+
+def test_key__at_once_of_what_has_succeeded(post: Callable[..., Any]) -> None:
+    first = post()
+    run_operations()
+    answers = at_once(IDENTICAL, post)
+    assert_receipts(answers, replays=IDENTICAL)
+    assert {answer.content for answer in answers} == {first.content}
+
+
+@pytest.mark.parametrize("end", [delete, expire, bury], ids=lambda end: end.__name__)
+def test_key__at_once_of_what_is_gone(post: Callable[..., Any], end: Any) -> None:
+    post()
+    end(Operation.objects.get())
+    assert statuses(at_once(IDENTICAL, post)) == {410: IDENTICAL}
     assert Operation.objects.count() == 1
 
 
-def test_quota__many_at_once_exceed_it_by_those_under_way_at_most(
-    post: Callable[..., Any], settings: Settings
+def test_key__at_once_with_the_purge_of_its_tombstone(post: Callable[..., Any]) -> None:
+    """Gone, or a new run once no tombstone is left: never two, never a defect."""
+    after = 0
+    for key in map(str, range(ROUNDS)):
+        post(key=key)
+        delete(Operation.objects.get())
+        old = str(Operation.objects.get().pk)
+        Operation.objects.update(purge_at=timezone.now() - timedelta(seconds=1))
+
+        def ask(number: int, key: str = key) -> Any:
+            # In the midst of the first ones to ask.
+            return retention.purge() if number == CONNECTIONS // 2 else post(key=key)
+
+        answers = at_once(CONNECTIONS * 2, ask)
+        assert answers.pop(CONNECTIONS // 2) == 1
+        assert set(statuses(answers)) <= {202, 410}
+        accepted = [answer for answer in answers if answer.status_code == 202]
+        if accepted:
+            assert_one(accepted)
+            assert accepted[0]["Operation-Id"] != old
+            after += 1
+        Operation.objects.all().delete()
+    assert after
+
+
+def test_key__at_once_with_its_delete_and_the_purge(post: Callable[..., Any]) -> None:
+    """The tombstone that a delete leaves has its time, whatever else is purged."""
+    post()
+    run_operations()
+    operation = Operation.objects.get()
+
+    def ask(number: int) -> Any:
+        if number % 4 == 1:
+            return services.delete(operation)
+        return retention.purge() if number % 4 == 3 else post()
+
+    answers = [answer for answer in at_once(IDENTICAL, ask) if hasattr(answer, "status_code")]
+    assert set(statuses(answers)) <= {202, 410}
+    assert post().status_code == 410
+    assert Operation.objects.get() == operation
+
+
+def test_key__at_once_over_the_quota(post: Callable[..., Any], settings: Settings) -> None:
+    """A key that has made nothing is no way around it; one that has gets its receipt."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_UNFINISHED": 1}
+    post(key="first")
+    answers = at_once(IDENTICAL, post)
+    assert statuses(answers) == {429: IDENTICAL}
+    assert all(int(answer["Retry-After"]) >= 1 for answer in answers)
+    assert_receipts(at_once(IDENTICAL, lambda _: post(key="first")), replays=IDENTICAL)
+
+
+def test_key__at_once_after_submits_that_were_rolled_back(
+    post: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whoever waits for another's insert is not refused when that comes to nothing."""
+    numbers = itertools.count(1)
+
+    def refuse(view: Any, operation: Operation) -> None:
+        if next(numbers) <= CONNECTIONS:
+            raise serializers.ValidationError({"name": ["Not now."]})
+
+    monkeypatch.setattr(views.EchoView, "perform_submit", refuse)
+    answers = at_once(IDENTICAL, post)
+    assert set(statuses(answers)) == {202, 400}
+    assert statuses(answers)[400] <= CONNECTIONS
+    assert_one([answer for answer in answers if answer.status_code == 202])
+
+
+def test_key__at_once_of_different_bodies(post: Callable[..., Any]) -> None:
+    answers = at_once(CONNECTIONS * 2, lambda number: post(body={"number": number}))
+    assert statuses(answers) == {202: 1, 422: len(answers) - 1}
+    assert Operation.objects.count() == 1
+
+
+@pytest.mark.parametrize("field", FIELDS[:1], indirect=True)
+def test_quota__many_at_once_do_not_exceed_it(post: Callable[..., Any], settings: Settings) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_UNFINISHED": QUOTA}
-    answers = at_once(OVER_QUOTA, lambda number: post(key=""))
-    counts = Counter(answer.status_code for answer in answers)
-    assert set(counts) == {202, 429}
-    assert QUOTA <= counts[202] == Operation.objects.count() <= QUOTA + CONNECTIONS - 1
+    answers = at_once(OVER_QUOTA, lambda _: post(key=""))
+    assert statuses(answers) == {202: QUOTA, 429: OVER_QUOTA - QUOTA}
+    assert Operation.objects.count() == QUOTA
     refused = [answer for answer in answers if answer.status_code == 429]
     assert all(int(answer["Retry-After"]) >= 1 for answer in refused)
     assert {answer["Content-Type"] for answer in refused} == {"application/problem+json"}
+    services.cancel(Operation.objects.all()[0])
+    assert statuses(at_once(CONNECTIONS, lambda _: post(key=""))) == {202: 1, 429: CONNECTIONS - 1}
 
 
 def test_delete_and_replay__at_once_never_run_again(post: Callable[..., Any]) -> None:
@@ -134,6 +282,35 @@ def test_delete_and_replay__at_once_never_run_again(post: Callable[..., Any]) ->
     assert counts[204] >= 1
     assert post().status_code == 410
     assert Operation.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "task", [tasks.export, tasks.echo, tasks.refuse], ids=lambda task: task.name
+)
+def test_delete__at_once_with_all_else(user: AbstractBaseUser, task: Any) -> None:
+    """Answered as before it or as after it."""
+    Token.objects.create(user=user)  # type: ignore[misc]
+    for _round in range(ROUNDS // 4):
+        operation = services.submit(task, owner=str(user.pk))
+        run_operations()
+        url = f"/api/operations/{operation.pk}/"
+        asked = [("GET", f"{url}result/"), ("GET", url), ("GET", f"{url}monitor/")]
+        asked += [("DELETE", url), ("POST", f"{url}cancel/"), ("GET", "/api/operations/")]
+        asked += [("GET", f"{url}events/"), ("HEAD", f"{url}result/")]
+
+        def ask(number: int, asked: list[tuple[str, str]] = asked) -> int:
+            client = APIClient(raise_request_exception=False)
+            method, target = asked[number % len(asked)]
+            response = client.generic(method, target, headers={"Authorization": _authorization()})
+            b"".join(response) if response.streaming else response.content
+            response.close()
+            status: int = response.status_code
+            return status
+
+        counts = Counter(at_once(len(asked) * 3, ask))
+        assert set(counts) <= {200, 204, 302, 404, 409, 422}
+        assert counts[204] >= 1
+        assert set(at_once(2, ask)) == {404}
 
 
 def _authorization() -> str:

@@ -25,13 +25,14 @@ MAX_RELEASES = 1
 UNGUARDED = (
     "worker",
     "progress",
-    "message",
-    "error",
     "started_at",
     "finished_at",
     "expires_at",
     "updated_at",
 )
+
+#: Columns of what came in or was said, which a tombstone has not.
+CONTENT = ("input", "extra", "error", "message")
 
 #: What a statement meant for everybody else who has read the row, as bits.
 SEEN, CLAIMED, PUBLISHED, TAKEN = 1, 2, 4, 8
@@ -123,7 +124,8 @@ class Table:
         after["results"] += function == "succeed"
         if function == "bury":
             after["results"] = 0
-            require(after["input"] == {}, "a tombstone has no input")
+            kept = [name for name in CONTENT if after[name]]
+            require(not kept, "a tombstone holds nothing of what came in or was said")
         require(after["idempotency_digest"] == "key", "one operation per key, tombstones included")
         check_row(after)
         ended = after["retries"] + after["losses"] + after["releases"]
@@ -147,8 +149,9 @@ def _values(row: Row) -> dict[str, Any]:
         "deleted_at": Time.PAST if row.deleted else None,
         "cancel_requested_at": Time.PAST if row.status == Status.CANCELING else None,
         "idempotency_digest": "key",
-        "input": {"a": 1},
-    } | dict.fromkeys(UNGUARDED)
+        **dict.fromkeys(UNGUARDED),
+        **dict.fromkeys(CONTENT, "x"),
+    }
 
 
 def _row(values: dict[str, Any]) -> Row:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from pytest_django import Settings
 from rest_framework.renderers import BaseRenderer
 from rest_framework.test import APIClient
 
+from async_reply import services
 from async_reply.models import Operation, OperationFile
 from async_reply.testing import run_operations
 from async_reply.views import downloads
@@ -155,6 +157,22 @@ def test_gzip__does_not_touch_a_part(
     assert response.has_header("Content-Encoding") is (field is None)
     assert response["ETag"] == (TAG if field else f"W/{TAG}")
     assert (response.getvalue() == CONTENT[2:5]) is (field is not None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_get__deleted_since_its_row_was_read_is_unknown(
+    api: APIClient, result: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By another request of the same caller's: no failure of the storage."""
+    serve = downloads.serve
+
+    def serve_late(*arguments: Any) -> Any:
+        services.delete(Operation.objects.get())
+        return serve(*arguments)
+
+    monkeypatch.setattr(downloads, "serve", serve_late)
+    assert api.get(result).status_code == 404
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_file__that_is_gone_from_its_storage_is_503_and_logged(

@@ -6,7 +6,6 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from pytest_django import Settings
 
 from async_reply import lifecycle, relay, services, signals
 from async_reply.exceptions import (
@@ -16,7 +15,6 @@ from async_reply.exceptions import (
     NotFinished,
     OperationGone,
     PayloadError,
-    QuotaExceeded,
     StorageFailed,
     UnknownKind,
 )
@@ -155,17 +153,6 @@ def test_submit__first_upload_is_removed_when_the_second_fails(
         services.submit(tasks.read, input={"title": "", "files": uploads})
     # The half of the second, then the first.
     assert [name.rpartition("-")[2] for name in removed] == ["b.txt", "a.txt"]
-
-
-def test_check_quota__nobody_and_no_bound(settings: Settings) -> None:
-    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
-    services.submit(tasks.echo, owner="7")
-    services.check_quota("")
-    services.check_quota("8")
-    with pytest.raises(QuotaExceeded):
-        services.check_quota("7")
-    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 0}
-    services.check_quota("7")
 
 
 def test_cancel__pending() -> None:

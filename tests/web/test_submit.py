@@ -2,6 +2,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
@@ -73,7 +74,7 @@ def test_post__publishes_after_the_commit(
 def test_post__takes_one_statement_to_store(
     api: APIClient, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 10}
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1000}
     api.post("/echoes/", {"number": 6})
     # savepoint, quota, insert, release: in TestCase's transaction atomic() is a savepoint
     with django_assert_num_queries(4):
@@ -380,6 +381,25 @@ def test_key__refused_for_what_an_earlier_request_took_meanwhile(
     again = api.post("/dressed/", body, headers=key)
     assert (again.status_code, again.json()) == (202, first.json())
     assert again["Idempotent-Replayed"] == "true"
+
+
+def test_key__whose_tombstone_goes_in_the_midst_of_it_makes_a_new_one(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, find = {"Idempotency-Key": "k"}, IdempotencyKey.find
+    first = api.post("/echoes/", {}, headers=key)
+
+    def find_after_purge(self: IdempotencyKey) -> Operation | None:
+        Operation.objects.all().delete()
+        return find(self)
+
+    # Its insert meets the tombstone, its look-up no longer does.
+    looks = iter([lambda key: None, find_after_purge])
+    monkeypatch.setattr(IdempotencyKey, "find", lambda self: next(looks)(self))
+    again = api.post("/echoes/", {}, headers=key)
+    assert again.status_code == 202
+    assert "Idempotent-Replayed" not in again
+    assert Operation.objects.get().pk != UUID(first.json()["id"])
 
 
 def test_key__needs_an_identity(client_of: Callable[..., APIClient], settings: Settings) -> None:

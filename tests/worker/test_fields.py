@@ -6,7 +6,7 @@ import pytest
 from django.apps import apps
 from django.db import connection, models
 
-from async_reply import services
+from async_reply import quotas, services
 from async_reply.exceptions import QuotaExceeded
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import KindStatistics, Operation, OperationFile, Worker
@@ -30,9 +30,9 @@ def test_owner__sees_its_own_alone(other: str) -> None:
 def test_owner__quota_is_its_own(settings: Any, other: str) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
     services.submit(echo, owner="ada")
-    services.check_quota(other)
+    quotas.check(other)
     with pytest.raises(QuotaExceeded):
-        services.check_quota("ada")
+        quotas.check("ada")
 
 
 def test_idempotency_digest__is_compared_to_the_letter() -> None:

@@ -33,6 +33,20 @@ def test_outcome__too_large_names_the_remedy(settings: Settings) -> None:
         results.outcome("123456789")
 
 
+def test_location__too_large(settings: Settings) -> None:
+    """A place is JSON in the same table as a value."""
+    settings.ASYNC_REPLY = {"MAX_RESULT": 100, "REDIRECT_HOSTS": ("api",)}
+    assert results.created("thing", (7,), {}).location == {
+        "route": "thing",
+        "args": [7],
+        "kwargs": {},
+    }
+    with pytest.raises(PayloadTooLarge):
+        results.created("thing", (), {"name": "x" * 100})
+    with pytest.raises(PayloadTooLarge):
+        results.redirect("https://api/" + "x" * 100)
+
+
 @pytest.mark.parametrize(
     "url", ["https://files.example.org/a?b=c#d", "http://files.example.org", "https://api:8443/x"]
 )

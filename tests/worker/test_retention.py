@@ -11,12 +11,18 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from async_reply import retention, services
-from async_reply.models import Operation, OperationFile, OperationResult
+from async_reply.exceptions import OperationFailed, OperationGone
+from async_reply.idempotency import IdempotencyKey
+from async_reply.jobs import Job
+from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
 from async_reply.status import FINAL, UNFINISHED, Status
 from async_reply.testing import run_operations
+from tests.hostile.situations import everything
 from tests.project.tasks import echo, export
 
 pytestmark = pytest.mark.django_db
+
+KEY = IdempotencyKey(digest="d" * 64, fingerprint="f" * 64)
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +68,45 @@ def test_bury__content_goes_and_a_tombstone_stays(
     assert row.deleted_at is not None
     assert row.purge_at > timezone.now()
     assert not retention.bury(row, expired=False)
+
+
+SECRET = "4 Privet Drive"
+
+
+def reveal(operation: Job) -> None:
+    """Fails twice, with words of its input in all that it says."""
+    operation.progress(1, 2, f"looking at {SECRET}")
+    raise OperationFailed(f"Nobody lives at {SECRET}.", code=SECRET)
+
+
+@pytest.mark.parametrize("expired", [False, True], ids=["deleted", "expired"])
+def test_bury__nothing_stays_of_what_came_in_or_was_said(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, expired: bool
+) -> None:
+    retried = replace(echo.kind, function=reveal, max_retries=1, autoretry_for=(OperationFailed,))
+    monkeypatch.setattr(echo, "kind", retried)
+    operation = services.submit(
+        echo, input={"where": SECRET}, extra={"agent": SECRET}, owner="7", view="v", key=KEY
+    )
+    for _attempt in range(2):
+        Operation.objects.update(available_at=timezone.now() - timedelta(seconds=1))
+        run_operations()
+    # What a job said last, while it runs: this one ended too soon.
+    Operation.objects.update(message=SECRET)
+    operation.refresh_from_db()
+    assert operation.status == Status.FAILED
+    assert OperationAttempt.objects.count() == 2
+    assert SECRET in str(everything())
+    expire()
+    assert retention.bury(operation, expired=expired)
+    assert SECRET not in str(everything())
+    assert not OperationAttempt.objects.exists()
+    row = Operation.objects.get()
+    kept = (row.status, row.kind, row.owner, row.view, row.idempotency_digest, row.fingerprint)
+    assert kept == ("failed", echo.name, "7", "v", KEY.digest, KEY.fingerprint)
+    assert (row.input, row.extra, row.error, row.message) == ({}, {}, None, "")
+    with pytest.raises(OperationGone):
+        KEY.find()
 
 
 @pytest.mark.django_db(transaction=True)

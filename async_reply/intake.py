@@ -1,0 +1,94 @@
+"""The way of a new operation into the tables: one row a key, within the quota, then published."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from django.db import IntegrityError, OperationalError, connections, transaction
+
+from async_reply import quotas, relay, signals
+from async_reply.idempotency import IdempotencyKey
+from async_reply.models import Operation, OperationFile, database
+
+logger = logging.getLogger("async_reply")
+
+Perform = Callable[[Operation], object]
+
+TRIES = 5
+#: "Deadlock found": on MariaDB all who wait for an insert of the same key, when it comes to nothing
+#: or its tombstone goes, and all but one of them are refused.
+DEADLOCK = 1213
+
+
+class KeyTaken(IntegrityError):
+    """Another operation has this key."""
+
+
+def once(
+    operation: Operation,
+    files: Sequence[OperationFile],
+    *,
+    perform: Perform | None,
+    key: IdempotencyKey | None,
+    bounded: bool,
+) -> Operation | None:
+    """Insert, or return the operation that `key` made before.
+
+    Again where that has just gone, whose row was in the way, and where the database refused for
+    what others did at the same time.
+    """
+    for tries_left in reversed(range(TRIES)):
+        try:
+            insert(operation, files, perform=perform, bounded=bounded)
+        except KeyTaken:
+            earlier = key.find() if key is not None else None
+            if earlier is not None:
+                return earlier
+            if not tries_left:
+                raise
+        except OperationalError as error:
+            if not tries_left or not _is_deadlock(error):
+                raise
+        else:
+            break
+    return None
+
+
+def insert(
+    operation: Operation,
+    files: Sequence[OperationFile],
+    *,
+    perform: Perform | None = None,
+    bounded: bool = False,
+) -> None:
+    """Store the rows in one transaction, in which `perform` is called, and publish after it.
+
+    Raises KeyTaken, and QuotaExceeded where it is `bounded`.
+    """
+    using = database()
+    published = operation.publishes > 0
+    with quotas.turn(operation.owner) if bounded else transaction.atomic(using=using):
+        try:
+            operation.save(force_insert=True)
+        except IntegrityError as error:
+            raise KeyTaken(*error.args) from error
+        if bounded:
+            quotas.settle(operation.owner)
+        for row in files:
+            # Rolled back and tried again, its first number may be another's by now.
+            row.pk = None
+            row.save(force_insert=True)
+        if perform is not None:
+            perform(operation)
+        if published:
+            relay.publish_on_commit(operation)
+        transaction.on_commit(lambda: _announce(operation), using=using, robust=True)
+
+
+def _is_deadlock(error: OperationalError) -> bool:
+    """Whether another try may do; one around a transaction of the caller's is not ours to try."""
+    return error.args[:1] == (DEADLOCK,) and not connections[database()].in_atomic_block
+
+
+def _announce(operation: Operation) -> None:
+    logger.info("Operation id=%s kind=%s submitted", operation.pk, operation.kind)
+    signals.operation_submitted.send_robust(Operation, operation=operation)
