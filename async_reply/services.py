@@ -61,9 +61,9 @@ def submit(
     `input` becomes the job's keyword arguments; uploads in it go to the storage. `perform` is
     called with the new row inside the same transaction. The result is kept for `retention`
     seconds, by default as the kind or the setting says. With a `key` the operation it made before
-    is returned. Raises TypeError when the task does not take `input`, PayloadError or
-    PayloadTooLarge when it cannot be stored, StorageFailed for the uploads, KeyReused and
-    OperationGone for the key.
+    is returned. Raises ValueError for an owner over 255 characters, TypeError when the task does
+    not take `input`, PayloadError or PayloadTooLarge when it cannot be stored, StorageFailed for
+    the uploads, KeyReused and OperationGone for the key.
     """
     return accept(
         task,
@@ -91,6 +91,11 @@ def accept(
 
     `bounded`: within the owner's quota, to the letter; raises QuotaExceeded.
     """
+    longest = Operation._meta.get_field("owner").max_length
+    if len(operation.owner) > longest:
+        raise ValueError(
+            f"An owner has at most {longest} characters: see OperationAccess.get_owner."
+        )
     plain, uploads = files.take(dict(values))
     task.kind.check_input(plain)
     operation.input = payloads.to_json(plain, limit=conf.get("MAX_INPUT"))

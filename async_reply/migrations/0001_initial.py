@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ('max_losses', models.PositiveIntegerField(default=2, verbose_name='max. losses')),
                 ('time_limit', models.PositiveIntegerField(default=3600, verbose_name='time limit in seconds')),
                 ('retention', models.PositiveIntegerField(blank=True, null=True, verbose_name='retention in seconds')),
-                ('owner', async_reply.fields.ExactCharField(blank=True, default='', max_length=191, verbose_name='owner')),
+                ('owner', async_reply.fields.ExactCharField(blank=True, default='', max_length=255, verbose_name='owner')),
                 ('view', async_reply.fields.ExactCharField(blank=True, default='', max_length=200, verbose_name='view')),
                 ('reply', models.JSONField(blank=True, default=dict, verbose_name='reply')),
                 ('progress', models.PositiveSmallIntegerField(blank=True, null=True, verbose_name='progress in percent')),

@@ -164,3 +164,15 @@ def test_post__refused_key_is_free_for_another_try(api: APIClient) -> None:
     key = {"Idempotency-Key": "k"}
     assert_refused(api.post("/echoes/", {"anything": text(beyond=1)}, headers=key))
     assert api.post("/echoes/", {}, headers=key).status_code == 202
+
+
+def test_owner__of_any_issuer_fits() -> None:
+    """OpenID Connect's `sub` may have 255 characters."""
+    operation = services.submit(tasks.echo, input={"number": 7}, owner="ü" * 255)
+    assert Operation.objects.get(owner="ü" * 255) == operation
+
+
+def test_owner__too_long_is_refused() -> None:
+    with pytest.raises(ValueError, match="255 characters"):
+        services.submit(tasks.echo, input={"number": 7}, owner="u" * 256)
+    assert not Operation.objects.exists()
