@@ -30,6 +30,10 @@ def operation_storage() -> Storage:
     return storage
 
 
+#: As long as a subject of OpenID Connect.
+OWNER_LENGTH = 255
+
+
 class Operation(models.Model):
     """One accepted request; `status` is written by `lifecycle` alone."""
 
@@ -49,7 +53,7 @@ class Operation(models.Model):
     time_limit = models.PositiveIntegerField(_("time limit in seconds"), default=3600)
     # Seconds its result is kept; none: as the setting says when it finishes.
     retention = models.PositiveIntegerField(_("retention in seconds"), null=True, blank=True)
-    owner = ExactCharField(_("owner"), max_length=255, blank=True, default="")
+    owner = ExactCharField(_("owner"), max_length=OWNER_LENGTH, blank=True, default="")
     # What the submitting view decided, for the views that know only the row.
     view = ExactCharField(_("view"), max_length=200, blank=True, default="")
     reply = models.JSONField(_("reply"), default=dict, blank=True)

@@ -26,7 +26,7 @@ from async_reply.exceptions import (
     UnknownKind,
 )
 from async_reply.idempotency import IdempotencyKey
-from async_reply.models import Operation, OperationFile
+from async_reply.models import OWNER_LENGTH, Operation, OperationFile
 from async_reply.status import FINAL, Status
 from async_reply.tasks import OperationTask, get_task
 
@@ -91,10 +91,9 @@ def accept(
 
     `bounded`: within the owner's quota, to the letter; raises QuotaExceeded.
     """
-    longest = Operation._meta.get_field("owner").max_length
-    if len(operation.owner) > longest:
+    if len(operation.owner) > OWNER_LENGTH:
         raise ValueError(
-            f"An owner has at most {longest} characters: see OperationAccess.get_owner."
+            f"An owner has at most {OWNER_LENGTH} characters: see OperationAccess.get_owner."
         )
     plain, uploads = files.take(dict(values))
     task.kind.check_input(plain)
