@@ -18,6 +18,7 @@ from django.db import DatabaseError, connections
 from async_reply import conf, notifications
 from async_reply.models import Operation, database
 from async_reply.status import FINAL
+from async_reply.versions import Lookout, Versions
 
 logger = logging.getLogger("async_reply")
 
@@ -28,13 +29,11 @@ TICK_NOTIFIED = 5.0
 TICK_AFTER_ERROR = 0.5
 #: Seconds for which the thread stays when the last has gone.
 LINGER = 1.0
-CHUNK = 500
 
 #: What the waiters of one change have rendered of it, for the others.
 Shared = MutableMapping[Hashable, Any]
 #: Called in the ticker's thread with the row as it is now; None when there is none any more.
 Tell = Callable[[Operation | None, Shared], None]
-Versions = dict[UUID, int]
 
 
 class Waiter:
@@ -59,6 +58,7 @@ class Ticker:
         #: A copy that is not written to; None once the above has changed.
         self._asked: Versions | None = None
         self._doubtful: set[UUID] = set()
+        self._lookout = Lookout()
         self._errands: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._due = 0.0
@@ -178,7 +178,7 @@ class Ticker:
     def _tick(self) -> None:
         with self._changed:
             asked = self._asked = self._asked or dict(self._known)
-        if asked and (moved := _moved(asked)):
+        if asked and (moved := self._lookout.moved(asked)):
             self._look(moved)
 
     def _look(self, pks: set[UUID]) -> None:
@@ -209,49 +209,6 @@ class Ticker:
 
 
 ticker = Ticker()
-
-
-def _moved(known: Versions) -> set[UUID]:
-    """Those whose row has another version than is known, or is gone."""
-    if connections[database()].vendor == "postgresql":
-        return _moved_on_postgresql(known)
-    found: Versions = {}
-    pks = list(known)
-    for start in range(0, len(pks), CHUNK):
-        rows = Operation.objects.filter(pk__in=pks[start : start + CHUNK])
-        found.update(rows.values_list("pk", "version"))
-    return {pk for pk, version in known.items() if found.get(pk) != version}
-
-
-def _moved_on_postgresql(known: Versions) -> set[UUID]:
-    """The same, compared by the server: nothing comes back while nothing happens."""
-    connection = connections[database()]
-    table = connection.ops.quote_name(Operation._meta.db_table)
-    statement = (
-        "SELECT known.id FROM unnest(%s::uuid[], %s::int[]) AS known(id, version) "  # noqa: S608
-        f"LEFT JOIN {table} AS found USING (id) "
-        "WHERE found.version IS DISTINCT FROM known.version"
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(statement, _arrays.of(known))
-        return {pk for (pk,) in cursor.fetchall()}
-
-
-class _Arrays:
-    """Ids and versions as PostgreSQL writes arrays, made once for ticks that ask the same."""
-
-    def __init__(self) -> None:
-        self._known: Versions = {}
-        self._texts: list[str] = []
-
-    def of(self, known: Versions) -> list[str]:
-        if self._known is not known:
-            columns = [pk.hex for pk in known], [str(version) for version in known.values()]
-            self._known, self._texts = known, ["{" + ",".join(each) + "}" for each in columns]
-        return self._texts
-
-
-_arrays = _Arrays()
 
 
 def _disconnect() -> None:

@@ -89,18 +89,22 @@ class OperationMixin(OperationsMixin):
             return super().get_queryset()
         return Operation.objects.defer("input", "extra")
 
-    def get_object(self) -> Operation:
+    def get_found(self) -> OperationQuerySet:
+        """The operation that the URL speaks of, as far as it exists for the caller."""
         try:
             pk = UUID(self.kwargs["id"])
         except ValueError:
-            raise _unknown() from None
+            raise unknown() from None
         if self.valet_key is not None:
             wanted = self.scopes.get(self.request.method or "", "cancel")
             if not valet_keys.allows(self.valet_key, pk, wanted=wanted):
-                raise _unknown()
-        operation: Operation | None = self.get_queryset().filter(pk=pk).first()
+                raise unknown()
+        return self.get_queryset().filter(pk=pk)
+
+    def get_object(self) -> Operation:
+        operation: Operation | None = self.get_found().first()
         if operation is None or operation.was_deleted:
-            raise _unknown()
+            raise unknown()
         if operation.is_gone:
             raise OperationGone("The operation has expired: its result is no longer kept.")
         return operation
@@ -113,5 +117,5 @@ class OperationMixin(OperationsMixin):
         return final
 
 
-def _unknown() -> drf.NotFound:
+def unknown() -> drf.NotFound:
     return drf.NotFound("There is no such operation.")

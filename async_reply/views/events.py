@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from async_reply import conf, documents, headers, parking, seats, sse, watch
 from async_reply.responses import related
 from async_reply.status import FINAL
+from async_reply.views.access import unknown
 from async_reply.views.operations import OperationView
 
 #: Seconds.
@@ -25,6 +26,9 @@ class EventsView(OperationView):
     """
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
+        place = parking.found(request)
+        if place.again:
+            return self.let_in_again()
         operation = self.get_object()
         seen = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
         links = documents.links(operation, request)
@@ -34,7 +38,6 @@ class EventsView(OperationView):
             return _dressed(known, links)
         if request.method == "HEAD":
             return _dressed(HttpResponse(content_type=headers.EVENTS), links)
-        place = parking.found(request)
         ticket = parking.Stream(operation, self.get_life(place), links=links, seen=seen)
         if place.offers:
             place.ticket = ticket
@@ -44,6 +47,12 @@ class EventsView(OperationView):
             return _dressed(HttpResponse(first, content_type=headers.EVENTS), links)
         events = _events(ticket, self.may_still_read)
         return _dressed(StreamingHttpResponse(events, content_type=headers.EVENTS), links)
+
+    def let_in_again(self) -> HttpResponseBase:
+        """That the client is let in still: of the operation whoever asks knows all else."""
+        if not self.get_found().exists():
+            raise unknown()
+        return HttpResponse()
 
     def may_still_read(self, shared: watch.Shared) -> bool:
         """Whether a client that was let in would be now."""

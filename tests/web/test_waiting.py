@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 from async_reply import lifecycle, seats, services, watch
 from async_reply.models import Operation
 from async_reply.testing import run_operations
+from async_reply.versions import Lookout
 from tests.project.views import EchoView
 from tests.waiting import in_thread, until, until_parked
 
@@ -278,15 +279,15 @@ def test_ticker__outage_only_delays(
 ) -> None:
     monkeypatch.setattr(watch, "TICK_AFTER_ERROR", 0.01)
     looks: list[int] = []
-    moved = watch._moved
+    differing = Lookout._differing
 
-    def fail(known: watch.Versions) -> Any:
+    def fail(lookout: Lookout) -> Any:
         looks.append(1)
         if len(looks) < 4:
             raise OperationalError("server closed the connection unexpectedly")
-        return moved(known)
+        return differing(lookout)
 
-    monkeypatch.setattr(watch, "_moved", fail)
+    monkeypatch.setattr(Lookout, "_differing", fail)
     with in_thread(lambda: wait_for(running)) as waited:
         until_parked()
         lifecycle.succeed(running)
@@ -298,13 +299,13 @@ def test_ticker__outage_only_delays(
 def test_ticker__one_statement_a_tick_for_all(submit: Submit, monkeypatch: Any) -> None:
     operations = [submit() for _ in range(3)]
     known: list[int] = []
-    moved = watch._moved
+    differing = Lookout._differing
 
-    def look(each: watch.Versions) -> Any:
-        known.append(len(each))
-        return moved(each)
+    def look(lookout: Lookout) -> Any:
+        known.append(len(lookout._known))
+        return differing(lookout)
 
-    monkeypatch.setattr(watch, "_moved", look)
+    monkeypatch.setattr(Lookout, "_differing", look)
     with in_thread(lambda: wait_for(operations[0])), in_thread(lambda: wait_for(operations[1])):
         until_parked(2)
         until(lambda: known[-1:] == [2])
