@@ -54,6 +54,18 @@ def test_eager__failing_job_is_a_202_all_the_same(
     assert api.get(accepted["Location"], follow=True).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("url", "status"), [("/echoes/", 200), ("/refusals/", 422), ("/breakdowns/", 409)]
+)
+def test_eager__who_prefers_to_wait_gets_the_reply(
+    eager: None, api: APIClient, url: str, status: int
+) -> None:
+    answer = api.post(url, {}, headers={"Prefer": "wait=30"})
+    assert (answer.status_code, answer["Preference-Applied"]) == (status, "wait=30")
+    assert answer["Content-Location"].endswith("/result/")
+    assert "Location" not in answer
+
+
 def test_eager__waits_for_the_commit(eager: None) -> None:
     with transaction.atomic():
         services.submit(echo)
