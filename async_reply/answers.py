@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
+from django.db import connections
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
@@ -78,11 +79,29 @@ class Django:
         fields = tuple(scope["headers"])
         key = (scope["method"], scope["path"], scope["query_string"], client, fields)
         if key not in shared:
-            # Neither signal of a request is sent: they would close the ticker's connection.
             set_script_prefix(get_script_prefix(scope))
-            shared[key] = _kept(self._handler.get_response(ASGIRequest(scope, BytesIO())))
+            answer = self._asked(scope)
+            if answer.code == 503 and _end_broken_connections():
+                answer = self._asked(scope)
+            shared[key] = answer
         made: Answer = shared[key]
         return made
+
+    def _asked(self, scope: Scope) -> Answer:
+        # Neither signal of a request is sent: they would close the ticker's connection.
+        return _kept(self._handler.get_response(ASGIRequest(scope, BytesIO())))
+
+
+def _end_broken_connections() -> bool:
+    """Close those of this thread that failed and cannot be used any more: whether there were."""
+    broken = [
+        each
+        for each in connections.all(initialized_only=True)
+        if each.connection is not None and each.errors_occurred and not each.is_usable()
+    ]
+    for each in broken:
+        each.close()
+    return bool(broken)
 
 
 def _kept(response: HttpResponseBase) -> Answer:

@@ -43,7 +43,7 @@ def once(
             earlier = key.find() if key is not None else None
             if earlier is not None:
                 return earlier
-            if not tries_left:
+            if key is None or not tries_left:
                 raise
         except OperationalError as error:
             if not tries_left or not _is_deadlock(error):

@@ -13,8 +13,8 @@ from django.http.response import HttpResponseBase
 from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 
-from async_reply import services, valet_keys
-from async_reply.models import Operation
+from async_reply import services, valet_keys, watch
+from async_reply.models import Operation, database
 from tests.asgi.client import Exchange
 from tests.asgi.conftest import Site, in_database
 from tests.project.tasks import echo
@@ -154,6 +154,37 @@ def test_parked__poll_over_time_is_refused_as_well(
         return await poll.done()
 
     assert asyncio.run(talk()).status == 401
+
+
+WHICH = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+KILL = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL CONNECTION %s"}
+
+
+def execute(statements: dict[str, str], *arguments: Any) -> Any:
+    connection = connections[database()]
+    with connection.cursor() as cursor:
+        cursor.execute(statements[connection.vendor], arguments)
+        return cursor.fetchone()
+
+
+@pytest.mark.skipif(
+    connections[database()].vendor not in KILL, reason="nobody else ends a connection"
+)
+@pytest.mark.parametrize("path", ["", "monitor/"])
+def test_parked__poll_over_time_survives_a_lost_connection(
+    site: Site, operation: Operation, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "TICK", 60.0)  # else it is the tick that finds out
+
+    async def talk() -> Any:
+        poll = site.get(url(operation, path), prefer="wait=1")
+        await site.parked()
+        (number,) = await asyncio.wrap_future(watch.ticker.call(lambda: execute(WHICH)))
+        await in_database(lambda: execute(KILL, number))
+        return await poll.done()
+
+    answer = asyncio.run(talk())
+    assert (answer.status, answer.json()["status"]) == (200, "pending")
 
 
 @pytest.mark.parametrize(("lose", "status"), LOSSES)

@@ -86,3 +86,18 @@ def test_insert__beyond_the_quota_is_not_stored(settings: Any) -> None:
     with pytest.raises(QuotaExceeded):
         intake.insert(operations[1], [], bounded=True)
     assert Operation.objects.get() == operations[0]
+
+
+@pytest.mark.django_db
+def test_once__row_that_is_refused_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a constraint that a project added, say: the next try would be refused too."""
+    tries: list[Operation] = []
+
+    def refuse(operation: Operation, **options: Any) -> None:
+        tries.append(operation)
+        raise IntegrityError("refused")
+
+    monkeypatch.setattr(Operation, "save", refuse)
+    with pytest.raises(IntegrityError):
+        services.submit(tasks.echo)
+    assert len(tries) == 1
