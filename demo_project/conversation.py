@@ -1,11 +1,11 @@
-"""A client of the pattern: submits a CSV file, waits as it is told, reads the profile."""
+"""A client of the pattern: submits, waits as it is told, reads the result."""
 
 import csv
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -29,9 +29,15 @@ class Conversation:
         self.write = write
         self.patience = patience
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.client.close()
+
     def profile(self, path: Path) -> dict[str, Any]:
         """202, then 200 until 302, then the profile; DemoError when it does not come to that."""
-        with self.client, path.open("rb") as file:
+        with path.open("rb") as file:
             title = f"POST /api/csv-profiles/   {path.name}, {path.stat().st_size:,} bytes"
             files = {"file": (path.name, file, "text/csv")}
             accepted = self.ask(title, "POST", "/api/csv-profiles/", expect=202, files=files)
@@ -41,6 +47,12 @@ class Conversation:
         for line in table(profile):
             self.write(f"  {line}")
         return profile
+
+    def sleep(self, seconds: float) -> None:
+        """Another kind, which takes longer: the server tells its clients to come back later."""
+        title = f"POST /api/sleeps/   {seconds:g} seconds"
+        accepted = self.ask(title, "POST", "/api/sleeps/", expect=202, json={"seconds": seconds})
+        self.ask("", "GET", self.wait(accepted.headers["Location"]), expect=200)
 
     def wait(self, status_url: str) -> str:
         """Poll as often as Retry-After says; the URL of the result."""

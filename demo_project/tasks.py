@@ -64,7 +64,7 @@ def _seconds(operation: Operation) -> str:
     return f"{operation.input['seconds']:.0f}"
 
 
-@operation_task(name="demo.sleep", get_estimate_key=_seconds)
+@operation_task(name="demo.sleep", expected_duration=2, get_estimate_key=_seconds)
 def sleep(
     operation: Job, *, seconds: float, steps: int, outcome: str, value: Any
 ) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def large_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_conversation__profiles_a_large_csv(stack: Stack, large_csv: Path) -> None:
     lines: list[str] = []
     base = f"http://127.0.0.1:{stack.port}"
-    profile = Conversation(base, token="demo", write=lines.append).profile(large_csv)
+    with Conversation(base, token="demo", write=lines.append) as conversation:
+        profile = conversation.profile(large_csv)
     assert check(profile, large_csv)
     assert profile == expected(large_csv)
     statuses = [line.split()[0] for line in lines if line[:3].isdigit()]

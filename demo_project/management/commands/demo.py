@@ -11,8 +11,10 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
+from django.utils import timezone
 from rest_framework.authtoken.models import Token
 
+from async_reply.models import Worker
 from demo_project.conversation import Conversation, check
 from demo_project.processes import DemoError, Process, free_port, running, wait_for
 
@@ -39,8 +41,13 @@ class Command(BaseCommand):
             return
         port = options["port"] or int(os.environ.get("PORT") or free_port())
         connections.close_all()
+        begun = timezone.now()
         try:
             with running(port, logs=settings.DEMO_DIR / "logs") as processes:
+                # The server tells when to come back by who works, so the first answer waits for it.
+                reported = Worker.objects.filter(seen_at__gte=begun)
+                wait_for(reported.exists, processes=processes, what="the worker to report")
+                connections.close_all()
                 if options["serve"]:
                     self.serve(port, processes)
                 else:
@@ -70,11 +77,11 @@ class Command(BaseCommand):
             users.create_superuser("admin", "admin@example.org", "admin")
 
     def converse(self, port: int, file: Path) -> None:
-        conversation = Conversation(
-            f"http://127.0.0.1:{port}", token="demo", write=self.stdout.write
-        )
-        profile = conversation.profile(file)
-        self.stdout.write(f"\n{check(profile, file)}")
+        base = f"http://127.0.0.1:{port}"
+        with Conversation(base, token="demo", write=self.stdout.write) as conversation:
+            profile = conversation.profile(file)
+            self.stdout.write(f"\n{check(profile, file)}\n")
+            conversation.sleep(2)
 
     def serve(self, port: int, processes: list[Process]) -> None:
         base = f"http://127.0.0.1:{port}"
