@@ -76,6 +76,14 @@ class Claim:
             self.interruption = WorkerStopping
         return error if self.interruption is None else self.interruption()
 
+    @property
+    def told(self) -> lifecycle.Told:
+        """What the job told last, where the row does not show it yet."""
+        news = self.news
+        if news is None or news == self._shown:
+            return lifecycle.UNTOLD
+        return {"progress": _percent(news), "message": _text(news)}
+
     def beat(self, seen: Seen) -> None:
         """Compare with the row as `seen`; write when there is news or the lease wants renewal."""
         status, attempt = seen.get(self.operation.pk, ("", 0))
@@ -98,10 +106,7 @@ class Claim:
 
     def _renew(self) -> None:
         news = self.news
-        if news is None or news == self._shown:
-            held = lifecycle.beat(self.operation)
-        else:
-            held = lifecycle.beat(self.operation, progress=_percent(news), message=_text(news))
+        held = lifecycle.beat(self.operation, **self.told)
         self._shown = news
         if not held:
             self._interrupt(ClaimLost)
@@ -113,12 +118,19 @@ def _percent(news: News) -> int | None:
 
 
 def _text(news: News) -> str:
-    """The message of `news` as the row takes it, made once a tick and not at each call."""
+    """The message of `news` as the row takes it, made once a tick and not at each call.
+
+    Nothing where what the job gave as a message refuses to be text: its outcome counts.
+    """
     _, message, done, total = news
+    counted = f"{done} of {total}" if total else str(done)
+    try:
+        text = str(message) if message else ""
+    except Exception:  # noqa: BLE001 it is the job's own code
+        return ""
     if done:
-        counted = f"{done} of {total}" if total else str(done)
-        message = f"{message} {counted}" if message else counted
-    return payloads.clean(str(message)[:255])[:255]
+        text = f"{text} {counted}" if text else counted
+    return payloads.clean(text[:255])[:255]
 
 
 def disconnect() -> None:

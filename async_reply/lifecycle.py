@@ -26,6 +26,9 @@ Statement: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 #: What a tombstone holds where an operation has what it was given, and what its job said.
 NOTHING: Mapping[str, Any] = {"input": {}, "extra": {}, "error": None, "message": ""}
+#: `progress` and `message` that the row does not show yet.
+Told: TypeAlias = Mapping[str, Any]
+UNTOLD: Told = {}
 
 UNKNOWN_KIND_AFTER = timedelta(hours=1)
 
@@ -70,24 +73,27 @@ def beat(operation: Operation, *, progress: int | None = None, message: str | No
     return _update(operation.pk, _mine(operation), changes)
 
 
-def succeed(operation: Operation, *, result: OperationResult | None = None) -> bool:
+def succeed(
+    operation: Operation, *, result: OperationResult | None = None, told: Told = UNTOLD
+) -> bool:
     """running, canceling → succeeded, and `result` is inserted.
 
     The transaction is the caller's, who stores the result in it where there is more to store.
     """
-    changes = {"progress": 100, **_finished(operation)}
+    changes = {**told, "progress": 100, **_finished(operation)}
     return _move(operation, Status.SUCCEEDED, _mine(operation), insert=result, **changes)
 
 
-def fail(operation: Operation, error: Mapping[str, Any]) -> bool:
+def fail(operation: Operation, error: Mapping[str, Any], *, told: Told = UNTOLD) -> bool:
     """running, canceling → failed, with the `error` a client may read."""
-    return _move(operation, Status.FAILED, _mine(operation), error=error, **_finished(operation))
+    changes = {**told, "error": error, **_finished(operation)}
+    return _move(operation, Status.FAILED, _mine(operation), **changes)
 
 
-def end_canceled(operation: Operation) -> bool:
+def end_canceled(operation: Operation, *, told: Told = UNTOLD) -> bool:
     """canceling → canceled: the attempt has stopped."""
     guard = _mine(operation) | {"status__in": [Status.CANCELING]}
-    return _move(operation, Status.CANCELED, guard, **_canceled(operation))
+    return _move(operation, Status.CANCELED, guard, **told, **_canceled(operation))
 
 
 def retry(operation: Operation, *, delay: float) -> bool:

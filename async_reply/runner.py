@@ -77,28 +77,29 @@ def _attempt(operation: Operation, kind: Kind, job: Job, claim: heartbeats.Claim
     try:
         with claim.exposed():
             returned = _call(kind, job)
-        return _succeed(operation, results.outcome(returned), job)
+        return _succeed(claim, results.outcome(returned), job)
     except DatabaseAway:
         raise
     except BaseException as raised:  # noqa: BLE001 nothing a job does may take its worker down
         error = claim.meaning(raised)
         if claim.interruption is not None and isinstance(error, LEAVES):
-            return _leave(operation, error)
-        return _stop(operation, kind, error)
+            return _leave(claim, error)
+        return _stop(claim, kind, error)
 
 
-def _leave(operation: Operation, error: BaseException) -> Report:
+def _leave(claim: heartbeats.Claim, error: BaseException) -> Report:
     """End an attempt that was told to stop, and did."""
     if isinstance(error, ClaimLost):
         return Report(Ending.NOT_MINE)
     if isinstance(error, OperationCanceled):
-        return _cancel(operation)
+        return _cancel(claim)
     stop = failures.Stop(error, Outcome.RELEASED, {})
-    return _again(operation, stop, lambda: lifecycle.release(operation))
+    return _again(claim, stop, lambda: lifecycle.release(claim.operation))
 
 
-def _cancel(operation: Operation) -> Report:
-    return _ended(operation, lambda: lifecycle.end_canceled(operation), Ending.CANCELED)
+def _cancel(claim: heartbeats.Claim) -> Report:
+    operation, told = claim.operation, claim.told
+    return _ended(operation, lambda: lifecycle.end_canceled(operation, told=told), Ending.CANCELED)
 
 
 def _call(kind: Kind, job: Job) -> Any:
@@ -115,18 +116,19 @@ def _input(job: Job) -> dict[str, Any]:
         raise DatabaseAway(f"Operation {job.id} is left to the rescue.") from error
 
 
-def _succeed(operation: Operation, outcome: results.Outcome, job: Job) -> Report:
+def _succeed(claim: heartbeats.Claim, outcome: results.Outcome, job: Job) -> Report:
+    operation, told = claim.operation, claim.told
     if outcome.file is None and not job.finishers:
         result = results.row(operation, outcome)
         return _ended(
             operation,
-            lambda: lifecycle.succeed(operation, result=result),
+            lambda: lifecycle.succeed(operation, result=result, told=told),
             Ending.SUCCEEDED,
             together=not statements.are_possible(database()),
         )
 
     def write() -> bool:
-        if not lifecycle.succeed(operation):
+        if not lifecycle.succeed(operation, told=told):
             return False
         results.store(operation, outcome)
         for function in job.finishers:
@@ -136,16 +138,17 @@ def _succeed(operation: Operation, outcome: results.Outcome, job: Job) -> Report
     return _ended(operation, write, Ending.SUCCEEDED)
 
 
-def _stop(operation: Operation, kind: Kind, error: BaseException) -> Report:
+def _stop(claim: heartbeats.Claim, kind: Kind, error: BaseException) -> Report:
     """Schedule another attempt where the kind wants one and the budget allows, else fail."""
+    operation, told = claim.operation, claim.told
     stop = failures.explain(kind, error)
     wants_retry = isinstance(error, RetryLater) or kind.retries_on(error)
     if wants_retry and operation.retries < operation.max_retries:
-        return _retry(operation, kind, stop)
+        return _retry(claim, kind, stop)
     logger.error("Operation id=%s kind=%s status=failed", operation.pk, kind.name, exc_info=error)
 
     def write() -> bool:
-        if not lifecycle.fail(operation, stop.problem):
+        if not lifecycle.fail(operation, stop.problem, told=told):
             return False
         failures.record(operation, stop)
         return True
@@ -153,24 +156,25 @@ def _stop(operation: Operation, kind: Kind, error: BaseException) -> Report:
     return _ended(operation, write, Ending.FAILED, cause=error)
 
 
-def _retry(operation: Operation, kind: Kind, stop: failures.Stop) -> Report:
+def _retry(claim: heartbeats.Claim, kind: Kind, stop: failures.Stop) -> Report:
+    operation = claim.operation
     after = stop.error.after if isinstance(stop.error, RetryLater) else None
     delay = kind.delay(operation.retries) if after is None else after
     stop = replace(stop, outcome=Outcome.RETRY)
-    return _again(operation, stop, lambda: lifecycle.retry(operation, delay=delay))
+    return _again(claim, stop, lambda: lifecycle.retry(operation, delay=delay))
 
 
-def _again(operation: Operation, stop: failures.Stop, move: Callable[[], bool]) -> Report:
+def _again(claim: heartbeats.Claim, stop: failures.Stop, move: Callable[[], bool]) -> Report:
     """Give the operation back to be run anew; while canceling that is refused, and it ends."""
 
     def write() -> bool:
         if not move():
             return False
-        failures.record(operation, stop)
+        failures.record(claim.operation, stop)
         return True
 
-    report = _ended(operation, write, Ending.AGAIN)
-    return _cancel(operation) if report.ending is Ending.NOT_MINE else report
+    report = _ended(claim.operation, write, Ending.AGAIN)
+    return _cancel(claim) if report.ending is Ending.NOT_MINE else report
 
 
 def _ended(

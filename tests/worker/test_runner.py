@@ -167,6 +167,52 @@ def test_run__job_asks_for_a_retry_later() -> None:
     assert runner.run(operation.pk, echo.kind, worker="w2").ending is Ending.NOT_MINE
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "progress"),
+    [
+        (None, Status.SUCCEEDED, 100),
+        (OperationFailed("no more pages"), Status.FAILED, 70),
+        (OperationCanceled(), Status.CANCELED, 70),
+    ],
+)
+def test_run__shows_what_the_job_told_last(
+    error: BaseException | None, status: Status, progress: int
+) -> None:
+    """However soon after it has told it the job ends."""
+
+    def job(operation: Job) -> None:
+        operation.progress(1, 10, "page 1 of 10")
+        claim = operation._claim
+        claim._look_at += 60
+        operation.progress(7, 10, "page 7 of 10")
+        if isinstance(error, OperationCanceled):
+            services.cancel(Operation.objects.get(pk=operation.id))
+            claim.interruption = OperationCanceled
+        if error is not None:
+            raise error
+
+    _, operation = attempt(job)
+    assert (operation.status, operation.progress) == (status, progress)
+    assert operation.message == "page 7 of 10"
+
+
+class Mute:
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_run__message_that_is_no_text(ends_well: bool) -> None:
+    def job(operation: Job) -> None:
+        operation._claim.news = (10, Mute(), 0, None)  # type: ignore[assignment]
+        if not ends_well:
+            raise OperationFailed("no more pages")
+
+    _, operation = attempt(job)
+    assert operation.status == (Status.SUCCEEDED if ends_well else Status.FAILED)
+    assert operation.message == ""
+
+
 def test_run__canceled_while_running() -> None:
     def job(operation: Job) -> None:
         services.cancel(Operation.objects.get(pk=operation.id))
