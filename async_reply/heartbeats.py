@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any
 from uuid import UUID
 
-from django.db import connections
+from django.db import DatabaseError, connections, transaction
 
 from async_reply import interrupts, lifecycle, payloads
 from async_reply.exceptions import (
@@ -77,15 +78,18 @@ class Claim:
         return error if self.interruption is None else self.interruption()
 
     @property
-    def told(self) -> lifecycle.Told:
+    def told(self) -> dict[str, Any]:
         """What the job told last, where the row does not show it yet."""
         news = self.news
         if news is None or news == self._shown:
-            return lifecycle.UNTOLD
+            return {}
         return {"progress": _percent(news), "message": _text(news)}
 
-    def beat(self, seen: Seen) -> None:
-        """Compare with the row as `seen`; write when there is news or the lease wants renewal."""
+    def beat(self, seen: Seen, *, alone: bool = True) -> None:
+        """Compare with the row as `seen`; write when there is news or the lease wants renewal.
+
+        Not `alone`, it does not wait for who has locked the row: others want their leases renewed.
+        """
         status, attempt = seen.get(self.operation.pk, ("", 0))
         if attempt != self.operation.attempt or status not in ACTIVE:
             self._interrupt(ClaimLost)
@@ -97,7 +101,8 @@ class Claim:
         elif interrupts.stopping.is_set() and self.operation.max_losses:
             self._interrupt(WorkerStopping)
         if self.news != self._shown or time.monotonic() >= self._renew_at:
-            self._renew()
+            with nullcontext() if alone else _locked(self.operation):
+                self._renew()
 
     def _interrupt(self, interruption: type[JobInterrupted]) -> None:
         self.interruption = interruption
@@ -111,6 +116,16 @@ class Claim:
         if not held:
             self._interrupt(ClaimLost)
         self._renew_at = time.monotonic() + lifecycle.lease() / 3
+
+
+@contextmanager
+def _locked(operation: Operation) -> Iterator[None]:
+    """In a transaction that holds the row; OperationalError where somebody else does."""
+    with transaction.atomic(using=database()):
+        if connections[database()].features.has_select_for_update_nowait:
+            rows = Operation.objects.filter(pk=operation.pk).values_list("pk")
+            bool(rows.select_for_update(nowait=True))
+        yield
 
 
 def _percent(news: News) -> int | None:
@@ -145,8 +160,14 @@ def beat(claims: list[Claim]) -> None:
     seen = {
         pk: (status, attempt) for pk, status, attempt in rows.values_list("pk", "status", "attempt")
     }
+    failed: DatabaseError | None = None
     for claim in claims:
-        claim.beat(seen)
+        try:
+            claim.beat(seen, alone=len(claims) == 1)
+        except DatabaseError as error:
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 class Ticker:

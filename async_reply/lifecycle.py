@@ -26,9 +26,6 @@ Statement: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 #: What a tombstone holds where an operation has what it was given, and what its job said.
 NOTHING: Mapping[str, Any] = {"input": {}, "extra": {}, "error": None, "message": ""}
-#: `progress` and `message` that the row does not show yet.
-Told: TypeAlias = Mapping[str, Any]
-UNTOLD: Told = {}
 
 UNKNOWN_KIND_AFTER = timedelta(hours=1)
 
@@ -74,23 +71,24 @@ def beat(operation: Operation, *, progress: int | None = None, message: str | No
 
 
 def succeed(
-    operation: Operation, *, result: OperationResult | None = None, told: Told = UNTOLD
+    operation: Operation, *, result: OperationResult | None = None, told: Mapping[str, Any] = {}
 ) -> bool:
     """running, canceling → succeeded, and `result` is inserted.
 
+    `told` is the `progress` and `message` that the row does not show yet, here and below.
     The transaction is the caller's, who stores the result in it where there is more to store.
     """
     changes = {**told, "progress": 100, **_finished(operation)}
     return _move(operation, Status.SUCCEEDED, _mine(operation), insert=result, **changes)
 
 
-def fail(operation: Operation, error: Mapping[str, Any], *, told: Told = UNTOLD) -> bool:
+def fail(operation: Operation, error: Mapping[str, Any], *, told: Mapping[str, Any] = {}) -> bool:
     """running, canceling → failed, with the `error` a client may read."""
     changes = {**told, "error": error, **_finished(operation)}
     return _move(operation, Status.FAILED, _mine(operation), **changes)
 
 
-def end_canceled(operation: Operation, *, told: Told = UNTOLD) -> bool:
+def end_canceled(operation: Operation, *, told: Mapping[str, Any] = {}) -> bool:
     """canceling → canceled: the attempt has stopped."""
     guard = _mine(operation) | {"status__in": [Status.CANCELING]}
     return _move(operation, Status.CANCELED, guard, **told, **_canceled(operation))
@@ -185,10 +183,11 @@ def reserve(operation: Operation) -> bool:
     return reserved
 
 
-def unreserve(operation: Operation) -> bool:
-    """Leave an operation that could not be published to the relay."""
+def unreserve(operation: Operation, *, delay: float = 0) -> bool:
+    """Leave an operation that could not be published to the relay, in `delay` seconds."""
     guard = {"status": Status.PENDING, "publishes": operation.publishes}
-    return _update(operation.pk, guard, {"published_at": None})
+    later = {"available_at": after(delay)} if delay else {}
+    return _update(operation.pk, guard, {"published_at": None, **later})
 
 
 def bury(operation: Operation, *, expired: bool) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 from async_reply import conf, heartbeats, lifecycle, schema, signals
 from async_reply.clock import DatabaseNow
@@ -42,6 +42,9 @@ def take_back(pk: UUID, *, worker: str, timed_out: bool) -> bool:
 
 def _rescue(operation: Operation) -> bool:
     with transaction.atomic(using=database()):
+        # Whoever holds the row is alive, and this thread has others to look after.
+        if not _locked(operation.pk):
+            return False
         status = lifecycle.rescue(operation)
         if status is None:
             return False
@@ -64,6 +67,14 @@ def _rescue(operation: Operation) -> bool:
     return True
 
 
+def _locked(pk: UUID) -> bool:
+    """Lock the row unless somebody else has; True where the database locks no rows."""
+    rows = Operation.objects.filter(pk=pk).values_list("pk")
+    if not connections[database()].features.has_select_for_update_skip_locked:
+        return True
+    return bool(rows.select_for_update(skip_locked=True))
+
+
 def _is_timed_out(operation: Operation, status: Status) -> bool:
     return status is Status.FAILED and (operation.error or {}).get("code") == "timed-out"
 
@@ -82,6 +93,7 @@ class Step:
     """Something done each `every` seconds, less often while it finds nothing to do.
 
     `rescues`: it judges others by their leases, so it waits for a lease after trouble.
+    `publishes`: it waits for the broker too, which says nothing of the database.
     `drains`: it goes on at once while it finds whole batches.
     """
 
@@ -89,6 +101,7 @@ class Step:
     every: float
     function: Callable[[], int]
     rescues: bool = False
+    publishes: bool = False
     drains: bool = False
     due_at: float = 0.0
     pause: float = field(init=False)
@@ -135,18 +148,18 @@ class Maintenance(threading.Thread):
 
     def _run(self, step: Step) -> int:
         started = time.monotonic()
-        found = 0
+        found, away = 0, False
         if not (step.rescues and started < self._trusted_from):
             try:
                 found = step.function()
                 self._failing -= {step.name, schema.REMEDY}
             except Exception as error:  # noqa: BLE001 nothing here may take a worker down
                 self._fail(step, error)
-                if isinstance(error, OperationalError | InterfaceError):
-                    started = float("-inf")
+                away = isinstance(error, OperationalError | InterfaceError)
         lease = lifecycle.lease()
+        waited = not step.publishes and time.monotonic() - started > lease / 3
         # After an outage all leases are over at once: healthy jobs must get to renew theirs.
-        if time.monotonic() - started > lease / 3:
+        if away or waited:
             self._trusted_from = time.monotonic() + lease
         step.schedule(found=found)
         return found

@@ -26,6 +26,7 @@ logger = logging.getLogger("async_reply")
 FIELDS = ("id", "kind", "status", "publishes", "queue", "priority")
 LINE = ("queue", "kind", "priority")
 Place: TypeAlias = tuple[str, int | None]
+LONGEST_PAUSE = 60
 #: What says that the broker is down; other errors are those of one kind or its queue.
 DOWN = (KombuOperationalError, LimitExceeded, OSError)
 
@@ -122,6 +123,8 @@ def place(line: Mapping[str, Any]) -> Place:
 
 def _is_short(queue: str) -> bool:
     """Whether the broker itself counts less than a batch; False where it cannot say."""
+    if breaker.is_open:
+        return False
     try:
         with _connection() as connection:
             count = connection.default_channel.queue_declare(queue, passive=True).message_count
@@ -130,6 +133,8 @@ def _is_short(queue: str) -> bool:
         if str(getattr(error, "reply_code", "")) == "404":
             return True
         logger.info("Queue %s not counted: %s", queue, error)
+        if isinstance(error, DOWN):
+            breaker.trip()
         return False
     return bool(count < conf.get("BATCH"))
 
@@ -149,7 +154,8 @@ def _publish_reserved(operation: Operation) -> bool:
     try:
         _send(operation)
     except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
-        if isinstance(error, DOWN):
+        is_down = isinstance(error, DOWN)
+        if is_down:
             breaker.trip()
         logger.warning(
             "Operation id=%s kind=%s not published, the relay will: %s",
@@ -157,10 +163,16 @@ def _publish_reserved(operation: Operation) -> bool:
             operation.kind,
             error,
         )
-        lifecycle.unreserve(operation)
+        # What fails by itself must not stand before all others at each turn.
+        lifecycle.unreserve(operation, delay=0 if is_down else _pause(operation.publishes))
         return False
     breaker.reset()
     return True
+
+
+def _pause(publishes: int) -> float:
+    """Seconds until a message is tried again that the broker does not take: doubling."""
+    return float(min(2 ** min(publishes, 6), LONGEST_PAUSE))
 
 
 def leave(pk: UUID) -> None:

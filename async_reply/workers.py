@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from celery import current_app, shared_task, signals
 from celery.worker.request import Request
 from celery.worker.state import revoked
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connections
 
 from async_reply import (
     heartbeats,
@@ -26,7 +27,7 @@ from async_reply import (
 )
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.maintenance import Maintenance, Step
-from async_reply.models import Operation
+from async_reply.models import Operation, database
 from async_reply.signals import announce_finished
 from async_reply.status import Status
 from async_reply.tasks import get_task, process_name
@@ -83,9 +84,12 @@ def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
 
 def steps() -> list[Step]:
     """What keeps operations from being lost."""
+    publish_due, republish = (
+        partial(_unless_stopping, each) for each in (relay.publish_due, relay.republish_lost)
+    )
     return [
-        Step("relay", 1, partial(_unless_stopping, relay.publish_due), drains=True),
-        Step("republish", 5, partial(_unless_stopping, relay.republish_lost)),
+        Step("relay", 1, publish_due, publishes=True, drains=True),
+        Step("republish", 5, republish, publishes=True),
         Step("rescue", 5, maintenance.rescue, rescues=True),
         Step("unserved", 60, queues.warn),
     ]
@@ -144,43 +148,54 @@ def stop_maintenance(**_kwargs: Any) -> None:
 
 
 @signals.task_revoked.connect
-def cancel_revoked(request: Any = None, terminated: bool = False, **_kwargs: Any) -> None:
-    """Revoking in flower or by Celery's control cancels the operation."""
+def cancel_revoked(
+    request: Any = None, terminated: bool = False, expired: bool = False, **_kwargs: Any
+) -> None:
+    """Revoking in flower or by Celery's control cancels the operation; an old message does not."""
     # A process that survived a terminate is called terminated whatever kills it in a later job.
-    if terminated and getattr(request, "id", "") not in revoked:
+    if expired or (terminated and getattr(request, "id", "") not in revoked):
         return
-    operation = _operation_of(getattr(request, "task", ""), getattr(request, "id", ""))
-    if operation is None:
-        return
-    try:
-        services.cancel(operation)
-    except (AlreadyFinished, NotCancelable) as refusal:
-        logger.info("Operation id=%s revoked in vain: %s", operation.pk, refusal)
+    with _operation_of(getattr(request, "task", ""), getattr(request, "id", "")) as operation:
+        if operation is None:
+            return
+        try:
+            services.cancel(operation)
+        except (AlreadyFinished, NotCancelable) as refusal:
+            logger.info("Operation id=%s revoked in vain: %s", operation.pk, refusal)
 
 
 @signals.task_unknown.connect
 def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
     """A kind this worker does not know stays pending for an hour: a deploy may be on its way."""
-    operation = _operation_of(name, id)
-    if operation is None:
-        return
-    logger.error(
-        "Operation id=%s kind=%s: this worker does not know the kind. Celery looks for tasks.py "
-        "in each app; name other modules in CELERY_IMPORTS.",
-        id,
-        name,
-    )
-    if lifecycle.reject(operation):
-        announce_finished(operation, Status.FAILED)
+    with _operation_of(name, id) as operation:
+        if operation is None:
+            return
+        logger.error(
+            "Operation id=%s kind=%s: this worker does not know the kind. Celery looks for "
+            "tasks.py in each app; name other modules in CELERY_IMPORTS.",
+            id,
+            name,
+        )
+        if lifecycle.reject(operation):
+            announce_finished(operation, Status.FAILED)
 
 
-def _operation_of(name: str, task_id: str) -> Operation | None:
-    """The operation a message speaks of; Celery's signals come for foreign tasks as well."""
+@contextmanager
+def _operation_of(name: str, task_id: str) -> Iterator[Operation | None]:
+    """The operation a message speaks of; Celery's signals come for foreign tasks as well.
+
+    They come in the worker's main process, where nobody else looks after the connection.
+    """
     try:
         pk = UUID(task_id)
     except (AttributeError, TypeError, ValueError):
-        return None
-    return Operation.objects.filter(pk=pk, kind=name).first()
+        yield None
+        return
+    try:
+        yield Operation.objects.filter(pk=pk, kind=name).first()
+    finally:
+        if not connections[database()].in_atomic_block:
+            heartbeats.disconnect()
 
 
 def _describe(consumer: Any) -> dict[str, Any]:

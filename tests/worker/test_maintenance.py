@@ -187,6 +187,25 @@ def test_turn__slow_database_is_trouble_too(settings: Settings) -> None:
         assert time.monotonic() < give_up
 
 
+def test_turn__slow_broker_says_nothing_of_leases(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"LEASE": 0.03}
+    ran: list[str] = []
+
+    def slow() -> int:
+        time.sleep(0.05)
+        return 1
+
+    def rescue() -> int:
+        ran.append("rescue")
+        return 1
+
+    thread = Maintenance(
+        [Step("relay", 9, slow, publishes=True), Step("rescue", 0.01, rescue, rescues=True)]
+    )
+    thread.turn()
+    assert ran == ["rescue"]
+
+
 def test_turn__says_again_when_it_fails_again(caplog: pytest.LogCaptureFixture) -> None:
     answers = iter([KeyError("a"), None, KeyError("b")])
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from async_reply import lifecycle, relay, services
+from async_reply.clock import after
 from async_reply.models import Operation
 from async_reply.status import Status
 from tests.conftest import configure_celery
@@ -65,6 +66,55 @@ def test_publish_due__stops_when_the_broker_fails(down: None) -> None:
     relay.breaker.reset()
     assert relay.publish_due() == 0
     assert relay.breaker.is_open
+
+
+@pytest.mark.django_db(transaction=True)
+def test_publish_due__what_fails_by_itself_makes_way(
+    monkeypatch: pytest.MonkeyPatch, broker: list[str], settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "BATCH": 2}
+
+    def refuse(operation: Operation) -> None:
+        if operation.queue == "typo":
+            raise QueueNotFound("typo")
+        broker.append(str(operation.pk))
+
+    monkeypatch.setattr(relay, "_send", refuse)
+    for _ in range(2):
+        services.submit(echo)
+    Operation.objects.update(queue="typo")
+    good = services.submit(echo)
+    broker.clear()
+    Operation.objects.update(published_at=None, available_at=after(-9))
+    assert [relay.publish_due(), relay.publish_due()] == [0, 1]
+    assert broker == [str(good.pk)]
+    waiting = Operation.objects.filter(queue="typo")
+    assert {each.published_at for each in waiting} == {None}
+    assert all(each.available_at > timezone.now() for each in waiting)
+    assert not relay.breaker.is_open
+
+
+@pytest.mark.parametrize(("publishes", "seconds"), [(1, 2), (3, 8), (6, 60), (99, 60)])
+def test_pause__doubles_up_to_a_minute(publishes: int, seconds: int) -> None:
+    assert relay._pause(publishes) == seconds
+
+
+@pytest.mark.django_db(transaction=True)
+def test_republish_lost__asks_a_silent_broker_once(
+    monkeypatch: pytest.MonkeyPatch, broker: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def hang() -> Any:
+        asked.append("broker")
+        raise TimeoutError("timed out")
+
+    for queue in ("a", "b", "c"):
+        Operation.objects.filter(pk=services.submit(echo).pk).update(queue=queue)
+    Operation.objects.update(published_at=after(-60), available_at=after(-60))
+    monkeypatch.setattr(relay, "_connection", hang)
+    assert relay.republish_lost() == 0
+    assert (asked, relay.breaker.is_open) == (["broker"], True)
 
 
 @pytest.mark.django_db

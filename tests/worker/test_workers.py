@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from celery.concurrency import get_implementation
 from celery.worker.state import revoked
+from django.db import connection
 from django.utils import timezone
 
 from async_reply import interrupts, lifecycle, services, workers
@@ -59,6 +60,26 @@ def test_worker__says_what_its_pool_cannot_do(
     assert [record.getMessage().split()[0] for record in caplog.records] == [
         f"async_reply.{each}:" for each in told
     ]
+
+
+@pytest.mark.django_db
+def test_revoked__not_by_a_message_that_was_too_old() -> None:
+    operation = services.submit(echo)
+    request = SimpleNamespace(task=echo.name, id=str(operation.pk))
+    workers.cancel_revoked(request=request, expired=True)
+    operation.refresh_from_db()
+    assert operation.status == Status.PENDING
+
+
+@pytest.mark.django_db(transaction=True)
+def test_signals__leave_no_connection_behind() -> None:
+    """In the worker's main process nobody else closes one that the database has ended."""
+    operations = [services.submit(echo) for _ in range(2)]
+    for operation in operations:
+        workers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
+        assert connection.connection is None
+        workers.reject_unknown(name=echo.name, id=str(operation.pk))
+        assert connection.connection is None
 
 
 @pytest.mark.django_db

@@ -55,7 +55,7 @@ def _rescue_the_living() -> None:
 
 def _forget_failed_publish() -> None:
     """A submit that the broker refused counts as published, and is never looked for again."""
-    lifecycle.unreserve = lambda operation: True
+    lifecycle.unreserve = lambda operation, *, delay=0: True
     relay.republish_lost = lambda: 0
 
 
