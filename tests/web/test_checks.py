@@ -105,9 +105,31 @@ def test_celery__transport_that_cannot_be_imported(monkeypatch: pytest.MonkeyPat
     assert ids() == ["async_reply.E002"]
 
 
-def test_celery__pickle(monkeypatch: pytest.MonkeyPatch) -> None:
-    configure_celery(monkeypatch, accept_content=["json", "pickle"])
-    assert ids() == ["async_reply.E003"]
+@pytest.mark.parametrize("name", ["pickle", "application/x-python-serialize"])
+def test_celery__pickle(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    configure_celery(monkeypatch, accept_content=["json", name])
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert found.id == "async_reply.E003"
+    assert 'CELERY_TASK_SERIALIZER = "json"' in str(found.hint)
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "expected"),
+    [
+        ("json", ["application/json"], []),
+        ("application/json", ["json"], []),
+        ("yaml", ["json"], ["async_reply.E006"]),
+        ("pickle", ["json"], ["async_reply.E006"]),
+        ("json", ["yaml"], ["async_reply.E006"]),
+        ("papyrus", ["json"], ["async_reply.E006"]),
+    ],
+)
+def test_celery__messages_that_workers_do_not_read(
+    monkeypatch: pytest.MonkeyPatch, written: str, read: list[str], expected: list[str]
+) -> None:
+    configure_celery(monkeypatch, task_serializer=written)
+    configure_celery(monkeypatch, accept_content=read)
+    assert ids() == expected
 
 
 def test_celery__kind_declared_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +179,12 @@ def test_isolation__of_mariadb(
     options = {**connection.settings_dict["OPTIONS"], "isolation_level": level}
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
     assert ids() == (expected if connection.vendor == "mysql" else [])
+
+
+def test_celery__hint_names_the_setting_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_celery(monkeypatch, worker_prefetch_multiplier=4)
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert "CELERY_WORKER_DISABLE_PREFETCH = True" in str(found.hint)
 
 
 @pytest.mark.parametrize(
