@@ -1,9 +1,16 @@
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import current_app
 from django.core.checks import CheckMessage, run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import ContentFile
 from django.db import connection
 from django.urls import path
 from pytest_django import Settings
@@ -12,6 +19,7 @@ from rest_framework.permissions import AllowAny, IsAdminUser, IsAuthenticated
 
 from async_reply import conf, cors, relay, tasks
 from async_reply.checks import databases
+from async_reply.storage import operation_storage
 from async_reply.views import LongRunningOperationView
 from tests.conftest import configure_celery
 from tests.project import views
@@ -21,6 +29,8 @@ def ids(**options: Any) -> list[str]:
     """The ids of our own messages, sorted."""
     found: list[CheckMessage] = run_checks(tags=["async_reply"], **{"databases": [], **options})
     return sorted(str(message.id) for message in found)
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -59,10 +69,16 @@ def test_project__has_nothing_to_complain_of() -> None:
         ({"REDIRECT_HOSTS": 7}, ["async_reply.E012"]),
         ({"POLL_RATE": 7}, ["async_reply.E012"]),
         ({"STORAGE": "nowhere"}, ["async_reply.E013"]),
+        ({"STORAGE": ["default"]}, ["async_reply.E012"]),
         ({"ACCESS": "nowhere.Access"}, ["async_reply.E014"]),
+        ({"ACCESS": "tests.web.broken.Access"}, ["async_reply.E014"]),
+        ({"ACCESS": "rest_framework.permissions"}, ["async_reply.E018"]),
+        ({"ACCESS": "tests.web.access.StatelessUser"}, ["async_reply.E018"]),
+        ({"ACCESS": "tests.web.access.TenantAccess"}, []),
         ({"NOTIFY": "carrier pigeon"}, ["async_reply.E012"]),
         ({"MAX_WAIT": -1, "WAIT_THREADS": 0.5}, ["async_reply.E012", "async_reply.E012"]),
         ({"SIGNED_URL": "nowhere.sign"}, ["async_reply.E016"]),
+        ({"SIGNED_URL": "tests.web.broken.sign"}, ["async_reply.E016"]),
         ({"SIGNED_URL": 7}, ["async_reply.E012"]),
     ],
 )
@@ -82,6 +98,41 @@ def test_storage__that_web_servers_publish(settings: Settings) -> None:
     assert ids(include_deployment_checks=True) == ["async_reply.W104"]
     settings.ASYNC_REPLY = {"STORAGE": "nowhere"}
     assert ids(include_deployment_checks=True) == ["async_reply.E013"]
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [
+        ({"STORAGE": "nowhere"}, "E013"),
+        ({"STORAGE": ["default"]}, "E012"),
+        ([], "E010"),
+        (None, "E010"),
+    ],
+)
+def test_settings__that_models_load_with(tmp_path: Path, configured: Any, expected: str) -> None:
+    lines = ["from tests.settings import *", f"ASYNC_REPLY = {configured!r}"]
+    (tmp_path / "mistaken.py").write_text("\n".join(lines))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--tag", "async_reply"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "mistaken"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert re.findall(r"async_reply\.(E\d+)", done.stderr) == [expected], done.stderr
+
+
+def test_storage__that_nothing_names_keeps_nothing(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"STORAGE": "nowhere"}
+    storage = operation_storage()
+    with pytest.raises(ImproperlyConfigured, match="STORAGE"):
+        storage.save("name", ContentFile(b"private"))
+    with pytest.raises(ImproperlyConfigured, match="STORAGE"):
+        storage.open("name")
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0, ["async_reply.W108"]), (1024 * 1024, [])])
