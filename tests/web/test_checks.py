@@ -12,25 +12,30 @@ from django.core.checks import CheckMessage, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 from django.db import connection
-from django.urls import path
+from django.urls import include, path
 from pytest_django import Settings
-from rest_framework.authentication import BasicAuthentication
+from rest_framework.authentication import BasicAuthentication, SessionAuthentication
 from rest_framework.permissions import AllowAny, IsAdminUser, IsAuthenticated
+from rest_framework.test import APIClient
+from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
+from rest_framework.views import APIView
 
 from async_reply import conf, cors, relay, tasks
+from async_reply import urls as ours
 from async_reply.checks import databases
+from async_reply.checks.views import ATTRIBUTES
 from async_reply.storage import operation_storage
 from async_reply.views import LongRunningOperationView
 from tests.conftest import configure_celery
 from tests.project import views
+
+ROOT = Path(__file__).parents[2]
 
 
 def ids(**options: Any) -> list[str]:
     """The ids of our own messages, sorted."""
     found: list[CheckMessage] = run_checks(tags=["async_reply"], **{"databases": [], **options})
     return sorted(str(message.id) for message in found)
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -41,13 +46,9 @@ def urls(settings: Settings) -> Callable[..., None]:
         urlpatterns: list[Any] = []
 
     def mount(*classes: Any, operations: bool = True) -> None:
-        from async_reply.urls import urlpatterns as ours
-
         Module.urlpatterns = [path(f"{cls.__name__}/", cls.as_view()) for cls in classes]
         if operations:
-            from django.urls import include
-
-            Module.urlpatterns.append(path("", include((ours, "async_reply"))))
+            Module.urlpatterns.append(path("", include("async_reply.urls")))
         settings.ROOT_URLCONF = Module
 
     return mount
@@ -200,6 +201,12 @@ def test_celery__slow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids() == ["async_reply.W101", "async_reply.W102"]
 
 
+def test_celery__hint_names_the_setting_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_celery(monkeypatch, worker_prefetch_multiplier=4)
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert "CELERY_WORKER_DISABLE_PREFETCH = True" in str(found.hint)
+
+
 @pytest.mark.parametrize(
     ("zone", "use_tz", "expected"),
     [
@@ -230,12 +237,6 @@ def test_isolation__of_mariadb(
     options = {**connection.settings_dict["OPTIONS"], "isolation_level": level}
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
     assert ids() == (expected if connection.vendor == "mysql" else [])
-
-
-def test_celery__hint_names_the_setting_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    configure_celery(monkeypatch, worker_prefetch_multiplier=4)
-    [found] = run_checks(tags=["async_reply"], databases=[])
-    assert "CELERY_WORKER_DISABLE_PREFETCH = True" in str(found.hint)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +287,59 @@ def test_urls__operations_missing(urls: Callable[..., None]) -> None:
     assert ids() == ["async_reply.E020"]
 
 
+class Plain:
+    urlpatterns = [
+        path("echoes/", views.EchoView.as_view()),
+        path("", include("async_reply.urls")),
+    ]
+
+
+class ByNamespace:
+    urlpatterns = [
+        path("v1/", include((Plain.urlpatterns, "v1"), namespace="v1")),
+        path("v2/", include((Plain.urlpatterns, "v2"), namespace="v2")),
+    ]
+
+
+class ByPath:
+    urlpatterns = [path("api/<str:version>/", include(Plain.urlpatterns))]
+
+
+class Nameless:
+    """The operations' URLs are called otherwise than the setting says."""
+
+    urlpatterns = [
+        path("echoes/", views.EchoView.as_view()),
+        path("own/<str:id>/", views.EchoView.as_view(), name="status"),
+        path("v1/", include((ours.urlpatterns, "other"))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("urls", "scheme", "expected"),
+    [
+        (ByNamespace, NamespaceVersioning, []),
+        (ByPath, URLPathVersioning, []),
+        (Plain, NamespaceVersioning, []),
+        (Nameless, NamespaceVersioning, ["async_reply.E020"]),
+        (Nameless, URLPathVersioning, ["async_reply.E020"]),
+        # Nothing brings the version along.
+        (ByNamespace, None, ["async_reply.E020"]),
+        (ByPath, None, ["async_reply.E020"]),
+    ],
+)
+def test_urls__operations_below_a_version(
+    urls: type[Any],
+    scheme: type[Any] | None,
+    expected: list[str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(APIView, "versioning_class", scheme)
+    settings.ROOT_URLCONF = urls
+    assert ids() == expected
+
+
 def test_urls__project_without_submits_needs_none(urls: Callable[..., None]) -> None:
     urls(operations=False)
     assert ids() == []
@@ -313,17 +367,94 @@ def test_view__without_serializer(urls: Callable[..., None]) -> None:
     assert ids() == ["async_reply.E022"]
 
 
+def test_view__with_arguments_of_as_view(settings: Settings) -> None:
+    class Bare(LongRunningOperationView):
+        task = views.EchoView.task
+
+    class Module:
+        urlpatterns = [
+            path("", include("async_reply.urls")),
+            path("a/", Bare.as_view(serializer_class=views.EchoSerializer)),
+            path("b/", views.EchoView.as_view(permission_classes=[AllowAny])),
+            path(
+                "c/",
+                views.EchoView.as_view(permission_classes=[AllowAny], location_access="signed"),
+            ),
+            path(
+                "d/",
+                views.OpenView.as_view(
+                    permission_classes=[IsAuthenticated], location_access="owner"
+                ),
+            ),
+        ]
+
+    settings.ROOT_URLCONF = Module
+    assert ids() == ["async_reply.W109"]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "allowed"),
+    [
+        ("location_access", "sigend", '"owner" or "signed"'),
+        ("location_target", "reslut", '"status" or "result"'),
+        ("valet_key_scope", ["read"], '"read" or "cancel"'),
+        ("redirect_status", 301, "302 or 303"),
+        ("operation_headers", "Operation-Location", "a list of names"),
+        ("operation_headers", [7], "a list of names"),
+    ],
+)
+def test_view__with_an_attribute_that_is_not_allowed(
+    urls: Callable[..., None], attribute: str, value: Any, allowed: str
+) -> None:
+    urls(type("Mistaken", (views.EchoView,), {attribute: value}))
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert found.id == "async_reply.E024"
+    assert f"Mistaken.{attribute} is {value!r}" in found.msg
+    assert allowed in found.msg
+
+
+def test_view__whose_attributes_ask_the_request(urls: Callable[..., None]) -> None:
+    chosen = property(lambda view: view.request.chosen)
+    names = [*ATTRIBUTES, "serializer_class", "permission_classes", "authentication_classes"]
+    urls(type("Choosing", (views.EchoView,), dict.fromkeys(names, chosen)))
+    assert ids() == []
+
+
 def test_view__for_anybody(urls: Callable[..., None]) -> None:
     class Open(views.EchoView):
         permission_classes = [AllowAny]
 
     urls(Open, views.OpenView)
-    assert ids() == ["async_reply.E023"]
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert found.id == "async_reply.W109"
+    assert "are then refused" in found.msg
+
+
+@pytest.mark.django_db
+def test_view__for_anybody_refuses_who_owns_nothing(
+    urls: Callable[..., None], client_of: Callable[..., APIClient]
+) -> None:
+    class Open(views.EchoView):
+        permission_classes = [AllowAny]
+
+    urls(Open)
+    assert client_of().post("/Open/").status_code == 401
+
+
+def test_view__for_anybody_where_everybody_is_an_owner(
+    urls: Callable[..., None], settings: Settings
+) -> None:
+    class Open(views.EchoView):
+        permission_classes = [AllowAny]
+
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.access.NamingAccess"}
+    urls(Open)
+    assert ids() == []
 
 
 @pytest.mark.parametrize(
     ("access", "expected"),
-    [("OpenAccess", ["async_reply.E023"]), ("NamingAccess", []), ("OrAccess", [])],
+    [("OpenAccess", ["async_reply.W109"]), ("NamingAccess", []), ("OrAccess", [])],
 )
 def test_view__for_anybody_by_the_project_s_access(
     urls: Callable[..., None], settings: Settings, access: str, expected: list[str]
@@ -348,3 +479,17 @@ def test_view__with_authentication_of_its_own(urls: Callable[..., None]) -> None
     urls(Basic)
     assert ids() == ["async_reply.W105"]
     assert isinstance(Basic().get_authenticators()[0], BasicAuthentication)
+
+
+def test_view__with_authentication_that_the_operations_know(
+    urls: Callable[..., None], settings: Settings
+) -> None:
+    class Fewer(views.EchoView):
+        authentication_classes = [BasicAuthentication]
+
+    class Signed(views.SharedView):
+        authentication_classes = [SessionAuthentication]
+
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.access.BasicAccess"}
+    urls(Fewer, Signed)
+    assert ids() == []
