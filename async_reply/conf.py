@@ -1,5 +1,6 @@
 """The settings of async_reply: one dict, `ASYNC_REPLY`, read at each use."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,23 @@ def _text(value: Any) -> bool:
 
 def _text_or_none(value: Any) -> bool:
     return value is None or _text(value)
+
+
+def _rate_or_none(value: Any) -> bool:
+    """As REST framework reads it: of the period, the first letter counts."""
+    if not isinstance(value, str):
+        return value is None
+    return re.fullmatch(r"0*[1-9][0-9]*/[smhd][^/]*", value) is not None
+
+
+def _hosts(value: Any) -> bool:
+    """They are compared to the letter: neither a URL nor a pattern would match."""
+    if isinstance(value, str):
+        return False
+    return all(
+        isinstance(each, str) and re.fullmatch(r"[^.\s/*][^\s/*]*", each) is not None
+        for each in value
+    )
 
 
 def _notify(value: Any) -> bool:
@@ -105,14 +123,14 @@ VALID: dict[str, tuple[Check, str]] = {
     "MAX_INPUT": (_count, "a whole number of bytes"),
     "MAX_RESULT": (_count, "a whole number of bytes"),
     "MAX_UNFINISHED": (_count, "a whole number, 0 for no bound"),
-    "POLL_RATE": (_text_or_none, 'a rate such as "600/min", or None'),
+    "POLL_RATE": (_rate_or_none, 'a rate above 0 by s, m, h or d, such as "600/min", or None'),
     "VALET_KEY": (_positive, "a number of seconds above 0"),
     "PROBLEM_TYPE_PREFIX": (_text, "a URI to which a name can be appended"),
     "STORAGE": (_text, "an alias in STORAGES"),
     "SIGNED_URL": (_text_or_none, "a dotted path, or None"),
     "REDIRECT_HOSTS": (
-        lambda value: not isinstance(value, str) and all(map(_text, value)),
-        "a list of host names",
+        _hosts,
+        'a list of hosts such as "files.example.org" or "api:8443", without scheme or slash',
     ),
 }
 

@@ -5,29 +5,22 @@ import time
 from typing import Any
 
 from django.core.checks import CheckMessage
-from django.core.files.storage import Storage, storages
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from async_reply import conf
 from async_reply.clock import DatabaseNow
 from async_reply.fields import ExactCharField, ExactFileField, ExactTextField
 from async_reply.identifiers import uuid7
 from async_reply.querysets import OperationManager, PrimaryManager
 from async_reply.status import Status
+from async_reply.storage import operation_storage
 
 
 def database() -> str:
     """The alias operations are written on; reads use it too, since a replica lags behind."""
     return router.db_for_write(Operation)
-
-
-def operation_storage() -> Storage:
-    """The storage that the setting `STORAGE` names; Django asks once, when it loads the models."""
-    storage: Storage = storages[conf.get("STORAGE")]
-    return storage
 
 
 #: As long as a subject of OpenID Connect.

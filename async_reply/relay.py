@@ -16,6 +16,7 @@ from django.db.models import Max, Q
 from kombu.exceptions import LimitExceeded
 from kombu.exceptions import OperationalError as KombuOperationalError
 from kombu.pools import producers
+from kombu.serialization import registry  # type: ignore[attr-defined]  # the stubs lack it
 
 from async_reply import conf, lifecycle, pools
 from async_reply.clock import DatabaseNow
@@ -253,7 +254,16 @@ def uses_default_broker() -> bool:
 
 
 def accepts_pickle() -> bool:
-    return any("pickle" in content for content in current_app.conf.accept_content)
+    names = registry.type_to_name
+    return any("pickle" in names.get(each, each) for each in current_app.conf.accept_content)
+
+
+def unread_serializer() -> str:
+    """How Celery writes messages, where no worker would read them; '' where workers do."""
+    types, settings = registry.name_to_type, current_app.conf
+    read = {types.get(each, each) for each in settings.accept_content}
+    written = str(settings.task_serializer)
+    return "" if types.get(written, written) in read else written
 
 
 def pool() -> str:
@@ -272,6 +282,9 @@ def slow_settings() -> Iterator[tuple[str, str, int]]:
     if current_app.conf.worker_prefetch_multiplier != 1:
         yield (
             "Workers reserve more messages than they run: jobs wait beside idle processes.",
-            "Set CELERY_WORKER_PREFETCH_MULTIPLIER = 1 (and on Redis WORKER_DISABLE_PREFETCH).",
+            (
+                "Set CELERY_WORKER_PREFETCH_MULTIPLIER = 1 (and on Redis "
+                "CELERY_WORKER_DISABLE_PREFETCH = True)."
+            ),
             2,
         )

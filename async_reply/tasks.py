@@ -3,7 +3,7 @@
 import difflib
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cache, partial
 from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
@@ -108,8 +108,8 @@ def operation_task(
     name: str = ...,
     aliases: Collection[str] = ...,
     max_retries: int = ...,
-    autoretry_for: Exceptions = ...,
-    dont_autoretry_for: Exceptions = ...,
+    autoretry_for: Exceptions | type[BaseException] = ...,
+    dont_autoretry_for: Exceptions | type[BaseException] = ...,
     retry_backoff: float | bool = ...,
     retry_backoff_max: float = ...,
     retry_jitter: bool = ...,
@@ -149,10 +149,18 @@ def _register(function: Function, options: dict[str, Any]) -> OperationTask[...,
     aliases = options.pop("aliases", ())
     own = {key: options.pop(key) for key in OWN_OPTIONS & options.keys()}
     for key in ("autoretry_for", "dont_autoretry_for"):
-        own[key] = tuple(own.get(key, ()))
+        own[key] = _exceptions(key, own.get(key, ()))
     kind = Kind(name=name, function=function, timeouts=_timeouts(), **own)
     tasks = [_share(kind, name=one, options=options) for one in (name, *aliases)]
     return tasks[0]
+
+
+def _exceptions(option: str, given: Any) -> Exceptions:
+    """`given` as a tuple; one class will do, as in an except clause."""
+    classes = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not all(isinstance(each, type) and issubclass(each, BaseException) for each in classes):
+        raise TypeError(f"{option} takes exception classes, not {given!r}.")
+    return classes
 
 
 def _timeouts() -> Exceptions:

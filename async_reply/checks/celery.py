@@ -54,8 +54,15 @@ def _check_broker() -> Iterator[CheckMessage]:
     if relay.accepts_pickle():
         yield Error(
             "Celery accepts pickle: whoever reaches the broker can run code in the workers.",
-            hint='Set CELERY_ACCEPT_CONTENT = ["json"].',
+            hint='Set CELERY_ACCEPT_CONTENT = ["json"] and CELERY_TASK_SERIALIZER = "json".',
             id="async_reply.E003",
+        )
+    if unread := relay.unread_serializer():
+        yield Error(
+            f"Celery sends messages as {unread!r}, which its workers do not accept: operations "
+            "would stay pending.",
+            hint='Set CELERY_TASK_SERIALIZER = "json" and CELERY_ACCEPT_CONTENT = ["json"].',
+            id="async_reply.E006",
         )
 
 

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import AppConfig
-from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.core.files.storage import storages
 from django.utils.module_loading import import_string
 
-from async_reply import conf, notifications
+from async_reply import conf, notifications, storage
 
 Configs = Sequence[AppConfig] | None
 
@@ -42,17 +41,14 @@ def _is_valid(key: str, value: Any) -> bool:
 
 
 def _check_references() -> Iterator[CheckMessage]:
-    if conf.get("STORAGE") not in settings.STORAGES:
+    if not storage.is_named():
         text = f'ASYNC_REPLY["STORAGE"] names {conf.get("STORAGE")!r}, which STORAGES lacks.'
         yield Error(text, hint="Add it to STORAGES.", id="async_reply.E013")
-    try:
-        import_string(conf.get("ACCESS"))
-    except ImportError as error:
-        yield Error(f'ASYNC_REPLY["ACCESS"] cannot be imported: {error}', id="async_reply.E014")
+    yield from _check_access()
     try:
         import_string(conf.get("SIGNED_URL") or "builtins.str")
-    except ImportError as error:
-        text = f'ASYNC_REPLY["SIGNED_URL"] cannot be imported: {error}'
+    except Exception as error:  # noqa: BLE001 whatever a module of the project does
+        text = f'ASYNC_REPLY["SIGNED_URL"] cannot be imported: {_said(error)}'
         yield Error(text, id="async_reply.E016")
     if problem := notifications.problem():
         text = f'ASYNC_REPLY["NOTIFY"] cannot work: {problem}'
@@ -60,15 +56,34 @@ def _check_references() -> Iterator[CheckMessage]:
         yield Error(text, hint=hint, id="async_reply.E017")
 
 
+def _check_access() -> Iterator[CheckMessage]:
+    try:
+        found = import_string(conf.get("ACCESS"))
+    except Exception as error:  # noqa: BLE001 whatever a module of the project does
+        text = f'ASYNC_REPLY["ACCESS"] cannot be imported: {_said(error)}'
+        yield Error(text, id="async_reply.E014")
+        return
+    # Told by name: importing REST framework costs a worker.
+    bases = {f"{each.__module__}.{each.__name__}" for each in getattr(found, "__mro__", ())}
+    if conf.DEFAULTS["ACCESS"] not in bases:
+        text = f'ASYNC_REPLY["ACCESS"] names {found!r}, which is no OperationAccess.'
+        hint = f"Name a class that inherits from {conf.DEFAULTS['ACCESS']}."
+        yield Error(text, hint=hint, id="async_reply.E018")
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 @register("async_reply", deploy=True)
 def check_storage(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """Files of operations are not in the folder that web servers publish, nor read into memory."""
     found: list[CheckMessage] = []
-    if conf.get("STORAGE") not in settings.STORAGES:
+    if not storage.is_named():
         return found
-    storage = storages[conf.get("STORAGE")]
+    used = storages[conf.get("STORAGE")]
     # django-storages' S3: 0, its default, keeps whole objects in memory.
-    if getattr(storage, "max_memory_size", None) == 0:
+    if getattr(used, "max_memory_size", None) == 0:
         found.append(
             checks.Warning(
                 "The storage reads each file of an operation into memory as a whole.",

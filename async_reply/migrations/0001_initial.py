@@ -117,7 +117,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('role', async_reply.fields.ExactCharField(choices=[('input', 'input'), ('result', 'result')], max_length=6, verbose_name='role')),
                 ('field', async_reply.fields.ExactCharField(blank=True, default='', max_length=255, verbose_name='field')),
-                ('file', async_reply.fields.ExactFileField(max_length=400, storage=async_reply.models.operation_storage, upload_to=async_reply.models.file_path, verbose_name='file')),
+                ('file', async_reply.fields.ExactFileField(max_length=400, storage=async_reply.storage.operation_storage, upload_to=async_reply.models.file_path, verbose_name='file')),
                 ('name', async_reply.fields.ExactCharField(max_length=255, verbose_name='name')),
                 ('content_type', async_reply.fields.ExactCharField(blank=True, default='', max_length=255, verbose_name='content type')),
                 ('size', models.PositiveBigIntegerField(verbose_name='size in bytes')),

@@ -4,7 +4,11 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.core import signing
-from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import (
+    BaseAuthentication,
+    BasicAuthentication,
+    SessionAuthentication,
+)
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import (
     AllowAny,
@@ -29,6 +33,10 @@ class NamingAccess(OpenAccess):
 
     def get_owner(self, request: Request) -> str:
         return super().get_owner(request) or "public"
+
+
+class BasicAccess(OperationAccess):
+    authentication_classes = [SessionAuthentication, BasicAuthentication]
 
 
 class OrAccess(OperationAccess):

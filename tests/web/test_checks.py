@@ -1,20 +1,35 @@
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import current_app
 from django.core.checks import CheckMessage, run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import ContentFile
 from django.db import connection
-from django.urls import path
+from django.urls import include, path
 from pytest_django import Settings
-from rest_framework.authentication import BasicAuthentication
+from rest_framework.authentication import BasicAuthentication, SessionAuthentication
 from rest_framework.permissions import AllowAny, IsAdminUser, IsAuthenticated
+from rest_framework.test import APIClient
+from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
+from rest_framework.views import APIView
 
 from async_reply import conf, cors, relay, tasks
+from async_reply import urls as ours
 from async_reply.checks import databases
+from async_reply.checks.views import ATTRIBUTES
+from async_reply.storage import operation_storage
 from async_reply.views import LongRunningOperationView
 from tests.conftest import configure_celery
 from tests.project import views
+
+ROOT = Path(__file__).parents[2]
 
 
 def ids(**options: Any) -> list[str]:
@@ -31,13 +46,9 @@ def urls(settings: Settings) -> Callable[..., None]:
         urlpatterns: list[Any] = []
 
     def mount(*classes: Any, operations: bool = True) -> None:
-        from async_reply.urls import urlpatterns as ours
-
         Module.urlpatterns = [path(f"{cls.__name__}/", cls.as_view()) for cls in classes]
         if operations:
-            from django.urls import include
-
-            Module.urlpatterns.append(path("", include((ours, "async_reply"))))
+            Module.urlpatterns.append(path("", include("async_reply.urls")))
         settings.ROOT_URLCONF = Module
 
     return mount
@@ -59,10 +70,16 @@ def test_project__has_nothing_to_complain_of() -> None:
         ({"REDIRECT_HOSTS": 7}, ["async_reply.E012"]),
         ({"POLL_RATE": 7}, ["async_reply.E012"]),
         ({"STORAGE": "nowhere"}, ["async_reply.E013"]),
+        ({"STORAGE": ["default"]}, ["async_reply.E012"]),
         ({"ACCESS": "nowhere.Access"}, ["async_reply.E014"]),
+        ({"ACCESS": "tests.web.broken.Access"}, ["async_reply.E014"]),
+        ({"ACCESS": "rest_framework.permissions"}, ["async_reply.E018"]),
+        ({"ACCESS": "tests.web.access.StatelessUser"}, ["async_reply.E018"]),
+        ({"ACCESS": "tests.web.access.TenantAccess"}, []),
         ({"NOTIFY": "carrier pigeon"}, ["async_reply.E012"]),
         ({"MAX_WAIT": -1, "WAIT_THREADS": 0.5}, ["async_reply.E012", "async_reply.E012"]),
         ({"SIGNED_URL": "nowhere.sign"}, ["async_reply.E016"]),
+        ({"SIGNED_URL": "tests.web.broken.sign"}, ["async_reply.E016"]),
         ({"SIGNED_URL": 7}, ["async_reply.E012"]),
     ],
 )
@@ -82,6 +99,41 @@ def test_storage__that_web_servers_publish(settings: Settings) -> None:
     assert ids(include_deployment_checks=True) == ["async_reply.W104"]
     settings.ASYNC_REPLY = {"STORAGE": "nowhere"}
     assert ids(include_deployment_checks=True) == ["async_reply.E013"]
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [
+        ({"STORAGE": "nowhere"}, "E013"),
+        ({"STORAGE": ["default"]}, "E012"),
+        ([], "E010"),
+        (None, "E010"),
+    ],
+)
+def test_settings__that_models_load_with(tmp_path: Path, configured: Any, expected: str) -> None:
+    lines = ["from tests.settings import *", f"ASYNC_REPLY = {configured!r}"]
+    (tmp_path / "mistaken.py").write_text("\n".join(lines))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--tag", "async_reply"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "mistaken"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert re.findall(r"async_reply\.(E\d+)", done.stderr) == [expected], done.stderr
+
+
+def test_storage__that_nothing_names_keeps_nothing(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"STORAGE": "nowhere"}
+    storage = operation_storage()
+    with pytest.raises(ImproperlyConfigured, match="STORAGE"):
+        storage.save("name", ContentFile(b"private"))
+    with pytest.raises(ImproperlyConfigured, match="STORAGE"):
+        storage.open("name")
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0, ["async_reply.W108"]), (1024 * 1024, [])])
@@ -105,9 +157,31 @@ def test_celery__transport_that_cannot_be_imported(monkeypatch: pytest.MonkeyPat
     assert ids() == ["async_reply.E002"]
 
 
-def test_celery__pickle(monkeypatch: pytest.MonkeyPatch) -> None:
-    configure_celery(monkeypatch, accept_content=["json", "pickle"])
-    assert ids() == ["async_reply.E003"]
+@pytest.mark.parametrize("name", ["pickle", "application/x-python-serialize"])
+def test_celery__pickle(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    configure_celery(monkeypatch, accept_content=["json", name])
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert found.id == "async_reply.E003"
+    assert 'CELERY_TASK_SERIALIZER = "json"' in str(found.hint)
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "expected"),
+    [
+        ("json", ["application/json"], []),
+        ("application/json", ["json"], []),
+        ("yaml", ["json"], ["async_reply.E006"]),
+        ("pickle", ["json"], ["async_reply.E006"]),
+        ("json", ["yaml"], ["async_reply.E006"]),
+        ("papyrus", ["json"], ["async_reply.E006"]),
+    ],
+)
+def test_celery__messages_that_workers_do_not_read(
+    monkeypatch: pytest.MonkeyPatch, written: str, read: list[str], expected: list[str]
+) -> None:
+    configure_celery(monkeypatch, task_serializer=written)
+    configure_celery(monkeypatch, accept_content=read)
+    assert ids() == expected
 
 
 def test_celery__kind_declared_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +199,12 @@ def test_celery__slow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     configure_celery(monkeypatch, db_reuse_max=None)
     configure_celery(monkeypatch, worker_prefetch_multiplier=4)
     assert ids() == ["async_reply.W101", "async_reply.W102"]
+
+
+def test_celery__hint_names_the_setting_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_celery(monkeypatch, worker_prefetch_multiplier=4)
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert "CELERY_WORKER_DISABLE_PREFETCH = True" in str(found.hint)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +287,59 @@ def test_urls__operations_missing(urls: Callable[..., None]) -> None:
     assert ids() == ["async_reply.E020"]
 
 
+class Plain:
+    urlpatterns = [
+        path("echoes/", views.EchoView.as_view()),
+        path("", include("async_reply.urls")),
+    ]
+
+
+class ByNamespace:
+    urlpatterns = [
+        path("v1/", include((Plain.urlpatterns, "v1"), namespace="v1")),
+        path("v2/", include((Plain.urlpatterns, "v2"), namespace="v2")),
+    ]
+
+
+class ByPath:
+    urlpatterns = [path("api/<str:version>/", include(Plain.urlpatterns))]
+
+
+class Nameless:
+    """The operations' URLs are called otherwise than the setting says."""
+
+    urlpatterns = [
+        path("echoes/", views.EchoView.as_view()),
+        path("own/<str:id>/", views.EchoView.as_view(), name="status"),
+        path("v1/", include((ours.urlpatterns, "other"))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("urls", "scheme", "expected"),
+    [
+        (ByNamespace, NamespaceVersioning, []),
+        (ByPath, URLPathVersioning, []),
+        (Plain, NamespaceVersioning, []),
+        (Nameless, NamespaceVersioning, ["async_reply.E020"]),
+        (Nameless, URLPathVersioning, ["async_reply.E020"]),
+        # Nothing brings the version along.
+        (ByNamespace, None, ["async_reply.E020"]),
+        (ByPath, None, ["async_reply.E020"]),
+    ],
+)
+def test_urls__operations_below_a_version(
+    urls: type[Any],
+    scheme: type[Any] | None,
+    expected: list[str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(APIView, "versioning_class", scheme)
+    settings.ROOT_URLCONF = urls
+    assert ids() == expected
+
+
 def test_urls__project_without_submits_needs_none(urls: Callable[..., None]) -> None:
     urls(operations=False)
     assert ids() == []
@@ -234,17 +367,94 @@ def test_view__without_serializer(urls: Callable[..., None]) -> None:
     assert ids() == ["async_reply.E022"]
 
 
+def test_view__with_arguments_of_as_view(settings: Settings) -> None:
+    class Bare(LongRunningOperationView):
+        task = views.EchoView.task
+
+    class Module:
+        urlpatterns = [
+            path("", include("async_reply.urls")),
+            path("a/", Bare.as_view(serializer_class=views.EchoSerializer)),
+            path("b/", views.EchoView.as_view(permission_classes=[AllowAny])),
+            path(
+                "c/",
+                views.EchoView.as_view(permission_classes=[AllowAny], location_access="signed"),
+            ),
+            path(
+                "d/",
+                views.OpenView.as_view(
+                    permission_classes=[IsAuthenticated], location_access="owner"
+                ),
+            ),
+        ]
+
+    settings.ROOT_URLCONF = Module
+    assert ids() == ["async_reply.W109"]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "allowed"),
+    [
+        ("location_access", "sigend", '"owner" or "signed"'),
+        ("location_target", "reslut", '"status" or "result"'),
+        ("valet_key_scope", ["read"], '"read" or "cancel"'),
+        ("redirect_status", 301, "302 or 303"),
+        ("operation_headers", "Operation-Location", "a list of names"),
+        ("operation_headers", [7], "a list of names"),
+    ],
+)
+def test_view__with_an_attribute_that_is_not_allowed(
+    urls: Callable[..., None], attribute: str, value: Any, allowed: str
+) -> None:
+    urls(type("Mistaken", (views.EchoView,), {attribute: value}))
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert found.id == "async_reply.E024"
+    assert f"Mistaken.{attribute} is {value!r}" in found.msg
+    assert allowed in found.msg
+
+
+def test_view__whose_attributes_ask_the_request(urls: Callable[..., None]) -> None:
+    chosen = property(lambda view: view.request.chosen)
+    names = [*ATTRIBUTES, "serializer_class", "permission_classes", "authentication_classes"]
+    urls(type("Choosing", (views.EchoView,), dict.fromkeys(names, chosen)))
+    assert ids() == []
+
+
 def test_view__for_anybody(urls: Callable[..., None]) -> None:
     class Open(views.EchoView):
         permission_classes = [AllowAny]
 
     urls(Open, views.OpenView)
-    assert ids() == ["async_reply.E023"]
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert found.id == "async_reply.W109"
+    assert "are then refused" in found.msg
+
+
+@pytest.mark.django_db
+def test_view__for_anybody_refuses_who_owns_nothing(
+    urls: Callable[..., None], client_of: Callable[..., APIClient]
+) -> None:
+    class Open(views.EchoView):
+        permission_classes = [AllowAny]
+
+    urls(Open)
+    assert client_of().post("/Open/").status_code == 401
+
+
+def test_view__for_anybody_where_everybody_is_an_owner(
+    urls: Callable[..., None], settings: Settings
+) -> None:
+    class Open(views.EchoView):
+        permission_classes = [AllowAny]
+
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.access.NamingAccess"}
+    urls(Open)
+    assert ids() == []
 
 
 @pytest.mark.parametrize(
     ("access", "expected"),
-    [("OpenAccess", ["async_reply.E023"]), ("NamingAccess", []), ("OrAccess", [])],
+    [("OpenAccess", ["async_reply.W109"]), ("NamingAccess", []), ("OrAccess", [])],
 )
 def test_view__for_anybody_by_the_project_s_access(
     urls: Callable[..., None], settings: Settings, access: str, expected: list[str]
@@ -269,3 +479,17 @@ def test_view__with_authentication_of_its_own(urls: Callable[..., None]) -> None
     urls(Basic)
     assert ids() == ["async_reply.W105"]
     assert isinstance(Basic().get_authenticators()[0], BasicAuthentication)
+
+
+def test_view__with_authentication_that_the_operations_know(
+    urls: Callable[..., None], settings: Settings
+) -> None:
+    class Fewer(views.EchoView):
+        authentication_classes = [BasicAuthentication]
+
+    class Signed(views.SharedView):
+        authentication_classes = [SessionAuthentication]
+
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.access.BasicAccess"}
+    urls(Fewer, Signed)
+    assert ids() == []

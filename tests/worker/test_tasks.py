@@ -62,6 +62,24 @@ def test_operation_task__option_that_nobody_knows(option: str, remedy: str) -> N
         operation_task(**options)(leave.kind.function)
 
 
+@pytest.mark.parametrize("given", [OSError, (OSError,), [OSError], {OSError}])
+@pytest.mark.parametrize("option", ["autoretry_for", "dont_autoretry_for"])
+def test_operation_task__takes_one_exception_as_it_takes_many(
+    option: str, given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "registered", {})
+    options: dict[str, Any] = {option: given, "name": f"tests.{option}.{type(given).__name__}"}
+    assert getattr(operation_task(**options)(leave.kind.function).kind, option) == (OSError,)
+
+
+@pytest.mark.parametrize("given", ["OSError", None, 7, OSError(), (OSError, "x"), (int,)])
+@pytest.mark.parametrize("option", ["autoretry_for", "dont_autoretry_for"])
+def test_operation_task__retries_for_exceptions_only(option: str, given: Any) -> None:
+    options: dict[str, Any] = {option: given}
+    with pytest.raises(TypeError, match=f"{option} takes exception classes, not "):
+        operation_task(**options)(leave.kind.function)
+
+
 def test_operation_task__declares_the_options_it_takes() -> None:
     _, with_options = get_overloads(operation_task)
     declared = inspect.signature(with_options).parameters.keys() - {"options"}

@@ -1,0 +1,72 @@
+"""The URLconf: the views that submit, and the operations' own URLs."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
+
+from async_reply import conf, routes
+from async_reply.checks.settings import check_settings
+from async_reply.checks.views import Mounted, check_view
+
+Configs = Sequence[AppConfig] | None
+
+
+@register("async_reply")
+def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
+    """Submit views have what they need, and the URLs they hand out exist."""
+    if not getattr(settings, "ROOT_URLCONF", None) or check_settings(app_configs):
+        return []
+    views = list(_submit_views(get_resolver().url_patterns))
+    found = [message for view in views for message in check_view(view)]
+    if views and not apps.is_installed("rest_framework"):
+        found.append(
+            checks.Warning(
+                "rest_framework is not installed as an app: browsers get a 500 from its pages.",
+                hint='Add "rest_framework" to INSTALLED_APPS.',
+                id="async_reply.W107",
+            )
+        )
+    name = f"{conf.get('URL_NAMESPACE')}:status"
+    if not all(_reaches(name, view) for view in views):
+        found.append(
+            Error(
+                f"There is no URL {name!r}, so a submit has no Location to answer.",
+                hint='Add path("api/", include("async_reply.urls")) to your URLconf; with a '
+                'namespace of your own, name it in ASYNC_REPLY["URL_NAMESPACE"].',
+                id="async_reply.E020",
+            )
+        )
+    return found
+
+
+def _submit_views(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[Mounted]:
+    """Views of the URLconf that submit, told by name: importing views costs a worker."""
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _submit_views(pattern.url_patterns)
+            continue
+        callback: Any = pattern.callback
+        cls = getattr(callback, "cls", None) or getattr(callback, "view_class", None)
+        given = getattr(callback, "initkwargs", None) or getattr(callback, "view_initkwargs", {})
+        if isinstance(cls, type):
+            view = Mounted(cls, given)
+            if view.is_a("LongRunningOperationMixin"):
+                yield view
+
+
+def _reaches(name: str, view: Mounted) -> bool:
+    """Whether the URL wants an id alone, or the version besides that a request to `view` has."""
+    try:
+        reverse(name, kwargs={"id": "0"})
+    except ImproperlyConfigured:
+        return False
+    except NoReverseMatch:
+        is_versioned = view.get("versioning_class") is not None
+        return is_versioned and routes.is_there(name, arguments={"id"})
+    return True

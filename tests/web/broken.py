@@ -1,0 +1,3 @@
+"""A module of a project that has a mistake in it."""
+
+raise ValueError("Set MINE in the settings.")
