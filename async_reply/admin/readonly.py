@@ -7,10 +7,9 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from async_reply.admin.filters import KindFilter
 from async_reply.admin.moments import moment
 from async_reply.admin.paginators import CappedPaginator
-from async_reply.models import KindStatistics, Worker
+from async_reply.models import Worker
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
@@ -19,7 +18,6 @@ else:
 
 
 SEEN_AT = moment(Worker, "seen_at")
-MINUTE = moment(KindStatistics, "minute")
 
 
 class FlatChangeList(ChangeList):
@@ -68,10 +66,3 @@ class ReadOnlyAdmin(Base):
 class WorkerAdmin(ReadOnlyAdmin):
     list_display = ("name", SEEN_AT, "concurrency", "queues")
     ordering = ("-seen_at",)
-
-
-class KindStatisticsAdmin(ReadOnlyAdmin):
-    list_display = (MINUTE, "kind", "succeeded", "failed", "canceled")
-    list_filter = (KindFilter,)
-    list_deferred = ("waits", "runs")
-    ordering = ("-minute", "-id")
