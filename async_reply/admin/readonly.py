@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from async_reply.admin.moments import moment
 from async_reply.admin.paginators import CappedPaginator
+from async_reply.clock import DatabaseNow
 from async_reply.models import Worker
+from async_reply.queues import SEEN_WITHIN
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
@@ -64,5 +67,16 @@ class ReadOnlyAdmin(Base):
 
 
 class WorkerAdmin(ReadOnlyAdmin):
-    list_display = ("name", SEEN_AT, "concurrency", "queues")
+    list_display = ("name", "alive", SEEN_AT, "concurrency", "queues")
     ordering = ("-seen_at",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        lately = Q(seen_at__gte=DatabaseNow() - SEEN_WITHIN)
+        alive = ExpressionWrapper(lately, output_field=BooleanField())
+        queryset: QuerySet[Any] = super().get_queryset(request).annotate(is_alive=alive)
+        return queryset
+
+    @admin.display(description=_("alive"), boolean=True)
+    def alive(self, worker: Any) -> bool:
+        """As estimates for clients and warnings of unserved queues see it."""
+        return bool(worker.is_alive)

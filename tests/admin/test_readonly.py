@@ -1,10 +1,14 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from async_reply import maintenance
 from async_reply.models import Operation, Worker
+from async_reply.queues import SEEN_WITHIN
 from tests.admin.conftest import LIST, page
 
 pytestmark = pytest.mark.django_db
@@ -23,6 +27,22 @@ def test_workers__are_shown(admin_client: Client, worker: Worker) -> None:
         text = admin_client.get(url).content.decode()
         assert "w1@&lt;b&gt;host&lt;/b&gt;" in text
         assert "<b>host" not in text
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_workers__show_who_was_seen_lately(
+    admin_client: Client, django_assert_num_queries: Any, rows: int
+) -> None:
+    for number in range(rows):
+        Worker.objects.create(name=f"dead{number}", seen_at=timezone.now() - 2 * SEEN_WITHIN)
+    maintenance.report(name="w1", concurrency=4, queues=["celery"])
+    # Session, user, count, rows.
+    with django_assert_num_queries(4):
+        response = admin_client.get(WORKERS)
+    marks = re.findall(
+        r'<td class="field-alive"><img src=".*?icon-(\w+)', response.content.decode()
+    )
+    assert ["yes", *["no"] * rows] == marks
 
 
 def test_statistics__are_not_shown_while_nothing_writes_them(admin_client: Client) -> None:
