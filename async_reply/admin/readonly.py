@@ -45,7 +45,6 @@ class ReadOnlyAdmin(Base):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
-    actions_selection_counter = False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return FlatChangeList
