@@ -106,6 +106,7 @@ def test_delete__asks_first(in_status: Callable[..., Operation], admin_client: C
     response = act(admin_client, "delete", operation)
     text = response.content.decode()
     assert "Are you sure?" in text
+    assert "Its client is told that there is no such operation." in text
     assert f'name="_selected_action" value="{operation.pk}"' in text
     assert 'name="action" value="delete_operations"' in text
     operation.refresh_from_db()
