@@ -21,6 +21,12 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
 ]
 
+#: Pixels by which the table is wider than its place.
+OVERHANG = """() => {
+  const table = document.querySelector("#result_list");
+  return table.scrollWidth - table.closest(".results").clientWidth;
+}"""
+
 
 @contextmanager
 def opened(client: Client, origin: str) -> Iterator[tuple[Page, list[str]]]:
@@ -40,6 +46,20 @@ def opened(client: Client, origin: str) -> Iterator[tuple[Page, list[str]]]:
         page.goto(origin + LIST)
         yield page, errors
         browser.close()
+
+
+def test_changelist__fits_a_window_of_1280_pixels(
+    in_status: Callable[..., Operation], admin_client: Client, live_server: Any
+) -> None:
+    for status in Status:
+        in_status(status)
+    Operation.objects.update(
+        kind="reports.exports.tasks.export_monthly_report",
+        owner="5f0c7a52-93f4-4f0e-9a55-0d0a8c5f4a11",
+        progress=40,
+    )
+    with opened(admin_client, live_server.url) as (page, _errors):
+        assert page.evaluate(OVERHANG) <= 0
 
 
 def test_actions__of_what_is_ticked_on_one_page_of_several(
