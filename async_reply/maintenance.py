@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections, transaction
@@ -20,6 +21,8 @@ logger = logging.getLogger("async_reply")
 Outcome = OperationAttempt.Outcome
 
 LONGEST_PAUSE = 5.0
+#: A container that is deployed anew has another name: the rows of the former ones would stay.
+GONE_AFTER = timedelta(days=1)
 RESCUED = (
     *("id", "kind", "status", "attempt", "losses", "max_losses", "retention"),
     *("worker", "started_at"),
@@ -85,6 +88,12 @@ def report(*, name: str, concurrency: int, queues: list[str]) -> int:
         name=name,
         defaults={"seen_at": DatabaseNow(), "concurrency": concurrency, "queues": queues},
     )
+    return 0
+
+
+def forget() -> int:
+    """Remove the rows of workers that are gone for good; 0, since no operation was touched."""
+    Worker.objects.filter(seen_at__lt=DatabaseNow() - GONE_AFTER).delete()
     return 0
 
 

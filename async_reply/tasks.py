@@ -1,6 +1,7 @@
 """Celery's side: a task is a shell around the runner."""
 
 import difflib
+import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable
@@ -16,6 +17,8 @@ from async_reply.exceptions import NotCalledThisWay, UnknownKind
 from async_reply.jobs import Job
 from async_reply.kinds import Exceptions, Function, Kind
 from async_reply.runner import Ending, Report
+
+logger = logging.getLogger("async_reply")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -214,6 +217,15 @@ def discover() -> None:
     current_app.autodiscover_tasks(force=True)
     for module in current_app.loader.default_modules:
         current_app.loader.import_task_module(module)
+
+
+def known_kinds() -> list[str]:
+    """The names of all kinds, in order; without those of modules that cannot be imported."""
+    try:
+        discover()
+    except Exception:
+        logger.warning("Kinds are missing: no worker starts with these tasks", exc_info=True)
+    return sorted(registered)
 
 
 def get_task(kind: str) -> OperationTask[..., Any]:

@@ -100,6 +100,7 @@ def cleaning_steps() -> list[Step]:
     return [
         Step("purge", 60, retention.purge, drains=True),
         Step("sweep", 3600, sweeps.Sweeper().turn, drains=True),
+        Step("forget", 3600, maintenance.forget),
     ]
 
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from async_reply.status import Status
-from async_reply.tasks import registered
+from async_reply.tasks import known_kinds
 
 #: Seconds by the word in the URL.
 SPANS = {"hour": 3600, "day": 24 * 3600, "week": 7 * 24 * 3600}
@@ -29,13 +29,13 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class KindFilter(admin.SimpleListFilter):
-    """The kinds this process knows; one it does not know can be written into the URL."""
+    """The kinds a worker knows; another one can be written into the URL."""
 
     title = _("kind")
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(name, name) for name in sorted(registered)]
+        return [(name, name) for name in known_kinds()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

@@ -1,12 +1,14 @@
 """Times to the second, in the operator's zone: what Django shows by default ends at minutes."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 #: What stands where there is nothing; the change page would print "None".
 EMPTY = "-"
@@ -19,13 +21,15 @@ def moment(model: type[Model], name: str) -> Callable[[Any], str]:
     @admin.display(description=label)
     def show(row: Any) -> str:
         value = getattr(row, name)
-        if value is None:
-            return EMPTY
-        if timezone.is_aware(value):
-            value = timezone.localtime(value)
-        # Two parts, between which a narrow column may break.
-        parts = '<span class="async-reply-time">{}</span> <span class="async-reply-time">{}</span>'
-        return format_html(parts, f"{value:%Y-%m-%d}", f"{value:%H:%M:%S}")
+        return EMPTY if value is None else written(value)
 
     show.__name__ = name
     return show
+
+
+def written(value: datetime) -> SafeString:
+    """Date and time, between which a narrow column may break."""
+    if timezone.is_aware(value):
+        value = timezone.localtime(value)
+    parts = '<span class="async-reply-time">{}</span> <span class="async-reply-time">{}</span>'
+    return format_html(parts, f"{value:%Y-%m-%d}", f"{value:%H:%M:%S}")

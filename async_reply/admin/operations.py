@@ -1,5 +1,6 @@
 """The list of operations and the page of one."""
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -8,15 +9,18 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from async_reply.admin import panels
 from async_reply.admin.actions import OperationActions
 from async_reply.admin.filters import CreatedFilter, KindFilter, StatusFilter
-from async_reply.admin.moments import EMPTY, moment
+from async_reply.admin.moments import EMPTY, moment, written
 from async_reply.models import Operation, OperationFile
+from async_reply.status import Status
 
 PAYLOAD = "view_operation_payload"
 
@@ -42,7 +46,7 @@ COLLAPSED = {"classes": ("collapse",)}
 SUMMARY = (
     "id",
     "kind",
-    ("state", "percent"),
+    "state",
     "message",
     "owner",
     "lineage",
@@ -74,15 +78,13 @@ REQUEST = ("view", "idempotency_digest", "reply_document")
 class OperationAdmin(OperationActions):
     """Read-only; subclass it to change what your operators see."""
 
+    # As many as fit between Django's navigation and the filters in a window of 1280 pixels.
     list_display = (
         "short_id",
         "state",
-        "kind",
+        "dotted_kind",
         "owner",
-        "percent",
-        "attempt",
         AT["created_at"],
-        AT["started_at"],
         AT["finished_at"],
     )
     list_filter = (StatusFilter, KindFilter, CreatedFilter)
@@ -91,7 +93,9 @@ class OperationAdmin(OperationActions):
     ordering = ("-id",)
     # Non-empty shows the box; get_search_results says what it finds.
     search_fields = ("id",)
-    search_help_text = gettext_lazy("The whole id of an operation, or the exact owner.")
+    search_help_text = gettext_lazy(
+        "The whole id of an operation (the list shows its end only), or the exact owner."
+    )
     change_form_template = "async_reply/admin/change_form.html"
 
     def get_search_results(
@@ -165,15 +169,22 @@ class OperationAdmin(OperationActions):
 
     @admin.display(description=gettext_lazy("status"))
     def state(self, operation: Operation) -> str:
+        """With how far it is, from when it may start, or why its content is gone."""
         status = operation.get_status_display()
-        if operation.deleted_at is None:
-            return status
-        reason = _("deleted") if operation.was_deleted else _("expired")
-        return f"{status} ({reason})"
+        if operation.deleted_at is not None:
+            reason = _("deleted") if operation.was_deleted else _("expired")
+            return f"{status} ({reason})"
+        if operation.status == Status.PENDING and operation.available_at > timezone.now():
+            return format_html("{} ({} {})", status, _("from"), written(operation.available_at))
+        if operation.progress is not None and operation.status != Status.SUCCEEDED:
+            return f"{status}, {operation.progress}\N{NO-BREAK SPACE}%"
+        return status
 
-    @admin.display(description=gettext_lazy("progress"))
-    def percent(self, operation: Operation) -> str:
-        return EMPTY if operation.progress is None else f"{operation.progress} %"
+    @admin.display(description=gettext_lazy("kind"))
+    def dotted_kind(self, operation: Operation) -> str:
+        """May break after its dots and underscores, where a browser would not."""
+        parts = re.split(r"(?<=[._])", operation.kind)
+        return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in parts))
 
     @admin.display(description=gettext_lazy("reruns"))
     def lineage(self, operation: Operation) -> str:

@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
-from async_reply.admin.filters import KindFilter
 from async_reply.admin.moments import moment
 from async_reply.admin.paginators import CappedPaginator
-from async_reply.models import KindStatistics, Worker
+from async_reply.clock import DatabaseNow
+from async_reply.models import Worker
+from async_reply.queues import SEEN_WITHIN
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
@@ -19,7 +21,6 @@ else:
 
 
 SEEN_AT = moment(Worker, "seen_at")
-MINUTE = moment(KindStatistics, "minute")
 
 
 class FlatChangeList(ChangeList):
@@ -44,7 +45,6 @@ class ReadOnlyAdmin(Base):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
-    actions_selection_counter = False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return FlatChangeList
@@ -66,12 +66,16 @@ class ReadOnlyAdmin(Base):
 
 
 class WorkerAdmin(ReadOnlyAdmin):
-    list_display = ("name", SEEN_AT, "concurrency", "queues")
+    list_display = ("name", "alive", SEEN_AT, "concurrency", "queues")
     ordering = ("-seen_at",)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        lately = Q(seen_at__gte=DatabaseNow() - SEEN_WITHIN)
+        alive = ExpressionWrapper(lately, output_field=BooleanField())
+        queryset: QuerySet[Any] = super().get_queryset(request).annotate(is_alive=alive)
+        return queryset
 
-class KindStatisticsAdmin(ReadOnlyAdmin):
-    list_display = (MINUTE, "kind", "succeeded", "failed", "canceled")
-    list_filter = (KindFilter,)
-    list_deferred = ("waits", "runs")
-    ordering = ("-minute", "-id")
+    @admin.display(description=_("alive"), boolean=True)
+    def alive(self, worker: Any) -> bool:
+        """As estimates for clients and warnings of unserved queues see it."""
+        return bool(worker.is_alive)

@@ -1,13 +1,16 @@
+import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from async_reply import lifecycle, services
 from async_reply.models import Operation
 from async_reply.status import Status
-from tests.admin.conftest import LIST, shown
+from tests.admin.conftest import LIST, page, shown
 
 
 def test_changelist__shows_each_status(
@@ -32,6 +35,39 @@ def test_changelist__names_tombstones(
     text = admin_client.get(LIST).content.decode()
     assert "Succeeded (deleted)" in text
     assert "Failed (expired)" in text
+
+
+def test_changelist__says_from_when_a_delayed_one_may_start(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    due, delayed, failed = submit(), submit(), submit()
+    later = timezone.now().replace(microsecond=0) + timedelta(hours=1)
+    Operation.objects.exclude(pk=due.pk).update(available_at=later)
+    Operation.objects.filter(pk=failed.pk).update(status=Status.FAILED)
+    states = re.findall(
+        r'<td class="field-state">(.*?)</td>', admin_client.get(LIST).content.decode()
+    )
+    told = [re.sub(r"<.*?>", "", state) for state in states]
+    assert told == ["Failed", f"Pending (from {later:%Y-%m-%d %H:%M:%S})", "Pending"]
+    assert told[1] in re.sub(r"</?span.*?>", "", admin_client.get(page(delayed)).content.decode())
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(Status.RUNNING, "Running, 40\N{NO-BREAK SPACE}%"), (Status.SUCCEEDED, "Succeeded")],
+)
+def test_changelist__says_how_far_an_operation_is(
+    in_status: Callable[..., Operation], admin_client: Client, status: Status, told: str
+) -> None:
+    operation = in_status(status)
+    Operation.objects.update(progress=40)
+    assert f'<td class="field-state">{told}</td>' in admin_client.get(LIST).content.decode()
+    assert f">{told}</div>" in admin_client.get(page(operation)).content.decode()
+
+
+def test_changelist__says_what_can_be_searched_for(admin_client: Client) -> None:
+    text = admin_client.get(LIST).content.decode()
+    assert "The whole id of an operation (the list shows its end only), or the exact owner." in text
 
 
 @pytest.mark.parametrize("rows", [1, 12])

@@ -5,6 +5,7 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
+from async_reply import tasks
 from async_reply.admin import filters
 from async_reply.identifiers import uuid7
 from async_reply.models import Operation
@@ -49,6 +50,25 @@ def test_kind__choices_come_from_the_tasks(
     assert "?kind=tests.export" in response.content.decode()
     assert "?kind=tests.gone" not in response.content.decode()
     assert not [query for query in captured.captured_queries if "DISTINCT" in query["sql"]]
+
+
+def test_kind__choices_are_those_of_a_worker(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "registered", {})
+    monkeypatch.setattr(tasks, "discover", lambda: tasks.registered.update({"tests.late": []}))
+    assert "?kind=tests.late" in admin_client.get(LIST).content.decode()
+
+
+def test_kind__choices_lack_modules_that_cannot_be_imported(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down() -> None:
+        raise ImportError("no such library")
+
+    monkeypatch.setattr(tasks, "discover", break_down)
+    assert "?kind=tests.export" in admin_client.get(LIST).content.decode()
+    assert "no such library" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -5,26 +6,19 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from async_reply.models import KindStatistics, Operation, Worker
-from tests.admin.conftest import LIST, page, shown
+from async_reply import maintenance
+from async_reply.models import Operation, Worker
+from async_reply.queues import SEEN_WITHIN
+from tests.admin.conftest import LIST, page
 
 pytestmark = pytest.mark.django_db
 
 WORKERS = "/admin/async_reply/worker/"
-STATISTICS = "/admin/async_reply/kindstatistics/"
 
 
 @pytest.fixture
 def worker() -> Worker:
     row: Worker = Worker.objects.create(name="w1@<b>host</b>", concurrency=4, queues=["celery"])
-    return row
-
-
-@pytest.fixture
-def minute() -> KindStatistics:
-    row: KindStatistics = KindStatistics.objects.create(
-        kind="tests.export", minute=timezone.now(), succeeded=7, waits={"3": 7}
-    )
     return row
 
 
@@ -35,27 +29,36 @@ def test_workers__are_shown(admin_client: Client, worker: Worker) -> None:
         assert "<b>host" not in text
 
 
-def test_statistics__are_shown(admin_client: Client, minute: KindStatistics) -> None:
-    for url in (STATISTICS, f"{STATISTICS}?kind=tests.export", f"{STATISTICS}{minute.pk}/change/"):
-        response = admin_client.get(url)
-        assert response.status_code == 200
-        assert ">tests.export<" in response.content.decode()
-    response = admin_client.get(f"{STATISTICS}?kind=tests.other")
-    assert shown(response) == []
+@pytest.mark.parametrize("rows", [1, 12])
+def test_workers__show_who_was_seen_lately(
+    admin_client: Client, django_assert_num_queries: Any, rows: int
+) -> None:
+    for number in range(rows):
+        Worker.objects.create(name=f"dead{number}", seen_at=timezone.now() - 2 * SEEN_WITHIN)
+    maintenance.report(name="w1", concurrency=4, queues=["celery"])
+    # Session, user, count, rows.
+    with django_assert_num_queries(4):
+        response = admin_client.get(WORKERS)
+    marks = re.findall(
+        r'<td class="field-alive"><img src=".*?icon-(\w+)', response.content.decode()
+    )
+    assert ["yes", *["no"] * rows] == marks
 
 
-@pytest.mark.parametrize("what", ["operation", "worker", "statistics"])
+def test_statistics__are_not_shown_while_nothing_writes_them(admin_client: Client) -> None:
+    assert "statistics" not in admin_client.get("/admin/async_reply/").content.decode()
+
+
+@pytest.mark.parametrize("what", ["operation", "worker"])
 def test_pages__cannot_add_change_or_delete(
     admin_client: Client,
     submit: Callable[..., Operation],
     worker: Worker,
-    minute: KindStatistics,
     what: str,
 ) -> None:
     base, change = {
         "operation": (LIST, page(submit())),
         "worker": (WORKERS, f"{WORKERS}w1@_3Cb_3Ehost_3C_2Fb_3E/change/"),
-        "statistics": (STATISTICS, f"{STATISTICS}{minute.pk}/change/"),
     }[what]
     delete = change.replace("/change/", "/delete/")
     statuses = [
@@ -67,7 +70,7 @@ def test_pages__cannot_add_change_or_delete(
         admin_client.post(delete, {"post": "yes"}).status_code,
     ]
     assert statuses == [403, 403, 200, 403, 403, 403]
-    assert (Worker.objects.count(), KindStatistics.objects.count()) == (1, 1)
+    assert Worker.objects.count() == 1
 
 
 @pytest.mark.parametrize(

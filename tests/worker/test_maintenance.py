@@ -134,6 +134,14 @@ def test_report__says_once_who_lives() -> None:
     assert (worker.concurrency, worker.queues) == (2, ["celery"])
 
 
+def test_forget__removes_workers_not_seen_for_a_day(django_assert_num_queries: Any) -> None:
+    for name, hours in {"gone": 25, "dead": 23, "alive": 0}.items():
+        Worker.objects.create(name=name, seen_at=timezone.now() - timedelta(hours=hours))
+    with django_assert_num_queries(1):
+        assert maintenance.forget() == 0
+    assert sorted(Worker.objects.values_list("name", flat=True)) == ["alive", "dead"]
+
+
 def test_command__does_one_turn(broker: list[str]) -> None:
     lose()
     told = StringIO()

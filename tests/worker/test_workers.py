@@ -114,7 +114,7 @@ def test_steps__are_each_a_function_of_its_own() -> None:
     steps = workers.steps()
     cleaning = workers.cleaning_steps()
     assert [step.name for step in steps] == ["relay", "republish", "rescue", "unserved"]
-    assert [step.name for step in cleaning] == ["purge", "sweep"]
+    assert [step.name for step in cleaning] == ["purge", "sweep", "forget"]
     assert [step.name for step in steps if step.rescues] == ["rescue"]
     assert [step.name for step in [*steps, *cleaning] if step.drains] == ["relay", "purge", "sweep"]
 
