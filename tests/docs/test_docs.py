@@ -20,6 +20,11 @@ def test_page__is_valid_and_its_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def test_readme__has_no_link_that_is_dead_on_an_index() -> None:
+    tree = str(publish_doctree((ROOT / "README.rst").read_text()))
+    assert re.findall(r'refuri="(?!https?:)[^"]*"', tree) == []
+
+
 def test_reference__names_each_check() -> None:
     source = "".join(path.read_text() for path in (ROOT / "async_reply/checks").glob("*.py"))
     used = set(re.findall(r"async_reply\.([EW]\d{3})", source))
