@@ -17,10 +17,10 @@ def blocks(document: Path, language: str) -> list[str]:
     return [textwrap.dedent(each).strip() + "\n" for each in block.findall(document.read_text())]
 
 
-def snippets(document: Path) -> dict[str, str]:
-    """File -> content, of the Python blocks, whose first line names a file."""
+def snippets(document: Path) -> list[tuple[str, str]]:
+    """File and content of each Python block, whose first line names the file."""
     found = blocks(document, "python")
-    return {block.partition("\n")[0].removeprefix("# "): block for block in found}
+    return [(block.partition("\n")[0].removeprefix("# "), block) for block in found]
 
 
 def commands(document: Path) -> list[list[str]]:

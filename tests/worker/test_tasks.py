@@ -7,6 +7,7 @@ from typing import Any, get_overloads
 import pytest
 from celery.exceptions import Ignore
 from django.utils import timezone
+from django_celery_results.models import TaskResult
 
 from async_reply import interrupts, services, tasks, workers
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
@@ -165,6 +166,15 @@ def test_execute__system_exit_ends_the_job_and_not_the_worker() -> None:
     assert isinstance(told.result.__cause__, SystemExit)
     operation.refresh_from_db()
     assert operation.status == Status.FAILED
+
+
+@pytest.mark.django_db
+def test_execute__failures_alone_are_in_celerys_results() -> None:
+    for task in (echo, break_down):
+        task.apply(task_id=str(services.submit(task).pk), throw=False)
+    found = TaskResult.objects.get()
+    assert (found.task_id, found.status) == (str(Operation.objects.latest("pk").pk), "FAILURE")
+    assert "a secret of the server" in found.result
 
 
 @pytest.mark.django_db
