@@ -3,9 +3,10 @@
 import difflib
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
 from functools import cache, partial
-from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from celery import Task, current_app, shared_task
@@ -14,7 +15,7 @@ from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from async_reply import interrupts, relay, runner
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
 from async_reply.jobs import Job
-from async_reply.kinds import Exceptions, Function, Kind
+from async_reply.kinds import Cancel, Exceptions, Function, Kind
 from async_reply.runner import Ending, Report
 
 P = ParamSpec("P")
@@ -108,12 +109,12 @@ def operation_task(
     name: str = ...,
     aliases: Collection[str] = ...,
     max_retries: int = ...,
-    autoretry_for: Exceptions = ...,
-    dont_autoretry_for: Exceptions = ...,
+    autoretry_for: Exceptions | type[BaseException] = ...,
+    dont_autoretry_for: Exceptions | type[BaseException] = ...,
     retry_backoff: float | bool = ...,
-    retry_backoff_max: float = ...,
+    retry_backoff_max: float | timedelta = ...,
     retry_jitter: bool = ...,
-    default_retry_delay: float = ...,
+    default_retry_delay: float | timedelta = ...,
     max_losses: int = ...,
     time_limit: int = ...,
     retention: int | None = ...,
@@ -121,7 +122,7 @@ def operation_task(
     get_estimate_key: Callable[[Any], object] | None = ...,
     queue: str = ...,
     priority: int | None = ...,
-    cancel: Literal["cooperative", "interrupt", "never"] = ...,
+    cancel: Cancel = ...,
     **options: Any,
 ) -> Callable[[Callable[Concatenate[Job, P], R]], OperationTask[P, R]]: ...
 
@@ -134,7 +135,8 @@ def operation_task(*positional: Function, **options: Any) -> Any:
     `time_limit` and `retention` (seconds), `queue`, `priority`, `cancel`,
     `expected_duration` (seconds), `get_estimate_key`. Celery's own (`rate_limit`,
     `soft_time_limit`, …) go to Celery. What neither knows raises TypeError, and so do `bind`,
-    `acks_late` and `reject_on_worker_lost`, and a function that cannot be a job.
+    `acks_late` and `reject_on_worker_lost`, and a function that cannot be a job; a value that
+    makes no sense raises TypeError or ValueError.
     """
     if positional:
         return _register(positional[0], {})
@@ -149,7 +151,8 @@ def _register(function: Function, options: dict[str, Any]) -> OperationTask[...,
     aliases = options.pop("aliases", ())
     own = {key: options.pop(key) for key in OWN_OPTIONS & options.keys()}
     for key in ("autoretry_for", "dont_autoretry_for"):
-        own[key] = tuple(own.get(key, ()))
+        named = own.get(key, ())
+        own[key] = tuple(named) if isinstance(named, Iterable) else (named,)
     kind = Kind(name=name, function=function, timeouts=_timeouts(), **own)
     tasks = [_share(kind, name=one, options=options) for one in (name, *aliases)]
     return tasks[0]

@@ -62,6 +62,21 @@ def test_operation_task__option_that_nobody_knows(option: str, remedy: str) -> N
         operation_task(**options)(leave.kind.function)
 
 
+def test_operation_task__one_class_of_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "registered", {})
+
+    @operation_task(name="tests.worker.one_class", autoretry_for=OSError)
+    def one_class(operation: Job) -> None: ...
+
+    assert one_class.kind.autoretry_for == (OSError,)
+
+
+def test_operation_task__value_that_makes_no_sense() -> None:
+    options: dict[str, Any] = {"max_retries": None}
+    with pytest.raises(TypeError, match="max_retries takes a whole number"):
+        operation_task(**options)(leave.kind.function)
+
+
 def test_operation_task__declares_the_options_it_takes() -> None:
     _, with_options = get_overloads(operation_task)
     declared = inspect.signature(with_options).parameters.keys() - {"options"}
