@@ -1,5 +1,6 @@
 """What async_reply raises; each docstring says what to do about it."""
 
+from datetime import timedelta
 from typing import Any
 
 
@@ -109,7 +110,7 @@ class WorkerStopping(JobInterrupted):
 class RetryLater(JobInterrupted):
     """What `operation.retry()` raises: the attempt ends, a later one is scheduled."""
 
-    def __init__(self, after: float | None = None, cause: Any = None) -> None:
+    def __init__(self, after: float | timedelta | None = None, cause: Any = None) -> None:
         super().__init__()
         self.after = after
         self.cause = cause

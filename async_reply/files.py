@@ -23,6 +23,8 @@ LONGEST_NAME = 100
 
 #: A seekable stream of bytes.
 Stream: TypeAlias = "IO[bytes] | File[bytes]"
+#: A dotted path in an operation's input, and the file that is read there.
+Opened: TypeAlias = tuple[str, Any]
 
 
 def take(value: Any, path: str = "") -> tuple[Any, dict[str, "UploadedFile[Any]"]]:
@@ -186,11 +188,26 @@ def spool(chunks: Iterable[bytes | str]) -> TemporaryUploadedFile:
     return temporary
 
 
-def opened(operation: Operation) -> Iterator[tuple[str, Any]]:
-    """(path, file open for reading bytes) of each file that came with the request."""
+def opened(operation: Operation) -> list[Opened]:
+    """Each file that came with the request, open for reading bytes: all of them or none."""
     rows = OperationFile.objects.filter(operation=operation, role=OperationFile.Role.INPUT)
-    for row in rows:
-        yield row.field, opened_for_reading(row)
+    found: list[Opened] = []
+    try:
+        for row in rows:
+            found.append((row.field, opened_for_reading(row)))  # noqa: PERF401 closed if one fails
+    except BaseException:
+        close(found)
+        raise
+    return found
+
+
+def close(opened: Iterable[Opened]) -> None:
+    """Close each file; one that a storage does not let go of is logged, and harms nobody."""
+    for path, handle in opened:
+        try:
+            handle.close()
+        except Exception:
+            logger.warning("Input %s file=%s not closed", path, handle.name, exc_info=True)
 
 
 def remove(rows: Iterable[OperationFile]) -> None:

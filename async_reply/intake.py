@@ -43,7 +43,7 @@ def once(
             earlier = key.find() if key is not None else None
             if earlier is not None:
                 return earlier
-            if key is None or not tries_left:
+            if not tries_left:
                 raise
         except OperationalError as error:
             if not tries_left or not _is_deadlock(error):
@@ -70,6 +70,8 @@ def insert(
         try:
             operation.save(force_insert=True)
         except IntegrityError as error:
+            if operation.idempotency_digest is None:
+                raise
             raise KeyTaken(*error.args) from error
         if bounded:
             quotas.settle(operation.owner)

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 from uuid import UUID
 
-from django.core.files import File
-
 from async_reply import files, headers, results
 from async_reply.exceptions import PayloadError, RetryLater
 from async_reply.heartbeats import Claim
+from async_reply.kinds import seconds
 from async_reply.models import Operation, OperationFile
 
 Item = TypeVar("Item")
@@ -24,6 +24,7 @@ class Job:
     def __init__(self, operation: Operation, claim: Claim) -> None:
         self._operation = operation
         self._claim = claim
+        self._opened: list[files.Opened] = []
         self.finishers: list[Callable[[], object]] = []
 
     @property
@@ -50,7 +51,8 @@ class Job:
     @cached_property
     def input(self) -> dict[str, Any]:
         """The operation's input, uploads as files open for reading bytes."""
-        return files.put_back(self._operation.input, files.opened(self._operation))
+        self._opened = files.opened(self._operation)
+        return files.put_back(self._operation.input, self._opened)
 
     def progress(self, done: float, total: float | None = 100, message: str = "") -> None:
         """Show `done` of `total` and a `message`; raises when the job is to stop.
@@ -80,9 +82,12 @@ class Job:
         """Raise OperationCanceled, ClaimLost or another JobInterrupted when the job is to stop."""
         self._claim.check(now=True)
 
-    def retry(self, *, after: float | None = None) -> NoReturn:
-        """End this attempt and run again in `after` seconds, or in the kind's own delay."""
-        raise RetryLater(after)
+    def retry(self, *, after: float | timedelta | None = None) -> NoReturn:
+        """End this attempt and run again in `after` seconds, or in the kind's own delay.
+
+        Raises TypeError or ValueError for what is no delay of a year at most.
+        """
+        raise RetryLater(None if after is None else seconds(after, name="retry(after=…)"))
 
     def file(
         self, content: Content, *, name: str, content_type: str = "application/octet-stream"
@@ -120,9 +125,8 @@ class Job:
         self.finishers.append(function)
 
     def close(self) -> None:
-        """Close the files of the input."""
-        if "input" in self.__dict__:
-            _close(self.input)
+        """Close the files of the input, wherever the job has put them."""
+        files.close(self._opened)
 
 
 def _opened(content: Content) -> AbstractContextManager[files.Stream]:
@@ -134,14 +138,3 @@ def _opened(content: Content) -> AbstractContextManager[files.Stream]:
     if files.is_stream(content):
         return nullcontext(cast("files.Stream", content))
     return files.spool(files.chunks(content) if hasattr(content, "read") else content)
-
-
-def _close(value: Any) -> None:
-    if isinstance(value, File):
-        value.close()
-    elif isinstance(value, dict):
-        for item in value.values():
-            _close(item)
-    elif isinstance(value, list):
-        for item in value:
-            _close(item)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.db import connections
 
 from async_reply.models import database
@@ -35,6 +36,11 @@ def driver() -> str:
     return str(connection.Database.__name__).partition(".")[0]
 
 
+def reuses_connections() -> bool:
+    """Whether Celery leaves a database connection open when a task has ended."""
+    return bool(getattr(settings, "CELERY_DB_REUSE_MAX", None))
+
+
 def shortcomings(pool: str, *, driver: str) -> Iterator[Shortcoming]:
     """What operations on `pool` have to do without; `driver` is a module's name."""
     if pool in {"threads", "solo"}:
@@ -56,4 +62,11 @@ def shortcomings(pool: str, *, driver: str) -> Iterator[Shortcoming]:
             132,
             f"The pool {pool} stands still during each query: {driver} does not cooperate.",
             "Use PostgreSQL with psycopg, or PyMySQL with MariaDB.",
+        )
+    if pool in GREEN and reuses_connections():
+        yield Shortcoming(
+            133,
+            f"Each job on the pool {pool} opens a database connection of its own, which stays open "
+            "after it: with CELERY_DB_REUSE_MAX Celery does not close it.",
+            "Leave CELERY_DB_REUSE_MAX unset in the settings of workers of this pool.",
         )

@@ -1,11 +1,21 @@
 """What happens to operations whose time is over."""
 
-from django.db import transaction
+import logging
+from collections.abc import Callable
+
+from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
 
 from async_reply import conf, files, lifecycle, results
-from async_reply.clock import DatabaseNow
+from async_reply.clock import DatabaseNow, after
 from async_reply.models import Operation, OperationAttempt, database
 from async_reply.status import FINAL
+
+logger = logging.getLogger("async_reply")
+
+#: Seconds until what could not be removed is tried again: meanwhile it is not in others' way.
+POSTPONED = 3600
+#: What befalls all rows alike.
+DOWN = (InterfaceError, OperationalError, ProgrammingError)
 
 
 def bury(operation: Operation, *, expired: bool) -> bool:
@@ -21,18 +31,58 @@ def bury(operation: Operation, *, expired: bool) -> bool:
 
 
 def purge() -> int:
-    """Bury expired operations and remove tombstones past their time, a batch at most; how many."""
+    """Bury expired operations and remove tombstones past their time; how many were looked at.
+
+    A batch at most. What cannot be removed is logged and comes again in an hour.
+    """
     batch = list(
         Operation.objects.expired()
         .order_by("purge_at")
         .only("id", "deleted_at")[: conf.get("BATCH")]
     )
-    tombstones = [operation.pk for operation in batch if operation.deleted_at is not None]
     for operation in batch:
         if operation.deleted_at is None:
-            bury(operation, expired=True)
-    Operation.objects.expired().filter(pk__in=tombstones, deleted_at__isnull=False).delete()
+            _clear([operation], _bury)
+    tombstones = [operation for operation in batch if operation.deleted_at is not None]
+    if tombstones:
+        _clear(tombstones, _remove)
     return len(batch)
+
+
+def _bury(operations: list[Operation]) -> None:
+    for operation in operations:
+        bury(operation, expired=True)
+
+
+def _remove(tombstones: list[Operation]) -> None:
+    pks = [operation.pk for operation in tombstones]
+    with transaction.atomic(using=database()):
+        Operation.objects.expired().filter(pk__in=pks, deleted_at__isnull=False).delete()
+
+
+def _clear(operations: list[Operation], action: Callable[[list[Operation]], None]) -> None:
+    """Do `action` to all at once, or to each where all are refused for the sake of one."""
+    try:
+        action(operations)
+    except DOWN:
+        raise
+    except Exception as error:  # noqa: BLE001 a project's own keys and signals refuse it
+        if len(operations) > 1:
+            for operation in operations:
+                _clear([operation], action)
+            return
+        _postpone(operations[0], error)
+
+
+def _postpone(operation: Operation, error: Exception) -> None:
+    """One that stays at the head of the queue would, with others of its kind, stop the purge."""
+    logger.warning(
+        "Operation id=%s not removed, tried again in an hour: %s. Delete what refers to it, or "
+        "let it go along by on_delete=CASCADE or SET_NULL.",
+        operation.pk,
+        error,
+    )
+    Operation.objects.expired().filter(pk=operation.pk).update(purge_at=after(POSTPONED))
 
 
 def disown(owner: str) -> int:

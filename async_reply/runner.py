@@ -14,7 +14,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from async_reply import failures, heartbeats, lifecycle, results, signals, statements
 from async_reply.exceptions import ClaimLost, OperationCanceled, RetryLater, WorkerStopping
 from async_reply.jobs import Job
-from async_reply.kinds import Kind
+from async_reply.kinds import Kind, seconds
 from async_reply.models import Operation, OperationAttempt, database
 from async_reply.status import Status
 
@@ -142,9 +142,10 @@ def _stop(claim: heartbeats.Claim, kind: Kind, error: BaseException) -> Report:
     """Schedule another attempt where the kind wants one and the budget allows, else fail."""
     operation, told = claim.operation, claim.told
     stop = failures.explain(kind, error)
-    wants_retry = isinstance(error, RetryLater) or kind.retries_on(error)
-    if wants_retry and operation.retries < operation.max_retries:
-        return _retry(claim, kind, stop)
+    delay = _delay(operation, kind, error)
+    if delay is not None:
+        stop = replace(stop, outcome=Outcome.RETRY)
+        return _again(claim, stop, lambda: lifecycle.retry(operation, delay=delay))
     logger.error("Operation id=%s kind=%s status=failed", operation.pk, kind.name, exc_info=error)
 
     def write() -> bool:
@@ -156,12 +157,19 @@ def _stop(claim: heartbeats.Claim, kind: Kind, error: BaseException) -> Report:
     return _ended(operation, write, Ending.FAILED, cause=error)
 
 
-def _retry(claim: heartbeats.Claim, kind: Kind, stop: failures.Stop) -> Report:
-    operation = claim.operation
-    after = stop.error.after if isinstance(stop.error, RetryLater) else None
-    delay = kind.delay(operation.retries) if after is None else after
-    stop = replace(stop, outcome=Outcome.RETRY)
-    return _again(claim, stop, lambda: lifecycle.retry(operation, delay=delay))
+def _delay(operation: Operation, kind: Kind, error: BaseException) -> float | None:
+    """Seconds until another attempt; None where none is wanted, or the budget is spent."""
+    if operation.retries >= operation.max_retries:
+        return None
+    try:
+        if isinstance(error, RetryLater) and error.after is not None:
+            return seconds(error.after, name="after")
+        wanted = isinstance(error, RetryLater) or kind.retries_on(error)
+        return kind.delay(operation.retries) if wanted else None
+    except BaseException:
+        # An exception is the job's own code.
+        logger.exception("Operation id=%s kind=%s has no next attempt", operation.pk, kind.name)
+        return None
 
 
 def _again(claim: heartbeats.Claim, stop: failures.Stop, move: Callable[[], bool]) -> Report:

@@ -33,6 +33,8 @@ from async_reply.tasks import OperationTask, get_task
 logger = logging.getLogger("async_reply")
 
 LONGEST_KEY = 100
+#: Dates that each database and Python read, in whichever time zone.
+YEARS = range(1970, 9999)
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ def submit(
     `input` becomes the job's keyword arguments; uploads in it go to the storage. `perform` is
     called with the new row inside the same transaction. The result is kept for `retention`
     seconds, by default as the kind or the setting says. With a `key` the operation it made before
-    is returned. Raises ValueError for an owner over 255 characters, TypeError when the task does
-    not take `input`, PayloadError or PayloadTooLarge when it cannot be stored, StorageFailed for
-    the uploads, KeyReused and OperationGone for the key.
+    is returned. Raises ValueError for an owner over 255 characters and for `available_at` outside
+    of the years 1970 to 9998, TypeError when the task does not take `input`, PayloadError or
+    PayloadTooLarge when it cannot be stored, StorageFailed for the uploads, KeyReused and
+    OperationGone for the key.
     """
     return accept(
         task,
@@ -91,10 +94,7 @@ def accept(
 
     `bounded`: within the owner's quota, to the letter; raises QuotaExceeded.
     """
-    if len(operation.owner) > OWNER_LENGTH:
-        raise ValueError(
-            f"An owner has at most {OWNER_LENGTH} characters: see OperationAccess.get_owner."
-        )
+    _check_bounds(operation.owner, available_at)
     plain, uploads = files.take(dict(values))
     task.kind.check_input(plain)
     operation.input = payloads.to_json(plain, limit=conf.get("MAX_INPUT"))
@@ -112,6 +112,15 @@ def accept(
         files.remove(stored)
         return Submitted(earlier, replayed=True)
     return Submitted(operation)
+
+
+def _check_bounds(owner: str, available_at: datetime | None) -> None:
+    if len(owner) > OWNER_LENGTH:
+        raise ValueError(
+            f"An owner has at most {OWNER_LENGTH} characters: see OperationAccess.get_owner."
+        )
+    if available_at is not None and available_at.year not in YEARS:
+        raise ValueError(f"available_at={available_at} is not in the years 1970 to 9998.")
 
 
 def cancel(operation: Operation) -> Status:

@@ -45,7 +45,7 @@ def sweep(today: date) -> Iterator[str]:
     """
     storage: Storage = OperationFile().file.storage
     for day in _past_days(storage, today):
-        folder = f"{FOLDER}/{day}"
+        folder = f"{FOLDER}/{day:%Y%m%d}"
         names = _listed(storage, folder)[0]
         yield folder
         size = conf.get("BATCH")
@@ -78,8 +78,7 @@ def _clear(storage: Storage, folder: str, *, kept: set[str]) -> None:
     for name in folders:
         _clear(storage, f"{folder}/{name}", kept=kept)
     for path in (f"{folder}/{name}" for name in files):
-        if path not in kept:
-            storage.delete(path)
+        if path not in kept and _delete(storage, path):
             logger.info("Orphan file=%s removed", path)
     _remove_folder(storage, folder)
 
@@ -87,7 +86,17 @@ def _clear(storage: Storage, folder: str, *, kept: set[str]) -> None:
 def _remove_folder(storage: Storage, folder: str) -> None:
     """Where folders are more than a part of a name, remove an empty one."""
     if isinstance(storage, FileSystemStorage) and not any(_listed(storage, folder)):
-        storage.delete(folder)
+        _delete(storage, folder)
+
+
+def _delete(storage: Storage, path: str) -> bool:
+    """Whether it is gone; what a storage keeps must not keep the sweep from all that follows."""
+    try:
+        storage.delete(path)
+    except Exception as error:  # noqa: BLE001 storages fail in as many ways as there are
+        logger.warning("Orphan file=%s not removed, the next sweep tries again: %s", path, error)
+        return False
+    return True
 
 
 def _listed(storage: Storage, folder: str) -> tuple[list[str], list[str]]:
@@ -99,19 +108,28 @@ def _listed(storage: Storage, folder: str) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
-def _past_days(storage: Storage, today: date) -> list[str]:
-    """The names of folders to sweep, oldest first; none where a storage cannot list."""
+def _past_days(storage: Storage, today: date) -> list[datetime]:
+    """The days of folders to sweep, oldest first; none where a storage cannot list."""
     try:
         names = _listed(storage, FOLDER)[0]
     except NotImplementedError:
         return []
-    youngest = f"{today - YOUNGEST:%Y%m%d}"
-    return [name for name in names if len(name) == 8 and name.isdecimal() and name <= youngest]
+    days = [day for name in names if (day := _day(name)) is not None]
+    return [day for day in days if day.date() <= today - YOUNGEST]
 
 
-def _is_over(day: str) -> bool:
+def _day(name: str) -> datetime | None:
+    """What a folder of ours is called by; None for another's. No id is of a time before 1970."""
+    try:
+        day = datetime.strptime(name, "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return day if f"{day:%Y%m%d}" == name and day.year >= 1970 else None
+
+
+def _is_over(day: datetime) -> bool:
     """Whether no operation of `day` or before is left that could still store a file there."""
-    end = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC) + timedelta(days=1)
+    end = day + timedelta(days=1)
     first = UUID(int=int(end.timestamp() * 1000) << 80)
     return not Operation.objects.unfinished().filter(pk__lt=first).exists()
 

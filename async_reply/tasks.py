@@ -5,8 +5,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
 from functools import cache, partial
-from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from celery import Task, current_app, shared_task
@@ -15,7 +16,7 @@ from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from async_reply import interrupts, relay, runner
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
 from async_reply.jobs import Job
-from async_reply.kinds import Exceptions, Function, Kind
+from async_reply.kinds import Cancel, Exceptions, Function, Kind
 from async_reply.runner import Ending, Report
 
 logger = logging.getLogger("async_reply")
@@ -114,9 +115,9 @@ def operation_task(
     autoretry_for: Exceptions | type[BaseException] = ...,
     dont_autoretry_for: Exceptions | type[BaseException] = ...,
     retry_backoff: float | bool = ...,
-    retry_backoff_max: float = ...,
+    retry_backoff_max: float | timedelta = ...,
     retry_jitter: bool = ...,
-    default_retry_delay: float = ...,
+    default_retry_delay: float | timedelta = ...,
     max_losses: int = ...,
     time_limit: int = ...,
     retention: int | None = ...,
@@ -124,7 +125,7 @@ def operation_task(
     get_estimate_key: Callable[[Any], object] | None = ...,
     queue: str = ...,
     priority: int | None = ...,
-    cancel: Literal["cooperative", "interrupt", "never"] = ...,
+    cancel: Cancel = ...,
     **options: Any,
 ) -> Callable[[Callable[Concatenate[Job, P], R]], OperationTask[P, R]]: ...
 
@@ -137,7 +138,8 @@ def operation_task(*positional: Function, **options: Any) -> Any:
     `time_limit` and `retention` (seconds), `queue`, `priority`, `cancel`,
     `expected_duration` (seconds), `get_estimate_key`. Celery's own (`rate_limit`,
     `soft_time_limit`, …) go to Celery. What neither knows raises TypeError, and so do `bind`,
-    `acks_late` and `reject_on_worker_lost`, and a function that cannot be a job.
+    `acks_late` and `reject_on_worker_lost`, and a function that cannot be a job; a value that
+    makes no sense raises TypeError or ValueError.
     """
     if positional:
         return _register(positional[0], {})

@@ -62,10 +62,15 @@ class OperationRequest(Request):
 
     def _take_back(self, *, timed_out: bool) -> None:
         """Do not wait for the lease; in a thread, since the main process must not wait at all."""
+        try:
+            pk = UUID(self.id)
+        except ValueError:
+            # Somebody else's message for a task of ours: there is no operation.
+            return
         worker = process_name(self.hostname or "", int(self.worker_pid or 0))
         threading.Thread(
             target=_take_back,
-            args=(UUID(self.id),),
+            args=(pk,),
             kwargs={"worker": worker, "timed_out": timed_out},
             name="async_reply-take-back",
             daemon=True,

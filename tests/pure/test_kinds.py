@@ -1,4 +1,6 @@
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -96,3 +98,43 @@ def test_kind__takes_the_operation_first(function: Callable[..., Any]) -> None:
 def test_kind__function_that_cannot_be_a_job(function: Callable[..., Any], remedy: str) -> None:
     with pytest.raises(TypeError, match=remedy):
         Kind(name="k", function=function)
+
+
+def test_delay__may_be_a_timedelta() -> None:
+    kind = Kind(name="k", function=bare, default_retry_delay=timedelta(minutes=1))
+    assert kind.delay(0) == 60
+    bounded = replace(
+        kind, retry_backoff=100, retry_backoff_max=timedelta(minutes=1), retry_jitter=False
+    )
+    assert bounded.delay(3) == 60
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("max_retries", None, TypeError),
+        ("max_retries", "3", TypeError),
+        ("max_retries", True, TypeError),
+        ("max_retries", -1, ValueError),
+        ("max_retries", 2**31, ValueError),
+        ("max_losses", None, TypeError),
+        ("max_losses", -1, ValueError),
+        ("max_losses", 0.5, TypeError),
+        ("time_limit", None, TypeError),
+        ("time_limit", 0, ValueError),
+        ("time_limit", 0.5, TypeError),
+        ("retention", -1, ValueError),
+        ("cancel", "interupt", ValueError),
+        ("cancel", None, ValueError),
+        ("default_retry_delay", None, TypeError),
+        ("default_retry_delay", -1, ValueError),
+        ("retry_backoff", "2", TypeError),
+        ("retry_backoff_max", float("inf"), ValueError),
+        ("autoretry_for", (OSError, "KeyError"), TypeError),
+        ("autoretry_for", [OSError], TypeError),
+        ("dont_autoretry_for", (OSError(),), TypeError),
+    ],
+)
+def test_kind__option_that_makes_no_sense(option: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=option):
+        Kind(name="k", function=bare, **{option: value})

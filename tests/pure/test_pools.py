@@ -1,5 +1,6 @@
 import pytest
 from celery.concurrency import get_implementation
+from pytest_django import Settings
 
 from async_reply import pools
 
@@ -35,5 +36,17 @@ def test_name_of(pool: object, expected: str) -> None:
         ("of_my_own", "sqlite3", []),
     ],
 )
-def test_shortcomings(pool: str, driver: str, expected: list[int]) -> None:
+def test_shortcomings(pool: str, driver: str, expected: list[int], settings: Settings) -> None:
+    settings.CELERY_DB_REUSE_MAX = None
     assert [each.number for each in pools.shortcomings(pool, driver=driver)] == expected
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"), [("gevent", [131, 133]), ("eventlet", [131, 133]), ("prefork", [])]
+)
+def test_shortcomings__connections_that_are_kept(
+    pool: str, expected: list[int], settings: Settings
+) -> None:
+    settings.CELERY_DB_REUSE_MAX = 1000
+    told = [each.number for each in pools.shortcomings(pool, driver="psycopg")]
+    assert told == expected

@@ -207,6 +207,18 @@ def test_celery__hint_names_the_setting_that_there_is(monkeypatch: pytest.Monkey
     assert "CELERY_WORKER_DISABLE_PREFETCH = True" in str(found.hint)
 
 
+@pytest.mark.parametrize(("reuse", "expected"), [(None, []), (1000, ["async_reply.W133"])])
+def test_celery__connections_of_green_threads_are_not_to_be_kept(
+    reuse: int | None, expected: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In this order: Celery's settings are read from Django's, and put back as they were then.
+    configure_celery(monkeypatch, db_reuse_max=reuse)
+    settings.CELERY_DB_REUSE_MAX = reuse
+    monkeypatch.setitem(current_app.conf, "worker_pool", "gevent")
+    told = set(ids()) - {"async_reply.W131", "async_reply.W132"}
+    assert sorted(told) == expected
+
+
 @pytest.mark.parametrize(
     ("zone", "use_tz", "expected"),
     [

@@ -98,6 +98,7 @@ def test_once__row_that_is_refused_without_a_key(monkeypatch: pytest.MonkeyPatch
         raise IntegrityError("refused")
 
     monkeypatch.setattr(Operation, "save", refuse)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="refused") as raised:
         services.submit(tasks.echo)
+    assert type(raised.value) is IntegrityError
     assert len(tries) == 1

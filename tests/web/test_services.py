@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,7 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from async_reply import lifecycle, relay, services, signals
+from async_reply import backlogs, forecasts, lifecycle, relay, services, signals
 from async_reply.exceptions import (
     AlreadyFinished,
     KeyReused,
@@ -58,6 +58,28 @@ def test_submit__later_is_left_to_the_relay(broker: list[str]) -> None:
     operation.refresh_from_db()
     assert (operation.available_at, operation.published_at) == (tomorrow, None)
     assert run_operations() == []
+
+
+EAST, WEST = (timezone.get_fixed_timezone(hours * 60) for hours in (14, -12))
+
+
+@pytest.mark.parametrize(
+    "far", [datetime(9998, 12, 31, 23, 59, tzinfo=WEST), datetime(1970, 1, 1, tzinfo=EAST)]
+)
+def test_submit__date_that_is_far_away_harms_no_poll(far: datetime) -> None:
+    operation = services.submit(tasks.echo, available_at=far)
+    operation.refresh_from_db()
+    assert operation.available_at == far
+    assert backlogs.place(services.submit(tasks.echo)).is_exact
+    assert forecasts.retry_after(operation) > 0
+
+
+@pytest.mark.parametrize(
+    "far", [datetime(9999, 1, 1, tzinfo=WEST), datetime.max, datetime(1969, 12, 31, tzinfo=EAST)]
+)
+def test_submit__date_that_no_poll_could_read_is_refused(far: datetime) -> None:
+    with pytest.raises(ValueError, match="available_at"):
+        services.submit(tasks.echo, available_at=far)
 
 
 def test_submit__open_breaker_is_left_to_the_relay() -> None:

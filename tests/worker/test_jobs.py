@@ -1,14 +1,15 @@
 import io
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from async_reply import lifecycle, results, services
-from async_reply.exceptions import OperationCanceled, PayloadError, RetryLater
+from async_reply import files, lifecycle, results, services
+from async_reply.exceptions import OperationCanceled, PayloadError, RetryLater, StorageFailed
 from async_reply.heartbeats import Claim
 from async_reply.jobs import Job
 from async_reply.models import Operation, OperationFile
@@ -170,6 +171,48 @@ def test_retry__says_when(job: Job) -> None:
     with pytest.raises(RetryLater) as raised:
         job.retry(after=7)
     assert raised.value.after == 7
+    with pytest.raises(RetryLater) as raised:
+        job.retry(after=timedelta(minutes=1))
+    assert raised.value.after == 60
+
+
+@pytest.mark.parametrize(
+    ("after", "error"),
+    [
+        ("7", TypeError),
+        (True, TypeError),
+        (-1, ValueError),
+        (timedelta(seconds=-1), ValueError),
+        (float("nan"), ValueError),
+        (float("inf"), ValueError),
+        (1e12, ValueError),
+        (10**400, ValueError),
+    ],
+)
+def test_retry__delay_that_is_none(job: Job, after: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="seconds"):
+        job.retry(after=after)
+
+
+def test_input__storage_that_fails_at_the_second_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uploads = {name: SimpleUploadedFile(name, b"x") for name in "ab"}
+    operation = services.submit(echo, input=uploads)
+    job = Job(Operation.objects.get(pk=operation.pk), Claim(operation, inline=True))
+    open_file = files.opened_for_reading
+    handles: list[Any] = []
+
+    def fail_at_the_second(row: OperationFile) -> Any:
+        if handles:
+            raise StorageFailed
+        handles.append(open_file(row))
+        return handles[0]
+
+    monkeypatch.setattr(files, "opened_for_reading", fail_at_the_second)
+    with pytest.raises(StorageFailed):
+        job.input  # noqa: B018 it is read
+    assert handles[0].closed
 
 
 def test_close__before_the_input_was_read(job: Job) -> None:

@@ -1,15 +1,16 @@
 import time
 from datetime import timedelta
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
-from async_reply import lifecycle, maintenance, services
+from async_reply import lifecycle, maintenance, retention, services, workers
 from async_reply.maintenance import Maintenance, Step
 from async_reply.models import Operation, OperationAttempt, Worker
 from async_reply.status import Status
@@ -147,6 +148,21 @@ def test_command__does_one_turn(broker: list[str]) -> None:
     told = StringIO()
     call_command("async_reply_maintain", once=True, stdout=told)
     assert told.getvalue() == "1 operations published, rescued or purged.\n"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_command__names_the_steps_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise OperationalError("connection refused")
+
+    lose()
+    monkeypatch.setattr(
+        workers, "relay", SimpleNamespace(publish_due=refuse, republish_lost=refuse)
+    )
+    monkeypatch.setattr(retention, "purge", refuse)
+    told = StringIO()
+    with pytest.raises(CommandError, match="relay, republish, purge"):
+        call_command("async_reply_maintain", once=True, stdout=told)
 
 
 @pytest.mark.django_db(transaction=True)

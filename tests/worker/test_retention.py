@@ -1,12 +1,17 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import transaction
+from django.db import OperationalError, transaction
+from django.db.models import Model, ProtectedError
+from django.db.models.signals import pre_delete
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -181,3 +186,58 @@ def test_retention__of_the_submit_then_of_the_kind_then_of_the_setting(
     assert operation.finished_at is not None
     assert operation.expires_at == operation.purge_at
     assert operation.expires_at == operation.finished_at + timedelta(seconds=seconds)
+
+
+@contextmanager
+def kept(model: type[Model], refused: UUID, error: Exception) -> Iterator[None]:
+    """As a foreign key of the project does that is PROTECT."""
+
+    def refuse(instance: Any, **_: Any) -> None:
+        if refused in {instance.pk, getattr(instance, "operation_id", None)}:
+            raise error
+
+    pre_delete.connect(refuse, sender=model)
+    yield
+    pre_delete.disconnect(refuse, sender=model)
+
+
+PROTECTED = ProtectedError("referenced through protected foreign keys: 'Pinned.operation'", set())
+
+
+@pytest.mark.parametrize(
+    ("model", "tombstones"), [(OperationResult, False), (Operation, True)], ids=["bury", "remove"]
+)
+def test_purge__row_that_is_kept_from_it_keeps_no_other(
+    model: type[Model], tombstones: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pinned, *others = [finished() for _ in range(3)]
+    expire()
+    if tombstones:
+        retention.purge()
+        expire()
+    with kept(model, pinned.pk, PROTECTED):
+        assert retention.purge() == 3
+        assert retention.purge() == 0
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert str(pinned.pk) in told[0]
+    assert "Pinned.operation" in told[0]
+    left = Operation.objects.filter(pk__in=[each.pk for each in others])
+    assert [row.deleted_at is None for row in left] == ([] if tombstones else [False, False])
+    pinned.refresh_from_db()
+    assert (pinned.deleted_at is not None) is tombstones
+    assert pinned.purge_at is not None
+    assert timedelta(minutes=59) < pinned.purge_at - timezone.now() < timedelta(hours=1)
+    expire()
+    assert retention.purge() == 3 - 2 * tombstones
+
+
+def test_purge__database_that_is_away_is_no_rows_fault(caplog: pytest.LogCaptureFixture) -> None:
+    operation = finished()
+    expire()
+    with (
+        kept(OperationResult, operation.pk, OperationalError("away")),
+        pytest.raises(OperationalError),
+    ):
+        retention.purge()
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -10,13 +11,16 @@ from uuid import UUID
 
 import pytest
 from django.core.files.storage import FileSystemStorage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models.fields.files import FieldFile
+from django.utils import timezone
 from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 from rest_framework.exceptions import APIException, NotFound, Throttled
 
 from async_reply import failures, files, heartbeats, lifecycle, maintenance, runner, services
-from async_reply.exceptions import OperationFailed
+from async_reply.exceptions import OperationFailed, RetryLater
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
 from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
@@ -263,6 +267,126 @@ def test_run__traceback_is_kept_for_the_operator(error: Exception) -> None:
     assert 0 < len(kept.traceback) <= failures.LONGEST_TRACEBACK
     assert kept.started_at is not None
     assert kept.started_at == Operation.objects.get().started_at
+
+
+class Hollow(OperationFailed):
+    """Without super().__init__() it has none of what the base promises."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class HollowRetry(RetryLater):
+    def __init__(self) -> None:
+        pass
+
+
+class Typo(OperationFailed):
+    def __init__(self) -> None:
+        super().__init__("no stock")
+        self.status_code = "four hundred"  # type: ignore[assignment]
+
+
+class Moody(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise ZeroDivisionError
+
+
+class Mood(Exception, metaclass=Moody):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "options"),
+    [
+        (Hollow(), {}),
+        (HollowRetry(), {}),
+        (Typo(), {}),
+        (OperationFailed(Nameless()), {}),  # type: ignore[arg-type]
+        (RetryLater("soon"), {}),  # type: ignore[arg-type]
+        (RetryLater(float("nan")), {}),
+        (RetryLater(1e12), {}),
+        (KeyError(), {"autoretry_for": (Mood,)}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.django_db
+def test_run__error_that_cannot_be_looked_at_fails_the_operation_all_the_same(
+    error: BaseException, options: dict[str, Any]
+) -> None:
+    report, operation = attempt(raising(error), **options)
+    assert (report.ending, report.error) == (Ending.FAILED, error)
+    assert (operation.status, operation.attempt) == (Status.FAILED, 1)
+    assert operation.error["code"] == "internal-error"
+    assert OperationAttempt.objects.get().exception.endswith(type(error).__name__)
+
+
+class Fine(OperationFailed):
+    def __init__(self) -> None:
+        super().__init__("no stock")
+        self.status_code = 200
+
+
+@pytest.mark.django_db
+def test_run__failure_never_looks_like_a_success() -> None:
+    assert attempt(raising(Fine()))[1].error["status"] == 409
+
+
+class Rootless(Exception):
+    @property
+    def __cause__(self) -> None:  # type: ignore[override]
+        raise ZeroDivisionError
+
+
+@pytest.mark.django_db
+def test_record__error_that_cannot_be_formatted() -> None:
+    operation = services.submit(echo)
+    with pytest.raises(Rootless) as raised:
+        raising(Rootless())(None)  # type: ignore[arg-type]
+    failures.record(operation, failures.explain(echo.kind, raised.value))
+    assert "raise error" in OperationAttempt.objects.get().traceback
+
+
+@pytest.mark.parametrize("after", ["soon", 1e12, -1, float("inf")])
+@pytest.mark.django_db
+def test_run__delay_that_is_none_is_the_jobs_own_error(after: Any) -> None:
+    report, operation = attempt(lambda operation: operation.retry(after=after))
+    assert (report.ending, operation.status) == (Ending.FAILED, Status.FAILED)
+    assert isinstance(report.error, TypeError | ValueError)
+
+
+@pytest.mark.django_db
+def test_run__delay_may_be_a_timedelta() -> None:
+    operation = attempt(lambda operation: operation.retry(after=timedelta(minutes=5)))[1]
+    assert (operation.status, operation.retries) == (Status.PENDING, 1)
+    assert timedelta(minutes=4) < operation.available_at - timezone.now() < timedelta(minutes=5)
+
+
+@pytest.mark.django_db
+def test_run__input_that_cannot_be_closed_takes_no_success_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = FileSystemStorage(location=tmp_path)
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    closed: list[str] = []
+    really_close = FieldFile.close
+
+    def close(handle: FieldFile) -> None:
+        really_close(handle)
+        closed.append(str(handle.name))
+        raise OSError("gone")
+
+    uploads = {name: SimpleUploadedFile(name, b"x") for name in "ab"}
+    operation = services.submit(echo, input=uploads)
+    kind = Kind(name=echo.name, function=lambda operation: len(operation.input))
+    with monkeypatch.context() as refusing:
+        refusing.setattr(FieldFile, "close", close)
+        report = runner.run(operation.pk, kind, worker="w1", inline=True)
+    operation.refresh_from_db()
+    assert (report.ending, operation.result.value, len(closed)) == (Ending.SUCCEEDED, 2, 2)
+    assert [record.levelname for record in caplog.records if "not closed" in record.message] == [
+        "WARNING"
+    ] * 2
 
 
 @pytest.mark.django_db

@@ -191,6 +191,40 @@ def test_sweeper__begins_anew_after_an_error(
     assert not storage.exists(orphan)
 
 
+def test_sweep__file_that_the_storage_keeps_ends_no_walk(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    days = ("20250101", "20250102")
+    kept, other = [
+        storage.save(f"async_reply/{day}/{uuid7()}/1/x", io.BytesIO(b"1")) for day in days
+    ]
+    delete = type(storage).delete
+
+    def refuse(self: Storage, name: str) -> None:
+        if name == kept:
+            raise PermissionError("kept by an object lock")
+        delete(self, name)
+
+    monkeypatch.setattr(type(storage), "delete", refuse)
+    assert sweeps.Sweeper().turn() == 0
+    assert (storage.exists(kept), storage.exists(other)) == (True, False)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert kept in told[0]
+
+
+@pytest.mark.parametrize("name", ["20250230", "19000101", "00010101", "2025 1 1", "²0250101"])
+def test_sweep__folder_that_is_called_by_no_day(storage: Storage, name: str) -> None:
+    if not isinstance(storage, FileSystemStorage):
+        pytest.skip("only file systems have folders")
+    folder = Path(storage.location) / "async_reply" / name
+    folder.mkdir(parents=True)
+    orphan = put(Operation(pk=uuid7()))
+    sweep()
+    assert folder.exists()
+    assert not storage.exists(orphan)
+
+
 def in_a_child(function: Callable[[], object]) -> int:
     """Run a function in a child process that has this one's database; its exit status."""
     pid = os.fork()

@@ -81,6 +81,12 @@ def test_operation_task__retries_for_exceptions_only(option: str, given: Any) ->
         operation_task(**options)(leave.kind.function)
 
 
+def test_operation_task__value_that_makes_no_sense() -> None:
+    options: dict[str, Any] = {"max_retries": None}
+    with pytest.raises(TypeError, match="max_retries takes a whole number"):
+        operation_task(**options)(leave.kind.function)
+
+
 def test_operation_task__declares_the_options_it_takes() -> None:
     _, with_options = get_overloads(operation_task)
     declared = inspect.signature(with_options).parameters.keys() - {"options"}

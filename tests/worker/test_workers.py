@@ -1,3 +1,4 @@
+import threading
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from async_reply import interrupts, lifecycle, services, workers
+from async_reply.identifiers import uuid7
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
 from tests.project.tasks import echo, persist
@@ -159,3 +161,15 @@ def test_revoked__by_the_terminate_of_an_earlier_job_goes_on() -> None:
     workers.cancel_revoked(request=request, terminated=True)
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED
+
+
+@pytest.mark.parametrize("id", ["not-an-id", ""])
+def test_request__of_no_operation_is_nobodys(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
+    request = SimpleNamespace(id=id, hostname="w1", worker_pid=1)
+    workers.OperationRequest._take_back(request, timed_out=False)  # type: ignore[arg-type]
+    assert started == []
+    request.id = str(uuid7())
+    workers.OperationRequest._take_back(request, timed_out=False)  # type: ignore[arg-type]
+    assert len(started) == 1

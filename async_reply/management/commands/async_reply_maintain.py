@@ -3,11 +3,12 @@
 import signal
 import threading
 from argparse import ArgumentParser
+from dataclasses import replace
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
-from async_reply.maintenance import Maintenance
+from async_reply.maintenance import Maintenance, Step
 from async_reply.workers import cleaning_steps, steps
 
 
@@ -18,11 +19,22 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="one turn, then exit")
 
     def handle(self, *_args: Any, once: bool, **_options: Any) -> None:
-        threads = [Maintenance(steps()), Maintenance(cleaning_steps())]
         if once:
-            found = sum(thread.turn() for thread in threads)
-            self.stdout.write(f"{found} operations published, rescued or purged.")
-            return
+            self._turn_once()
+        else:
+            self._go_on()
+
+    def _turn_once(self) -> None:
+        """One turn; raises CommandError when a step failed, for cron to tell."""
+        failed: list[str] = []
+        watched = [[_noting(step, failed) for step in each] for each in (steps(), cleaning_steps())]
+        found = sum(Maintenance(each).turn() for each in watched)
+        self.stdout.write(f"{found} operations published, rescued or purged.")
+        if failed:
+            raise CommandError(f"Steps that failed: {', '.join(failed)}. The log says why.")
+
+    def _go_on(self) -> None:
+        threads = [Maintenance(steps()), Maintenance(cleaning_steps())]
         stop = threading.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda *_: stop.set())
@@ -32,3 +44,16 @@ class Command(BaseCommand):
         stop.wait()
         for thread in threads:
             thread.stop()
+
+
+def _noting(step: Step, failed: list[str]) -> Step:
+    """`step`, which adds its name to `failed` when it raises."""
+
+    def function() -> int:
+        try:
+            return step.function()
+        except Exception:
+            failed.append(step.name)
+            raise
+
+    return replace(step, function=function)
