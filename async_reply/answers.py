@@ -29,14 +29,18 @@ class Answer:
     def __init__(self, code: int = 0, fields: Iterable[Field] = (), body: bytes = b"") -> None:
         self.code = code
         self.fields = list(fields)
-        self.body = body
+        self._parts = [body]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._parts)
 
     def take(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.code = message["status"]
             self.fields = list(message["headers"])
         elif message["type"] == "http.response.body":
-            self.body += message.get("body", b"")
+            self._parts.append(message.get("body", b""))
 
     def field(self, name: bytes) -> str:
         values = [value for key, value in self.fields if key.lower() == name]
