@@ -16,6 +16,7 @@ from async_reply import forecasts, headers, parking, sse, watch
 from async_reply.answers import Answer, Django, replaced
 from async_reply.models import Operation
 from async_reply.scopes import Message, Receive, Scope, Send, again, still
+from async_reply.status import Status
 
 #: Seconds: comments on streams that are due within them are sent at once.
 TOGETHER = 0.25
@@ -172,7 +173,8 @@ class Reader:
         self._loop.call_soon_threadsafe(self._take, event, is_last)
 
     def _take(self, event: bytes, is_last: bool) -> None:
-        self._chunk = event or self._chunk
+        if event:
+            self._chunk = sse.instead(event, self._chunk, Status.RUNNING)
         self.is_over = self.is_over or is_last
         self._news.set()
 
