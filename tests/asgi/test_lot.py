@@ -1,12 +1,14 @@
 """Clients parked outside Django, in one process."""
 
 import asyncio
+import signal
 from typing import Any
 
 import pytest
 from django.db import InterfaceError, OperationalError
 
 from async_reply import documents, forecasts, lifecycle, watch
+from async_reply.asgi import waiting
 from async_reply.models import Operation
 from tests.asgi.conftest import Site, in_database
 
@@ -260,6 +262,28 @@ def test_stop__by_lifespan(site: Site, operation: Operation) -> None:
 
     assert asyncio.run(talk()).status == 200
     assert heard == ["lifespan.shutdown"]
+
+
+def test_stop__by_signal_reaches_each_wrapper_of_the_process(
+    site: Site, operation: Operation
+) -> None:
+    heard: list[int] = []
+    lots = [site.lot, waiting(site.lot.application)]
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+
+    async def talk() -> list[int]:
+        polls = []
+        for number, site.application in enumerate(lots * 2, 1):
+            polls.append(site.get(url(operation), prefer=LONG))
+            await site.parked(number)
+        signal.raise_signal(signal.SIGTERM)
+        return [(await poll.done()).status for poll in polls]
+
+    try:
+        assert asyncio.run(talk()) == [200] * 4
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
 
 
 def test_other__protocols_pass_untouched(site: Site) -> None:
