@@ -2,7 +2,7 @@
 
 The ticker's thread asks, by Django's own handler and over its own database connection: thousands
 who are told at a time take neither more threads nor more connections. Who asked the very same of
-the same change is told the same.
+the same change is told the same, unless a cookie comes with it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,14 +29,18 @@ class Answer:
     def __init__(self, code: int = 0, fields: Iterable[Field] = (), body: bytes = b"") -> None:
         self.code = code
         self.fields = list(fields)
-        self.body = body
+        self._parts = [body]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._parts)
 
     def take(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.code = message["status"]
             self.fields = list(message["headers"])
         elif message["type"] == "http.response.body":
-            self.body += message.get("body", b"")
+            self._parts.append(message.get("body", b""))
 
     def field(self, name: bytes) -> str:
         values = [value for key, value in self.fields if key.lower() == name]
@@ -78,14 +82,17 @@ class Django:
         client = (scope.get("client") or ("",))[0]
         fields = tuple(scope["headers"])
         key = (scope["method"], scope["path"], scope["query_string"], client, fields)
-        if key not in shared:
-            set_script_prefix(get_script_prefix(scope))
+        known: Answer | None = shared.get(key)
+        if known is not None:
+            return known
+        set_script_prefix(get_script_prefix(scope))
+        answer = self._asked(scope)
+        # What of the project's own middleware fails is no 503 of ours.
+        if answer.code >= 500 and _end_broken_connections():
             answer = self._asked(scope)
-            if answer.code == 503 and _end_broken_connections():
-                answer = self._asked(scope)
+        if not answer.field(b"set-cookie"):  # else it is meant for one client
             shared[key] = answer
-        made: Answer = shared[key]
-        return made
+        return answer
 
     def _asked(self, scope: Scope) -> Answer:
         # Neither signal of a request is sent: they would close the ticker's connection.

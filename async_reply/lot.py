@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
@@ -132,20 +133,23 @@ class ParkingLot:
         if threading.current_thread() is not threading.main_thread():
             return
         for signum in (signal.SIGTERM, signal.SIGINT):
-            before = signal.getsignal(signum)
-            if callable(before) and not isinstance(before, _Heard):
-                signal.signal(signum, _Heard(self, before))
+            handler = signal.getsignal(signum)
+            if callable(handler) and not isinstance(handler, _Heard):
+                handler = _Heard(handler)
+                signal.signal(signum, handler)
+            if isinstance(handler, _Heard):
+                handler.loops[self] = asyncio.get_running_loop()
 
 
 class _Heard:
-    """A signal handler in front of the server's own."""
+    """A signal handler in front of the server's own, for all the lots of a process."""
 
-    def __init__(self, lot: ParkingLot, before: Callable[..., Any]) -> None:
-        self._close = lot.close
+    def __init__(self, before: Callable[..., Any]) -> None:
         self._before = before
-        self._loop = asyncio.get_running_loop()
+        self.loops: WeakKeyDictionary[ParkingLot, asyncio.AbstractEventLoop] = WeakKeyDictionary()
 
     def __call__(self, *arguments: Any) -> Any:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._close)
+        for lot, loop in list(self.loops.items()):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(lot.close)
         return self._before(*arguments)

@@ -10,12 +10,13 @@ from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
-from django.db import DatabaseError
+from django.db import Error
 
 from async_reply import forecasts, headers, parking, sse, watch
 from async_reply.answers import Answer, Django, replaced
 from async_reply.models import Operation
 from async_reply.scopes import Message, Receive, Scope, Send, again, still
+from async_reply.status import Status
 
 #: Seconds: comments on streams that are due within them are sent at once.
 TOGETHER = 0.25
@@ -75,10 +76,12 @@ async def hold(
     client = Waiting(ticket, None if is_submit else ask)
     waiter = watch.Waiter(ticket.operation.pk, ticket.operation.version, client.tell)
     timer = asyncio.get_running_loop().call_later(ticket.seconds, client.close)
-    async with lot.parking(client), listening(receive, client.leave):
-        with watch.ticker.watching(waiter):
-            ending, told = await client.ended
-    timer.cancel()
+    try:
+        async with lot.parking(client), listening(receive, client.leave):
+            with watch.ticker.watching(waiter):
+                ending, told = await client.ended
+    finally:
+        timer.cancel()
     if ending is Ending.LEFT:
         return
     if told is not None:
@@ -89,7 +92,7 @@ async def hold(
         if await reply(lot, ticket, answer, scope, receive, send):
             return
     else:
-        with suppress(DatabaseError):
+        with suppress(Error):
             seconds = await in_ticker(partial(forecasts.retry_after, client.operation))
             answer = answer.having({"Retry-After": str(seconds)})
     await answer.applied(ticket.seconds).send(send)
@@ -170,7 +173,8 @@ class Reader:
         self._loop.call_soon_threadsafe(self._take, event, is_last)
 
     def _take(self, event: bytes, is_last: bool) -> None:
-        self._chunk = event or self._chunk
+        if event:
+            self._chunk = sse.instead(event, self._chunk, Status.RUNNING)
         self.is_over = self.is_over or is_last
         self._news.set()
 
@@ -187,14 +191,16 @@ async def stream(
     reader = Reader(ticket, lambda shared: lot.django.ask(check, shared).code < 300)
     waiter = watch.Waiter(ticket.operation.pk, ticket.operation.version, reader.feed.tell)
     fields = replaced(answer.fields, ["Content-Length"], {})
-    await send({"type": "http.response.start", "status": answer.code, "headers": fields})
-    await _send_part(send, await in_ticker(reader.feed.first))
-    reader.is_over = reader.is_over or watch.is_over(ticket.operation)
-    async with lot.parking(reader), listening(receive, reader.leave):
-        with watch.ticker.watching(waiter):
-            while chunk := await reader.next():
-                await _send_part(send, chunk)
-    reader.stop()
+    try:
+        await send({"type": "http.response.start", "status": answer.code, "headers": fields})
+        await _send_part(send, await in_ticker(reader.feed.first))
+        reader.is_over = reader.is_over or watch.is_over(ticket.operation)
+        async with lot.parking(reader), listening(receive, reader.leave):
+            with watch.ticker.watching(waiter):
+                while chunk := await reader.next():
+                    await _send_part(send, chunk)
+    finally:
+        reader.stop()
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -104,7 +104,7 @@ class Feed:
 
     def _event(self, row: Operation, shared: Shared) -> bytes:
         status = str(row.status)
-        name = "progress" if status == self._status == Status.RUNNING else status
+        name = sse.PROGRESS if status == self._status == Status.RUNNING else status
         retry = None if self._told_retry else random.randint(*RETRY)  # noqa: S311 no secret
         self._row, self._status, self._told_retry = row, status, True
         return sse.event(name, self._ticket.render(row, shared), id=row.version, retry=retry)

@@ -4,6 +4,7 @@ One statement for all of them; and where the database can tell, none but a word 
 as nobody has written anything.
 """
 
+import time
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,9 @@ UNWRITTEN = {
     "postgresql": "SELECT pg_current_snapshot()::text",
     "sqlite": "PRAGMA data_version",
 }
+#: Seconds for which the word is taken: servers that only speak PostgreSQL's protocol may say the
+#: same whatever is written.
+TRUST = 5.0
 
 
 class Lookout:
@@ -30,16 +34,18 @@ class Lookout:
         self._arrays: list[str] = []
         #: The connection and what it said before nothing had moved.
         self._calm: tuple[Any, Any] | None = None
+        self._calm_until = 0.0
 
     def moved(self, known: Versions) -> set[UUID]:
         """Those whose row has another version than is known, or is gone."""
         if self._known is not known:
             self._known, self._arrays, self._calm = known, _arrays(known), None
         said = _unwritten()
-        if said is not None and said == self._calm:
+        if said is not None and said == self._calm and time.monotonic() < self._calm_until:
             return set()
         found = self._differing()
         self._calm = None if found else said
+        self._calm_until = time.monotonic() + TRUST
         return found
 
     def _differing(self) -> set[UUID]:

@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from async_reply import conf, notifications
-from async_reply.models import Operation, database
+from async_reply.models import Operation
 from async_reply.status import FINAL
 from async_reply.versions import Lookout, Versions
 
@@ -79,13 +79,13 @@ class Ticker:
     def watching(self, waiter: Waiter) -> Iterator[None]:
         """Until the end of the block `waiter` is told of changes, those since it read included."""
         with self._changed:
+            self._start()  # first: nobody is left behind where it fails
+            if conf.get("NOTIFY") is not None:
+                self._doubt(waiter.pk)
             self._waiters.setdefault(waiter.pk, set()).add(waiter)
             known = self._known.setdefault(waiter.pk, waiter.version)
             self._known[waiter.pk] = min(known, waiter.version)
             self._asked = None
-            if conf.get("NOTIFY") is not None:
-                self._doubt(waiter.pk)
-            self._start()
         try:
             yield
         finally:
@@ -100,6 +100,8 @@ class Ticker:
         done: Future[Any] = Future()
 
         def errand() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
             try:
                 done.set_result(function())
             except BaseException as error:
@@ -107,8 +109,8 @@ class Ticker:
                 raise
 
         with self._changed:
-            self._errands.append(errand)
             self._start()
+            self._errands.append(errand)
             self._changed.notify()
         return done
 
@@ -128,10 +130,31 @@ class Ticker:
     def _start(self) -> None:
         if self._thread is None:
             self._due = 0.0
-            self._thread = threading.Thread(target=self._run, name="async_reply", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="async_reply", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
+        try:
+            while not self._guard(self._attend) and self._is_wanted():
+                time.sleep(TICK_AFTER_ERROR)
+        finally:
+            _disconnect()
+            with self._changed:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _is_wanted(self) -> bool:
+        """Whether anybody waits for this thread; else whoever comes starts another."""
+        with self._changed:
+            is_mine = self._thread is threading.current_thread()
+            if is_mine and not self._waiters and not self._errands:
+                self._thread = None
+                return False
+            return is_mine
+
+    def _attend(self) -> None:
+        """Serve those who wait until nobody does."""
         with notifications.listening(self.hint):
             idle_since = time.monotonic()
             while True:
@@ -145,7 +168,6 @@ class Ticker:
                     errands, self._errands = self._errands, []
                     doubtful, self._doubtful = self._doubtful, set()
                 self._turn(errands, doubtful)
-        _disconnect()
 
     def _sleep(self) -> None:
         """Until there is something to do, or the next tick is due."""
@@ -156,27 +178,31 @@ class Ticker:
         for errand in errands:
             self._guard(errand)
         if time.monotonic() >= self._due:
-            self._due = time.monotonic() + (TICK if conf.get("NOTIFY") is None else TICK_NOTIFIED)
             self._guard(self._tick)
         elif doubtful:
             self._guard(lambda: self._look(doubtful))
 
-    def _guard(self, step: Callable[[], None]) -> None:
-        """Nothing ends the thread; after an error all rows are looked at anew."""
+    def _guard(self, step: Callable[[], None]) -> bool:
+        """Whether `step` went well. After an error all rows are looked at anew.
+
+        Nothing ends the thread, not even a SystemExit of the project's code.
+        """
         try:
             step()
-        except Exception as error:
+        except BaseException as error:
             level = logging.DEBUG if self._failing else logging.WARNING
-            if not isinstance(error, DatabaseError):
+            if not isinstance(error, Error):
                 level = logging.ERROR
             logger.log(level, "Waiting: a look at the database failed", exc_info=error)
             self._failing = True
             self._due = time.monotonic() + TICK_AFTER_ERROR
             _disconnect()
-        else:
-            self._failing = False
+            return False
+        self._failing = False
+        return True
 
     def _tick(self) -> None:
+        self._due = time.monotonic() + (TICK if conf.get("NOTIFY") is None else TICK_NOTIFIED)
         with self._changed:
             asked = self._asked = self._asked or dict(self._known)
         if asked and (moved := self._lookout.moved(asked)):
@@ -192,7 +218,7 @@ class Ticker:
             for waiter in waiters:
                 try:
                     waiter.tell(row, shared)
-                except Exception:
+                except BaseException:
                     logger.exception("Operation id=%s a waiter could not be told", pk)
         if any(behind.values()) and gc.isenabled():
             # What the answers leave: collected now, not in the midst of the next one.
@@ -217,8 +243,10 @@ ticker = Ticker()
 
 
 def _disconnect() -> None:
-    with suppress(Exception):
-        connections[database()].close()
+    """Close what this thread has opened: the project's code may have used other databases."""
+    for connection in connections.all(initialized_only=True):
+        with suppress(Exception):
+            connection.close()
 
 
 def is_over(row: Operation | None) -> bool:

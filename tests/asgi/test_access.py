@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -171,10 +172,17 @@ def execute(statements: dict[str, str], *arguments: Any) -> Any:
     connections[database()].vendor not in KILL, reason="nobody else ends a connection"
 )
 @pytest.mark.parametrize("path", ["", "monitor/"])
+@pytest.mark.parametrize("middleware", [[], [f"{__name__}.looking_into_the_database"]])
 def test_parked__poll_over_time_survives_a_lost_connection(
-    site: Site, operation: Operation, path: str, monkeypatch: pytest.MonkeyPatch
+    site: Site,
+    operation: Operation,
+    settings: Settings,
+    path: str,
+    middleware: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watch, "TICK", 60.0)  # else it is the tick that finds out
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, *middleware]
 
     async def talk() -> Any:
         poll = site.get(url(operation, path), prefer="wait=1")
@@ -185,6 +193,17 @@ def test_parked__poll_over_time_survives_a_lost_connection(
 
     answer = asyncio.run(talk())
     assert (answer.status, answer.json()["status"]) == (200, "pending")
+
+
+def looking_into_the_database(get_response: Any) -> Any:
+    """A middleware; its errors are not those of our views."""
+
+    def look(request: HttpRequest) -> HttpResponseBase:
+        Token.objects.count()
+        response: HttpResponseBase = get_response(request)
+        return response
+
+    return look
 
 
 @pytest.mark.parametrize(("lose", "status"), LOSSES)
@@ -211,11 +230,11 @@ def test_parked__who_asked_the_same_is_told_the_same(
     handler = site.lot.django._handler
     ask = handler.get_response
 
-    def count(request: HttpRequest) -> HttpResponseBase:
+    def note(request: HttpRequest) -> HttpResponseBase:
         asked.append(request.path)
         return ask(request)
 
-    monkeypatch.setattr(handler, "get_response", count)
+    monkeypatch.setattr(handler, "get_response", note)
 
     async def talk() -> list[Any]:
         polls = [site.get(url(operation, "monitor/"), prefer="wait=50") for _ in range(5)]
@@ -226,6 +245,29 @@ def test_parked__who_asked_the_same_is_told_the_same(
 
     assert asyncio.run(talk()) == [200] * 5 + [302] * 5
     assert sorted(asked) == [url(operation), url(operation, "monitor/")]
+
+
+def test_parked__cookies_are_each_clients_own(
+    site: Site, operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = count()
+    handler = site.lot.django._handler
+    ask = handler.get_response
+
+    def baking(request: HttpRequest) -> HttpResponseBase:
+        response = ask(request)
+        response.set_cookie("visitor", str(next(numbers)))
+        return response
+
+    monkeypatch.setattr(handler, "get_response", baking)
+
+    async def talk() -> list[str]:
+        polls = [site.get(url(operation, "monitor/"), prefer="wait=50") for _ in range(2)]
+        await site.parked(2)
+        await site.work()
+        return [(await each.done()).headers["Set-Cookie"] for each in polls]
+
+    assert sorted(asyncio.run(talk())) == ["visitor=0; Path=/", "visitor=1; Path=/"]
 
 
 @pytest.mark.parametrize(("lose", "status"), LOSSES[:3])

@@ -1,13 +1,15 @@
 """Streams that are parked outside Django."""
 
 import asyncio
+from copy import copy
 from functools import partial
 from typing import Any
 
 import pytest
 
-from async_reply import lifecycle, parking, watch
+from async_reply import lifecycle, parked, parking, watch
 from async_reply.models import Operation
+from async_reply.status import Status
 from async_reply.views import events
 from tests.asgi.conftest import Site, in_database
 
@@ -147,6 +149,33 @@ def test_stream__slow_reader_gets_the_last_state(site: Site, running: Operation)
     assert told(stream)[0] == ("running", "2")
     assert told(stream)[-1] == ("succeeded", "8")
     assert len(told(stream)) < 8
+
+
+@pytest.mark.parametrize("seen", [0, 1])
+def test_stream__slow_reader_learns_that_it_runs(running: Operation, seen: int) -> None:
+    """What it did not take is not counted as known: no progress of what has not begun."""
+    running.status, running.version = Status.PENDING, 1
+    rows = []
+    for version in (2, 3, 4):
+        row = copy(running)
+        row.status, row.version = Status.RUNNING, version
+        rows.append(row)
+
+    async def talk() -> list[bytes]:
+        ticket = parking.Stream(running, 9, links={"result": ""}, seen=seen)
+        reader = parked.Reader(ticket, lambda shared: True)
+        await in_database(reader.feed.first)
+        for row in rows[:2]:
+            reader.feed.tell(row, {("",): b"{}"})
+        await asyncio.sleep(0)  # what the feed has put arrives
+        first = await reader.next()
+        reader.feed.tell(rows[2], {("",): b"{}"})
+        second = await reader.next()
+        reader.stop()
+        return [first, second]
+
+    found = [part.splitlines()[:2] for part in asyncio.run(talk())]
+    assert found == [[b"event: running", b"id: 3"], [b"event: progress", b"id: 4"]]
 
 
 def test_stream__without_the_wrapper_tells_the_present(site: Site, running: Operation) -> None:

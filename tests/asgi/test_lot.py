@@ -1,11 +1,14 @@
 """Clients parked outside Django, in one process."""
 
 import asyncio
+import signal
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
-from async_reply import documents, lifecycle, watch
+from async_reply import documents, forecasts, lifecycle, watch
+from async_reply.asgi import waiting
 from async_reply.models import Operation
 from tests.asgi.conftest import Site, in_database
 
@@ -144,6 +147,22 @@ def test_submit__unfinished_in_time_is_202(site: Site) -> None:
     assert int(submit.headers["Retry-After"]) >= 1
 
 
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_submit__that_was_accepted_is_told_so_without_a_database(
+    site: Site, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(operation: Operation) -> int:
+        raise error
+
+    async def talk() -> Any:
+        submit = site.say("POST", "/echoes/", {}, prefer="wait=1")
+        await site.parked()
+        monkeypatch.setattr(forecasts, "retry_after", fail)
+        return await submit.done()
+
+    assert asyncio.run(talk()).status == 202
+
+
 def test_submit__whose_result_cannot_be_read_is_202(site: Site) -> None:
     """The database goes away between the end and the reply: what was accepted stays so."""
 
@@ -172,6 +191,23 @@ def test_client__that_leaves_is_freed(site: Site, operation: Operation, path: st
         assert not site.lot.parked
 
     asyncio.run(talk())
+
+
+@pytest.mark.parametrize("path", ["", "monitor/", "events/"])
+def test_client__that_its_server_gives_up_leaves_no_timer(
+    site: Site, operation: Operation, path: str
+) -> None:
+    async def talk() -> list[Any]:
+        loop: Any = asyncio.get_running_loop()
+        poll = site.get(url(operation, path), prefer=LONG)
+        await site.parked()
+        poll.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await poll.task
+        return [timer for timer in loop._scheduled if not timer.cancelled()]
+
+    assert asyncio.run(talk()) == []
+    assert watch.ticker.waiting == 0
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])
@@ -226,6 +262,28 @@ def test_stop__by_lifespan(site: Site, operation: Operation) -> None:
 
     assert asyncio.run(talk()).status == 200
     assert heard == ["lifespan.shutdown"]
+
+
+def test_stop__by_signal_reaches_each_wrapper_of_the_process(
+    site: Site, operation: Operation
+) -> None:
+    heard: list[int] = []
+    lots = [site.lot, waiting(site.lot.application)]
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+
+    async def talk() -> list[int]:
+        polls = []
+        for number, site.application in enumerate(lots * 2, 1):
+            polls.append(site.get(url(operation), prefer=LONG))
+            await site.parked(number)
+        signal.raise_signal(signal.SIGTERM)
+        return [(await poll.done()).status for poll in polls]
+
+    try:
+        assert asyncio.run(talk()) == [200] * 4
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
 
 
 def test_other__protocols_pass_untouched(site: Site) -> None:
