@@ -10,7 +10,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from async_reply import conf, documents, headers, parking, seats, sse, watch
+from async_reply import conf, headers, parking, seats, sse, watch
 from async_reply.responses import related
 from async_reply.status import FINAL
 from async_reply.views.access import unknown
@@ -33,7 +33,7 @@ class EventsView(OperationView):
             return self.let_in_again()
         operation = self.get_object()
         seen = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
-        links = documents.links(operation, request)
+        links = self.get_links(operation)
         if operation.status in FINAL and seen == operation.version:
             known = HttpResponse(status=204)
             del known["Content-Type"]

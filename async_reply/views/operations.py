@@ -40,6 +40,9 @@ class OperationView(OperationMixin, WaitingMixin):
         seconds = super().get_wait()
         return None if seconds is None else int(min(seconds, self.seconds_left))
 
+    def get_links(self, operation: Operation) -> dict[str, str]:
+        return documents.links(operation, self.request, held=self.valet_key)
+
     def get_headers(self, operation: Operation, links: dict[str, str]) -> dict[str, str]:
         fields = {"Cache-Control": headers.PRIVATE, "Link": related(links)}
         if operation.status not in FINAL:
@@ -48,7 +51,7 @@ class OperationView(OperationMixin, WaitingMixin):
 
     def answer(self, operation: Operation, *, status: int = 200, **fields: str) -> Response:
         """The operation's document; `fields` are headers, underscores for hyphens."""
-        body = documents.document(operation, self.request)
+        body = documents.describe(operation, self.get_links(operation))
         response = Response(body, status, headers=self.get_headers(operation, body["links"]))
         for name, value in fields.items():
             response[name.replace("_", "-")] = value
@@ -93,7 +96,7 @@ class StatusView(OperationView):
         if operation.status not in FINAL:
             return self.answer_poll(operation)
         status = operation.reply.get("redirect_status", 302)
-        body = documents.document(operation, request)
+        body = documents.describe(operation, self.get_links(operation))
         fields = self.get_headers(operation, body["links"])
         return SeeResult(body, status, headers={**fields, "Location": body["links"]["result"]})
 
@@ -135,7 +138,7 @@ class ResultView(OperationView):
         else:
             response = _refuse(problems.in_order(operation.error or {"status": 409}))
         response["Cache-Control"] = headers.PRIVATE
-        response["Link"] = related(documents.links(operation, request))
+        response["Link"] = related(self.get_links(operation))
         if operation.expires_at is not None:
             response["Expires"] = http_date(operation.expires_at.timestamp())
         return response
