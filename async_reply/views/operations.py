@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from async_reply import documents, forecasts, headers, parking, problems, services
+from async_reply import documents, forecasts, headers, parking, problems, results, services
 from async_reply.exceptions import NotCancelable, StorageFailed
 from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.querysets import OperationQuerySet
@@ -172,7 +172,7 @@ class ResultView(OperationView):
             raise
 
     def get_elsewhere(self, operation: Operation, location: dict[str, Any]) -> HttpResponseBase:
-        """A redirect; where the project has lost the URL since, a problem that none retries."""
+        """A redirect; a problem that none retries where there is no such URL or host now."""
         try:
             return _redirect(operation, self.locate(location))
         except (NoReverseMatch, ValueError):
@@ -182,10 +182,9 @@ class ResultView(OperationView):
             return _refuse(problems.problem(409, detail, name="result-unreachable"))
 
     def locate(self, location: dict[str, Any]) -> str:
-        """Where a result that lies elsewhere is now."""
+        """Where a result that lies elsewhere is now; ValueError where nobody is sent any more."""
         if "url" in location:
-            url: str = location["url"]
-            return url
+            return results.allowed(location["url"])
         args, kwargs = location["args"] or None, location["kwargs"] or None
         made: str = reverse(location["route"], args=args, kwargs=kwargs, request=self.request)
         return made
