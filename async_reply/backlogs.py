@@ -8,13 +8,10 @@ from functools import cache
 from itertools import accumulate
 from uuid import UUID
 
-from django.utils import timezone
-
 from async_reply import estimates, histories, relay
 from async_reply.clock import DatabaseNow
 from async_reply.models import Operation, Worker
 from async_reply.queues import SEEN_WITHIN
-from async_reply.status import Status
 
 #: The oldest pending operations that are looked at: who stands behind them is far from the front.
 LOOKED_AT = 1000
@@ -63,8 +60,8 @@ class _Snapshot:
     queues: dict[str, _Queue] = field(default_factory=dict)
     #: Queues by an operation's own and its kind: asking Celery's routes takes as long as the rest.
     names: dict[tuple[str, str], str] = field(default_factory=dict)
-    #: The last id looked at, where there were more than that.
-    seen_to: UUID | None = None
+    #: Whether all that waits was looked at.
+    is_whole: bool = True
 
 
 _snapshot = _Snapshot()
@@ -89,7 +86,7 @@ def place(operation: Operation) -> Place:
         mean=work / ahead if work and ahead else None,
         workers=max(capacity, queue.running),
         idle=max(0, capacity - queue.running),
-        is_exact=snapshot.seen_to is None or operation.pk <= snapshot.seen_to,
+        is_exact=snapshot.is_whole,
     )
 
 
@@ -105,35 +102,32 @@ def _fresh() -> _Snapshot:
         if now < _snapshot.due_at:
             return _snapshot
         _snapshot.due_at = now + REFRESH
-    _snapshot.queues, _snapshot.seen_to = _read()
+    _snapshot.queues, _snapshot.is_whole = _read()
     _snapshot.names = {}
     return _snapshot
 
 
-def _read() -> tuple[dict[str, _Queue], UUID | None]:
+def _read() -> tuple[dict[str, _Queue], bool]:
     """Three statements, each over a bounded number of rows that an index brings in order."""
     queue_of = cache(_queue_of)
     found: dict[str, _Queue] = {}
     # By the index that holds what is pending and nothing else: by id, PostgreSQL may choose to read
-    # all that has finished first.
-    pending = Operation.objects.filter(status=Status.PENDING).order_by(
-        "published_at", "available_at"
-    )
+    # all that has finished first. What is not due is left out by the database: where NULL sorts
+    # first, it would else be all that is looked at.
+    due = Operation.objects.due().order_by("published_at", "available_at")
     # Sorted again: not every database compares UUIDs as Python does.
-    rows = sorted(pending.values_list("pk", "queue", "kind", "available_at")[:LOOKED_AT])
-    now = timezone.now()
-    for pk, queue, kind, available_at in rows:
-        if available_at <= now:
-            line = found.setdefault(queue_of(queue, kind), _Queue())
-            line.waiting.append(pk)
-            line.kinds.append(kind)
+    rows = sorted(due.values_list("pk", "queue", "kind")[:LOOKED_AT])
+    for pk, queue, kind in rows:
+        line = found.setdefault(queue_of(queue, kind), _Queue())
+        line.waiting.append(pk)
+        line.kinds.append(kind)
     for queue, kind in Operation.objects.active().values_list("queue", "kind")[:LOOKED_AT]:
         found.setdefault(queue_of(queue, kind), _Queue()).running += 1
     alive = Worker.objects.filter(seen_at__gte=DatabaseNow() - SEEN_WITHIN)
     for concurrency, names in alive.values_list("concurrency", "queues"):
         for name in names:
             found.setdefault(name, _Queue()).capacity += concurrency
-    return found, rows[-1][0] if len(rows) == LOOKED_AT else None
+    return found, len(rows) < LOOKED_AT
 
 
 def _queue_of(queue: str, kind: str) -> str:

@@ -16,13 +16,14 @@ Document = dict[str, Any]
 LINKS = {"self": "status", "monitor": "monitor", "result": "result", "events": "events"}
 
 
-def links(operation: Operation, request: Request) -> dict[str, str]:
+def links(operation: Operation, request: Request, *, held: str | None = None) -> dict[str, str]:
     """Relation -> absolute URL, below whatever prefix the app is mounted.
 
     They carry a valet key where the submitting view said so. `cancel` is missing where the kind
-    cannot be canceled, or the key does not allow it and there is no owner who could.
+    cannot be canceled, or the key does not allow it and there is no owner who could. `held` is the
+    good key that the request itself came with, if any: the links allow no more than that.
     """
-    key, scope = _valet_key(operation)
+    key, scope = _valet_key(operation, held)
     found = {relation: _url(name, operation, request, key=key) for relation, name in LINKS.items()}
     if services.is_cancelable(operation) and (scope != "read" or operation.owner):
         key = "" if scope == "read" else key
@@ -36,14 +37,23 @@ def _url(name: str, operation: Operation, request: Request, *, key: str) -> str:
     return f"{made}?sig={key}" if key else made
 
 
-def _valet_key(operation: Operation) -> tuple[str, str]:
-    """A fresh key and its scope; both empty where links are not signed."""
+def _valet_key(operation: Operation, held: str | None) -> tuple[str, str]:
+    """A key and its scope; both empty where links are not signed.
+
+    A fresh key, so that polling outlasts any job. Once that is over, who holds a key keeps it: a
+    link that has leaked would else renew itself for as long as the result is there.
+    """
     scope = operation.reply.get("valet_key")
     if scope is None:
         return "", ""
+    now = timezone.now()
     seconds = conf.get("VALET_KEY")
     if operation.expires_at is not None:
-        seconds = min(seconds, (operation.expires_at - timezone.now()).total_seconds())
+        seconds = min(seconds, (operation.expires_at - now).total_seconds())
+    if held is not None:
+        scope = valet_keys.scope(held)
+        if operation.status in FINAL and valet_keys.expiry(held) <= now.timestamp() + seconds:
+            return held, scope
     return valet_keys.make(operation.pk, scope=scope, seconds=seconds), scope
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from django.db import Error
 from django.utils import timezone
 
 from async_reply import backlogs, estimates, histories
@@ -34,6 +35,14 @@ def retry_after(operation: Operation) -> int:
         wait = estimates.retry_after_in_queue(durations, queued or 0.0)
         width = estimates.width(durations) + estimates.JITTER_IN_QUEUE * (queued or 0.0)
     return estimates.jitter(wait, width, operation.pk.int & RANDOM_BITS)
+
+
+def retry_after_submit(operation: Operation) -> int:
+    """The same for who must be told of an operation: by its age where the database is away."""
+    try:
+        return retry_after(operation)
+    except Error:
+        return estimates.retry_after((), _since(operation.created_at))
 
 
 def eta(operation: Operation) -> float | None:

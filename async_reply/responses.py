@@ -65,7 +65,7 @@ class OperationAccepted(Response):
         fields = {
             "Location": body["links"]["result" if location == "result" else "self"],
             "Operation-Id": str(operation.pk),
-            "Retry-After": str(forecasts.retry_after(operation)),
+            "Retry-After": str(forecasts.retry_after_submit(operation)),
             "Cache-Control": headers.PRIVATE,
             "Link": related(body["links"]),
             **dict.fromkeys(monitors, body["links"]["monitor"]),

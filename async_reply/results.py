@@ -51,6 +51,11 @@ def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcom
 
 def redirect(url: str) -> Outcome:
     """An absolute URL on a host that `REDIRECT_HOSTS` names; ValueError elsewhere."""
+    return Outcome(location=_bounded({"url": allowed(url)}))
+
+
+def allowed(url: str) -> str:
+    """`url`, where it is an absolute one on a host that `REDIRECT_HOSTS` names; else ValueError."""
     hosts = set(conf.get("REDIRECT_HOSTS"))
     absolute = url.startswith(("http://", "https://")) and url.isprintable()
     if not absolute or not url_has_allowed_host_and_scheme(url, allowed_hosts=hosts):
@@ -58,7 +63,7 @@ def redirect(url: str) -> Outcome:
             f"{url!r} is not an absolute URL on an allowed host: add its host to "
             'ASYNC_REPLY["REDIRECT_HOSTS"].'
         )
-    return Outcome(location=_bounded({"url": url}))
+    return url
 
 
 def row(operation: Operation, outcome: Outcome) -> OperationResult:

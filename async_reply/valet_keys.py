@@ -37,6 +37,11 @@ def allows(token: str, pk: UUID, *, wanted: Scope) -> bool:
     return wanted in ALLOWS.get(scope, ()) and time.time() < int(expiry)
 
 
+def scope(token: str) -> Scope:
+    """What a token that is good was made for."""
+    return "cancel" if token.startswith("cancel.") else "read"
+
+
 def expiry(token: str) -> int:
     """The second since 1970 from which a token that is good will not be."""
     return int(token.split(".")[1])

@@ -3,17 +3,19 @@
 import queue
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from async_reply import conf, documents, headers, parking, seats, sse, watch
+from async_reply import conf, headers, parking, seats, sse, watch
 from async_reply.responses import related
 from async_reply.status import FINAL
 from async_reply.views.access import unknown
 from async_reply.views.operations import OperationView
+from async_reply.views.waiting import Surroundings
 
 #: Seconds.
 LIFE = 900
@@ -31,7 +33,7 @@ class EventsView(OperationView):
             return self.let_in_again()
         operation = self.get_object()
         seen = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
-        links = documents.links(operation, request)
+        links = self.get_links(operation)
         if operation.status in FINAL and seen == operation.version:
             known = HttpResponse(status=204)
             del known["Content-Type"]
@@ -42,10 +44,11 @@ class EventsView(OperationView):
         if place.offers:
             place.ticket = ticket
             return _dressed(HttpResponse(content_type=headers.EVENTS), links)
+        may_read = partial(self.may_still_read, Surroundings())
         if hasattr(request, "scope"):  # an ASGI server that stops, or has no wrapper
-            first = parking.Feed(ticket, _ignore, may_read=self.may_still_read).first()
+            first = parking.Feed(ticket, _ignore, may_read=may_read).first()
             return _dressed(HttpResponse(first, content_type=headers.EVENTS), links)
-        events = _events(ticket, self.may_still_read)
+        events = _events(ticket, may_read)
         return _dressed(StreamingHttpResponse(events, content_type=headers.EVENTS), links)
 
     def let_in_again(self) -> HttpResponseBase:
@@ -54,9 +57,10 @@ class EventsView(OperationView):
             raise unknown()
         return HttpResponse()
 
-    def may_still_read(self, shared: watch.Shared) -> bool:
-        """Whether a client that was let in would be now."""
-        answer = self.ask(self.request.build_absolute_uri(), method="HEAD")
+    def may_still_read(self, around: Surroundings, shared: watch.Shared) -> bool:
+        """Whether a client that was let in would be now; asked in the ticker's thread."""
+        with around.restored():
+            answer = self.ask(self.request.build_absolute_uri(), method="HEAD")
         return answer.status_code < 300
 
     def get_life(self, place: parking.Parking) -> float:

@@ -1,10 +1,11 @@
 """Filters and pages of the list of operations."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.http import QueryDict
+from django.utils import timezone
 from rest_framework import exceptions as drf
 from rest_framework import serializers
 from rest_framework.pagination import CursorPagination
@@ -13,13 +14,24 @@ from async_reply.querysets import OperationQuerySet
 from async_reply.status import Status
 
 
+class MomentField(serializers.DateTimeField):
+    """A date that the database can be asked for, which is in UTC."""
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        try:
+            made = super().enforce_timezone(value)
+            return made.astimezone(UTC) if timezone.is_aware(made) else made
+        except OverflowError:
+            self.fail("overflow")
+
+
 class FilterSerializer(serializers.Serializer[Any]):
     """The query parameters; what they mean is in FILTERS."""
 
     status = serializers.ChoiceField(choices=Status.choices, required=False)
     kind = serializers.CharField(max_length=200, required=False, trim_whitespace=False)
-    created_after = serializers.DateTimeField(required=False)
-    created_before = serializers.DateTimeField(required=False)
+    created_after = MomentField(required=False)
+    created_before = MomentField(required=False)
 
 
 FILTERS = {

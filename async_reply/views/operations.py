@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from async_reply import documents, forecasts, headers, parking, problems, services
+from async_reply import documents, forecasts, headers, parking, problems, results, services
 from async_reply.exceptions import NotCancelable, StorageFailed
 from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.querysets import OperationQuerySet
@@ -40,6 +40,9 @@ class OperationView(OperationMixin, WaitingMixin):
         seconds = super().get_wait()
         return None if seconds is None else int(min(seconds, self.seconds_left))
 
+    def get_links(self, operation: Operation) -> dict[str, str]:
+        return documents.links(operation, self.request, held=self.valet_key)
+
     def get_headers(self, operation: Operation, links: dict[str, str]) -> dict[str, str]:
         fields = {"Cache-Control": headers.PRIVATE, "Link": related(links)}
         if operation.status not in FINAL:
@@ -48,7 +51,7 @@ class OperationView(OperationMixin, WaitingMixin):
 
     def answer(self, operation: Operation, *, status: int = 200, **fields: str) -> Response:
         """The operation's document; `fields` are headers, underscores for hyphens."""
-        body = documents.document(operation, self.request)
+        body = documents.describe(operation, self.get_links(operation))
         response = Response(body, status, headers=self.get_headers(operation, body["links"]))
         for name, value in fields.items():
             response[name.replace("_", "-")] = value
@@ -93,7 +96,7 @@ class StatusView(OperationView):
         if operation.status not in FINAL:
             return self.answer_poll(operation)
         status = operation.reply.get("redirect_status", 302)
-        body = documents.document(operation, request)
+        body = documents.describe(operation, self.get_links(operation))
         fields = self.get_headers(operation, body["links"])
         return SeeResult(body, status, headers={**fields, "Location": body["links"]["result"]})
 
@@ -135,7 +138,7 @@ class ResultView(OperationView):
         else:
             response = _refuse(problems.in_order(operation.error or {"status": 409}))
         response["Cache-Control"] = headers.PRIVATE
-        response["Link"] = related(documents.links(operation, request))
+        response["Link"] = related(self.get_links(operation))
         if operation.expires_at is not None:
             response["Expires"] = http_date(operation.expires_at.timestamp())
         return response
@@ -169,7 +172,7 @@ class ResultView(OperationView):
             raise
 
     def get_elsewhere(self, operation: Operation, location: dict[str, Any]) -> HttpResponseBase:
-        """A redirect; where the project has lost the URL since, a problem that none retries."""
+        """A redirect; a problem that none retries where there is no such URL or host now."""
         try:
             return _redirect(operation, self.locate(location))
         except (NoReverseMatch, ValueError):
@@ -179,10 +182,9 @@ class ResultView(OperationView):
             return _refuse(problems.problem(409, detail, name="result-unreachable"))
 
     def locate(self, location: dict[str, Any]) -> str:
-        """Where a result that lies elsewhere is now."""
+        """Where a result that lies elsewhere is now; ValueError where nobody is sent any more."""
         if "url" in location:
-            url: str = location["url"]
-            return url
+            return results.allowed(location["url"])
         args, kwargs = location["args"] or None, location["kwargs"] or None
         made: str = reverse(location["route"], args=args, kwargs=kwargs, request=self.request)
         return made

@@ -5,6 +5,7 @@ from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 from rest_framework.authentication import BaseAuthentication
@@ -15,7 +16,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.versioning import URLPathVersioning
 
 from async_reply import forecasts, headers, parking, payloads, quotas, services
-from async_reply.exceptions import KeyMalformed, KeyMissing, QuotaExceeded
+from async_reply.exceptions import KeyMalformed, KeyMissing, OperationGone, QuotaExceeded
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.responses import OperationAccepted
@@ -126,13 +127,22 @@ class LongRunningOperationMixin(WaitingMixin):
         return self.respond(submitted.operation, replayed=submitted.replayed)
 
     def respond(self, operation: Operation, *, replayed: bool) -> HttpResponseBase:
-        """The 202; where the client prefers to wait, the reply if it comes in time."""
+        """The 202; where the client prefers to wait, the reply if it comes in time.
+
+        The row is committed: whatever the database does from here on, an error would make the
+        client submit it again. Raises OperationGone where it was removed meanwhile.
+        """
         accepted = self.get_accepted(operation, replayed=replayed)
         seconds = self.get_wait()
         if seconds is None:
             return accepted
         submit = partial(parking.Submit, operation, url=accepted.data["links"]["result"])
-        operation.refresh_from_db(fields=["status", "version"])
+        try:
+            operation.refresh_from_db(fields=["status", "version"])
+        except Operation.DoesNotExist:
+            raise OperationGone("The operation is gone, and what it answered.") from None
+        except Error:
+            return accepted
         if operation.status in FINAL:
             reply = self.after_wait(accepted, submit(seconds=seconds), over=True)
             return applied(reply, seconds)
@@ -149,7 +159,7 @@ class LongRunningOperationMixin(WaitingMixin):
                 for name in headers.OF_THE_KEY & set(response.headers):
                     reply[name] = response[name]
                 return reply
-        response["Retry-After"] = str(forecasts.retry_after(ticket.operation))
+        response["Retry-After"] = str(forecasts.retry_after_submit(ticket.operation))
         return response
 
     def get_max_wait(self) -> int:

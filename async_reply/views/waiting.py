@@ -1,6 +1,7 @@
 """`Prefer: wait`: an answer that comes when there is something to say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from typing import Any
@@ -9,7 +10,14 @@ from urllib.parse import unquote, urlsplit
 from django.contrib.auth import get_user
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
-from django.urls import get_script_prefix, resolve
+from django.urls import (
+    get_script_prefix,
+    get_urlconf,
+    resolve,
+    set_script_prefix,
+    set_urlconf,
+)
+from django.utils import translation
 from django.utils.functional import SimpleLazyObject
 from rest_framework.response import Response
 
@@ -19,6 +27,30 @@ from async_reply.views.base import ProblemsMixin
 
 #: What a submit's headers say of its own body, and not of the reply's.
 CONDITIONS = frozenset({"HTTP_RANGE", "HTTP_IF_RANGE", "HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"})
+#: What tells who asks: by the project's middleware, or by REST framework, which writes it there.
+CALLER = ("user", "auth", "auser", "_cached_user", "_acached_user")
+
+
+class Surroundings:
+    """What Django keeps of a request in its thread: where it is mounted, URLs, the language."""
+
+    def __init__(self) -> None:
+        self._prefix = get_script_prefix()
+        self._urlconf = get_urlconf()
+        self._language = translation.get_language()
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """In another thread: until the end of the block."""
+        own = Surroundings()
+        set_script_prefix(self._prefix)
+        set_urlconf(self._urlconf)
+        try:
+            with translation.override(self._language):
+                yield
+        finally:
+            set_script_prefix(own._prefix)
+            set_urlconf(own._urlconf)
 
 
 class WaitingMixin(ProblemsMixin):
@@ -85,7 +117,9 @@ def _again(request: HttpRequest, url: str, method: str) -> Any:
     made: Any = copy(request)
     made.method = method
     made.path = unquote(parts.path)
-    made.path_info = "/" + made.path.removeprefix(get_script_prefix())
+    if made.path != request.path:
+        made.path_info = "/" + made.path.removeprefix(get_script_prefix())
+        made.resolver_match = None
     made.GET = QueryDict(parts.query)
     left_out = () if request.method == "GET" else CONDITIONS
     made.META = {
@@ -97,9 +131,17 @@ def _again(request: HttpRequest, url: str, method: str) -> Any:
         parking.KEY: parking.Parking(again=True),
     }
     vars(made).pop("headers", None)
-    if vars(made).pop("_cached_user", None) is not None:
-        # Django's middleware has read who is logged in: may have been logged out since.
-        made.session = type(made.session)(made.session.session_key)
-        made.user = SimpleLazyObject(partial(get_user, made))
-    made.resolver_match = resolve(made.path_info, getattr(request, "urlconf", None))
+    _forget_caller(made)
+    if made.resolver_match is None:
+        made.resolver_match = resolve(made.path_info, getattr(request, "urlconf", None))
     return made
+
+
+def _forget_caller(request: Any) -> None:
+    """Who was let in may have been logged out since, and their token withdrawn."""
+    for name in CALLER:
+        vars(request).pop(name, None)
+    session = getattr(request, "session", None)
+    if session is not None:
+        request.session = type(session)(session.session_key)
+        request.user = SimpleLazyObject(partial(get_user, request))

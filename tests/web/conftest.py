@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from async_reply import backlogs, histories, lifecycle, services
@@ -22,6 +23,14 @@ def _knowing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the process reads for its estimates stays good for the test, however slow that is."""
     monkeypatch.setattr(histories, "REFRESH", float("inf"))
     monkeypatch.setattr(backlogs, "REFRESH", float("inf"))
+
+
+@pytest.fixture
+def _multilingual(settings: Settings) -> None:
+    """All URLs stand below a language, of which "en" is the default."""
+    settings.LANGUAGE_CODE = "en"
+    settings.ROOT_URLCONF = "tests.web.multilingual"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.urls import clear_script_prefix, get_script_prefix, set_script_prefix
+from django.utils import translation
 from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
@@ -161,6 +163,56 @@ def test_events__end_before_that_of_who_may_not_any_more(
     User.objects.update(is_active=False)
     lifecycle.succeed(running)
     assert list(stream) == []
+
+
+def test_events__below_a_prefix(api: APIClient, running: Operation) -> None:
+    set_script_prefix("/site/")
+    try:
+        stream = chunks(api.get(url(running), SCRIPT_NAME="/site"))
+        next(stream)
+        lifecycle.succeed(running)
+        assert [fields(event)["event"] for event in stream] == ["succeeded"]
+    finally:
+        clear_script_prefix()
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.usefixtures("_multilingual")
+def test_events__below_a_language(api: APIClient, running: Operation, language: str) -> None:
+    stream = chunks(api.get(f"/{language}{url(running)}"))
+    next(stream)
+    lifecycle.succeed(running)
+    assert [fields(event)["event"] for event in stream] == ["succeeded"]
+
+
+def test_events__ask_in_the_surroundings_of_the_request(
+    api: APIClient, running: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Access may reverse or translate; the ticker's thread, which asks, has its own back after."""
+    seen: list[tuple[str, str | None]] = []
+
+    def look() -> None:
+        seen.append((get_script_prefix(), translation.get_language()))
+
+    get_found = events.EventsView.get_found
+
+    def find(view: events.EventsView) -> Any:
+        look()
+        return get_found(view)
+
+    monkeypatch.setattr(events.EventsView, "get_found", find)
+    set_script_prefix("/site/")
+    try:
+        with translation.override("de"):
+            stream = chunks(api.get(url(running), SCRIPT_NAME="/site"))
+            next(stream)
+        lifecycle.beat(running, progress=1, message="m")
+        next(stream)
+        watch.ticker.call(look).result(9)
+        stream.close()  # type: ignore[attr-defined]
+    finally:
+        clear_script_prefix()
+    assert seen == [("/site/", "de"), ("/site/", "de"), ("/", "en-us")]
 
 
 def test_events__end_when_the_operation_is_removed(api: APIClient, running: Operation) -> None:

@@ -125,6 +125,23 @@ def test_replay__that_waits_is_told_the_reply_and_that_it_is_one(api: APIClient)
     assert reply["Content-Location"] == first.json()["links"]["result"]
 
 
+def test_replay__of_what_is_purged_before_it_waits_is_410(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"Idempotency-Key": "k", "Prefer": "wait=9"}
+    api.post("/echoes/", {}, headers={"Idempotency-Key": "k"})
+    get_accepted = EchoView.get_accepted
+
+    def purge(*args: Any, **kwargs: Any) -> Any:
+        forget()
+        return get_accepted(*args, **kwargs)
+
+    monkeypatch.setattr(EchoView, "get_accepted", purge)
+    again = api.post("/echoes/", {}, headers=fields)
+    assert again.status_code == 410
+    assert again.json()["type"] == "urn:problem-type:async-reply/operation-expired"
+
+
 def test_alias__counts_where_the_key_is_absent(api: APIClient) -> None:
     key = {"Idempotency-Key": "k"}
     first = api.post("/echoes/", {}, headers={**key, "Repeatability-Request-ID": "other"})

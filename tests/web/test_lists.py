@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from async_reply import services
@@ -102,6 +102,21 @@ def test_list__bad_filters_are_400(api: APIClient, query: str) -> None:
     response = api.get(f"{LIST}?{query}")
     assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
     assert response.json()["errors"]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+@pytest.mark.parametrize("name", ["created_after", "created_before"])
+@pytest.mark.parametrize("end", ["0001-01-01T00:00:00", "9999-12-31T23:59:59"])
+@pytest.mark.parametrize("offset", ["", "Z", "+14:00", "-12:00", "+00:53:28"])
+def test_list__the_ends_of_time(
+    api: APIClient, settings: Settings, zone: str, name: str, end: str, offset: str
+) -> None:
+    """A moment that does not exist in UTC is a bad filter, wherever the project is."""
+    settings.TIME_ZONE = zone
+    response = api.get(LIST, {name: end + offset})
+    assert response.status_code in {200, 400}
+    if (zone, end, offset) == ("Europe/Berlin", "0001-01-01T00:00:00", ""):
+        assert (response.status_code, list(response.json()["errors"])) == (400, [name])
 
 
 @pytest.mark.parametrize("position", ["p=x", "p=%00", "r=1&p=1' OR 1", "o=9999999999"])

@@ -113,6 +113,20 @@ def test_redirect__has_the_status_of_the_view(
     assert not {"Retry-After"} & (set(found.headers) | set(result.headers))
 
 
+def test_redirect__to_a_host_that_is_allowed_no_longer_is_409(
+    api: APIClient, submit: Submit, settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "REDIRECT_HOSTS": ["files.example.org"]}
+    operation = submit(tasks.forward)
+    run_operations()
+    assert api.get(url(operation)).status_code == 302
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "REDIRECT_HOSTS": []}
+    response = api.get(url(operation))
+    assert response.status_code == 409
+    assert response.json()["type"] == "urn:problem-type:async-reply/result-unreachable"
+    assert "files.example.org" not in response.content.decode()
+
+
 def test_redirect__elsewhere_than_on_an_allowed_host_fails(
     api: APIClient, submit: Submit, settings: Settings
 ) -> None:

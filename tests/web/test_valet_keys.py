@@ -1,7 +1,9 @@
 """Signed links: what they open, to whom, and what they never tell."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -130,6 +132,61 @@ def test_key__is_never_good_for_longer_than_its_operation(api: APIClient, shared
     url = api.get(shared["monitor"]).json()["links"]["self"]
     expiry = int(key_of(url).split(".")[1])
     assert abs(expiry - soon.timestamp()) <= 1
+
+
+PATHS = ["", "monitor/", "result/", "events/"]
+
+
+def keys_in(answer: Any) -> set[str]:
+    """All that an answer hands out, in its headers or its document."""
+    told = f"{answer.headers} {getattr(answer, 'content', b'').decode()}"
+    return set(re.findall(r"sig=([\w.-]+)", told))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("finished", [False, True])
+def test_key__hands_out_no_more_than_it_is(
+    nobody: APIClient, links: Links, path: str, finished: bool
+) -> None:
+    operation = Operation.objects.get()
+    if finished:
+        run_operations()
+    key = valet_keys.make(operation.pk, scope="read", seconds=60)
+    answer = nobody.head(f"/api/operations/{operation.pk}/{path}?sig={key}")
+    told = keys_in(answer)
+    assert told
+    assert {valet_keys.scope(each) for each in told} == {"read"}
+    assert (told == {key}) is finished
+    assert valet_keys.scope(key_of(links["self"])) == "cancel"
+
+
+def test_key__to_read_has_no_link_that_cancels(nobody: APIClient, links: Links) -> None:
+    """But one without a key, where there is an owner who could."""
+    pk = Operation.objects.get().pk
+    key = valet_keys.make(pk, scope="read", seconds=60)
+    for owner in ("", "1"):
+        Operation.objects.filter(pk=pk).update(owner=owner)
+        found = nobody.get(f"/api/operations/{pk}/monitor/?sig={key}").json()["links"]
+        plain = f"{found['self'].partition('?')[0]}cancel/"
+        assert found.get("cancel") == (plain if owner else None)
+        assert nobody.delete(found["self"]).status_code == 404
+
+
+def test_key__is_renewed_until_the_operation_has_finished(nobody: APIClient, shared: Links) -> None:
+    pk = Operation.objects.get().pk
+    soon = valet_keys.make(pk, scope="read", seconds=60)
+    url = f"/api/operations/{pk}/monitor/?sig={soon}"
+    renewed = key_of(nobody.get(url).json()["links"]["monitor"])
+    assert valet_keys.expiry(renewed) > valet_keys.expiry(soon)
+    run_operations()
+    assert key_of(nobody.get(url).json()["links"]["result"]) == soon
+    result = nobody.get(f"/api/operations/{pk}/?sig={soon}")["Location"]
+    assert nobody.get(result).status_code == 200
+
+
+def test_submit__is_not_bounded_by_a_key_in_its_url(nobody: APIClient) -> None:
+    found = nobody.post("/open/?sig=read.1.x", {}).json()["links"]
+    assert valet_keys.scope(key_of(found["self"])) == "cancel"
 
 
 def test_key__of_an_expired_operation_is_410(nobody: APIClient, shared: Links) -> None:

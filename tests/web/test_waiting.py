@@ -173,7 +173,77 @@ def test_poll__below_a_prefix(api: APIClient, running: Operation) -> None:
     assert answer.json()["links"]["self"] == f"http://testserver/site{url(running)}"
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.usefixtures("_multilingual")
+def test_poll__below_a_language(api: APIClient, running: Operation, language: str) -> None:
+    asked_for = f"/{language}{url(running)}"
+    with in_thread(lambda: api.get(asked_for, headers=LONG)) as asked:
+        until_parked()
+        lifecycle.succeed(running)
+        answer = asked.result()
+    assert (answer.status_code, answer["Location"]) == (
+        302,
+        f"http://testserver{asked_for}result/",
+    )
+
+
+@pytest.mark.parametrize("logged_in", [False, True])
+def test_poll__who_is_unknown_by_now_is_not_who_it_was(
+    user: User, stranger: User, running: Operation, settings: Settings, logged_in: bool
+) -> None:
+    """Whom REST framework let in is written onto Django's request, where sessions look next."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.access.EitherAccess"}
+    client = APIClient(headers={"X-User": str(user.pk)})
+    if logged_in:
+        client.force_login(stranger)
+    with in_thread(lambda: client.get(url(running), headers=LONG)) as asked:
+        until_parked()
+        User.objects.filter(pk=user.pk).delete()
+        Operation.objects.filter(pk=running.pk).update(status="succeeded", version=9)
+        answer = asked.result()
+    assert answer.status_code == (404 if logged_in else 401)
+
+
+def test_poll__who_is_unknown_by_now_where_there_are_no_sessions(
+    user: User, running: Operation, settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.access.EitherAccess"}
+    settings.MIDDLEWARE = []
+    client = APIClient(headers={"X-User": str(user.pk)})
+    with in_thread(lambda: client.get(url(running), headers=LONG)) as asked:
+        until_parked()
+        User.objects.filter(pk=user.pk).delete()
+        Operation.objects.filter(pk=running.pk).update(status="succeeded", version=9)
+        assert asked.result().status_code == 401
+
+
 # -- submit
+
+
+def test_submit__below_a_prefix(api: APIClient) -> None:
+    def post() -> Any:
+        set_script_prefix("/site/")
+        try:
+            return api.post("/echoes/", {"number": 7}, headers=LONG, SCRIPT_NAME="/site")
+        finally:
+            clear_script_prefix()
+
+    with in_thread(post) as asked:
+        until_parked()
+        run_operations()
+        answer = asked.result()
+    assert (answer.status_code, answer.json()) == (200, {"number": 7})
+    assert answer["Content-Location"].startswith("http://testserver/site/api/operations/")
+
+
+@pytest.mark.usefixtures("_multilingual")
+def test_submit__below_a_language(api: APIClient) -> None:
+    with in_thread(lambda: api.post("/de/echoes/", {"number": 7}, headers=LONG)) as asked:
+        until_parked()
+        run_operations()
+        answer = asked.result()
+    assert (answer.status_code, answer.json()) == (200, {"number": 7})
+    assert answer["Content-Location"].startswith("http://testserver/de/api/operations/")
 
 
 def test_submit__answers_the_reply(api: APIClient) -> None:

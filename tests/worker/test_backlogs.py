@@ -79,6 +79,17 @@ def test_place__behind_all_that_was_looked_at(monkeypatch: pytest.MonkeyPatch) -
     assert not backlogs.place(third).is_exact
 
 
+def test_place__what_is_delayed_hides_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not published: some databases sort it before all that was."""
+    monkeypatch.setattr(backlogs, "LOOKED_AT", 4)
+    *_, last = submit(3)
+    later = timezone.now() + timedelta(hours=1)
+    for _ in range(4):
+        services.submit(echo, available_at=later)
+    place = backlogs.place(last)
+    assert (place.ahead, place.is_exact) == (2, True)
+
+
 def test_place__three_statements_in_two_seconds(
     monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
