@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from django.contrib.auth import get_user
+from django.contrib.auth import SESSION_KEY, get_user
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import (
@@ -19,6 +19,7 @@ from django.urls import (
 )
 from django.utils import translation
 from django.utils.functional import SimpleLazyObject
+from rest_framework.request import Request
 from rest_framework.response import Response
 
 from async_reply import conf, headers, parking, seats
@@ -55,6 +56,11 @@ class Surroundings:
 
 class WaitingMixin(ProblemsMixin):
     """A view that can hold its answer until an operation has finished."""
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        #: Whom the project's middleware has found: REST framework overwrites it.
+        self.came_as = vars(request).get("user")
+        return super().initialize_request(request, *args, **kwargs)
 
     def get_max_wait(self) -> int:
         """Seconds that a client may wish to wait at most; 0: waiting is off."""
@@ -99,6 +105,7 @@ class WaitingMixin(ProblemsMixin):
     def ask(self, url: str, *, method: str = "GET") -> HttpResponseBase:
         """What `url`, one of ours, answers this caller now: their credentials are read anew."""
         request = _again(self.request._request, url, method)  # noqa: SLF001 what a view is given
+        _forget_caller(request, self.came_as)
         match = request.resolver_match
         response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
         return response
@@ -131,17 +138,21 @@ def _again(request: HttpRequest, url: str, method: str) -> Any:
         parking.KEY: parking.Parking(again=True),
     }
     vars(made).pop("headers", None)
-    _forget_caller(made)
     if made.resolver_match is None:
         made.resolver_match = resolve(made.path_info, getattr(request, "urlconf", None))
     return made
 
 
-def _forget_caller(request: Any) -> None:
-    """Who was let in may have been logged out since, and their token withdrawn."""
+def _forget_caller(request: Any, came_as: Any) -> None:
+    """Who was let in may have been logged out since, and their token withdrawn.
+
+    A session is read anew; whom other middleware has found stays, since it is not asked again.
+    """
     for name in CALLER:
         vars(request).pop(name, None)
     session = getattr(request, "session", None)
-    if session is not None:
+    if session is not None and SESSION_KEY in session:
         request.session = type(session)(session.session_key)
         request.user = SimpleLazyObject(partial(get_user, request))
+    elif came_as is not None:
+        request.user = came_as

@@ -217,6 +217,19 @@ def test_poll__who_is_unknown_by_now_where_there_are_no_sessions(
         assert asked.result().status_code == 401
 
 
+def test_poll__whom_the_projects_middleware_has_found_stays(
+    user: User, running: Operation, settings: Settings
+) -> None:
+    """As one that reads tokens does, in front of a class that takes its word."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.access.ForwardedAccess"}
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.web.access.forward_user"]
+    client = APIClient(headers={"X-User": str(user.pk)})
+    with in_thread(lambda: client.get(url(running), headers=LONG)) as asked:
+        until_parked()
+        lifecycle.succeed(running)
+        assert asked.result().status_code == 302
+
+
 # -- submit
 
 
