@@ -68,7 +68,7 @@ ATTEMPT = (
     Boundary("failure recorded, not committed", failures, "record", manner="failing"),
     Boundary("failure committed", runner, "_ended", manner="failing"),
     Boundary("retry written, not committed", lifecycle, "retry", manner="flaky"),
-    Boundary("retry committed", runner, "_retry", manner="flaky"),
+    Boundary("retry committed", runner, "_again", manner="flaky"),
 )
 RESCUE = (
     Boundary("rescue written, not committed", lifecycle, "rescue"),
