@@ -4,7 +4,6 @@ A tick is one statement, whatever the number of waiters; it holds the thread's o
 connection. Notifications make it look at once; one that is lost costs a tick's time.
 """
 
-import gc
 import logging
 import threading
 import time
@@ -211,18 +210,14 @@ class Ticker:
     def _look(self, pks: set[UUID]) -> None:
         """Read rows whole and tell their waiters what is new to them."""
         found = Operation.objects.defer("input", "extra").in_bulk(list(pks))
-        behind = {pk: self._behind(pk, found.get(pk)) for pk in pks}
-        for pk, waiters in behind.items():
+        for pk in pks:
             row: Operation | None = found.get(pk)
             shared: Shared = {}
-            for waiter in waiters:
+            for waiter in self._behind(pk, row):
                 try:
                     waiter.tell(row, shared)
                 except BaseException:
                     logger.exception("Operation id=%s a waiter could not be told", pk)
-        if any(behind.values()) and gc.isenabled():
-            # What the answers leave: collected now, not in the midst of the next one.
-            gc.collect(1)
 
     def _behind(self, pk: UUID, row: Operation | None) -> list[Waiter]:
         """The waiters of `pk` who do not know `row` yet; they count as told."""
