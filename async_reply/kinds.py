@@ -76,8 +76,6 @@ class Kind:
             seconds(getattr(self, name), name=name)
         if not isinstance(self.retry_backoff, bool):
             seconds(self.retry_backoff, name="retry_backoff")
-        for name in ("autoretry_for", "dont_autoretry_for"):
-            _check_exceptions(name, getattr(self, name))
         if self.cancel not in get_args(Cancel):
             known = ", ".join(map(repr, get_args(Cancel)))
             raise ValueError(f"cancel={self.cancel!r} is not known: write one of {known}.")
@@ -134,12 +132,6 @@ def _check_count(name: str, value: object, *, least: int) -> None:
         raise TypeError(f"{name} takes a whole number, {least} to {LARGEST}, not {value!r}.")
     if not least <= value <= LARGEST:
         raise ValueError(f"{name} takes a whole number, {least} to {LARGEST}, not {value!r}.")
-
-
-def _check_exceptions(name: str, value: object) -> None:
-    listed = value if isinstance(value, tuple) else (value,)
-    if not all(isinstance(each, type) and issubclass(each, BaseException) for each in listed):
-        raise TypeError(f"{name} takes classes of exceptions, in a tuple, not {value!r}.")
 
 
 def _takes_operation(parameter: inspect.Parameter) -> bool:

@@ -130,9 +130,6 @@ def test_delay__may_be_a_timedelta() -> None:
         ("default_retry_delay", -1, ValueError),
         ("retry_backoff", "2", TypeError),
         ("retry_backoff_max", float("inf"), ValueError),
-        ("autoretry_for", (OSError, "KeyError"), TypeError),
-        ("autoretry_for", [OSError], TypeError),
-        ("dont_autoretry_for", (OSError(),), TypeError),
     ],
 )
 def test_kind__option_that_makes_no_sense(option: str, value: Any, error: type[Exception]) -> None:
