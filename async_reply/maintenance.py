@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
-from async_reply import conf, heartbeats, lifecycle, schema, signals
+from async_reply import conf, forks, heartbeats, lifecycle, schema, signals
 from async_reply.clock import DatabaseNow
 from async_reply.models import Operation, OperationAttempt, Worker, database
 from async_reply.status import FINAL, Status
@@ -152,7 +152,8 @@ class Maintenance(threading.Thread):
         found = 0
         for step in self.steps:
             if time.monotonic() >= step.due_at and not self._stopping.is_set():
-                found += self._run(step)
+                with forks.held_off():
+                    found += self._run(step)
         return found
 
     def _run(self, step: Step) -> int:

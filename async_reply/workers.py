@@ -14,6 +14,7 @@ from celery.worker.state import revoked
 from django.db import InterfaceError, OperationalError, connections
 
 from async_reply import (
+    forks,
     heartbeats,
     interrupts,
     lifecycle,
@@ -79,8 +80,9 @@ class OperationRequest(Request):
 
 def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
     try:
-        if maintenance.take_back(pk, worker=worker, timed_out=timed_out):
-            relay.publish_due()
+        with forks.held_off():
+            if maintenance.take_back(pk, worker=worker, timed_out=timed_out):
+                relay.publish_due()
     except (OperationalError, InterfaceError) as error:
         logger.warning("Operation id=%s is left to its lease: %s", pk, error)
     finally:
