@@ -33,6 +33,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     clients.addoption("--write-clients", metavar="PAGE", help="write what clients saw into PAGE")
 
 
+#: What waits for processes of its own: begun at the end, all else would wait for it.
+FIRST = ("checker", "faults", "packaging", "system", "clients", "plans")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, FIRST)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A report crosses processes as UTF-8, whatever text a test has logged."""
