@@ -36,13 +36,13 @@ lint: $(INSTALLED) ## style, types, layers, migrations
 # What takes minutes: each has a target of its own, or is one of `make long`.
 LONG := checker or plans or packaging or clients or faults or hostile
 # Most of a test's time is waiting for other processes. A module stays in one process.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 test: lint ## lint, the suite on SQLite with real workers, its coverage
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not ($(LONG))" --cov --cov-report=
 	$(MAKE) --no-print-directory coverage
 
 long: $(INSTALLED) ## the rest of the suite: checker, plans, packaging, clients, faults in short, hostile
-	$(BIN)/python -m pytest -q $(PARALLEL) -m "$(LONG)"
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "($(LONG)) and not extras"
 
 big: $(INSTALLED) ## gigabytes through real servers; prints what memory they took
 	$(BIN)/python -m pytest tests/system/test_big_files.py -m big

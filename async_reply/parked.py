@@ -126,7 +126,7 @@ async def reply(
 class Reader:
     """A client that reads a stream; of the events it is slow to take it gets the last."""
 
-    def __init__(self, ticket: parking.Stream, may_read: Callable[[watch.Shared], bool]) -> None:
+    def __init__(self, ticket: parking.Stream, may_read: parking.MayRead) -> None:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._chunk = b""
@@ -187,8 +187,11 @@ async def stream(
     lot: Lot, ticket: parking.Stream, answer: Answer, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Send an event for each change until the operation has finished."""
-    check = still(scope)
-    reader = Reader(ticket, lambda shared: lot.django.ask(check, shared).code < 300)
+
+    def may_read(row: Operation, shared: watch.Shared) -> bool:
+        return lot.django.ask(still(scope, row), shared).code < 300
+
+    reader = Reader(ticket, may_read)
     waiter = watch.Waiter(ticket.operation.pk, ticket.operation.version, reader.feed.tell)
     fields = replaced(answer.fields, ["Content-Length"], {})
     try:

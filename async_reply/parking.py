@@ -7,7 +7,7 @@ leaves a Ticket there and answers as if it did not; the client is then parked ou
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.http import HttpRequest
 from rest_framework.renderers import JSONRenderer
@@ -23,6 +23,9 @@ KEY = "async_reply.parking"
 RETRY = (1_000, 4_000)
 #: Seconds between two comments on a stream where nothing happens.
 KEEP_ALIVE = 30.0
+
+#: Whether a stream's client may still be told of the operation.
+MayRead: TypeAlias = Callable[[Operation, Shared], bool]
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Feed:
         ticket: Stream,
         put: Callable[[bytes, bool], None],
         *,
-        may_read: Callable[[Shared], bool],
+        may_read: MayRead,
     ) -> None:
         self._ticket = ticket
         self._put = put
@@ -92,7 +95,7 @@ class Feed:
 
     def tell(self, row: Operation | None, shared: Shared) -> None:
         """For the ticker; a stream of what is gone, or is the client's no longer, ends."""
-        if row is None or row.is_gone or not self._may_read(shared):
+        if row is None or row.is_gone or not self._may_read(row, shared):
             self._put(b"", True)
         else:
             self._put(self._event(row, shared), row.status in FINAL)
@@ -114,12 +117,14 @@ class Feed:
 class Parking:
     """`offers` to park the client, or `refuses` since the server stops.
 
-    `again`: the client was parked, and this is its answer.
+    `again`: the client was parked, and this is its answer; `row` is the operation as it was read
+    for it, where all that is asked is whether the client may still see it.
     """
 
     offers: bool = False
     refuses: bool = False
     again: bool = False
+    row: Operation | None = None
     ticket: Ticket | None = None
 
 

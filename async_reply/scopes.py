@@ -10,6 +10,7 @@ from django.http import Http404
 from django.urls import resolve
 
 from async_reply import headers
+from async_reply.models import Operation
 from async_reply.parking import KEY, Parking
 from async_reply.views import EventsView, MonitorView, StatusView
 
@@ -59,6 +60,6 @@ def again(scope: Scope, url: str) -> Scope:
     }
 
 
-def still(scope: Scope) -> Scope:
+def still(scope: Scope, row: Operation) -> Scope:
     """The scope of a HEAD by a client that was let in: is it still?"""
-    return {**scope, "method": "HEAD", KEY: Parking(again=True)}
+    return {**scope, "method": "HEAD", KEY: Parking(again=True, row=row)}

@@ -3,7 +3,7 @@
     DATABASE_URL=postgres://… python -m benchmarks.waiting [--clients 4000] [--wake NAME …]
 
 The database is created, and dropped at the end. Clients speak HTTP/1.1 over loopback and measure
-from the commit in this process to the bytes that tell of it, in this process too.
+from the commit's return in this process to the bytes that tell of it, in this process too.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def prepare(number: int) -> tuple[str, list[UUID]]:
 
 
 def succeed(pk: UUID) -> float:
-    """Finish an operation; when its commit began."""
+    """Finish an operation; when its commit was there, on disk and for all to see."""
     from django.db import transaction
 
     from async_reply import lifecycle
@@ -143,7 +143,7 @@ def succeed(pk: UUID) -> float:
     operation = Operation.objects.get(pk=pk)
     with transaction.atomic():
         assert lifecycle.succeed(operation)
-        return time.perf_counter()
+    return time.perf_counter()
 
 
 class Load:
@@ -184,9 +184,9 @@ class Load:
 
     async def finish(self, pk: UUID, clients: list[Client]) -> float:
         """Milliseconds until the last of `clients` has been told."""
-        begun = await self.in_thread(succeed, pk)
+        finished = await self.in_thread(succeed, pk)
         told = await asyncio.gather(*(client.told for client in clients))
-        return (max(told) - begun) * 1000
+        return (max(told) - finished) * 1000
 
     def close(self) -> None:
         for client in self.clients:

@@ -89,8 +89,8 @@ class OperationMixin(OperationsMixin):
             return super().get_queryset()
         return Operation.objects.defer("input", "extra")
 
-    def get_found(self) -> OperationQuerySet:
-        """The operation that the URL speaks of, as far as it exists for the caller."""
+    def get_pk(self) -> UUID:
+        """The id in the URL; a valet key must be good for it."""
         try:
             pk = UUID(self.kwargs["id"])
         except ValueError:
@@ -99,10 +99,10 @@ class OperationMixin(OperationsMixin):
             wanted = self.scopes.get(self.request.method or "", "cancel")
             if not valet_keys.allows(self.valet_key, pk, wanted=wanted):
                 raise unknown()
-        return self.get_queryset().filter(pk=pk)
+        return pk
 
     def get_object(self) -> Operation:
-        operation: Operation | None = self.get_found().first()
+        operation: Operation | None = self.get_queryset().filter(pk=self.get_pk()).first()
         if operation is None or operation.was_deleted:
             raise unknown()
         if operation.is_gone:

@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from async_reply import conf, headers, parking, seats, sse, watch
+from async_reply.models import Operation
 from async_reply.responses import related
 from async_reply.status import FINAL
 from async_reply.views.access import unknown
@@ -29,8 +30,8 @@ class EventsView(OperationView):
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         place = parking.found(request)
-        if place.again:
-            return self.let_in_again()
+        if place.row is not None:
+            return self.let_in_again(place.row)
         operation = self.get_object()
         seen = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
         links = self.get_links(operation)
@@ -51,16 +52,18 @@ class EventsView(OperationView):
         events = _events(ticket, may_read)
         return _dressed(StreamingHttpResponse(events, content_type=headers.EVENTS), links)
 
-    def let_in_again(self) -> HttpResponseBase:
+    def let_in_again(self, row: Operation) -> HttpResponseBase:
         """That the client is let in still: of the operation whoever asks knows all else."""
-        if not self.get_found().exists():
+        self.get_pk()
+        if self.valet_key is None and not self.access.sees(self.request, row):
             raise unknown()
         return HttpResponse()
 
-    def may_still_read(self, around: Surroundings, shared: watch.Shared) -> bool:
+    def may_still_read(self, around: Surroundings, row: Operation, shared: watch.Shared) -> bool:
         """Whether a client that was let in would be now; asked in the ticker's thread."""
+        place = parking.Parking(again=True, row=row)
         with around.restored():
-            answer = self.ask(self.request.build_absolute_uri(), method="HEAD")
+            answer = self.ask_as(self.request.build_absolute_uri(), "HEAD", place)
         return answer.status_code < 300
 
     def get_life(self, place: parking.Parking) -> float:
@@ -82,7 +85,7 @@ def _ignore(event: bytes, is_last: bool) -> None:
     """Where nobody stays for more."""
 
 
-def _events(ticket: parking.Stream, may_read: Callable[[watch.Shared], bool]) -> Iterator[bytes]:
+def _events(ticket: parking.Stream, may_read: parking.MayRead) -> Iterator[bytes]:
     """What is; then what follows, where a thread is free to wait for it."""
     news: queue.SimpleQueue[tuple[bytes, bool]] = queue.SimpleQueue()
 

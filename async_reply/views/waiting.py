@@ -102,9 +102,12 @@ class WaitingMixin(ProblemsMixin):
         """What a thread answers that has waited until the operation was `over`, or in vain."""
         return self.ask(ticket.url)
 
-    def ask(self, url: str, *, method: str = "GET") -> HttpResponseBase:
+    def ask(self, url: str) -> HttpResponseBase:
         """What `url`, one of ours, answers this caller now: their credentials are read anew."""
-        request = _again(self.request._request, url, method)  # noqa: SLF001 what a view is given
+        return self.ask_as(url, "GET", parking.Parking(again=True))
+
+    def ask_as(self, url: str, method: str, place: parking.Parking) -> HttpResponseBase:
+        request = _again(self.request._request, url, method, place)  # noqa: SLF001 a view's own
         _forget_caller(request, self.came_as)
         match = request.resolver_match
         response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
@@ -118,7 +121,7 @@ def applied(response: HttpResponseBase, seconds: int) -> HttpResponseBase:
     return response
 
 
-def _again(request: HttpRequest, url: str, method: str) -> Any:
+def _again(request: HttpRequest, url: str, method: str, place: parking.Parking) -> Any:
     """`request` for another URL of this host, by a client that has waited."""
     parts = urlsplit(url)
     made: Any = copy(request)
@@ -135,7 +138,7 @@ def _again(request: HttpRequest, url: str, method: str) -> Any:
         "PATH_INFO": made.path_info,
         "QUERY_STRING": parts.query,
         "CONTENT_LENGTH": "0",
-        parking.KEY: parking.Parking(again=True),
+        parking.KEY: place,
     }
     vars(made).pop("headers", None)
     if made.resolver_match is None:

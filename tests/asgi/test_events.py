@@ -163,7 +163,7 @@ def test_stream__slow_reader_learns_that_it_runs(running: Operation, seen: int) 
 
     async def talk() -> list[bytes]:
         ticket = parking.Stream(running, 9, links={"result": ""}, seen=seen)
-        reader = parked.Reader(ticket, lambda shared: True)
+        reader = parked.Reader(ticket, lambda *_: True)
         await in_database(reader.feed.first)
         for row in rows[:2]:
             reader.feed.tell(row, {("",): b"{}"})

@@ -13,7 +13,7 @@ from tests.packaging.bench import unpack
 from tests.packaging.conftest import Make
 from tests.packaging.environments import ROOT, Distribution, Environment
 
-pytestmark = pytest.mark.packaging
+pytestmark = [pytest.mark.packaging, pytest.mark.extras]
 
 Smoke = Callable[[Environment, Distribution, Path], None]
 

@@ -74,7 +74,7 @@ def test_feed__names_each_change(running: Operation, last: Status) -> None:
 
     running.status, running.version = Status.PENDING, 1
     ticket = parking.Stream(running, 9, links={"result": ""}, seen=0)
-    feed = parking.Feed(ticket, put, may_read=lambda shared: True)
+    feed = parking.Feed(ticket, put, may_read=lambda *_: True)
     put(feed.first(), False)
     statuses = [Status.RUNNING] * 3 + [Status.PENDING, Status.RUNNING, Status.CANCELING] + [last]
     for version, status in enumerate(statuses, 2):
@@ -194,13 +194,13 @@ def test_events__ask_in_the_surroundings_of_the_request(
     def look() -> None:
         seen.append((get_script_prefix(), translation.get_language()))
 
-    get_found = events.EventsView.get_found
+    get_pk = events.EventsView.get_pk
 
     def find(view: events.EventsView) -> Any:
         look()
-        return get_found(view)
+        return get_pk(view)
 
-    monkeypatch.setattr(events.EventsView, "get_found", find)
+    monkeypatch.setattr(events.EventsView, "get_pk", find)
     set_script_prefix("/site/")
     try:
         with translation.override("de"):
