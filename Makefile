@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EXTRAS ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve lint test long big matrix wheel tox clients coverage faults bench clean
+.PHONY: help install demo serve lint test long checker big matrix wheel tox clients coverage faults bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -15,7 +16,7 @@ $(INSTALLED): setup.cfg pyproject.toml
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
 install: $(INSTALLED) ## the package and its development extras in .venv
@@ -43,6 +44,9 @@ test: lint ## lint, the suite on SQLite with real workers, its coverage
 
 long: $(INSTALLED) ## the rest of the suite: checker, plans, packaging, clients, faults in short, hostile
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "($(LONG)) and not extras"
+
+checker: $(INSTALLED) ## the lifecycle in full: more interleavings, and 500 random runs
+	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -q -n 2 tests/lifecycle
 
 big: $(INSTALLED) ## gigabytes through real servers; prints what memory they took
 	$(BIN)/python -m pytest tests/system/test_big_files.py -m big
