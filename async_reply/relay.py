@@ -254,15 +254,18 @@ def uses_default_broker() -> bool:
 
 
 def accepts_pickle() -> bool:
-    names = registry.type_to_name
-    return any("pickle" in names.get(each, each) for each in current_app.conf.accept_content)
+    """None accepts whatever is known."""
+    names, accepted = registry.type_to_name, current_app.conf.accept_content
+    return accepted is None or any("pickle" in names.get(each, each) for each in accepted)
 
 
 def unread_serializer() -> str:
     """How Celery writes messages, where no worker would read them; '' where workers do."""
     types, settings = registry.name_to_type, current_app.conf
-    read = {types.get(each, each) for each in settings.accept_content}
     written = str(settings.task_serializer)
+    if settings.accept_content is None:
+        return ""
+    read = {types.get(each, each) for each in settings.accept_content}
     return "" if types.get(written, written) in read else written
 
 

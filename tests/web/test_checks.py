@@ -157,9 +157,11 @@ def test_celery__transport_that_cannot_be_imported(monkeypatch: pytest.MonkeyPat
     assert ids() == ["async_reply.E002"]
 
 
-@pytest.mark.parametrize("name", ["pickle", "application/x-python-serialize"])
-def test_celery__pickle(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    configure_celery(monkeypatch, accept_content=["json", name])
+@pytest.mark.parametrize(
+    "accepted", [["json", "pickle"], ["json", "application/x-python-serialize"], None]
+)
+def test_celery__pickle(monkeypatch: pytest.MonkeyPatch, accepted: list[str] | None) -> None:
+    configure_celery(monkeypatch, accept_content=accepted)
     [found] = run_checks(tags=["async_reply"], databases=[])
     assert found.id == "async_reply.E003"
     assert 'CELERY_TASK_SERIALIZER = "json"' in str(found.hint)
