@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 EXTRAS ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve lint test long checker big matrix wheel tox clients coverage faults bench clean
+.PHONY: help install demo serve lint test long checker hostile big matrix wheel tox clients coverage faults bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -47,6 +47,9 @@ long: $(INSTALLED) ## the rest of the suite: checker, plans, packaging, clients,
 
 checker: $(INSTALLED) ## the lifecycle in full: more interleavings, and 500 random runs
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -q -n 2 tests/lifecycle
+
+hostile: $(INSTALLED) ## what strangers may try, each odd request to both kinds of server
+	HOSTILE_FULL=1 $(BIN)/python -m pytest -q $(PARALLEL) -m hostile
 
 big: $(INSTALLED) ## gigabytes through real servers; prints what memory they took
 	$(BIN)/python -m pytest tests/system/test_big_files.py -m big
