@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--cells",
         choices=["embedded", "covering", "all"],
         default="embedded",
-        help="cells of tests/matrix: the demo's own, one for each pairing of servers, or all",
+        help="cells of tests/matrix: the demo's own, some with each server and pool, or all",
     )
     matrix.addoption("--write-matrix", metavar="PAGE", help="write what the cells showed into PAGE")
     clients = parser.getgroup("clients", "client x outcome")
