@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -27,8 +26,10 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> forks.Gate:
 
 
 @contextmanager
-def busy(gate: AbstractContextManager[None], file: Path) -> Iterator[None]:
-    """A thread that holds the file's write lock for a moment, behind `gate`."""
+def busy(
+    gate: AbstractContextManager[None], file: Path, forked: threading.Event, *, seconds: float
+) -> Iterator[None]:
+    """A thread that holds the file's write lock behind `gate`: so long, or until the fork."""
     locked = threading.Event()
 
     def write() -> None:
@@ -36,7 +37,7 @@ def busy(gate: AbstractContextManager[None], file: Path) -> Iterator[None]:
             connection = sqlite3.connect(file, isolation_level=None)
             connection.execute("BEGIN IMMEDIATE")
             locked.set()
-            time.sleep(0.3)
+            forked.wait(seconds)
             connection.execute("COMMIT")
             connection.close()
 
@@ -47,7 +48,7 @@ def busy(gate: AbstractContextManager[None], file: Path) -> Iterator[None]:
     thread.join()
 
 
-def written_by_child(file: Path) -> bool:
+def written_by_child(file: Path, forked: threading.Event) -> bool:
     """Whether a process that is forked now can write, a second after the thread has."""
     pid = os.fork()
     if pid == 0:
@@ -57,7 +58,13 @@ def written_by_child(file: Path) -> bool:
         except sqlite3.Error:
             os._exit(1)
         os._exit(0)
+    forked.set()
     return os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.fixture
+def forked() -> threading.Event:
+    return threading.Event()
 
 
 @pytest.fixture
@@ -70,25 +77,30 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_fork__waits_for_threads_behind_the_gate(gate: forks.Gate, file: Path) -> None:
-    with busy(gate.passed(), file):
-        assert written_by_child(file)
+def test_fork__waits_for_threads_behind_the_gate(
+    gate: forks.Gate, file: Path, forked: threading.Event
+) -> None:
+    with busy(gate.passed(), file, forked, seconds=0.3):
+        assert written_by_child(file, forked)
 
 
-def test_fork__beside_a_writing_thread_finds_the_file_locked_for_good(file: Path) -> None:
-    with busy(nullcontext(), file):
-        assert not written_by_child(file)
+def test_fork__beside_a_writing_thread_finds_the_file_locked_for_good(
+    file: Path, forked: threading.Event
+) -> None:
+    with busy(nullcontext(), file, forked, seconds=30):
+        assert not written_by_child(file, forked)
 
 
 def test_fork__goes_on_beside_a_thread_that_hangs(
     gate: forks.Gate,
     file: Path,
+    forked: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(forks, "PATIENCE", 0.05)
     with gate.passed():
-        assert written_by_child(file)
+        assert written_by_child(file, forked)
     assert "restart the worker" in caplog.text
 
 
@@ -108,7 +120,7 @@ def test_fork__keeps_threads_out(gate: forks.Gate) -> None:
     thread.join()
 
 
-def test_forked__child_has_a_gate_of_its_own(gate: forks.Gate, file: Path) -> None:
+def test_forked__child_has_a_gate_of_its_own(gate: forks.Gate) -> None:
     pid = os.fork()
     if pid == 0:
         with forks._gate.passed():
