@@ -6,6 +6,7 @@ so are the seconds that a crash takes.
 
 import json
 import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -268,25 +269,26 @@ def test_worker__that_does_not_know_a_kind_says_what_to_do(newcomer: Newcomer) -
     assert status_of(newcomer, pk) == "pending"
 
 
-def test_check__without_the_celery_app_says_what_to_do(newcomer: Newcomer) -> None:
-    package = newcomer.folder / "project" / "__init__.py"
-    content = package.read_text()
-    package.write_text("")
-    try:
-        told = newcomer.type("python", "manage.py", "check", status=1)
-    finally:
-        package.write_text(content)
+@pytest.fixture
+def copy(newcomer: Newcomer, tmp_path: Path) -> Newcomer:
+    """The newcomer's project in a folder of its own: the servers go on with the one that works."""
+    folder = tmp_path / "copy"
+    shutil.copytree(newcomer.folder, folder, ignore=shutil.ignore_patterns("logs", "db.sqlite3*"))
+    return Newcomer(newcomer.environment, folder)
+
+
+def test_check__without_the_celery_app_says_what_to_do(copy: Newcomer) -> None:
+    (copy.folder / "project" / "__init__.py").write_text("")
+    told = copy.type("python", "manage.py", "check", status=1)
     assert "async_reply.E001" in told
     assert "from .celery import app as celery_app" in told
 
 
-def test_check__without_the_app_in_installed_apps_says_what_to_do(newcomer: Newcomer) -> None:
-    settings = newcomer.folder / "project" / "settings.py"
-    content = settings.read_text()
-    settings.write_text(content.replace('"async_reply", ', ""))
-    try:
-        told = newcomer.type("python", "manage.py", "check", status=1)
-    finally:
-        settings.write_text(content)
+def test_check__without_the_app_in_installed_apps_says_what_to_do(copy: Newcomer) -> None:
+    settings = copy.folder / "project" / "settings.py"
+    written = settings.read_text()
+    assert '"async_reply", ' in written
+    settings.write_text(written.replace('"async_reply", ', ""))
+    told = copy.type("python", "manage.py", "check", status=1)
     assert "async_reply" in told
     assert "INSTALLED_APPS" in told
