@@ -16,7 +16,8 @@ $(INSTALLED): setup.cfg pyproject.toml
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		--editable '.[$(EXTRAS)]'
 	@touch $@
 
 install: $(INSTALLED) ## the package and its development extras in .venv

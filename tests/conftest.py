@@ -36,10 +36,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 #: What waits for processes of its own: begun at the end, all else would wait for it.
 FIRST = ("checker", "faults", "packaging", "system", "clients", "plans")
 
+#: Thousands of the same calls, whose lines others reach; coverage would double what they take.
+REPETITIVE = ("test_answers.py", "test_estimates.py", "test_state_machine.py", "test_cells.py")
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(map(item.get_closest_marker, FIRST)))
+    for item in items:
+        if item.get_closest_marker("system") or item.path.name in REPETITIVE:
+            item.add_marker("no_cover")
 
 
 @pytest.hookimpl(wrapper=True)

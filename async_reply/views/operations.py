@@ -26,6 +26,9 @@ from async_reply.views.waiting import WaitingMixin
 
 logger = logging.getLogger("async_reply")
 
+#: Seconds of a valet key that are left for the answer to who has waited by it.
+ANSWER = 1.0
+
 SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
@@ -36,9 +39,10 @@ class OperationView(OperationMixin, WaitingMixin):
     """
 
     def get_wait(self) -> int | None:
-        """No longer than the valet key is good."""
+        """The answer comes while the valet key is good, which is asked once more for it."""
         seconds = super().get_wait()
-        return None if seconds is None else int(min(seconds, self.seconds_left))
+        most = max(0.0, self.seconds_left - ANSWER)
+        return None if seconds is None else int(min(seconds, most))
 
     def get_links(self, operation: Operation) -> dict[str, str]:
         return documents.links(operation, self.request, held=self.valet_key)

@@ -1,6 +1,7 @@
 """Who may see what: the same whether a request waits or not, and while it does."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -284,20 +285,22 @@ def test_parked__submit_is_refused_to_who_may_not_any_more(
     assert asyncio.run(talk()).status == status
 
 
-def test_parked__wait_ends_with_the_valet_key(site: Site, operation: Operation) -> None:
+def test_parked__wait_ends_a_second_before_the_valet_key(site: Site, operation: Operation) -> None:
+    """The answer asks for the key once more: an end at the same moment would be a 404."""
+    sig = valet_keys.make(operation.pk, scope="read", seconds=4)
+    left = valet_keys.expiry(sig) - time.time()
+
     async def talk() -> Any:
-        sig = valet_keys.make(operation.pk, scope="read", seconds=2)
-        poll = site.get(url(operation) + f"?sig={sig}", prefer="wait=50")
-        return await poll.done()
+        return await site.get(url(operation) + f"?sig={sig}", prefer="wait=50").done()
 
     poll = asyncio.run(talk())
     assert poll.status == 200
-    assert poll.headers["Preference-Applied"] in ("wait=0", "wait=1", "wait=2")
+    assert int(poll.headers["Preference-Applied"].removeprefix("wait=")) <= left - 1
 
 
 def test_parked__stream_ends_with_the_valet_key(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
-        sig = valet_keys.make(operation.pk, scope="read", seconds=2)
+        sig = valet_keys.make(operation.pk, scope="read", seconds=5)
         link = url(operation, "events/") + f"?sig={sig}"
         ended = await site.get(link).done()
         return ended, await site.get(link).done()

@@ -38,7 +38,7 @@ def bound(count: int) -> float:
 
 
 def test_backlog__makes_no_storm(tmp_path: Path) -> None:
-    count = 10_000 if FULL else 1_000
+    count = 10_000 if FULL else 500
     evidence = waiting(count, tmp_path)
     print(f"{messages(evidence)} messages for {count} jobs")  # noqa: T201 a figure of the docs
     assert breaches(evidence) == {}

@@ -57,6 +57,7 @@ def test_mutant__is_caught(mutant: str, tmp_path: Path) -> None:
     assert rule in judge(evidence, scenario)
 
 
+@pytest.mark.skipif(not FULL, reason="make faults runs it")
 def test_tutorials__lose_operations(tmp_path: Path) -> None:
     """`on_commit(task.delay)` and a status column, under schedules the product comes through.
 
