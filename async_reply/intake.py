@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 
 from django.db import IntegrityError, OperationalError, connections, transaction
 
-from async_reply import quotas, relay, signals
+from async_reply import relay, signals
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation, OperationFile, database
+from async_reply.quotas import Quota
 
 logger = logging.getLogger("async_reply")
 
@@ -29,7 +30,7 @@ def once(
     *,
     perform: Perform | None,
     key: IdempotencyKey | None,
-    bounded: bool,
+    quota: Quota | None,
 ) -> Operation | None:
     """Insert, or return the operation that `key` made before.
 
@@ -38,7 +39,7 @@ def once(
     """
     for tries_left in reversed(range(TRIES)):
         try:
-            insert(operation, files, perform=perform, bounded=bounded)
+            insert(operation, files, perform=perform, quota=quota)
         except KeyTaken:
             earlier = key.find() if key is not None else None
             if earlier is not None:
@@ -58,23 +59,23 @@ def insert(
     files: Sequence[OperationFile],
     *,
     perform: Perform | None = None,
-    bounded: bool = False,
+    quota: Quota | None = None,
 ) -> None:
     """Store the rows in one transaction, in which `perform` is called, and publish after it.
 
-    Raises KeyTaken, and QuotaExceeded where it is `bounded`.
+    Raises KeyTaken, and QuotaExceeded where there is a `quota`.
     """
     using = database()
     published = operation.publishes > 0
-    with quotas.turn(operation.owner) if bounded else transaction.atomic(using=using):
+    with transaction.atomic(using=using) if quota is None else quota.turn():
         try:
             operation.save(force_insert=True)
         except IntegrityError as error:
             if operation.idempotency_digest is None:
                 raise
             raise KeyTaken(*error.args) from error
-        if bounded:
-            quotas.settle(operation.owner)
+        if quota is not None:
+            quota.settle()
         for row in files:
             # Rolled back and tried again, its first number may be another's by now.
             row.pk = None

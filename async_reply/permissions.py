@@ -3,55 +3,85 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.permissions import (
-    BasePermission,
-    IsAuthenticated,
-    OperandHolder,
-    SingleOperandHolder,
-)
+from rest_framework.permissions import BasePermission, OperandHolder, SingleOperandHolder
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
 
 from async_reply import conf
 from async_reply.models import Operation
 from async_reply.querysets import OperationQuerySet
 from async_reply.throttling import PollThrottle
 
+#: The attribute of Django's request that holds the OperationAccess made for it.
+ATTRIBUTE = "async_reply_access"
+
+
+class HasOwner(BasePermission):
+    """Lets in the callers for whom `OperationAccess.get_owner` names an owner."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return bool(owner(request))
+
 
 class OperationAccess:
-    """Authentication and permission of submits and operations, and whose operations are whose.
+    """Authentication, permissions and throttles of operations, and whose operations are whose.
 
-    The submit view takes from here what it does not set itself. Throttles are the operations'
-    own: submits are throttled as any other view.
+    A class attribute that is None stands for the project's own default in `REST_FRAMEWORK`. The
+    submit view takes authentication and permissions from here where it does not say its own. One
+    instance serves one request.
     """
 
     #: None: the project's DEFAULT_AUTHENTICATION_CLASSES.
     authentication_classes: Sequence[type[BaseAuthentication]] | None = None
-    permission_classes: Sequence[type[BasePermission] | OperandHolder | SingleOperandHolder] = [
-        IsAuthenticated
-    ]
-    throttle_classes: Sequence[type[BaseThrottle]] = [PollThrottle]
+    #: None: the project's DEFAULT_PERMISSION_CLASSES, and HasOwner besides.
+    permission_classes: (
+        Sequence[type[BasePermission] | OperandHolder | SingleOperandHolder] | None
+    ) = None
+    #: None: the project's DEFAULT_THROTTLE_CLASSES. They count cancels, deletions, lists and
+    #: downloads of results.
+    throttle_classes: Sequence[type[BaseThrottle]] | None = None
+    #: Polls are counted apart, so that two submits do not use up the first poll.
+    poll_throttle_classes: Sequence[type[BaseThrottle]] = [PollThrottle]
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        classes: Any = self.authentication_classes
-        if classes is None:
-            classes = api_settings.DEFAULT_AUTHENTICATION_CLASSES
-        return [each() for each in classes]
+        classes = _or_default(self.authentication_classes, "DEFAULT_AUTHENTICATION_CLASSES")
+        return [cls() for cls in classes]
 
     def get_permissions(self) -> list[Any]:
-        return [each() for each in self.permission_classes]
+        classes = _or_default(self.permission_classes, "DEFAULT_PERMISSION_CLASSES")
+        if self.permission_classes is None:
+            classes = [*classes, HasOwner]
+        return [cls() for cls in classes]
 
     def get_throttles(self) -> list[BaseThrottle]:
-        return [each() for each in self.throttle_classes]
+        classes = _or_default(self.throttle_classes, "DEFAULT_THROTTLE_CLASSES")
+        return [cls() for cls in classes]
+
+    def get_poll_throttles(self) -> list[BaseThrottle]:
+        return [cls() for cls in self.poll_throttle_classes]
 
     def get_owner(self, request: Request) -> str:
-        """Whoever the request speaks for, as text; '' for nobody."""
+        """The owner of what this request submits: the user's primary key as text; '' for nobody.
+
+        Raises ImproperlyConfigured for an authenticated user who is no row of AUTH_USER_MODEL:
+        its primary key may be missing, or be that of somebody else. Override this method then.
+        """
         user = request.user
         if user is None or not user.is_authenticated:
             return ""
+        if not _is_saved_user(user):
+            name = type(user).__name__
+            raise ImproperlyConfigured(
+                f"The caller is a {name} that is no saved user of AUTH_USER_MODEL, so nothing says "
+                f"who owns its operations: override OperationAccess.get_owner (setting "
+                f'ASYNC_REPLY["ACCESS"]) and return a text of your own for each {name}.'
+            )
         return str(user.pk)
 
     def get_queryset(self, request: Request) -> OperationQuerySet:
@@ -72,7 +102,33 @@ class OperationAccess:
         return bool(owner) and str(owner) == operation.owner
 
 
-def access() -> OperationAccess:
-    """The project's OperationAccess."""
-    made: OperationAccess = import_string(conf.get("ACCESS"))()
+def access(request: Request | HttpRequest | None) -> OperationAccess:
+    """The project's OperationAccess for this request; a new one where there is no request."""
+    http: Any = getattr(request, "_request", request)
+    made: OperationAccess | None = getattr(http, ATTRIBUTE, None)
+    if made is None:
+        made = import_string(conf.get("ACCESS"))()
+        if http is not None:
+            setattr(http, ATTRIBUTE, made)
     return made
+
+
+def owner(request: Request) -> str:
+    """The owner that the project's OperationAccess names; '' where it names none."""
+    named: object = access(request).get_owner(request)
+    return "" if named is None else str(named)
+
+
+def _or_default(classes: Any, setting: str) -> Sequence[Any]:
+    chosen: Sequence[Any] = getattr(api_settings, setting) if classes is None else classes
+    return chosen
+
+
+def _is_saved_user(user: Any) -> bool:
+    from django.contrib.auth import get_user_model
+
+    try:
+        model = get_user_model()
+    except ImproperlyConfigured:  # a project without users of Django's
+        return False
+    return isinstance(user, model) and user.pk is not None

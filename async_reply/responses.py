@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
+from rest_framework.views import set_rollback
 
 from async_reply import documents, exceptions, forecasts, headers, problems, schema
 from async_reply.models import Operation
@@ -38,6 +39,8 @@ PROBLEMS: dict[type[exceptions.AsyncReplyError], tuple[int, str | None]] = {
 }
 # Statuses that ask the client to come back, with the seconds until then.
 COME_BACK = {429: "5", 503: "5"}
+# Formats of REST framework's renderers that make pages.
+PAGES = frozenset({"html", "api", "admin"})
 # In the context of an exception handler: the project's is being asked already.
 ASKED = "async_reply.asked"
 
@@ -47,6 +50,22 @@ class ProblemRenderer(JSONRenderer):
 
     media_type = problems.MEDIA_TYPE
     format = "problem"
+
+
+def render_as_problem(response: Response) -> None:
+    """Have an error rendered as a problem document, unless its client is shown pages."""
+    if response.accepted_renderer.format not in PAGES:
+        response.accepted_renderer = ProblemRenderer()
+        response.accepted_media_type = problems.MEDIA_TYPE
+
+
+class Refusal(Response):
+    """A problem document out of a view whose other errors are the project's."""
+
+    @property
+    def rendered_content(self) -> Any:
+        render_as_problem(self)
+        return super().rendered_content
 
 
 class OperationAccepted(Response):
@@ -98,10 +117,26 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if found is None and not is_ours:
         return drf_exception_handler(error, context)
     found = found or _outside(error) or _of_framework(error, context)
-    if found is not None:
-        found["Cache-Control"] = headers.PRIVATE
-        _come_back(found)
-    return found
+    return None if found is None else _finished(found)
+
+
+def refusal(error: Exception) -> Response | None:
+    """The answer to an error of ours, or of the database, in a view of the project's.
+
+    None for every other error: the project's own exception handler answers those.
+    """
+    found = _own(error) or _outside(error)
+    if found is None:
+        return None
+    return _finished(Refusal(found.data, found.status_code, exception=True))
+
+
+def _finished(response: Response) -> Response:
+    # As REST framework does for its own errors: under ATOMIC_REQUESTS nothing is kept.
+    set_rollback()
+    response["Cache-Control"] = headers.PRIVATE
+    _come_back(response)
+    return response
 
 
 def _come_back(response: Response) -> None:

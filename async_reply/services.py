@@ -27,6 +27,7 @@ from async_reply.exceptions import (
 )
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import OWNER_LENGTH, Operation, OperationFile
+from async_reply.quotas import Quota
 from async_reply.status import FINAL, Status
 from async_reply.tasks import OperationTask, get_task
 
@@ -88,11 +89,11 @@ def accept(
     extra: Mapping[str, Any] | None = None,
     key: IdempotencyKey | None = None,
     perform: Callable[[Operation], object] | None = None,
-    bounded: bool = False,
+    quota: Quota | None = None,
 ) -> Submitted:
     """`submit` that also says whether the operation is a replay.
 
-    `bounded`: within the owner's quota, to the letter; raises QuotaExceeded.
+    With a `quota` the operation is stored within its bound, to the letter, or QuotaExceeded raised.
     """
     _check_bounds(operation.owner, available_at)
     plain, uploads = files.take(dict(values))
@@ -104,7 +105,7 @@ def accept(
         operation.idempotency_digest, operation.fingerprint = key.digest, key.fingerprint
     stored = _store_uploads(operation, uploads)
     try:
-        earlier = intake.once(operation, stored, perform=perform, key=key, bounded=bounded)
+        earlier = intake.once(operation, stored, perform=perform, key=key, quota=quota)
     except BaseException:
         files.remove(stored)
         raise

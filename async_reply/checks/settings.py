@@ -10,6 +10,7 @@ from django.core.files.storage import storages
 from django.utils.module_loading import import_string
 
 from async_reply import conf, notifications, storage
+from async_reply.checks.views import check_names
 
 Configs = Sequence[AppConfig] | None
 
@@ -69,6 +70,9 @@ def _check_access() -> Iterator[CheckMessage]:
         text = f'ASYNC_REPLY["ACCESS"] names {found!r}, which is no OperationAccess.'
         hint = f"Name a class that inherits from {conf.DEFAULTS['ACCESS']}."
         yield Error(text, hint=hint, id="async_reply.E018")
+        return
+    ours = next(cls for cls in found.__mro__ if cls.__module__ == "async_reply.permissions")
+    yield from check_names(found, known=set(vars(ours)))
 
 
 def _said(error: Exception) -> str:

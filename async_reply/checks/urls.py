@@ -56,7 +56,7 @@ def _submit_views(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[Moun
         given = getattr(callback, "initkwargs", None) or getattr(callback, "view_initkwargs", {})
         if isinstance(cls, type):
             view = Mounted(cls, given)
-            if view.is_a("LongRunningOperationMixin"):
+            if view.parent("LongRunningOperationMixin"):
                 yield view
 
 

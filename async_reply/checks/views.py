@@ -1,5 +1,7 @@
 """Views that submit."""
 
+import difflib
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +11,25 @@ from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
 from async_reply import conf, tasks
+from async_reply.inheritance import is_said, project_classes
+
+MIXIN = "LongRunningOperationMixin"
+VIEW = "LongRunningOperationView"
+#: A name that is shorter than that resembles too many others.
+SHORTEST = 6
+RESEMBLANCE = 0.85
 
 
 def _is_names(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_count_or_none(value: Any) -> bool:
+    return value is None or _is_count(value)
 
 
 #: Attribute -> whether a value is allowed, and what is.
@@ -21,7 +38,11 @@ ATTRIBUTES: dict[str, tuple[conf.Check, str]] = {
     "location_target": (("status", "result").__contains__, '"status" or "result"'),
     "valet_key_scope": (("read", "cancel").__contains__, '"read" or "cancel"'),
     "redirect_status": ((302, 303).__contains__, "302 or 303"),
+    "result_status": (lambda value: _is_count(value) and 200 <= value < 300, "a status 2xx"),
     "operation_headers": (_is_names, 'a list of names, such as ["Operation-Location"]'),
+    "retention": (_is_count_or_none, "a whole number of seconds, or None"),
+    "max_wait": (_is_count_or_none, "a whole number of seconds, or None"),
+    "idempotency_key_required": ((True, False).__contains__, "True or False"),
 }
 
 
@@ -39,19 +60,21 @@ class Mounted:
     def get(self, attribute: str) -> Any:
         return self.given.get(attribute, getattr(self.cls, attribute, None))
 
-    def is_a(self, name: str) -> bool:
-        return name in {each.__name__ for each in self.cls.__mro__}
+    def parent(self, name: str) -> type[Any] | None:
+        """The class of this name that the view inherits from, or is."""
+        return next((cls for cls in self.cls.__mro__ if cls.__name__ == name), None)
 
-    def overrides(self, name: str) -> bool:
-        """Whether the project defines `name`, and not REST framework."""
-        owner = next(each for each in self.cls.__mro__ if name in vars(each))
-        return not owner.__module__.startswith("rest_framework.")
+    def says(self, *names: str) -> bool:
+        """Whether the project has set one of `names`, and neither REST framework nor we."""
+        return is_said(self.cls, *names) or any(name in self.given for name in names)
 
 
 def check_view(view: Mounted) -> Iterator[CheckMessage]:
-    if view.is_a("LongRunningOperationView"):
+    if view.parent(VIEW):
         yield from _check_task(view)
     yield from _check_attributes(view)
+    yield from _check_hooks(view)
+    yield from check_names(view.cls, known=_names(view))
     yield from _check_access(view)
 
 
@@ -63,7 +86,7 @@ def _check_task(view: Mounted) -> Iterator[CheckMessage]:
             obj=view.cls,
             id="async_reply.E021",
         )
-    if view.get("serializer_class") is None and not view.overrides("get_serializer_class"):
+    if view.get("serializer_class") is None and not view.says("get_serializer_class"):
         yield Error(
             f"{view.name} has no serializer_class.",
             hint="Name a serializer that validates the request.",
@@ -76,11 +99,79 @@ def _check_attributes(view: Mounted) -> Iterator[CheckMessage]:
     for attribute, (is_allowed, text) in ATTRIBUTES.items():
         value = view.get(attribute)
         # What a property says is not known without a request.
-        if not hasattr(type(value), "__get__") and not is_allowed(value):
+        is_computed = hasattr(type(value), "__get__") and not inspect.isroutine(value)
+        if not is_computed and not is_allowed(value):
             yield Error(
                 f"{view.name}.{attribute} is {value!r}: it takes {text}.",
+                hint=f"An action or a method of that name is to be called otherwise: "
+                f"{attribute} is an attribute of {MIXIN}.",
                 obj=view.cls,
                 id="async_reply.E024",
+            )
+
+
+def _check_hooks(view: Mounted) -> Iterator[CheckMessage]:
+    """What stands where a method of ours is called can be called like it."""
+    for name, ours in _hooks(view).items():
+        value = view.get(name)
+        if value is ours or not _is_unlike(value, ours):
+            continue
+        parameters = ", ".join(list(inspect.signature(ours).parameters)[1:])
+        yield Error(
+            f"{view.name}.{name} takes the place of {MIXIN}.{name}({parameters}), and cannot be "
+            "called like it.",
+            hint=f"Give it another name; an action keeps its URL by "
+            f'@action(url_path="{name}", url_name="{name}").',
+            obj=view.cls,
+            id="async_reply.E025",
+        )
+
+
+def _is_unlike(value: Any, ours: Any) -> bool:
+    if not callable(value) or hasattr(value, "mapping"):  # an @action
+        return True
+    count = len(inspect.signature(ours).parameters)
+    try:
+        inspect.signature(value).bind(*range(count))
+    except TypeError:
+        return True
+    except ValueError:  # a callable without a signature
+        return False
+    return False
+
+
+def _hooks(view: Mounted) -> dict[str, Any]:
+    parents = filter(None, map(view.parent, (MIXIN, VIEW)))
+    return {
+        name: value
+        for parent in parents
+        for name, value in vars(parent).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+
+
+def _names(view: Mounted) -> set[str]:
+    parents = filter(None, map(view.parent, (MIXIN, VIEW)))
+    named = {
+        name for parent in parents for name in (*vars(parent), *inspect.get_annotations(parent))
+    }
+    return named | {"permission_classes", "authentication_classes", "throttle_classes"}
+
+
+def check_names(cls: type[Any], *, known: set[str]) -> Iterator[CheckMessage]:
+    """Names of the project's that resemble one of ours: a slip would be without effect."""
+    ours = [name for name in known if len(name) >= SHORTEST and not name.startswith("_")]
+    base = [each for each in cls.__mro__ if each not in project_classes(cls)]
+    for name in sorted({name for each in project_classes(cls) for name in vars(each)}):
+        if name.startswith("_") or any(hasattr(each, name) for each in base):
+            continue
+        near = difflib.get_close_matches(name, ours, n=1, cutoff=RESEMBLANCE)
+        if near:
+            yield checks.Warning(
+                f"{cls.__name__}.{name} means nothing to async_reply.",
+                hint=f"Did you mean {near[0]}? If not, silence this check.",
+                obj=cls,
+                id="async_reply.W116",
             )
 
 
@@ -89,7 +180,7 @@ def _check_access(view: Mounted) -> Iterator[CheckMessage]:
     if view.get("location_access") == "signed":
         return
     access = import_string(conf.get("ACCESS"))()
-    foreign = _foreign(view.get("authentication_classes"), access)
+    foreign = _foreign(view, access)
     if foreign:
         yield checks.Warning(
             f"{view.name} authenticates by {foreign}, which the operations' own views do not: its "
@@ -99,7 +190,7 @@ def _check_access(view: Mounted) -> Iterator[CheckMessage]:
             obj=view.cls,
             id="async_reply.W105",
         )
-    if _is_open(view.get("permission_classes"), access):
+    if _is_open(view, access):
         yield checks.Warning(
             f"{view.name} has no use for AllowAny: anonymous callers pass its permissions and are "
             "then refused, since nobody would own the operation.",
@@ -110,19 +201,27 @@ def _check_access(view: Mounted) -> Iterator[CheckMessage]:
         )
 
 
-def _foreign(classes: Any, access: Any) -> str:
-    """The names of those classes that the operations' views lack."""
-    known = {type(each) for each in access.get_authenticators()}
+def _foreign(view: Mounted, access: Any) -> str:
+    """The names of the view's authentication classes that the operations' views lack."""
+    if view.parent(VIEW) and not view.says("authentication_classes", "get_authenticators"):
+        return ""
+    known = {type(authenticator) for authenticator in access.get_authenticators()}
+    classes = view.get("authentication_classes")
     listed = classes if isinstance(classes, list | tuple) else ()
-    return ", ".join(each.__name__ for each in listed if each not in known)
+    return ", ".join(cls.__name__ for cls in listed if cls not in known)
 
 
-def _is_open(classes: Any, access: Any) -> bool:
+def _is_open(view: Mounted, access: Any) -> bool:
     """Whether it lets in callers who own nothing. Composed permissions (`A | B`) have no name."""
     if type(access).get_owner.__module__ != "async_reply.permissions":
         # The project's own may know an owner for everybody.
         return False
-    if classes is None:
-        classes = [type(each) for each in access.get_permissions()]
+    if view.says("permission_classes", "get_permissions"):
+        classes = view.get("permission_classes")
+    elif view.parent(VIEW):
+        classes = access.permission_classes
+    else:
+        # The project's default, which many leave open: the submit asks for an owner.
+        return False
     listed = classes if isinstance(classes, list | tuple) else ()
-    return "AllowAny" in {getattr(each, "__name__", "") for each in listed}
+    return "AllowAny" in {getattr(cls, "__name__", "") for cls in listed}

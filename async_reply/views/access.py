@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.exceptions import SuspiciousOperation
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from async_reply import headers, parking, valet_keys
+from async_reply import headers, parking, permissions, valet_keys
 from async_reply.exceptions import OperationGone
 from async_reply.models import Operation
 from async_reply.querysets import OperationQuerySet
@@ -31,6 +32,20 @@ class OperationsMixin(ProblemsMixin):
         except drf.NotAcceptable:
             return None, None
 
+    #: Whether GET and HEAD are polls, which are counted apart.
+    polls: bool = True
+
+    @property
+    def access(self) -> permissions.OperationAccess:
+        return permissions.access(self.request)
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        # The user that the project's middleware has found: REST framework overwrites it.
+        came_as = vars(request).get("user")
+        made: Any = super().initialize_request(request, *args, **kwargs)
+        made.came_as = came_as
+        return made  # type: ignore[no-any-return]
+
     def get_authenticators(self) -> list[BaseAuthentication]:
         return self.access.get_authenticators()
 
@@ -39,7 +54,11 @@ class OperationsMixin(ProblemsMixin):
 
     def get_throttles(self) -> list[BaseThrottle]:
         """None where the request has waited: it was counted when it came."""
-        return [] if parking.found(self.request).again else self.access.get_throttles()
+        if parking.found(self.request).again:
+            return []
+        if self.polls and self.request.method in ("GET", "HEAD"):
+            return self.access.get_poll_throttles()
+        return self.access.get_throttles()
 
     def get_queryset(self) -> OperationQuerySet:
         """The caller's operations; the input stays in the database."""
@@ -105,6 +124,7 @@ class OperationMixin(OperationsMixin):
         operation: Operation | None = self.get_queryset().filter(pk=self.get_pk()).first()
         if operation is None or operation.was_deleted:
             raise unknown()
+        self.check_object_permissions(self.request, operation)
         if operation.is_gone:
             raise OperationGone("The operation has expired: its result is no longer kept.")
         return operation

@@ -1,4 +1,7 @@
-"""What the submit view and the operations' views have in common."""
+"""What our own views have in common: the submit view, and the views of operations.
+
+LongRunningOperationMixin takes nothing from here: a project's view stays the project's.
+"""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -8,15 +11,31 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from rest_framework import exceptions as drf
-from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from async_reply import cors, headers, problems
-from async_reply.permissions import OperationAccess, access
-from async_reply.responses import ProblemRenderer, exception_handler
+from async_reply import cors, headers, inheritance
+from async_reply.responses import exception_handler, render_as_problem
+
+
+def is_said(view: Any, *names: str) -> bool:
+    """Whether the project has set one of `names` on this view or on a class it inherits from.
+
+    `as_view(…)` and `@action(…)` set attributes of the instance.
+    """
+    return inheritance.is_said(type(view), *names) or any(name in vars(view) for name in names)
+
+
+def dress(response: HttpResponseBase, request: Request) -> None:
+    """Add the headers that each of our answers carries."""
+    patch_vary_headers(response, headers.VARY)
+    if "Origin" in request.headers:
+        # Whether that origin may read anything is for the project's CORS middleware to say.
+        response["Access-Control-Expose-Headers"] = ", ".join(cors.EXPOSED)
 
 
 class ProblemsMixin(APIView):
@@ -24,10 +43,6 @@ class ProblemsMixin(APIView):
 
     #: For the exception handler, which does not know views.
     answers_problems: ClassVar[bool] = True
-
-    @property
-    def access(self) -> OperationAccess:
-        return access()
 
     @classmethod
     def as_view(cls, *args: Any, **initkwargs: Any) -> Any:
@@ -43,33 +58,34 @@ class ProblemsMixin(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Any response of Django's passes here, not only REST framework's."""
         final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
-        if isinstance(final, Response) and final.exception and _is_machine(final.accepted_renderer):
-            final.accepted_renderer = ProblemRenderer()
-            final.accepted_media_type = problems.MEDIA_TYPE
-        patch_vary_headers(final, headers.VARY)
-        if "Origin" in request.headers:
-            # Whether that origin may read anything is for the project's CORS middleware to say.
-            final["Access-Control-Expose-Headers"] = ", ".join(cors.EXPOSED)
+        is_ours = self.get_exception_handler() is exception_handler
+        if is_ours and isinstance(final, Response) and final.exception:
+            render_as_problem(final)
+        dress(final, request)
         return final
 
 
-class LenientNegotiation(DefaultContentNegotiation):
-    """The first renderer where none fits: a poller or an event stream never gets a 406.
+class LenientNegotiation(BaseContentNegotiation):
+    """The project's negotiation, and the first renderer where that finds none.
 
-    Nor a 404 for `?format=`, which would tell it that its operation is lost.
+    A poller or an event stream never gets a 406, nor a 404 for `?format=`, which would tell it
+    that its operation is lost.
     """
+
+    def __init__(self) -> None:
+        chosen: Any = api_settings.DEFAULT_CONTENT_NEGOTIATION_CLASS
+        self._chosen: BaseContentNegotiation = chosen()
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return self._chosen.select_parser(request, parsers)
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         try:
-            chosen: tuple[BaseRenderer, str] = super().select_renderer(
+            chosen: tuple[BaseRenderer, str] = self._chosen.select_renderer(
                 request, renderers, format_suffix
             )
         except (drf.NotAcceptable, Http404):
             return renderers[0], renderers[0].media_type
         return chosen
-
-
-def _is_machine(renderer: BaseRenderer) -> bool:
-    return renderer.format not in {"html", "api", "admin"}

@@ -16,7 +16,7 @@ from async_reply.responses import related
 from async_reply.status import FINAL
 from async_reply.views.access import unknown
 from async_reply.views.operations import OperationView
-from async_reply.views.waiting import Surroundings
+from async_reply.views.waiting import Surroundings, ask_as
 
 #: Seconds.
 LIFE = 900
@@ -63,7 +63,7 @@ class EventsView(OperationView):
         """Whether a client that was let in would be now; asked in the ticker's thread."""
         place = parking.Parking(again=True, row=row)
         with around.restored():
-            answer = self.ask_as(self.request.build_absolute_uri(), "HEAD", place)
+            answer = ask_as(self.request, self.request.build_absolute_uri(), "HEAD", place)
         return answer.status_code < 300
 
     def get_life(self, place: parking.Parking) -> float:

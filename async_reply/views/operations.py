@@ -1,7 +1,6 @@
 """Status, monitor, result, cancel and list: the URLs whose meaning never changes."""
 
 import logging
-from functools import partial
 from typing import Any
 
 from django.http import HttpResponseRedirect
@@ -13,16 +12,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from async_reply import documents, forecasts, headers, parking, problems, results, services
+from async_reply import conf, documents, forecasts, headers, parking, problems, results, services
 from async_reply.exceptions import NotCancelable, StorageFailed
 from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.querysets import OperationQuerySet
 from async_reply.responses import SeeResult, related
 from async_reply.status import FINAL, Status
-from async_reply.views import downloads
+from async_reply.views import downloads, waiting
 from async_reply.views.access import OperationMixin, OperationsMixin
 from async_reply.views.lists import OperationFilter, OperationPagination
-from async_reply.views.waiting import WaitingMixin
 
 logger = logging.getLogger("async_reply")
 
@@ -32,7 +30,7 @@ ANSWER = 1.0
 SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
-class OperationView(OperationMixin, WaitingMixin):
+class OperationView(OperationMixin):
     """What the views of one operation answer with.
 
     Handlers ignore further parts of the URL: the version, where the project has it in the path.
@@ -40,7 +38,7 @@ class OperationView(OperationMixin, WaitingMixin):
 
     def get_wait(self) -> int | None:
         """The answer comes while the valet key is good, which is asked once more for it."""
-        seconds = super().get_wait()
+        seconds = waiting.wanted(self.request, most=conf.get("MAX_WAIT"))
         most = max(0.0, self.seconds_left - ANSWER)
         return None if seconds is None else int(min(seconds, most))
 
@@ -69,13 +67,17 @@ class OperationView(OperationMixin, WaitingMixin):
         tag = headers.entity_tag(operation.version)
         condition = self.request.headers.get("If-None-Match", "")
         response = self.answer(operation, ETag=tag, Cache_Control=headers.POLLED)
-        poll = partial(parking.Wait, operation, url=self.request.build_absolute_uri())
         if headers.none_match(condition, tag):
             response.status_code = 304
             response.data = None
-        if operation.status in FINAL:
+        seconds = self.get_wait()
+        if operation.status in FINAL or seconds is None:
             return response
-        return self.hold(operation, response, poll)
+        url = self.request.build_absolute_uri()
+        ticket = parking.Wait(operation, seconds, url=url)
+        return waiting.hold(
+            self.request, ticket, response, lambda over: waiting.ask(self.request, url)
+        )
 
     def cancel(self, operation: Operation) -> Response:
         """Of a kind that cannot be canceled not even what waits: links and answer say the same."""
@@ -131,12 +133,18 @@ class ResultView(OperationView):
     def get_queryset(self) -> OperationQuerySet:
         return super().get_queryset().select_related("result__file")
 
+    def check_download(self) -> None:
+        """Count what is no poll any more: the result is there, and may be large."""
+        self.polls = False
+        self.check_throttles(self.request)
+
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         operation = self.get_object()
         if operation.status not in FINAL:
             answer = self.answer(operation, status=202)
             answer["Location"] = answer.data["links"]["result"]
             return answer
+        self.check_download()
         if operation.status == Status.SUCCEEDED:
             response = self.get_reply(operation, operation.result)
         else:
@@ -196,6 +204,8 @@ class ResultView(OperationView):
 
 class ListView(OperationsMixin):
     """The caller's operations, newest first, by cursor."""
+
+    polls = False
 
     def get(self, request: Request, **kwargs: Any) -> Response:
         queryset = OperationFilter(request.query_params).apply(self.get_queryset())

@@ -22,9 +22,7 @@ from django.utils.functional import SimpleLazyObject
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from async_reply import conf, headers, parking, seats
-from async_reply.models import Operation
-from async_reply.views.base import ProblemsMixin
+from async_reply import headers, parking, permissions, seats
 
 #: What a submit's headers say of its own body, and not of the reply's.
 CONDITIONS = frozenset({"HTTP_RANGE", "HTTP_IF_RANGE", "HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"})
@@ -54,64 +52,54 @@ class Surroundings:
             set_urlconf(own._urlconf)
 
 
-class WaitingMixin(ProblemsMixin):
-    """A view that can hold its answer until an operation has finished."""
+#: What a waiting request is answered, `over` saying whether the operation has finished.
+Finish = Callable[..., HttpResponseBase]
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        #: Whom the project's middleware has found: REST framework overwrites it.
-        self.came_as = vars(request).get("user")
-        return super().initialize_request(request, *args, **kwargs)
 
-    def get_max_wait(self) -> int:
-        """Seconds that a client may wish to wait at most; 0: waiting is off."""
-        seconds: int = conf.get("MAX_WAIT")
-        return seconds
+def wanted(request: Request, *, most: float) -> int | None:
+    """The seconds this request is to wait; None where it did not ask, or has waited.
 
-    def get_wait(self) -> int | None:
-        """The seconds this request is to wait; None where it did not ask, or has waited."""
-        wanted = headers.wait(self.request.headers.get("Prefer", ""))
-        most = self.get_max_wait()
-        if wanted is None or not most or self.request.method == "HEAD":
-            return None
-        place = parking.found(self.request)
-        return None if place.again or place.refuses else min(wanted, most)
+    `most` is what it may wait at most, 0 where waiting is off.
+    """
+    seconds = headers.wait(request.headers.get("Prefer", ""))
+    if seconds is None or not most or request.method == "HEAD":
+        return None
+    place = parking.found(request)
+    return None if place.again or place.refuses else int(min(seconds, most))
 
-    def hold(
-        self, operation: Operation, response: Response, ticket: Callable[..., parking.Wait]
-    ) -> HttpResponseBase:
-        """`response`, or after the wait that the client prefers, what is true by then.
 
-        The operation is unfinished. A server that parks clients gets the `ticket`; else this
-        thread waits, and where none is left to, `response` is the answer at once.
-        """
-        seconds = self.get_wait()
-        if not seconds:
-            return response if seconds is None else applied(response, seconds)
-        place = parking.found(self.request)
-        if place.offers:
-            place.ticket = ticket(seconds=seconds)
-            return response
-        over = seats.wait(operation, seconds=seconds)
-        if over is None:
-            return response
-        return applied(self.after_wait(response, ticket(seconds=seconds), over=over), seconds)
+def hold(
+    request: Request, ticket: parking.Wait, response: Response, finish: Finish
+) -> HttpResponseBase:
+    """`response`, or what `finish` says after the wait that the client prefers.
 
-    def after_wait(
-        self, response: Response, ticket: parking.Wait, *, over: bool
-    ) -> HttpResponseBase:
-        """What a thread answers that has waited until the operation was `over`, or in vain."""
-        return self.ask(ticket.url)
-
-    def ask(self, url: str) -> HttpResponseBase:
-        """What `url`, one of ours, answers this caller now: their credentials are read anew."""
-        return self.ask_as(url, "GET", parking.Parking(again=True))
-
-    def ask_as(self, url: str, method: str, place: parking.Parking) -> HttpResponseBase:
-        request = _again(self.request._request, url, method, place)  # noqa: SLF001 a view's own
-        _forget_caller(request, self.came_as)
-        match = request.resolver_match
-        response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+    The operation is unfinished. A server that parks clients gets the `ticket`; else this thread
+    waits, and where none is left to, `response` is the answer at once.
+    """
+    seconds = int(ticket.seconds)
+    if not seconds:
+        return applied(response, seconds)
+    place = parking.found(request)
+    if place.offers:
+        place.ticket = ticket
         return response
+    over = seats.wait(ticket.operation, seconds=seconds)
+    if over is None:
+        return response
+    return applied(finish(over=over), seconds)
+
+
+def ask(request: Request, url: str) -> HttpResponseBase:
+    """What `url`, one of ours, answers this caller now: their credentials are read anew."""
+    return ask_as(request, url, "GET", parking.Parking(again=True))
+
+
+def ask_as(request: Request, url: str, method: str, place: parking.Parking) -> HttpResponseBase:
+    again = _again(request._request, url, method, place)  # noqa: SLF001 what DRF wraps
+    _forget_caller(again, getattr(request, "came_as", None))
+    match = again.resolver_match
+    response: HttpResponseBase = match.func(again, *match.args, **match.kwargs)
+    return response
 
 
 def applied(response: HttpResponseBase, seconds: int) -> HttpResponseBase:
@@ -130,6 +118,7 @@ def _again(request: HttpRequest, url: str, method: str, place: parking.Parking) 
     if made.path != request.path:
         made.path_info = "/" + made.path.removeprefix(get_script_prefix())
         made.resolver_match = None
+    vars(made).pop(permissions.ATTRIBUTE, None)
     made.GET = QueryDict(parts.query)
     left_out = () if request.method == "GET" else CONDITIONS
     made.META = {

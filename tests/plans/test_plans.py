@@ -10,9 +10,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from async_reply import backlogs, histories, maintenance, quotas, relay, retention
+from async_reply import backlogs, histories, maintenance, relay, retention
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
+from async_reply.quotas import Quota
 from async_reply.status import Status
 from tests.plans import filling
 from tests.plans.explaining import PRIMARY, Plan, explained
@@ -82,8 +83,8 @@ def test_relay(short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         (relay.publish_due, {DUE}),
         (maintenance.rescue, {STATUS}),
         (retention.purge, {PURGE}),
-        (lambda: quotas.check(filling.OWNER), {OWNER_STATUS}),
-        (lambda: quotas.check("7"), {OWNER_STATUS}),
+        (lambda: Quota(filling.OWNER, view="").is_near(), {OWNER_STATUS}),
+        (lambda: Quota("7", view="").is_near(), {OWNER_STATUS}),
         (IdempotencyKey(digest="3", fingerprint="").find, {IDEMPOTENCY}),
     ],
     ids=["relay", "rescue", "purge", "quota", "small quota", "idempotency"],

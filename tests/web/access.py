@@ -142,7 +142,12 @@ class HasKey(BasePermission):
 
 
 class ClaimsAccess(OperationAccess):
+    """Callers without a row are owners by what their token says."""
+
     authentication_classes = [ClaimsAuthentication]
+
+    def get_owner(self, request: Request) -> str:
+        return str(request.user.pk) if request.user.is_authenticated else ""
 
 
 class KeyAccess(OperationAccess):
@@ -159,10 +164,13 @@ class GroupAccess(ClaimsAccess):
     def get_owner(self, request: Request) -> str:
         user: Any = request.user
         group = request.headers.get("X-Group", "")
-        return f"group:{group}" if group in user.groups else super().get_owner(request)
+        is_member = user.is_authenticated and group in user.groups
+        return f"group:{group}" if is_member else super().get_owner(request)
 
     def get_queryset(self, request: Request) -> OperationQuerySet:
         user: Any = request.user
+        if not user.is_authenticated:
+            return Operation.objects.none()
         owners = [str(user.pk), *(f"group:{each}" for each in user.groups)]
         queryset: OperationQuerySet = Operation.objects.filter(owner__in=owners)
         return queryset

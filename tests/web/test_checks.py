@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from celery import current_app
@@ -15,17 +15,20 @@ from django.db import connection
 from django.urls import include, path
 from pytest_django import Settings
 from rest_framework.authentication import BasicAuthentication, SessionAuthentication
+from rest_framework.decorators import action
 from rest_framework.permissions import AllowAny, IsAdminUser, IsAuthenticated
 from rest_framework.test import APIClient
 from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 from async_reply import conf, cors, relay, tasks
 from async_reply import urls as ours
 from async_reply.checks import databases
 from async_reply.checks.views import ATTRIBUTES
+from async_reply.permissions import OperationAccess
 from async_reply.storage import operation_storage
-from async_reply.views import LongRunningOperationView
+from async_reply.views import LongRunningOperationMixin, LongRunningOperationView
 from tests.conftest import configure_celery
 from tests.project import views
 
@@ -506,4 +509,115 @@ def test_view__with_authentication_that_the_operations_know(
 
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.access.BasicAccess"}
     urls(Fewer, Signed)
+    assert ids() == []
+
+
+# -- what takes the place of a method or an attribute of ours, and slips
+
+
+def _called(name: str) -> Any:
+    """A ViewSet whose action goes by a name of the mixin's."""
+
+    def act(self: Any, request: Any, pk: Any = None) -> None: ...
+
+    act.__name__ = name
+    decorated = action(detail=True)(cast("Any", act))
+    return type("Orders", (LongRunningOperationMixin, ViewSet), {name: decorated})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("submit", "async_reply.E025"),
+        ("get_extra", "async_reply.E025"),
+        ("get_max_wait", "async_reply.E025"),
+        ("perform_submit", "async_reply.E025"),
+        ("retention", "async_reply.E024"),
+        ("max_wait", "async_reply.E024"),
+        ("result_status", "async_reply.E024"),
+        ("idempotency_key_required", "async_reply.E024"),
+        *[(name, None) for name in ("accept", "hold", "replay", "respond", "once", "ask")],
+    ],
+)
+def test_view__with_an_action_by_a_name_of_ours(
+    settings: Settings, name: str, expected: str | None
+) -> None:
+    class Module:
+        urlpatterns = [
+            path("<int:pk>/", _called(name).as_view({"post": name})),
+            path("", include("async_reply.urls")),
+        ]
+
+    settings.ROOT_URLCONF = Module
+    assert ids() == ([] if expected is None else [expected])
+
+
+def test_view__whose_hooks_can_be_called_like_ours(urls: Callable[..., None]) -> None:
+    class Fine(views.EchoView):
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            return super().submit(*args, **kwargs)
+
+        def get_extra(self, request: Any, more: int = 0) -> Any:
+            return {}
+
+    class Wrong(views.EchoView):
+        def get_extra(self) -> Any:  # type: ignore[override]
+            return {}
+
+    class Data(views.EchoView):
+        get_input: Any = {"year": 2026}
+
+    urls(Fine)
+    assert ids() == []
+    urls(Wrong, Data)
+    messages = run_checks(tags=["async_reply"], databases=[])
+    assert [message.id for message in messages] == ["async_reply.E025"] * 2
+    assert "get_extra(request)" in messages[0].msg
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("location_acess", "location_access"),
+        ("idempotency_key_requried", "idempotency_key_required"),
+        ("redirect_staus", "redirect_status"),
+        ("get_inputs", "get_input"),
+        ("preform_submit", "perform_submit"),
+        ("permision_classes", "permission_classes"),
+        ("result_serialiser_class", "result_serializer_class"),
+        ("retenton", "retention"),
+    ],
+)
+def test_view__with_a_slip(urls: Callable[..., None], slip: str, meant: str) -> None:
+    urls(type("Slipped", (views.EchoView,), {slip: None}))
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert (found.id, found.msg) == (
+        "async_reply.W116",
+        f"Slipped.{slip} means nothing to async_reply.",
+    )
+    assert str(found.hint).startswith(f"Did you mean {meant}?")
+
+
+class SlippedAccess(OperationAccess):
+    permision_classes = [IsAdminUser]
+
+
+def test_access__with_a_slip(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.test_checks.SlippedAccess"}
+    [found] = run_checks(tags=["async_reply"], databases=[])
+    assert (found.id, "permission_classes" in str(found.hint)) == ("async_reply.W116", True)
+
+
+def test_view__of_the_mixin_that_authenticates_otherwise(
+    urls: Callable[..., None], settings: Settings
+) -> None:
+    """Nothing is said on the view: the project's default holds, which ACCESS does not know."""
+
+    class Things(LongRunningOperationMixin):
+        authentication_classes = [SessionAuthentication]
+
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": "tests.web.access.ClaimsAccess"}
+    urls(Things)
+    assert ids() == ["async_reply.W105"]
+    urls(views.EchoView)
     assert ids() == []

@@ -18,6 +18,7 @@ from async_reply import files, lifecycle, retention, services
 from async_reply.models import Operation
 from async_reply.status import FINAL
 from async_reply.testing import run_operations
+from async_reply.views.submissions import Submission
 from tests.project import tasks
 from tests.project.views import EchoView, FilesView, OpenView
 
@@ -130,13 +131,13 @@ def test_replay__of_what_is_purged_before_it_waits_is_410(
 ) -> None:
     fields = {"Idempotency-Key": "k", "Prefer": "wait=9"}
     api.post("/echoes/", {}, headers={"Idempotency-Key": "k"})
-    get_accepted = EchoView.get_accepted
+    accepted = Submission._accepted
 
     def purge(*args: Any, **kwargs: Any) -> Any:
         forget()
-        return get_accepted(*args, **kwargs)
+        return accepted(*args, **kwargs)
 
-    monkeypatch.setattr(EchoView, "get_accepted", purge)
+    monkeypatch.setattr(Submission, "_accepted", purge)
     again = api.post("/echoes/", {}, headers=fields)
     assert again.status_code == 410
     assert again.json()["type"] == "urn:problem-type:async-reply/operation-expired"
@@ -302,7 +303,9 @@ def test_fingerprint__of_a_parser_that_returns_bytes(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EchoView, "parser_classes", [Plain])
-    monkeypatch.setattr(EchoView, "validate_and_accept", _accept_nothing)
+    monkeypatch.setattr(
+        EchoView, "post", lambda view, request: view.submit(request, tasks.echo, {})
+    )
 
     def post(body: str) -> int:
         headers = {"Idempotency-Key": "k"}
@@ -310,10 +313,6 @@ def test_fingerprint__of_a_parser_that_returns_bytes(
         return answer.status_code
 
     assert [post("a"), post("a"), post("b")] == [202, 202, 422]
-
-
-def _accept_nothing(view: Any, request: Any) -> Any:
-    return view.accept(request, tasks.echo, {})
 
 
 @pytest.mark.parametrize("body", [{"title": "t"}, {}])

@@ -7,6 +7,7 @@ from async_reply import intake, services
 from async_reply.exceptions import QuotaExceeded
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
+from async_reply.quotas import Quota
 from tests.project import tasks
 
 KEY = IdempotencyKey(digest="d" * 64, fingerprint="f" * 64)
@@ -82,9 +83,9 @@ def test_once__key_that_is_taken_and_nowhere_to_be_found(monkeypatch: pytest.Mon
 def test_insert__beyond_the_quota_is_not_stored(settings: Any) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
     operations = [Operation(kind="tests.kind", owner="7") for _ in range(2)]
-    intake.insert(operations[0], [], bounded=True)
+    intake.insert(operations[0], [], quota=Quota("7", view=""))
     with pytest.raises(QuotaExceeded):
-        intake.insert(operations[1], [], bounded=True)
+        intake.insert(operations[1], [], quota=Quota("7", view=""))
     assert Operation.objects.get() == operations[0]
 
 

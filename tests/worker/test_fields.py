@@ -6,10 +6,11 @@ import pytest
 from django.apps import apps
 from django.db import connection, models
 
-from async_reply import quotas, services
+from async_reply import services
 from async_reply.exceptions import QuotaExceeded
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import KindStatistics, Operation, OperationFile, Worker
+from async_reply.quotas import Quota
 from tests.project.tasks import echo
 
 pytestmark = pytest.mark.django_db
@@ -30,9 +31,9 @@ def test_owner__sees_its_own_alone(other: str) -> None:
 def test_owner__quota_is_its_own(settings: Any, other: str) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
     services.submit(echo, owner="ada")
-    quotas.check(other)
+    Quota(other, view="").is_near()
     with pytest.raises(QuotaExceeded):
-        quotas.check("ada")
+        Quota("ada", view="").is_near()
 
 
 def test_idempotency_digest__is_compared_to_the_letter() -> None:
