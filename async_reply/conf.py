@@ -88,7 +88,7 @@ DEFAULTS: dict[str, Any] = {
     # Bytes of an operation's JSON result; larger ones belong into a file.
     "MAX_RESULT": 1024 * 1024,
     # Unfinished operations an owner may have when submitting over HTTP, however many do at once;
-    # 0: no bound.
+    # callers without an owner share as many for each view. 0: no bound.
     "MAX_UNFINISHED": 1000,
     # Polls an owner may make, in REST framework's notation ("600/min"); None: no bound.
     "POLL_RATE": None,

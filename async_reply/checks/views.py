@@ -101,10 +101,10 @@ def _check_attributes(view: Mounted) -> Iterator[CheckMessage]:
         # What a property says is not known without a request.
         is_computed = hasattr(type(value), "__get__") and not inspect.isroutine(value)
         if not is_computed and not is_allowed(value):
+            renamed = f"{attribute} is an attribute of {MIXIN}: give the method another name."
             yield Error(
                 f"{view.name}.{attribute} is {value!r}: it takes {text}.",
-                hint=f"An action or a method of that name is to be called otherwise: "
-                f"{attribute} is an attribute of {MIXIN}.",
+                hint=renamed if inspect.isroutine(value) else None,
                 obj=view.cls,
                 id="async_reply.E024",
             )

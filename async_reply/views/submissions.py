@@ -30,8 +30,8 @@ from async_reply.views import bodies, waiting
 if TYPE_CHECKING:
     from async_reply.views.submit import LongRunningOperationMixin
 
-#: The task, and the input that its job is called with.
-Job: TypeAlias = tuple[OperationTask[..., Any], Mapping[str, Any]]
+#: A task, and the input that its job is called with.
+Work: TypeAlias = tuple[OperationTask[..., Any], Mapping[str, Any]]
 
 
 class Submission:
@@ -41,8 +41,8 @@ class Submission:
         self.view = view
         self.request = request
 
-    def answer(self, validate: Callable[[], Job]) -> HttpResponseBase:
-        """Submit the job that `validate` returns, or answer the receipt of an earlier request.
+    def answer(self, validate: Callable[[], Work]) -> HttpResponseBase:
+        """Submit what `validate` returns, or answer the receipt of an earlier request.
 
         The idempotency key is looked up first, and once more where the request is refused: the
         earlier request may have come in between, and have taken the unique name or the last of

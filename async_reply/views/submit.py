@@ -19,7 +19,7 @@ from async_reply.responses import refusal
 from async_reply.tasks import OperationTask
 from async_reply.views import bodies
 from async_reply.views.base import ProblemsMixin, dress, is_said
-from async_reply.views.submissions import Submission, idempotency_key
+from async_reply.views.submissions import Submission, Work, idempotency_key
 
 
 class LongRunningOperationMixin(APIView):
@@ -135,7 +135,7 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
         if not hasattr(self, "task"):
             raise ImproperlyConfigured(f"Set {type(self).__name__}.task to an @operation_task.")
 
-        def validate() -> tuple[OperationTask[..., Any], dict[str, Any]]:
+        def validate() -> Work:
             serializer = self.get_serializer(data=request.data)
             serializer.is_valid(raise_exception=True)
             return self.task, self.get_input(serializer)
