@@ -3,7 +3,8 @@
 LongRunningOperationMixin takes nothing from here: a project's view stays the project's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
 from django.db import connections, transaction
@@ -38,8 +39,23 @@ def dress(response: HttpResponseBase, request: Request) -> None:
         response["Access-Control-Expose-Headers"] = ", ".join(cors.EXPOSED)
 
 
+@contextmanager
+def atomic_requests() -> Iterator[None]:
+    """The transactions that ATOMIC_REQUESTS opens, around a part of a view instead of all of it."""
+    with ExitStack() as transactions:
+        for connection in connections.all():
+            if connection.settings_dict["ATOMIC_REQUESTS"]:
+                transactions.enter_context(transaction.atomic(using=connection.alias))
+        yield
+
+
 class ProblemsMixin(APIView):
-    """Errors as problem documents, the common headers, and no transaction around the view."""
+    """Errors as problem documents, the common headers, and no transaction around the view.
+
+    Under ATOMIC_REQUESTS a submit opens the project's transactions by itself, around what it
+    stores: a database that is away is then an error of the view, and a client that waits holds no
+    transaction open.
+    """
 
     #: For the exception handler, which does not know views.
     answers_problems: ClassVar[bool] = True

@@ -23,6 +23,7 @@ from async_reply.exceptions import KeyMalformed, KeyMissing, OperationGone, Quot
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.responses import OperationAccepted
+from async_reply.services import Submitted
 from async_reply.status import FINAL
 from async_reply.tasks import OperationTask
 from async_reply.views import bodies, waiting
@@ -41,73 +42,33 @@ class Submission:
         self.view = view
         self.request = request
 
-    def answer(self, validate: Callable[[], Work]) -> HttpResponseBase:
-        """Submit what `validate` returns, or answer the receipt of an earlier request.
+    def store(self, validate: Callable[[], Work]) -> Submitted:
+        """Submit what `validate` returns, or find what an earlier request has submitted.
 
         The idempotency key is looked up first, and once more where the request is refused: the
         earlier request may have come in between, and have taken the unique name or the last of
         the quota.
         """
-        earlier = self._replay()
+        earlier = self._earlier()
         if earlier is not None:
             return earlier
         try:
             task, values = validate()
             return self._accept(task, values)
         except (drf.ValidationError, QuotaExceeded):
-            earlier = self._replay()
+            earlier = self._earlier()
             if earlier is None:
                 raise
             return earlier
 
-    @cached_property
-    def key(self) -> IdempotencyKey | None:
-        """The view's `get_idempotency_key`, asked once: it reads uploads to their end."""
-        return self.view.get_idempotency_key(self.request)
-
-    def _replay(self) -> HttpResponseBase | None:
-        earlier = self.key.find() if self.key is not None else None
-        return None if earlier is None else self._respond(earlier, replayed=True)
-
-    def _accept(self, task: OperationTask[..., Any], values: Mapping[str, Any]) -> HttpResponseBase:
-        """Store a new operation, within the caller's quota."""
-        view = self.view
-        owner = permissions.owner(self.request)
-        if not owner and view.location_access != "signed":
-            raise drf.NotAuthenticated
-        scope = view.get_idempotency_scope()
-        quota = quotas.Quota(owner, view=scope)
-        submitted = services.accept(
-            task,
-            values=values,
-            operation=Operation(
-                owner=owner, view=scope, reply=self._reply(), retention=view.retention
-            ),
-            extra=view.get_extra(self.request),
-            key=self.key,
-            perform=view.perform_submit,
-            quota=quota if quota.is_near() else None,
-        )
-        return self._respond(submitted.operation, replayed=submitted.replayed)
-
-    def _reply(self) -> dict[str, Any]:
-        """What the operation's own views need to know of this view."""
-        view = self.view
-        reply: dict[str, Any] = {
-            "redirect_status": view.redirect_status,
-            "status": view.result_status,
-        }
-        if view.location_access == "signed":
-            reply["valet_key"] = view.valet_key_scope
-        return reply
-
-    def _respond(self, operation: Operation, *, replayed: bool) -> HttpResponseBase:
+    def respond(self, submitted: Submitted) -> HttpResponseBase:
         """The 202; where the client prefers to wait, the reply if it comes in time.
 
         The row is stored: whatever the database does from here on, an error would make the
         client submit it again. Raises OperationGone where it was removed meanwhile.
         """
-        accepted = self._accepted(operation, replayed=replayed)
+        operation = submitted.operation
+        accepted = self._accepted(operation, replayed=submitted.replayed)
         seconds = waiting.wanted(self.request, most=self.view.get_max_wait())
         if seconds is None:
             return accepted
@@ -122,6 +83,46 @@ class Submission:
         if operation.status in FINAL:
             return waiting.applied(finish(over=True), seconds)
         return waiting.hold(self.request, ticket, accepted, finish)
+
+    @cached_property
+    def key(self) -> IdempotencyKey | None:
+        """The view's `get_idempotency_key`, asked once: it reads uploads to their end."""
+        return self.view.get_idempotency_key(self.request)
+
+    def _earlier(self) -> Submitted | None:
+        earlier = self.key.find() if self.key is not None else None
+        return None if earlier is None else Submitted(earlier, replayed=True)
+
+    def _accept(self, task: OperationTask[..., Any], values: Mapping[str, Any]) -> Submitted:
+        """Store a new operation, within the caller's quota."""
+        view = self.view
+        owner = permissions.owner(self.request)
+        if not owner and view.location_access != "signed":
+            raise drf.NotAuthenticated
+        scope = view.get_idempotency_scope()
+        quota = quotas.Quota(owner, view=scope)
+        return services.accept(
+            task,
+            values=values,
+            operation=Operation(
+                owner=owner, view=scope, reply=self._reply(), retention=view.retention
+            ),
+            extra=view.get_extra(self.request),
+            key=self.key,
+            perform=view.perform_submit,
+            quota=quota if quota.is_near() else None,
+        )
+
+    def _reply(self) -> dict[str, Any]:
+        """What the operation's own views need to know of this view."""
+        view = self.view
+        reply: dict[str, Any] = {
+            "redirect_status": view.redirect_status,
+            "status": view.result_status,
+        }
+        if view.location_access == "signed":
+            reply["valet_key"] = view.valet_key_scope
+        return reply
 
     def _finish(
         self, accepted: Response, operation: Operation, *, url: str, over: bool

@@ -18,7 +18,7 @@ from async_reply.models import Operation
 from async_reply.responses import refusal
 from async_reply.tasks import OperationTask
 from async_reply.views import bodies
-from async_reply.views.base import ProblemsMixin, dress, is_said
+from async_reply.views.base import ProblemsMixin, atomic_requests, dress, is_said
 from async_reply.views.submissions import Submission, Work, idempotency_key
 
 
@@ -64,7 +64,8 @@ class LongRunningOperationMixin(APIView):
         stored with it, and sent to a worker once it is committed.
         """
         try:
-            answer = Submission(self, request).answer(lambda: (task, input))
+            submission = Submission(self, request)
+            answer = submission.respond(submission.store(lambda: (task, input)))
         except Exception as error:
             refused = refusal(error)
             if refused is None:
@@ -140,7 +141,10 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
             serializer.is_valid(raise_exception=True)
             return self.task, self.get_input(serializer)
 
-        return Submission(self, request).answer(validate)
+        submission = Submission(self, request)
+        with atomic_requests():
+            submitted = submission.store(validate)
+        return submission.respond(submitted)
 
     def get_input(self, serializer: BaseSerializer[Any]) -> dict[str, Any]:
         """The job's input: the validated data, a list under `items`, and the URL's kwargs.

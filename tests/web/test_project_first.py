@@ -18,6 +18,7 @@ from rest_framework import exceptions as drf
 from rest_framework import serializers
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.decorators import action
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -31,9 +32,13 @@ from async_reply.models import Operation
 from async_reply.permissions import OperationAccess
 from async_reply.querysets import OperationQuerySet
 from async_reply.testing import run_operations
-from async_reply.views import LongRunningOperationMixin, LongRunningOperationView
+from async_reply.views import (
+    LongRunningOperationMixin,
+    LongRunningOperationView,
+    StatusView,
+)
 from tests.project import tasks
-from tests.project.views import EchoSerializer
+from tests.project.views import EchoSerializer, EchoView
 
 pytestmark = pytest.mark.django_db
 
@@ -41,9 +46,55 @@ Client = Callable[..., APIClient]
 PROBLEM = "application/problem+json"
 
 
-def test_mixin__defines_no_name_of_rest_framework() -> None:
-    names = {name for name in vars(LongRunningOperationMixin) if not name.startswith("__")}
-    assert names & set(dir(ModelViewSet)) == set()
+#: What our views override of REST framework's, each of which is tried below.
+OVERRIDDEN = {
+    LongRunningOperationMixin: set(),
+    LongRunningOperationView: {
+        "as_view",
+        "finalize_response",
+        "get_authenticators",
+        "get_exception_handler",
+        "get_permissions",
+        "post",
+    },
+    StatusView: {
+        "as_view",
+        "content_negotiation_class",
+        "delete",
+        "determine_version",
+        "finalize_response",
+        "get",
+        "get_authenticators",
+        "get_exception_handler",
+        "get_object",
+        "get_permissions",
+        "get_queryset",
+        "get_throttles",
+        "initialize_request",
+    },
+}
+
+
+@pytest.mark.parametrize("view", OVERRIDDEN)
+def test_view__overrides_no_more_than_is_tried_here(view: Any) -> None:
+    ours = [cls for cls in view.__mro__ if cls.__module__.startswith("async_reply.")]
+    names = {name for cls in ours for name in vars(cls) if not name.startswith("__")}
+    handlers = {"get", "post", "delete"}
+    assert names & ({*dir(ModelViewSet)} | handlers) == OVERRIDDEN[view]
+
+
+class SecondRenderer(DefaultContentNegotiation):
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[1], renderers[1].media_type
+
+
+def test_operation__is_negotiated_as_the_project_says(
+    default: Callable[[str, Any], None], settings: Settings, user: Any
+) -> None:
+    pk = services.submit(tasks.echo, owner=str(user.pk)).pk
+    default("content_negotiation_class", SecondRenderer)
+    page = reading_credentials(user).get(f"/api/operations/{pk}/")
+    assert page["Content-Type"] == "text/html; charset=utf-8"
 
 
 # -- permissions, authentication and throttles
@@ -128,8 +179,10 @@ def default(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
     def put(attribute: str, classes: Any) -> None:
         name = f"DEFAULT_{attribute.upper()}"
-        paths = [f"{cls.__module__}.{cls.__qualname__}" for cls in classes]
-        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, name: paths}
+        listed = classes if isinstance(classes, list) else [classes]
+        paths = [f"{cls.__module__}.{cls.__qualname__}" for cls in listed]
+        chosen = paths if isinstance(classes, list) else paths[0]
+        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, name: chosen}
         monkeypatch.setattr(APIView, attribute, classes)
 
     return put
@@ -421,6 +474,33 @@ def test_transaction__of_a_request_that_fails_keeps_nothing(
     assert groups.post("/export/?defect", {}).status_code == 500
     assert (Group.objects.count(), Operation.objects.count(), broker) == (0, 0, [])
     accepted = groups.post("/export/", {})
+    assert accepted.status_code == 202
+    assert (Group.objects.count(), broker) == (1, [accepted.json()["id"]])
+
+
+class WritingSerializer(EchoSerializer):
+    def validate(self, attrs: Any) -> Any:
+        Group.objects.create(name="validated")
+        return attrs
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_atomic_requests")
+@pytest.mark.parametrize("hook", ["get_input", "get_extra", "perform_submit"])
+def test_transaction__of_a_submit_view_keeps_all_or_nothing(
+    groups: APIClient,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    broker: list[str],
+    hook: str,
+) -> None:
+    settings.ROOT_URLCONF = "tests.project.urls"
+    monkeypatch.setattr(EchoView, "serializer_class", WritingSerializer)
+    with monkeypatch.context() as broken:
+        broken.setattr(EchoView, hook, refuse)
+        assert groups.post("/echoes/", {}).status_code == 403
+    assert (Group.objects.count(), Operation.objects.count(), broker) == (0, 0, [])
+    accepted = groups.post("/echoes/", {})
     assert accepted.status_code == 202
     assert (Group.objects.count(), broker) == (1, [accepted.json()["id"]])
 

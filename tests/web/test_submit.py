@@ -351,7 +351,7 @@ def test_key__two_at_the_same_instant_are_one(
     key = {"Idempotency-Key": "k"}
     first = api.post("/echoes/", {}, headers=key)
     # The second one's look-up came before the first one's insert.
-    monkeypatch.setattr(Submission, "_replay", lambda self: None)
+    monkeypatch.setattr(Submission, "_earlier", lambda self: None)
     again = api.post("/echoes/", {}, headers=key)
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
     assert again["Idempotent-Replayed"] == "true"
