@@ -6,6 +6,7 @@ from typing import Any
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.reverse import reverse
+from rest_framework.utils.urls import replace_query_param
 
 from async_reply import conf, forecasts, problems, services, valet_keys
 from async_reply.models import Operation
@@ -19,10 +20,19 @@ LINKS = {"self": "status", "monitor": "monitor", "result": "result", "events": "
 def links(operation: Operation, request: Request, *, held: str | None = None) -> dict[str, str]:
     """Relation -> absolute URL, below whatever prefix the app is mounted.
 
-    They carry a valet key where the submitting view said so. `cancel` is missing where the kind
-    cannot be canceled, or the key does not allow it and there is no owner who could. `held` is the
-    good key that the request itself came with, if any: the links allow no more than that.
+    They carry a valet key where the submitting view said so. `cancel` is missing where there is
+    nothing left to cancel, where the kind cannot be canceled, and where the key does not allow it
+    and there is no owner who could. `held` is the good key that the request itself came with, if
+    any: the links allow no more than that.
     """
+    found = _links(operation, request, held=held)
+    if operation.status in FINAL:
+        found.pop("cancel", None)
+    return found
+
+
+def _links(operation: Operation, request: Request, *, held: str | None) -> dict[str, str]:
+    """The same as when the operation was new."""
     key, scope = _valet_key(operation, held)
     found = {relation: _url(name, operation, request, key=key) for relation, name in LINKS.items()}
     if services.is_cancelable(operation) and (scope != "read" or operation.owner):
@@ -34,7 +44,7 @@ def links(operation: Operation, request: Request, *, held: str | None = None) ->
 def _url(name: str, operation: Operation, request: Request, *, key: str) -> str:
     view_name = f"{conf.get('URL_NAMESPACE')}:{name}"
     made: str = reverse(view_name, kwargs={"id": str(operation.pk)}, request=request)
-    return f"{made}?sig={key}" if key else made
+    return replace_query_param(made, "sig", key) if key else made
 
 
 def _valet_key(operation: Operation, held: str | None) -> tuple[str, str]:
@@ -64,7 +74,7 @@ def receipt(operation: Operation, request: Request) -> Document:
         "kind": operation.kind,
         "status": Status.PENDING.value,
         "created_at": _time(operation.created_at),
-        "links": links(operation, request),
+        "links": _links(operation, request, held=None),
     }
 
 

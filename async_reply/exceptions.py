@@ -1,7 +1,11 @@
 """What async_reply raises; each docstring says what to do about it."""
 
+import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
 
 
 class AsyncReplyError(Exception):
@@ -13,23 +17,56 @@ class OperationFailed(AsyncReplyError):
 
     `detail` is the text, `code` a short word for programs, `status_code` a 4xx that the
     result URL answers with. Statuses that make clients retry, log in or forget the
-    operation are refused, since they mean something else there.
+    operation are refused, since they mean something else there. `errors` are field errors, in the
+    shape that REST framework's serializers give them; a list or dict as `detail` is taken for them.
+    `members` are further members of the problem document, by name. Both are JSON values.
     """
 
     RESERVED = frozenset({401, 404, 405, 406, 408, 410, 425, 429})
+    #: Members of the problem document that have a meaning already.
+    TAKEN = frozenset({"code", "message", "type", "title", "status", "detail", "errors"})
 
     def __init__(
-        self, detail: str, *, code: str = "operation-failed", status_code: int = 409
+        self,
+        detail: object,
+        *,
+        code: str = "operation-failed",
+        status_code: int = 409,
+        errors: Any = None,
+        members: Mapping[str, Any] | None = None,
     ) -> None:
-        if not 400 <= status_code <= 499 or status_code in self.RESERVED:
-            raise ValueError(
-                f"status_code={status_code} cannot report a failed operation: choose a 4xx "
-                f"other than {', '.join(map(str, sorted(self.RESERVED)))}."
-            )
+        if isinstance(detail, list | tuple | Mapping):
+            if errors is not None:
+                raise TypeError("OperationFailed takes a text as detail where errors=… is given.")
+            detail, errors = "The operation failed: see errors.", detail
         super().__init__(detail)
+        self._check(status_code, errors, members)
         self.detail = detail
         self.code = code
         self.status_code = status_code
+        self.errors = errors
+        self.members = dict(members or {})
+
+    @classmethod
+    def _check(cls, status_code: int, errors: Any, members: Mapping[str, Any] | None) -> None:
+        """Raise ValueError for what no client is told this way, TypeError for what is not JSON."""
+        if not 400 <= status_code <= 499 or status_code in cls.RESERVED:
+            raise ValueError(
+                f"status_code={status_code} cannot report a failed operation: choose a 4xx "
+                f"other than {', '.join(map(str, sorted(cls.RESERVED)))}."
+            )
+        if members is not None and not isinstance(members, Mapping):
+            raise TypeError("members takes a dict of names and JSON values.")
+        taken = sorted(cls.TAKEN.intersection(members or {}))
+        if taken:
+            raise ValueError(
+                f"members cannot have {', '.join(taken)}: these have a meaning of their own. "
+                "Choose other names, or the arguments detail, code, status_code and errors."
+            )
+        try:
+            json.dumps([errors, members], cls=DjangoJSONEncoder, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise TypeError(f"errors and members of OperationFailed take JSON: {error}.") from error
 
 
 class UnknownKind(AsyncReplyError):
@@ -46,6 +83,14 @@ class PayloadError(AsyncReplyError):
 
 class PayloadTooLarge(PayloadError):
     """A JSON value exceeds its bound: hand over a file instead."""
+
+
+class UnknownType(PayloadError, TypeError):
+    """A value is of a type that JSON has not: make it text, a number, a list or a dict.
+
+    For a submit do so in the view's `get_input`. The message names the value's place and type: it
+    is for the log, and no client is told.
+    """
 
 
 class StorageFailed(AsyncReplyError, OSError):

@@ -1,5 +1,6 @@
 """The handle a job gets as its first argument."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -15,6 +16,9 @@ from async_reply.kinds import seconds
 from async_reply.models import Operation, OperationFile
 
 Item = TypeVar("Item")
+#: Of a path, in characters: Linux knows no longer ones.
+LONGEST_PATH = 4096
+ABSOLUTE_PATH = re.compile(r"(?:/[\w.@+ -]+)+/?")
 Content: TypeAlias = "bytes | str | Path | files.Stream | Iterable[bytes | str]"
 
 
@@ -60,7 +64,7 @@ class Job:
         Cheap enough for a tight loop: the database hears of it once a second.
         """
         claim = self._claim
-        claim.news = (int(100 * done / total) if total else None, message, 0, None)
+        claim.news = (_percent(done, total), message, 0, None)
         if claim.inline or claim.interruption is not None:
             claim.check()
 
@@ -74,7 +78,7 @@ class Job:
         claim = self._claim
         for done, item in enumerate(iterable, 1):
             yield item
-            claim.news = (int(100 * done / total) if total else None, description, done, total)
+            claim.news = (_percent(done, total), description, done, total)
             if claim.inline or claim.interruption is not None:
                 claim.check()
 
@@ -94,8 +98,14 @@ class Job:
     ) -> results.Outcome:
         """A file as the result: return it. Bytes, text, a path, an open file or an iterable.
 
-        Raises PayloadError for a `content_type` that no header could carry.
+        Raises PayloadError for a `content_type` that no header could carry, and for a text that
+        is the path of a file: pass Path(…) for the file's content, bytes for the text itself.
         """
+        if isinstance(content, str) and _is_path(content):
+            raise PayloadError(
+                "operation.file() was given a text that is the path of a file: pass Path(…) to "
+                "store that file's content, or the text's .encode() to store the text."
+            )
         if not headers.is_media_type(content_type):
             raise PayloadError("The file's content type is not a media type.")
         with _opened(content) as stream:
@@ -127,6 +137,24 @@ class Job:
     def close(self) -> None:
         """Close the files of the input, wherever the job has put them."""
         files.close(self._opened)
+
+
+def _percent(done: Any, total: Any) -> int | None:
+    """How much is done; None where the numbers do not say. Called at each item of a loop."""
+    try:
+        return int(100 * done / total) if total else None
+    except (ArithmeticError, TypeError, ValueError):
+        return None
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text reads as an absolute path, or is one at which there is a file."""
+    if ABSOLUTE_PATH.fullmatch(text):
+        return True
+    try:
+        return len(text) <= LONGEST_PATH and Path(text).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _opened(content: Content) -> AbstractContextManager[files.Stream]:

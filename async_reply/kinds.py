@@ -85,6 +85,16 @@ class Kind:
         """False for a function with the one parameter `operation`, which reads its `.input`."""
         return len(inspect.signature(self.function).parameters) > 1
 
+    def takes(self, name: str) -> bool:
+        """Whether the function can be called with a value called `name`."""
+        if not self.takes_input:
+            return True
+        try:
+            inspect.signature(self.function).bind_partial(object(), **{name: None})
+        except TypeError:
+            return False
+        return True
+
     def check_input(self, values: Mapping[str, Any]) -> None:
         """Raise TypeError when the function cannot be called with `values`."""
         if not self.takes_input:

@@ -1,11 +1,16 @@
 """Problem details for HTTP APIs (RFC 9457), as plain dicts."""
 
+from collections.abc import Collection, Mapping
 from http.client import responses
 from typing import Any
 
 from async_reply import conf
 
 MEDIA_TYPE = "application/problem+json"
+#: Members with a meaning in RFC 9457; an `instance` is for whoever writes the document.
+MEMBERS = ("type", "title", "status", "detail")
+#: What is said of a request or an operation whose field errors are listed.
+SEE_ERRORS = "The request is not valid: see errors."
 
 # As RFC 9110 has them: before 3.13 Python says "Entity" for some.
 PHRASES = {
@@ -57,7 +62,28 @@ def failure(code: str, detail: str, *, status: int = 409) -> dict[str, Any]:
     return {"code": code, "message": detail, **problem(status, detail, name=name)}
 
 
+def split(detail: Any, *, taken: Collection[str] = MEMBERS) -> tuple[str, dict[str, Any]]:
+    """Text and further members of what an exception or a handler of the project's says.
+
+    A list is field errors. Of a dict `detail` is the text, and the rest are members of their own;
+    those whose names are `taken` come under `errors`.
+    """
+    if isinstance(detail, Mapping):
+        text = detail.get("detail")
+        said = {str(key): value for key, value in detail.items()}
+        if isinstance(text, str):
+            del said["detail"]
+        members = {key: value for key, value in said.items() if key not in taken}
+        others = {key: value for key, value in said.items() if key in taken}
+        if others:
+            members.setdefault("errors", others)
+        return text if isinstance(text, str) else "", members
+    if isinstance(detail, list | tuple):
+        return "", {"errors": list(detail)} if detail else {}
+    return "" if detail is None else str(detail), {}
+
+
 def in_order(error: dict[str, Any]) -> dict[str, Any]:
     """The members as `failure` puts them: PostgreSQL keeps another order."""
-    order = ("code", "message", "type", "title", "status", "detail")
+    order = ("code", "message", *MEMBERS, "errors")
     return {key: error[key] for key in order if key in error} | error

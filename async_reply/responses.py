@@ -147,6 +147,8 @@ def _come_back(response: Response) -> None:
 
 
 def _own(error: Exception) -> Response | None:
+    if isinstance(error, exceptions.UnknownType):
+        return None  # a defect of the project
     for known, (status, name) in PROBLEMS.items():
         if isinstance(error, known):
             if status >= http.HTTP_500_INTERNAL_SERVER_ERROR:
@@ -182,12 +184,11 @@ def _of_framework(error: Exception, context: dict[str, Any]) -> Response | None:
         return None
     status = response.status_code
     if isinstance(error, drf.ValidationError):
-        detail = "The request is not valid: see errors."
-        response.data = problems.problem(status, detail, errors=response.data)
+        response.data = problems.problem(status, problems.SEE_ERRORS, errors=response.data)
     else:
-        data = response.data
-        detail = data.get("detail", "") if isinstance(data, dict) else ""
-        response.data = problems.problem(status, str(detail))
+        detail, members = problems.split(response.data)
+        detail = detail or str(getattr(error, "default_detail", ""))
+        response.data = problems.problem(status, detail) | members
     return response
 
 

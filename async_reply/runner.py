@@ -43,10 +43,14 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class Report:
-    """An attempt's ending, and the exception of a failed one."""
+    """An attempt's ending, and the exception of a failed one.
+
+    `is_refusal`: the job chose to fail, by an exception whose text the client is told.
+    """
 
     ending: Ending
     error: BaseException | None = None
+    is_refusal: bool = False
 
 
 def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
@@ -69,7 +73,8 @@ def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
             report = _attempt(operation, kind, job, claim)
         finally:
             job.close()
-    logger.info("Operation id=%s kind=%s status=%s", pk, kind.name, report.ending.value)
+    if report.ending is not Ending.FAILED:  # which has been said, and why
+        logger.info("Operation id=%s kind=%s status=%s", pk, kind.name, report.ending.value)
     return report
 
 
@@ -146,7 +151,7 @@ def _stop(claim: heartbeats.Claim, kind: Kind, error: BaseException) -> Report:
     if delay is not None:
         stop = replace(stop, outcome=Outcome.RETRY)
         return _again(claim, stop, lambda: lifecycle.retry(operation, delay=delay))
-    logger.error("Operation id=%s kind=%s status=failed", operation.pk, kind.name, exc_info=error)
+    _log_failure(operation, kind, stop)
 
     def write() -> bool:
         if not lifecycle.fail(operation, stop.problem, told=told):
@@ -154,7 +159,20 @@ def _stop(claim: heartbeats.Claim, kind: Kind, error: BaseException) -> Report:
         failures.record(operation, stop)
         return True
 
-    return _ended(operation, write, Ending.FAILED, cause=error)
+    report = _ended(operation, write, Ending.FAILED, cause=error)
+    return replace(report, is_refusal=stop.is_refusal)
+
+
+def _log_failure(operation: Operation, kind: Kind, stop: failures.Stop) -> None:
+    """One line; with a traceback where the job did not choose to fail."""
+    logger.log(
+        logging.WARNING if stop.is_refusal else logging.ERROR,
+        "Operation id=%s kind=%s status=failed code=%r",
+        operation.pk,
+        kind.name,
+        stop.problem["code"],
+        exc_info=None if stop.is_refusal else stop.error,
+    )
 
 
 def _delay(operation: Operation, kind: Kind, error: BaseException) -> float | None:

@@ -14,7 +14,7 @@ from celery import Task, current_app, shared_task
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
 from async_reply import interrupts, relay, runner
-from async_reply.exceptions import NotCalledThisWay, UnknownKind
+from async_reply.exceptions import NotCalledThisWay, OperationFailed, UnknownKind
 from async_reply.jobs import Job
 from async_reply.kinds import Cancel, Exceptions, Function, Kind
 from async_reply.runner import Ending, Report
@@ -83,10 +83,10 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
             return
         if report.ending is not Ending.FAILED:
             raise Ignore
-        if isinstance(report.error, Exception) and not isinstance(report.error, ORDERS):
-            raise report.error
-        # Raised as it is, it would be an order to the worker: to end, or to take the message back.
-        raise RuntimeError(f"The job raised {report.error!r}.") from report.error
+        error = _reported(report)
+        if error is report.error:
+            raise error
+        raise error from report.error
 
     def perform(self, pk: UUID, *, worker: str, inline: bool) -> Report:
         """One attempt at the operation, without Celery."""
@@ -100,6 +100,20 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
             f"{self.name} is an operation: start it with services.submit(task, input={{…}}), "
             "which stores the row that a client can poll."
         )
+
+
+def _reported(report: Report) -> BaseException:
+    """The exception that Celery is told of a failed job.
+
+    Celery logs an OperationFailed in one line (`throws`), and every other one with its traceback.
+    """
+    error = report.error
+    if report.is_refusal:
+        return error if isinstance(error, OperationFailed) else OperationFailed(str(error))
+    if isinstance(error, Exception) and not isinstance(error, (OperationFailed, *ORDERS)):
+        return error
+    # Raised as it is, it would be an order to the worker: to end, or to take the message back.
+    return RuntimeError(f"The job raised {error!r}.")
 
 
 @overload
@@ -156,6 +170,8 @@ def _register(function: Function, options: dict[str, Any]) -> OperationTask[...,
     for key in ("autoretry_for", "dont_autoretry_for"):
         own[key] = _exceptions(key, own.get(key, ()))
     kind = Kind(name=name, function=function, timeouts=_timeouts(), **own)
+    # Celery logs these in one line, and Sentry leaves them alone.
+    options["throws"] = (OperationFailed, *_exceptions("throws", options.get("throws", ())))
     tasks = [_share(kind, name=one, options=options) for one in (name, *aliases)]
     return tasks[0]
 

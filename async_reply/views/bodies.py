@@ -1,25 +1,70 @@
 """A request's body: as the job gets it, and as an idempotency key remembers it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.core.files import File
 from django.core.files.uploadedfile import UploadedFile
 from django.db import models
 from django.http import QueryDict
+from rest_framework.serializers import BaseSerializer
 
-from async_reply import files
+from async_reply import files, payloads
 
 
-def plain(value: Any) -> Any:
-    """Validated data with model instances as their primary keys."""
+def plain(value: Any, field: Any = None) -> Any:
+    """Validated data as JSON values and files; a model instance is its primary key.
+
+    `field` is the serializer or field that has validated it. It represents the values that JSON
+    has no type for: a phone number, a time zone, an enum.
+    """
     if isinstance(value, models.Model):
         return value.pk
+    child = getattr(field, "child", None)
+    converted = value
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | models.QuerySet):
-        return [plain(item) for item in value]
-    return value
+        by_source = {each.source: each for each in _fields(field)}
+        converted = {
+            str(key): plain(item, by_source.get(str(key), child)) for key, item in value.items()
+        }
+    elif isinstance(value, list | tuple | set | frozenset | models.QuerySet):
+        converted = [plain(item, child) for item in value]
+    if field is None or _is_stored(converted):
+        return converted
+    return plain(field.to_representation(value))
+
+
+def _is_stored(value: Any) -> bool:
+    """Whether all of it is JSON, or a file."""
+    if isinstance(value, dict):
+        return all(map(_is_stored, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_stored, value))
+    return isinstance(value, File) or payloads.is_known(value)
+
+
+def undeclared(serializer: BaseSerializer[Any]) -> set[str]:
+    """The keys of the validated data that no field of the serializer declares.
+
+    A client chose them, and the serializer let them through.
+    """
+    data = serializer.validated_data
+    if not isinstance(data, Mapping):
+        return set()
+    return {str(key) for key in data} - set(_sources(serializer))
+
+
+def _fields(field: Any) -> list[Any]:
+    """The fields of a serializer; none of any other field."""
+    return list(getattr(field, "fields", {}).values())
+
+
+def _sources(serializer: Any) -> Iterator[str]:
+    for field in _fields(serializer):
+        if field.source == "*":
+            yield from _sources(field)
+        yield field.source.partition(".")[0]
 
 
 def canonical(data: Any) -> Any:

@@ -165,6 +165,8 @@ class ResultView(OperationView):
             response = self.get_elsewhere(operation, result.location)
         else:
             status = operation.reply.get("status", 200)
+            if result.value is None and status == 200:
+                status = 204
             # 204 has no body (RFC 9110, section 15.3.5), whatever the job returned.
             response = Response(None if status == 204 else result.value, status)
         for name, value in result.headers.items():

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext_lazy as _
+from rest_framework import exceptions as drf
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
@@ -20,6 +22,8 @@ from async_reply.tasks import OperationTask
 from async_reply.views import bodies
 from async_reply.views.base import ProblemsMixin, atomic_requests, dress, is_said
 from async_reply.views.submissions import Submission, Work, idempotency_key
+
+UNKNOWN_FIELD = _("This field is not known: leave it out.")
 
 
 class LongRunningOperationMixin(APIView):
@@ -139,7 +143,12 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
         def validate() -> Work:
             serializer = self.get_serializer(data=request.data)
             serializer.is_valid(raise_exception=True)
-            return self.task, self.get_input(serializer)
+            values = self.get_input(serializer)
+            chosen = bodies.undeclared(serializer) & values.keys() - self.kwargs.keys()
+            unknown = sorted(name for name in chosen if not self.task.kind.takes(name))
+            if unknown:
+                raise drf.ValidationError({name: [UNKNOWN_FIELD] for name in unknown})
+            return self.task, values
 
         submission = Submission(self, request)
         with atomic_requests():
@@ -151,7 +160,7 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
 
         The API's version is none of the job's business.
         """
-        data = bodies.plain(serializer.validated_data)
+        data = bodies.plain(serializer.validated_data, serializer)
         values: dict[str, Any] = data if isinstance(data, dict) else {"items": data}
         scheme = self.request.versioning_scheme
         version = scheme.version_param if isinstance(scheme, URLPathVersioning) else None

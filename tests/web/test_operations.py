@@ -111,11 +111,25 @@ def test_result__json(api: APIClient, succeeded: Operation) -> None:
     assert "Retry-After" not in response
 
 
-def test_result__null_is_a_result(api: APIClient, submit: Submit) -> None:
+@pytest.mark.parametrize("accept", ["application/json", "text/csv", "*/*"])
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_result__of_a_job_that_returns_nothing_has_no_content(
+    api: APIClient, submit: Submit, method: str, accept: str
+) -> None:
     operation = submit(tasks.persist)
     run_operations()
-    response = api.get(url(operation, "result/"))
-    assert response.status_code == 200
+    response = getattr(api, method)(url(operation, "result/"), headers={"Accept": accept})
+    assert response.status_code == 204
+    assert (response.content, response.get("Content-Type")) == (b"", None)
+
+
+def test_result__of_a_job_that_returns_nothing_ends_a_submit_that_waits(
+    api: APIClient, settings: Settings
+) -> None:
+    settings.CELERY_TASK_ALWAYS_EAGER = True
+    operation = Operation.objects.get(pk=api.post("/persistent/", {}).json()["id"])
+    run_operations()
+    assert api.get(url(operation, "result/")).status_code == 204
 
 
 def test_result__file_streams_and_ignores_accept(api: APIClient, submit: Submit) -> None:

@@ -232,7 +232,7 @@ def test_handler__of_the_project_is_asked_what_we_do_not_know(
     monkeypatch.setattr(EchoView, "perform_submit", raising(Trouble()))
     response = api.post("/echoes/", {})
     assert (response.status_code, response["Content-Type"]) == (418, PROBLEM)
-    assert (list(response.json()), response["X-Own"]) == (MEMBERS, "1")
+    assert (list(response.json()), response["X-Own"]) == ([*MEMBERS, "envelope"], "1")
     assert response.json()["detail"] == "Trouble."
     assert response["Cache-Control"] == "private, no-store"
 

@@ -2,10 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
+from django.urls import path
 from pytest_django import Settings
+from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.test import APIClient
 
@@ -15,7 +18,8 @@ from async_reply.models import Operation, OperationAttempt, OperationResult
 from async_reply.results import Outcome
 from async_reply.tasks import operation_task
 from async_reply.testing import run_operations
-from tests.project import tasks
+from async_reply.views import LongRunningOperationView
+from tests.project import tasks, urls
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +59,62 @@ def test_failure__has_the_job_s_own_4xx_or_409(api: APIClient, submit: Submit, s
         assert (response.json()["status"], response.json()["detail"]) == (expected, "No.")
         assert api.get(url(operation, "monitor/")).json()["error"] == response.json()
         assert "Retry-After" not in response
+
+
+@operation_task(name="tests.check")
+def check(operation: Any, *, rows: list[Any]) -> None:
+    rows_serializer = RowSerializer(data=rows, many=True)
+    rows_serializer.is_valid(raise_exception=True)
+
+
+class RowSerializer(serializers.Serializer[Any]):
+    amount = serializers.IntegerField(min_value=1)
+
+
+class RowsView(LongRunningOperationView):
+    task = check
+
+    def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
+        return RowSerializer(*args, many=True, **kwargs)
+
+
+@pytest.mark.parametrize("rows", [[{"amount": 0}, {}], [{"amount": "x"}], ["x"]])
+def test_failure__has_field_errors_in_the_shape_of_a_submit_s_400(
+    api: APIClient, submit: Submit, settings: Settings, rows: list[Any]
+) -> None:
+    settings.ROOT_URLCONF = type("Urls", (), {"urlpatterns": [*urls.urlpatterns, ROWS]})
+    refused = api.post("/rows/", rows, format="json")
+    operation = submit(check, rows=rows)
+    run_operations()
+    failed = api.get(url(operation))
+    assert (failed.status_code, failed["Content-Type"]) == (400, PROBLEM)
+    assert failed.json()["errors"] == refused.json()["errors"]
+    assert failed.json()["detail"] == refused.json()["detail"]
+    document = api.get(url(operation, "monitor/")).json()
+    assert document["error"] == failed.json()
+    assert api.get("/api/operations/").json()["results"][0]["error"] == failed.json()
+
+
+ROWS = path("rows/", RowsView.as_view())
+
+
+@operation_task(name="tests.overdraw")
+def overdraw(operation: Any) -> None:
+    members = {"balance": 30, "accounts": [{"id": 7, "at": date(2026, 11, 23)}]}
+    raise OperationFailed("Too much.", code="overdrawn", status_code=403, members=members)
+
+
+def test_failure__has_members_of_the_job_s_own(api: APIClient, submit: Submit) -> None:
+    operation = submit(overdraw)
+    run_operations()
+    failed = api.get(url(operation))
+    assert failed.status_code == 403
+    assert list(failed.json()) == [
+        *("code", "message", "type", "title", "status", "detail"),
+        *sorted(("balance", "accounts"), key=list(failed.json()).index),
+    ]
+    assert failed.json()["balance"] == 30
+    assert failed.json()["accounts"] == [{"id": 7, "at": "2026-11-23"}]
 
 
 @operation_task(name="tests.misspell")

@@ -2,6 +2,8 @@ import io
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,12 +43,40 @@ def test_job__knows_its_operation(job: Job) -> None:
 
 @pytest.mark.parametrize(
     ("done", "total", "expected"),
-    [(1, 4, 25), (5, 4, 100), (-1, 4, 0), (40, 100, 40), (1, 0, None), (1, None, None)],
+    [
+        *[(1, 4, 25), (5, 4, 100), (-1, 4, 0), (40, 100, 40), (1, 0, None), (1, None, None)],
+        *[(float("nan"), 4, None), (1, float("nan"), None), (float("inf"), 4, None)],
+        *[(1, float("inf"), 0), (float("-inf"), 4, None), (1, -4, 0), (10**400, 4, None)],
+        *[(1.5, 10**400, None), (Decimal(1), Decimal(4), 25), (Fraction(1, 2), 1, 50)],
+        *[(Decimal("NaN"), 4, None), ("1", "4", None), (None, 4, None), (object(), 4, None)],
+        *[(True, 1, 100), ([], 4, None), (1, "four", None), (1, Decimal("sNaN"), None)],
+    ],
 )
 def test_progress__is_percent(job: Job, done: float, total: Any, expected: Any) -> None:
     job.progress(done, total, "m" * 300)
     shown = Operation.objects.get()
     assert (shown.progress, len(shown.message)) == (expected, 255)
+
+
+PATHS = ["/a/path", "/srv/data/report 7.csv", "/etc/hostname", "/tmp/", "setup.cfg"]
+
+
+@pytest.mark.parametrize("text", PATHS)
+def test_file__of_a_text_that_is_a_path_is_refused(job: Job, text: str) -> None:
+    with pytest.raises(PayloadError, match=r"pass Path\(…\)"):
+        job.file(text, name="report.csv")
+    stored = job.file(text.encode(), name="report.csv").file
+    assert stored is not None
+    assert stored.size == len(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a;b\n/c", "/", "/* css */", "//x/y", "x" * 5000, "\x00", "a/b"]
+)
+def test_file__of_any_other_text_is_stored(job: Job, text: str) -> None:
+    stored = job.file(text, name="report.csv").file
+    assert stored is not None
+    assert stored.size == len(text)
 
 
 def test_track__counts_items(job: Job) -> None:

@@ -112,7 +112,7 @@ def test_run__sigterm_in_a_child_releases_its_job(
     [
         (OperationFailed("No.", code="no", status_code=422), "no", 422, "No."),
         (APIException("Busy."), "error", 409, "Busy."),
-        (ValidationError("Odd."), "invalid", 400, "Invalid input."),
+        (ValidationError("Odd."), "invalid", 400, "Odd."),
         (ZeroDivisionError("secret"), "internal-error", 409, failures.GENERIC),
         (SystemExit(3), "internal-error", 409, failures.GENERIC),
         (KeyboardInterrupt(), "internal-error", 409, failures.GENERIC),

@@ -230,7 +230,7 @@ def test_run__on_finish_that_never_works_fails_the_job(
 @pytest.mark.parametrize(
     ("error", "detail"),
     [
-        (OperationFailed(gettext_lazy("Not found.")), "Not found."),  # type: ignore[arg-type]
+        (OperationFailed(gettext_lazy("Not found.")), "Not found."),
         (OperationFailed("a\x00b"), r"a\x00b"),
         (OperationFailed("a\ud800b"), r"a\ud800b"),
         (OperationFailed("x" * 10_000), "x" * 4_000),
@@ -302,7 +302,7 @@ class Mood(Exception, metaclass=Moody):
         (Hollow(), {}),
         (HollowRetry(), {}),
         (Typo(), {}),
-        (OperationFailed(Nameless()), {}),  # type: ignore[arg-type]
+        (OperationFailed(Nameless()), {}),
         (RetryLater("soon"), {}),  # type: ignore[arg-type]
         (RetryLater(float("nan")), {}),
         (RetryLater(1e12), {}),
@@ -427,7 +427,7 @@ def test_run__failing_storage_is_told_and_can_be_retried(
     assert str(tmp_path) in kept.traceback
     if ending is Ending.FAILED:
         assert operation.error["code"] == "storage-failed"
-        assert operation.error["detail"] == "The storage failed to store a file."
+        assert operation.error["detail"] == failures.STORAGE
 
 
 class Late(Exception):

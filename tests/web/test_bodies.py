@@ -1,0 +1,272 @@
+"""What a serializer makes of a request, as the job gets it.
+
+Looked at here: keys that a serializer lets through (its own `to_internal_value`, a JSON object, a
+list, a field with `source="*"`); values of which JSON has no type (enums, time zones, phone
+numbers, IP addresses, sets, bytes, dates, models, lazy texts), alone, in lists, in dicts and in
+nested serializers.
+"""
+
+import datetime as dt
+import enum
+import ipaddress
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import models
+from django.utils.translation import gettext_lazy
+from pytest_django import Settings
+from rest_framework import serializers
+from rest_framework.test import APIClient
+
+from async_reply.models import Operation
+from async_reply.runner import Ending
+from async_reply.tasks import operation_task
+from async_reply.testing import run_operations
+from tests.project import urls
+from tests.project.views import EchoView
+
+pytestmark = pytest.mark.django_db
+
+PROBLEM = "application/problem+json"
+
+
+@operation_task(name="tests.bodies.take")
+def take(operation: Any, *, value: Any = None, other: int = 0) -> None: ...
+
+
+@operation_task(name="tests.bodies.take_all")
+def take_all(operation: Any, /, **values: Any) -> None: ...
+
+
+class Lenient(serializers.Serializer[Any]):
+    """Lets each key of the client's through."""
+
+    value = serializers.JSONField(required=False)
+
+    def to_internal_value(self, data: Any) -> Any:
+        return {**super().to_internal_value(data), **data}
+
+
+class Everything(serializers.BaseSerializer[Any]):
+    """Takes the body for what it is."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+
+class Inner(serializers.Serializer[Any]):
+    value = serializers.IntegerField()
+
+
+class Merged(serializers.Serializer[Any]):
+    inner = Inner(source="*")
+
+
+@pytest.fixture
+def view(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def put(serializer: Any, task: Any = take) -> None:
+        monkeypatch.setattr(EchoView, "serializer_class", serializer)
+        monkeypatch.setattr(EchoView, "task", task)
+
+    return put
+
+
+@pytest.mark.parametrize("serializer", [Lenient, Everything])
+@pytest.mark.parametrize("key", ["unknown", "operation", "self", "a b", "", "class", "é", "__x__"])
+def test_key__that_the_job_does_not_take_is_a_400(
+    api: APIClient, view: Callable[..., None], serializer: Any, key: str
+) -> None:
+    view(serializer)
+    answer = api.post("/echoes/", {key: 1, "value": 2})
+    assert (answer.status_code, answer["Content-Type"]) == (400, PROBLEM)
+    assert list(answer.json()["errors"]) == [key]
+    assert not Operation.objects.exists()
+
+
+@pytest.mark.parametrize("serializer", [Lenient, Everything])
+def test_key__that_the_job_takes_is_input(
+    api: APIClient, view: Callable[..., None], serializer: Any
+) -> None:
+    view(serializer)
+    assert api.post("/echoes/", {"other": 1, "value": 2}).status_code == 202
+    assert Operation.objects.get().input == {"other": 1, "value": 2}
+
+
+@pytest.mark.parametrize("key", ["unknown", "a b", "class", "operation"])
+def test_key__of_any_name_is_input_of_a_job_that_takes_all(
+    api: APIClient, view: Callable[..., None], key: str
+) -> None:
+    view(Lenient, take_all)
+    assert api.post("/echoes/", {key: 1}).status_code == 202
+    assert run_operations()[0].ending is Ending.SUCCEEDED
+
+
+def test_key__of_a_field_that_is_merged_is_declared(
+    api: APIClient, view: Callable[..., None]
+) -> None:
+    view(Merged)
+    assert api.post("/echoes/", {"inner": {"value": 3}}).status_code == 202
+    assert Operation.objects.get().input == {"value": 3}
+
+
+def test_key__of_the_url_wins_over_the_client_s(
+    api: APIClient, view: Callable[..., None], settings: Settings
+) -> None:
+    view(Lenient, take_all)
+    assert api.post("/echoes/9/", {"number": 1}).status_code == 202
+    assert Operation.objects.get().input["number"] == 9
+
+
+class Undeclared(serializers.Serializer[Any]):
+    year = serializers.IntegerField(required=False)
+
+
+def test_key__that_the_project_declares_and_the_job_lacks_is_the_programmer_s(
+    api: APIClient, view: Callable[..., None]
+) -> None:
+    view(Undeclared)
+    with pytest.raises(TypeError, match="Make the view's get_input"):
+        api.post("/echoes/", {"year": 2026})
+
+
+# -- values
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Size(models.TextChoices):
+    SMALL = "s", "Small"
+
+
+class Level(models.IntegerChoices):
+    LOW = 1, "Low"
+
+
+@dataclass(frozen=True)
+class Phone:
+    number: str
+
+
+class OpaqueField(serializers.Field):  # type: ignore[type-arg]  # of whatever the test gives
+    """Makes a Python value of a client's text, and a text of that value."""
+
+    value: Any = None
+
+    def to_internal_value(self, data: Any) -> Any:
+        return self.value
+
+    def to_representation(self, value: Any) -> Any:
+        return f"text of {type(value).__name__}"
+
+
+#: Value -> what the job gets.
+VALUES: list[tuple[Any, Any]] = [
+    (Color.RED, "text of Color"),
+    (Size.SMALL, "s"),
+    (Level.LOW, 1),
+    (ZoneInfo("Europe/Berlin"), "text of ZoneInfo"),
+    (Phone("+49 30"), "text of Phone"),
+    (ipaddress.ip_address("127.0.0.1"), "text of IPv4Address"),
+    (PurePosixPath("/x"), "text of PurePosixPath"),
+    (b"raw", "text of bytes"),
+    (memoryview(b"raw"), "text of memoryview"),
+    (range(3), "text of range"),
+    (complex(1, 2), "text of complex"),
+    (Decimal("1.50"), "1.50"),
+    (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+    (dt.date(2026, 11, 28), "2026-11-28"),
+    (dt.time(10, 30), "10:30:00"),
+    (dt.timedelta(hours=1), "P0DT01H00M00S"),
+    (gettext_lazy("Name"), "Name"),
+    (frozenset({"a"}), ["a"]),
+    (("a", 1), ["a", 1]),
+    (("a", Color.RED), "text of tuple"),
+    ({"a": {"b": Color.RED}}, "text of dict"),
+    (None, None),
+]
+
+
+def shapes() -> dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]]:
+    """A field that holds an opaque one, what is sent, and where the value is in the input."""
+
+    class Nested(serializers.Serializer[Any]):
+        renamed = OpaqueField(source="inner")
+
+    return {
+        "alone": (OpaqueField(), lambda x: x, lambda x: x),
+        "list": (serializers.ListField(child=OpaqueField()), lambda x: [x], lambda x: x[0]),
+        "dict": (
+            serializers.DictField(child=OpaqueField()),
+            lambda x: {"k": x},
+            lambda x: x["k"],
+        ),
+        "nested": (Nested(), lambda x: {"renamed": x}, lambda x: x["inner"]),
+        "many": (Nested(many=True), lambda x: [{"renamed": x}], lambda x: x[0]["inner"]),
+    }
+
+
+@pytest.mark.parametrize("shape", shapes())
+@pytest.mark.parametrize(
+    ("value", "expected"), VALUES, ids=[type(each[0]).__name__ for each in VALUES]
+)
+def test_value__is_represented_by_its_field(
+    api: APIClient,
+    view: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    shape: str,
+    value: Any,
+    expected: Any,
+) -> None:
+    field, send, find = shapes()[shape]
+    monkeypatch.setattr(OpaqueField, "value", value)
+    view(type("Body", (serializers.Serializer,), {"value": field}))
+    answer = api.post("/echoes/", {"value": send("x")})
+    assert answer.status_code == 202, answer.content
+    assert find(Operation.objects.get().input["value"]) == expected
+
+
+def test_value__that_is_a_row_is_its_primary_key(
+    api: APIClient, view: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group.objects.create(name="x")
+    view(type("Body", (serializers.Serializer,), {"value": OpaqueField()}))
+    for value, expected in ((group, group.pk), (Group.objects.all(), [group.pk])):
+        monkeypatch.setattr(OpaqueField, "value", value)
+        answer = api.post("/echoes/", {"value": "x"})
+        assert Operation.objects.get(pk=answer.json()["id"]).input == {"value": expected}
+
+
+class Stubborn(OpaqueField):
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+def test_value__that_no_field_represents_is_the_programmer_s(
+    settings: Settings,
+    user: Any,
+    view: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No 400 without a word: the log names the value's place and the remedy."""
+    settings.ROOT_URLCONF = urls
+    monkeypatch.setattr(OpaqueField, "value", Phone("+49 30"))
+    view(type("Body", (serializers.Serializer,), {"value": Stubborn()}))
+    client = APIClient(raise_request_exception=False)
+    client.force_authenticate(user)
+    assert client.post("/echoes/", {"value": "x"}).status_code == 500
+    assert not Operation.objects.exists()
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert record.exc_info is not None
+    assert "'value' is of type Phone" in str(record.exc_info[1])
+    assert "get_input()" in str(record.exc_info[1])

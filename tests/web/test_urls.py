@@ -1,0 +1,160 @@
+"""The URLs that are handed out lead on, whatever else is in them, and work without their slash.
+
+Looked at here: each of REST framework's ways of versioning, `?format=` and format suffixes, with
+links that are signed and links that are not; each method on each URL without its slash, with
+DEBUG and without it.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from django.urls import include, path, re_path
+from pytest_django import Settings
+from rest_framework import versioning
+from rest_framework.test import APIClient
+from rest_framework.urlpatterns import format_suffix_patterns
+from rest_framework.views import APIView
+
+from async_reply import services
+from async_reply.identifiers import uuid7
+from async_reply.models import Operation
+from async_reply.testing import run_operations
+from tests.project import tasks
+from tests.project.views import EchoView, OpenView
+
+pytestmark = pytest.mark.django_db
+
+SUBMITS = [path("echoes/", EchoView.as_view()), path("open/", OpenView.as_view())]
+OPERATIONS = include("async_reply.urls")
+
+
+class Plain:
+    urlpatterns = [*SUBMITS, path("api/", OPERATIONS)]
+
+
+class ByPath:
+    urlpatterns = [re_path(r"^(?P<version>v[12])/", include(Plain.urlpatterns))]
+
+
+class BySpace:
+    urlpatterns = [path("v1/", include((Plain.urlpatterns, "v1"), namespace="v1"))]
+
+
+class BySuffix:
+    urlpatterns = format_suffix_patterns(Plain.urlpatterns)
+
+
+#: Versioning class, URLconf, URL of the submit, headers of each request.
+WAYS: dict[str, tuple[Any, Any, str, dict[str, str]]] = {
+    "none": (None, Plain, "/{}/", {}),
+    "accept": (
+        versioning.AcceptHeaderVersioning,
+        Plain,
+        "/{}/",
+        {"Accept": "application/json; version=v1"},
+    ),
+    "path": (versioning.URLPathVersioning, ByPath, "/v1/{}/", {}),
+    "namespace": (versioning.NamespaceVersioning, BySpace, "/v1/{}/", {}),
+    "host": (versioning.HostNameVersioning, Plain, "/{}/", {"Host": "v1.example.org"}),
+    "query": (versioning.QueryParameterVersioning, Plain, "/{}/?version=v1", {}),
+    "query and format": (
+        versioning.QueryParameterVersioning,
+        Plain,
+        "/{}/?version=v1&format=json",
+        {},
+    ),
+    "format": (None, Plain, "/{}/?format=json", {}),
+    "suffix": (None, BySuffix, "/{}/", {}),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(
+    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, dict[str, str]]:
+    cls, urlconf, url, fields = WAYS[request.param]
+    monkeypatch.setattr(APIView, "versioning_class", cls)
+    monkeypatch.setattr(versioning.BaseVersioning, "allowed_versions", ["v1"])
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.ROOT_URLCONF = urlconf
+    return url, fields
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_links__lead_through_the_whole_conversation(
+    way: tuple[str, dict[str, str]], signed: bool, user: Any
+) -> None:
+    url, fields = way
+    client = APIClient()
+    if not signed:
+        client.force_authenticate(user)
+    submit = url.format("open" if signed else "echoes")
+    accepted = client.post(submit, {"number": 7}, headers=fields)
+    assert accepted.status_code == 202, accepted.content
+    links = accepted.json()["links"]
+    assert {accepted["Location"], accepted["Operation-Location"]} == {
+        links["self"],
+        links["monitor"],
+    }
+    for link in links.values():
+        query = parse_qsl(urlsplit(link).query, strict_parsing=True) if "?" in link else []
+        assert ("sig" in dict(query)) is signed
+        assert len(query) == len(dict(query))
+    assert client.get(links["self"], headers=fields).status_code == 200
+    assert client.get(links["monitor"], headers=fields).status_code == 200
+    assert client.get(links["result"], headers=fields).status_code == 202
+    assert client.head(links["events"], headers=fields).status_code == 200
+    run_operations()
+    followed = client.get(client.get(links["self"], headers=fields)["Location"], headers=fields)
+    assert (followed.status_code, followed.json()) == (200, {"number": 7})
+    other = client.post(submit, {}, headers=fields).json()["links"]
+    assert client.post(other["cancel"], headers=fields).json()["status"] == "canceled"
+
+
+# -- without the slash at the end
+
+ENDS = ["", "/", "/monitor", "/result", "/events", "/cancel"]
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def answers(client: APIClient, method: str, url: str) -> Iterator[tuple[int, bytes]]:
+    """What the URL and the same without its slash answer."""
+    for asked in (f"{url}/", url):
+        answer = client.generic(method, asked)
+        content = b"" if answer.streaming else answer.content
+        yield answer.status_code, content
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("known", [False, True])
+def test_url__without_its_slash_is_the_same(
+    settings: Settings,
+    client_of: Callable[..., APIClient],
+    user: Any,
+    debug: bool,
+    method: str,
+    end: str,
+    known: bool,
+) -> None:
+    settings.DEBUG = debug
+    client = client_of(user)
+    operations = [services.submit(tasks.echo, owner=str(user.pk)) for _ in range(2)]
+    pk = str(operations[0].pk if known else uuid7())
+    url = "/api/operations" + (f"/{pk}{end.rstrip('/')}" if end else "")
+    with_slash, without = answers(client, method, url)
+    assert with_slash[0] == without[0] != 301
+    if not known or method == "OPTIONS":
+        assert with_slash == without
+    assert not without[0] >= 500
+
+
+def test_url__is_handed_out_with_its_slash(api: APIClient) -> None:
+    links = api.post("/echoes/", {}).json()["links"]
+    assert all(link.endswith("/") for link in links.values())
+    monitored = api.get(links["monitor"].rstrip("/")).json()["links"]
+    assert monitored == links
+    assert Operation.objects.count() == 1

@@ -1,0 +1,335 @@
+"""What a client is told of a job that fails, and how loud the log is about it."""
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext_lazy
+from rest_framework import exceptions as drf
+from rest_framework import serializers
+
+from async_reply import failures, runner, services
+from async_reply.exceptions import OperationFailed, PayloadError, StorageFailed
+from async_reply.kinds import Kind
+from async_reply.models import Operation, OperationAttempt
+from async_reply.tasks import operation_task
+from tests.project.tasks import echo
+
+pytestmark = pytest.mark.django_db
+
+#: What every `error` has, besides what a job adds.
+OWN = {"code", "message", "type", "title", "status", "detail"}
+SEE = "The request is not valid: see errors."
+
+
+class Refusal(drf.APIException):
+    status_code = 422
+    default_detail = "Refused."
+    default_code = "refused"
+
+
+class RowSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    amount = serializers.IntegerField(min_value=1)
+
+
+def serializer_errors() -> drf.ValidationError:
+    rows = RowSerializer(data=[{"name": "a"}, {"name": "b", "amount": 0}], many=True)
+    with pytest.raises(drf.ValidationError) as raised:
+        rows.is_valid(raise_exception=True)
+    return raised.value
+
+
+def error_of(error: BaseException) -> dict[str, Any]:
+    """The `error` of an operation whose job raised `error`, from the database."""
+    operation = services.submit(echo)
+
+    def job(operation: Any) -> None:
+        raise error
+
+    runner.run(operation.pk, Kind(name=echo.name, function=job), worker="w1", inline=True)
+    operation.refresh_from_db()
+    assert isinstance(operation.error, dict)
+    assert operation.error["message"] == operation.error["detail"]
+    return operation.error
+
+
+#: Each exception that tells its client something, and what: code, status, text, other members.
+CHOICES: list[tuple[BaseException, str, int, str, dict[str, Any]]] = [
+    (OperationFailed("No."), "operation-failed", 409, "No.", {}),
+    (
+        OperationFailed("No.", code="no", status_code=422, errors={"year": ["Not over."]}),
+        *("no", 422, "No.", {"errors": {"year": ["Not over."]}}),
+    ),
+    (
+        OperationFailed("No.", members={"balance": 30, "accounts": ["/1"], "name": "Ada"}),
+        *("operation-failed", 409, "No.", {"balance": 30, "accounts": ["/1"], "name": "Ada"}),
+    ),
+    (
+        OperationFailed(["First.", "Second."], code="bad", status_code=400),
+        *("bad", 400, "The operation failed: see errors.", {"errors": ["First.", "Second."]}),
+    ),
+    (
+        OperationFailed({"year": ["Not over."]}),
+        *("operation-failed", 409, "The operation failed: see errors."),
+        {"errors": {"year": ["Not over."]}},
+    ),
+    (OperationFailed(gettext_lazy("No.")), "operation-failed", 409, "No.", {}),
+    (OperationFailed(ValueError("No.")), "operation-failed", 409, "No.", {}),
+    (drf.ValidationError("Odd."), "invalid", 400, "Odd.", {"errors": ["Odd."]}),
+    (drf.ValidationError("Odd.", code="odd"), "odd", 400, "Odd.", {"errors": ["Odd."]}),
+    (drf.ValidationError(["A.", "B."]), "invalid", 400, SEE, {"errors": ["A.", "B."]}),
+    (
+        drf.ValidationError({"year": ["Odd."], "page": {"size": [gettext_lazy("Big.")]}}),
+        *("invalid", 400, SEE, {"errors": {"year": ["Odd."], "page": {"size": ["Big."]}}}),
+    ),
+    (
+        serializer_errors(),
+        *("invalid", 400, SEE),
+        {
+            "errors": {
+                "0": {"amount": ["This field is required."]},
+                "1": {"amount": ["Ensure this value is greater than or equal to 1."]},
+            }
+        },
+    ),
+    (ValidationError("Odd."), "invalid", 400, "Odd.", {"errors": ["Odd."]}),
+    (ValidationError(["A.", "B."]), "invalid", 400, SEE, {"errors": ["A.", "B."]}),
+    (
+        ValidationError({"year": ["Odd."], "__all__": ["Both."]}),
+        *("invalid", 400, SEE, {"errors": {"year": ["Odd."], "non_field_errors": ["Both."]}}),
+    ),
+    (Http404(), "not_found", 409, "Not found.", {}),
+    (Http404("No such report."), "not_found", 409, "No such report.", {}),
+    (Http404({"tried": [["secret"]]}), "not_found", 409, "Not found.", {}),
+    (
+        PermissionDenied(),
+        *("permission_denied", 403, "You do not have permission to perform this action.", {}),
+    ),
+    (PermissionDenied("Not yours."), "permission_denied", 403, "Not yours.", {}),
+    (drf.NotFound(), "not_found", 409, "Not found.", {}),
+    (drf.PermissionDenied("Not yours."), "permission_denied", 403, "Not yours.", {}),
+    (drf.Throttled(), "throttled", 409, "Request was throttled.", {}),
+    (Refusal(), "refused", 422, "Refused.", {}),
+    (Refusal("No.", code="no"), "no", 422, "No.", {}),
+    (Refusal(["A.", "B."]), "refused", 422, "Refused.", {"errors": ["A.", "B."]}),
+    (
+        Refusal({"detail": "Bad token.", "code": "token_not_valid", "messages": [{"a": "b"}]}),
+        *("token_not_valid", 422, "Bad token."),
+        {"messages": [{"a": "b"}]},
+    ),
+    (
+        Refusal({"year": ["Odd."], "status": "x", "type": "y"}),
+        *("refused", 422, "Refused.", {"year": ["Odd."], "errors": {"status": "x", "type": "y"}}),
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "status", "text", "members"), CHOICES)
+def test_explain__tells_all_that_the_job_chose_to_say(
+    error: BaseException, code: str, status: int, text: str, members: dict[str, Any]
+) -> None:
+    told = error_of(error)
+    assert (told["code"], told["status"], told["detail"]) == (code, status, text)
+    assert {name: told[name] for name in set(told) - OWN} == members
+
+
+def deep(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def changed(**attributes: Any) -> OperationFailed:
+    """A failure whose attributes were set behind its back."""
+    error = OperationFailed("No.", code="no", status_code=422)
+    vars(error).update(attributes)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ({"a": ["\x00"]}, {"a": [r"\x00"]}),
+        ({"a": ["\ud800"], "\x00": ["b"]}, {"a": [r"\ud800"], r"\x00": ["b"]}),
+        ({"a": ("b", {1: "c"})}, {"a": ["b", {"1": "c"}]}),
+    ],
+)
+def test_explain__texts_that_no_database_takes_are_escaped(errors: Any, expected: Any) -> None:
+    assert error_of(OperationFailed("No.", errors=errors))["errors"] == expected
+    assert error_of(drf.ValidationError(errors))["errors"] == expected
+    assert error_of(OperationFailed("No.", members={"m": errors}))["m"] == expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationFailed("No.", code="no", status_code=422, errors=deep(40)),
+        OperationFailed("No.", code="no", status_code=422, members={"m": deep(40)}),
+        OperationFailed("No.", code="no", status_code=422, errors=["x" * 2_000_000]),
+        changed(errors=object()),
+        changed(errors=float("nan")),
+        changed(members={"m": {1, 2}}),
+        changed(errors=deep(100_000)),
+    ],
+    ids=["errors-deep", "members-deep", "large", "object", "nan", "set", "deeper"],
+)
+def test_explain__rubbish_among_the_members_loses_neither_text_nor_code(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = error_of(error)
+    assert (told["code"], told["status"], told["detail"]) == ("no", 422, "No.")
+    assert set(told) == OWN
+    assert "Errors and members of a failure of tests.project.echo are not told" in caplog.text
+
+
+@pytest.mark.parametrize("name", sorted(OWN | {"errors"}))
+def test_explain__members_overwrite_nothing(name: str) -> None:
+    with pytest.raises(ValueError, match=f"members cannot have {name}: .* Choose other names"):
+        OperationFailed("No.", members={name: 1, "other": 2})
+    told = error_of(changed(members={name: "rubbish", "other": 2}))
+    assert (told["code"], told["status"], told["detail"], told["other"]) == ("no", 422, "No.", 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"members": {"m": b"x"}},
+        {"members": {"m": float("nan")}},
+        {"members": ["m"]},
+        {"members": "m"},
+        {"errors": {"year": {1, 2}}},
+        {"errors": float("inf")},
+    ],
+    ids=str,
+)
+def test_operation_failed__says_what_it_takes(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="JSON"):
+        OperationFailed("No.", **arguments)
+    with pytest.raises(TypeError, match="a text as detail"):
+        OperationFailed(["No."], errors=["No."])
+
+
+@dataclass
+class Secret:
+    """A class of the server's."""
+
+
+SECRET = "/srv/project/secret-7.csv"
+
+
+#: Exceptions whose text quotes a class, a path, a value or SQL, by those who raise them.
+SILENT: list[BaseException] = [
+    KeyError(SECRET),
+    FileNotFoundError(2, "No such file", SECRET),
+    StorageFailed(2, "No such file", SECRET),
+    PayloadError(f"{Secret.__qualname__} {SECRET}"),
+    TypeError(f"{Secret.__qualname__}() takes no {SECRET}"),
+    Operation.DoesNotExist(SECRET),
+    RuntimeError(f"SELECT {SECRET}"),
+    Http404("No OperationAttempt matches the given query."),
+]
+
+
+def test_silent__has_what_django_says_today() -> None:
+    with pytest.raises(Http404) as raised:
+        get_object_or_404(OperationAttempt, pk=-7)
+    assert raised.value.args == SILENT[-1].args
+
+
+@pytest.mark.parametrize("error", SILENT, ids=lambda each: type(each).__name__)
+def test_explain__nothing_of_the_server_is_told(error: BaseException) -> None:
+    told = json.dumps(error_of(error))
+    assert SECRET not in told
+    for name in ("Secret", "OperationAttempt", "Traceback", "SELECT", __name__):
+        assert name not in told
+    assert type(error).__qualname__ in OperationAttempt.objects.get().traceback
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Secret(), {"a": [Secret()]}, {Secret: 1}, {(1, 2): 3}, float("nan"), "\x00"],
+    ids=["object", "nested", "class-as-key", "tuple-as-key", "nan", "nul"],
+)
+def test_result__that_cannot_be_stored_is_the_operator_s_to_read(
+    value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    operation = services.submit(echo)
+    kind = Kind(name=echo.name, function=lambda operation: value)
+    runner.run(operation.pk, kind, worker="w1", inline=True)
+    operation.refresh_from_db()
+    told = operation.error or {}
+    assert (told["code"], told["detail"]) == ("invalid-result", failures.UNSTORED)
+    assert set(told) == OWN
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert record.exc_info is not None
+    said = OperationAttempt.objects.get().traceback
+    assert str(record.exc_info[1]) in said
+    if "Secret" in repr(value):
+        assert "Secret" in said or "type" in said
+
+
+# -- how loud
+
+
+@operation_task(name="tests.failures.raise_it", max_retries=0)
+def raise_it(operation: Any, *, index: int) -> None:
+    raise LOUDNESS[index][0]
+
+
+class Accident(drf.APIException):
+    """500, by default."""
+
+
+#: An exception, and whether it is a refusal that no operator needs to hear of.
+LOUDNESS: list[tuple[BaseException, bool]] = [
+    *((choice[0], True) for choice in CHOICES),
+    (ZeroDivisionError("division by zero"), False),
+    (PayloadError("NaN"), False),
+    (StorageFailed("full"), False),
+    (Accident("Broken."), False),
+    (SystemExit(3), False),
+    (MemoryError(), False),
+    (type("Odd", (OperationFailed,), {"__init__": lambda self: None})(), False),
+]
+
+
+@pytest.mark.parametrize(
+    "index", range(len(LOUDNESS)), ids=[repr(each[0])[:40] for each in LOUDNESS]
+)
+def test_log__has_one_line_for_a_refusal_and_a_traceback_for_an_accident(
+    index: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    operation = services.submit(raise_it, input={"index": index})
+    caplog.set_level(logging.INFO)
+    raise_it.apply(task_id=str(operation.pk))
+    operation.refresh_from_db()
+    assert operation.status == "failed"
+    ours = [each for each in caplog.records if each.name == "async_reply"]
+    (line,) = [each for each in ours if "status=failed" in each.getMessage()]
+    celery = [each for each in caplog.records if each.name.startswith("celery")]
+    if LOUDNESS[index][1]:
+        assert (line.levelno, line.exc_info) == (logging.WARNING, None)
+        assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+        assert not [each for each in celery if each.exc_info]
+        assert "Traceback" not in caplog.text
+    else:
+        assert line.levelno == logging.ERROR
+        assert line.exc_info
+        assert [each.levelno for each in celery if each.exc_info] == [logging.ERROR]
+
+
+def test_throws__of_the_project_are_kept() -> None:
+    @operation_task(name="tests.failures.own_throws", throws=(LookupError,))
+    def own(operation: Any) -> None:
+        return None
+
+    assert isinstance(KeyError(), own.throws)
+    assert isinstance(OperationFailed("No."), own.throws)
+    assert not isinstance(ValueError(), own.throws)
