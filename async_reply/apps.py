@@ -8,4 +8,6 @@ class AsyncReplyConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from async_reply import checks, owners, workers  # noqa: F401 they register themselves
+        from async_reply import checks, owners, workers  # noqa: F401 two register themselves
+
+        owners.listen()

@@ -1,12 +1,15 @@
-"""The database's clock: the only one whose times are compared."""
+"""The database's clock, the only one whose times are compared, and how Python reads its times."""
 
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 from django.db.models.sql.compiler import SQLCompiler
+from django.utils import timezone
 
 
 class DatabaseNow(Now):
@@ -26,3 +29,23 @@ def after(seconds: float | F) -> Any:
     if isinstance(seconds, F):
         return DatabaseNow() + ExpressionWrapper(seconds * timedelta(seconds=1), DurationField())
     return DatabaseNow() + timedelta(seconds=seconds) if seconds else DatabaseNow()
+
+
+def as_stored(moment: datetime) -> datetime:
+    """`moment` as Django reads and writes it: in UTC, or without USE_TZ naive in TIME_ZONE.
+
+    A naive `moment` is in TIME_ZONE. Raises OverflowError before year 1 and after year 9999.
+    """
+    zone = timezone.get_default_timezone()
+    if not settings.USE_TZ:
+        return timezone.make_naive(moment, zone) if timezone.is_aware(moment) else moment
+    aware = moment if timezone.is_aware(moment) else timezone.make_aware(moment, zone)
+    return aware.astimezone(UTC)
+
+
+def seconds_until(moment: datetime) -> float:
+    """By this process's clock, below 0 for what is past.
+
+    Right on the day on which summer time begins too, when naive times are an hour further apart.
+    """
+    return moment.timestamp() - time.time()

@@ -70,7 +70,9 @@ DEFAULTS: dict[str, Any] = {
     "BREAKER": 3.0,
     # Seconds a finished operation and its result are kept.
     "RETENTION": 7 * 24 * 3600,
-    # What becomes of a deleted user's operations: "keep", or "remove" (canceled, then purged).
+    # What becomes of a deleted user's operations: "keep", or "remove" (canceled, then purged). With
+    # "keep" signed links stay good until they expire, and a later user who gets the same primary
+    # key owns the operations.
     "USER_DELETED": "keep",
     # Seconds more for which its id answers 410 and its idempotency key is remembered.
     "TOMBSTONE": 7 * 24 * 3600,

@@ -1,5 +1,6 @@
 """What an operation looks like on the wire."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from rest_framework.reverse import reverse
 from rest_framework.utils.urls import replace_query_param
 
 from async_reply import conf, forecasts, problems, services, valet_keys
+from async_reply.clock import seconds_until
 from async_reply.models import Operation
 from async_reply.status import FINAL, Status
 
@@ -56,13 +58,12 @@ def _valet_key(operation: Operation, held: str | None) -> tuple[str, str]:
     scope = operation.reply.get("valet_key")
     if scope is None:
         return "", ""
-    now = timezone.now()
     seconds = conf.get("VALET_KEY")
     if operation.expires_at is not None:
-        seconds = min(seconds, (operation.expires_at - now).total_seconds())
+        seconds = min(seconds, seconds_until(operation.expires_at))
     if held is not None:
         scope = valet_keys.scope(held)
-        if operation.status in FINAL and valet_keys.expiry(held) <= now.timestamp() + seconds:
+        if operation.status in FINAL and valet_keys.expiry(held) <= time.time() + seconds:
             return held, scope
     return valet_keys.make(operation.pk, scope=scope, seconds=seconds), scope
 

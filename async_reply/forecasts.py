@@ -3,9 +3,9 @@
 from datetime import datetime
 
 from django.db import Error
-from django.utils import timezone
 
 from async_reply import backlogs, estimates, histories
+from async_reply.clock import seconds_until
 from async_reply.exceptions import UnknownKind
 from async_reply.models import Operation
 from async_reply.status import FINAL, Status
@@ -62,7 +62,7 @@ def eta(operation: Operation) -> float | None:
 
 def queue_position(operation: Operation) -> int | None:
     """1 for the next in its queue; None where that is not known, or it does not wait there."""
-    if operation.status != Status.PENDING or operation.available_at > timezone.now():
+    if operation.status != Status.PENDING or seconds_until(operation.available_at) > 0:
         return None
     place = backlogs.place(operation)
     return place.ahead + 1 if place.is_exact else None
@@ -80,8 +80,9 @@ def _durations(operation: Operation) -> tuple[float, ...]:
 
 def _queued(operation: Operation) -> float | None:
     """Seconds until a pending operation starts; None when nothing tells."""
-    if operation.available_at > timezone.now():
-        return (operation.available_at - timezone.now()).total_seconds()
+    delay = seconds_until(operation.available_at)
+    if delay > 0:
+        return delay
     place = backlogs.place(operation)
     if place.ahead < place.idle:
         return 0.0
@@ -102,4 +103,4 @@ def _own(operation: Operation, started_at: datetime, progress: int) -> float:
 
 
 def _since(moment: datetime) -> float:
-    return max(0.0, (timezone.now() - moment).total_seconds())
+    return max(0.0, -seconds_until(moment))

@@ -84,7 +84,7 @@ def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str | None, Durations]:
     newest_first: dict[str | None, list[float]] = {None: []}
     for status, started_at, finished_at, reply in rows:
         if status in COUNTED and started_at is not None:
-            seconds = max(0.0, (finished_at - started_at).total_seconds())
+            seconds = max(0.0, finished_at.timestamp() - started_at.timestamp())
             for key in {None, reply.get(KEY)}:
                 kept = newest_first.setdefault(key, [])
                 if len(kept) < KEPT:

@@ -7,10 +7,9 @@ from typing import Any
 from django.core.checks import CheckMessage
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from async_reply.clock import DatabaseNow
+from async_reply.clock import DatabaseNow, seconds_until
 from async_reply.fields import ExactCharField, ExactFileField, ExactTextField
 from async_reply.identifiers import uuid7
 from async_reply.querysets import OperationManager, PrimaryManager
@@ -126,7 +125,7 @@ class Operation(models.Model):
     @property
     def is_gone(self) -> bool:
         """Whether it was deleted or has expired; its row may stay for a while."""
-        expired = self.expires_at is not None and self.expires_at <= timezone.now()
+        expired = self.expires_at is not None and seconds_until(self.expires_at) <= 0
         return expired or self.deleted_at is not None
 
     @property

@@ -2,18 +2,22 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Model
 from django.db.models.signals import post_delete
-from django.dispatch import receiver
 
-from async_reply import conf, retention, services
+from async_reply import conf, retention, services, users
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.models import Operation, database
 
 
-@receiver(post_delete, sender=settings.AUTH_USER_MODEL, dispatch_uid="async_reply.owners")
+def listen() -> None:
+    """Hear of each user that is deleted; of none in a project without a model of users."""
+    model = users.user_model()
+    for each in users.proxies(model) if model is not None else ():
+        post_delete.connect(remove_operations, sender=each, dispatch_uid="async_reply.owners")
+
+
 def remove_operations(sender: type[Model], instance: Model, **_kwargs: Any) -> None:
     """With the setting USER_DELETED = "remove": cancel what runs and let the rest expire."""
     if conf.get("USER_DELETED") == "remove":

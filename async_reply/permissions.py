@@ -1,7 +1,7 @@
 """Who may do what: one class, which a project replaces by the setting `ACCESS`."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -11,12 +11,15 @@ from rest_framework.permissions import BasePermission, OperandHolder, SingleOper
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
-from async_reply import conf
+from async_reply import conf, users
 from async_reply.models import Operation
 from async_reply.querysets import OperationQuerySet
 from async_reply.throttling import PollThrottle
+
+if TYPE_CHECKING:
+    # It imports the project's authentication, whose module may hold its OperationAccess as well.
+    from rest_framework.views import APIView
 
 #: The attribute of Django's request that holds the OperationAccess made for it.
 ATTRIBUTE = "async_reply_access"
@@ -25,7 +28,7 @@ ATTRIBUTE = "async_reply_access"
 class HasOwner(BasePermission):
     """Lets in the callers for whom `OperationAccess.get_owner` names an owner."""
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         return bool(owner(request))
 
 
@@ -125,10 +128,5 @@ def _or_default(classes: Any, setting: str) -> Sequence[Any]:
 
 
 def _is_saved_user(user: Any) -> bool:
-    from django.contrib.auth import get_user_model
-
-    try:
-        model = get_user_model()
-    except ImproperlyConfigured:  # a project without users of Django's
-        return False
-    return isinstance(user, model) and user.pk is not None
+    model = users.user_model()
+    return model is not None and isinstance(user, model) and user.pk is not None

@@ -17,7 +17,7 @@ from async_reply import (
     retention,
     signals,
 )
-from async_reply.clock import DatabaseNow
+from async_reply.clock import DatabaseNow, as_stored
 from async_reply.exceptions import (
     AlreadyFinished,
     NotCancelable,
@@ -62,7 +62,8 @@ def submit(
     """Store an operation and publish it once the transaction has committed.
 
     `input` becomes the job's keyword arguments; uploads in it go to the storage. `perform` is
-    called with the new row inside the same transaction. The result is kept for `retention`
+    called with the new row inside the same transaction. `available_at` without an offset is in
+    TIME_ZONE. The result is kept for `retention`
     seconds, by default as the kind or the setting says. With a `key` the operation it made before
     is returned. Raises ValueError for an owner over 255 characters and for `available_at` outside
     of the years 1970 to 9998, TypeError when the task does not take `input`, PayloadError or
@@ -226,7 +227,9 @@ def _configure(
     operation.queue = kind.queue
     operation.priority = kind.priority
     if available_at is not None:
-        operation.available_at = available_at
+        # Django would keep the object's as it came, and it could not be compared with others.
+        is_date = isinstance(available_at, datetime)
+        operation.available_at = as_stored(available_at) if is_date else available_at
     elif not relay.breaker.is_open:
         operation.published_at = DatabaseNow()
         operation.publishes = 1

@@ -1,12 +1,15 @@
 """How often a caller may ask."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rest_framework.request import Request
 from rest_framework.throttling import UserRateThrottle
-from rest_framework.views import APIView
 
 from async_reply import conf
+
+if TYPE_CHECKING:
+    # It imports the project's authentication, whose module may hold its OperationAccess as well.
+    from rest_framework.views import APIView
 
 
 class PollThrottle(UserRateThrottle):
@@ -17,5 +20,5 @@ class PollThrottle(UserRateThrottle):
     def get_rate(self) -> Any:
         return conf.get("POLL_RATE")
 
-    def allow_request(self, request: Request, view: APIView) -> bool:
+    def allow_request(self, request: Request, view: "APIView") -> bool:
         return self.rate is None or super().allow_request(request, view)

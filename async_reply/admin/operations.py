@@ -9,7 +9,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
@@ -19,6 +18,7 @@ from async_reply.admin import panels
 from async_reply.admin.actions import OperationActions
 from async_reply.admin.filters import CreatedFilter, KindFilter, StatusFilter
 from async_reply.admin.moments import EMPTY, moment, written
+from async_reply.clock import seconds_until
 from async_reply.models import Operation, OperationFile
 from async_reply.status import Status
 
@@ -174,7 +174,7 @@ class OperationAdmin(OperationActions):
         if operation.deleted_at is not None:
             reason = _("deleted") if operation.was_deleted else _("expired")
             return f"{status} ({reason})"
-        if operation.status == Status.PENDING and operation.available_at > timezone.now():
+        if operation.status == Status.PENDING and seconds_until(operation.available_at) > 0:
             return format_html("{} ({} {})", status, _("from"), written(operation.available_at))
         if operation.progress is not None and operation.status != Status.SUCCEEDED:
             return f"{status}, {operation.progress}\N{NO-BREAK SPACE}%"

@@ -1,10 +1,11 @@
 """What operations ask of the database."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.apps import AppConfig
-from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 from django.db import connections
@@ -50,17 +51,23 @@ def check_isolation(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
 @register("async_reply")
 def check_time_zone(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """What the database says of now is what Django takes for now."""
-    vendor = connections[database()].vendor
-    if settings.USE_TZ or settings.TIME_ZONE == "UTC" or vendor == "postgresql":
+    connection = connections[database()]
+    if connection.vendor == "postgresql" or _is_utc(connection.timezone_name):
         return []
     return [
         checks.Warning(
-            "Without USE_TZ, Django takes this database's own times, which are UTC, for those of "
-            f"{settings.TIME_ZONE}: operations start and expire by hours too early or too late.",
-            hint='Set USE_TZ = True, or TIME_ZONE = "UTC".',
+            "Django takes this database's own times, which are UTC, for those of "
+            f"{connection.timezone_name}: operations start and expire by hours too early or too "
+            "late.",
+            hint=f'Set USE_TZ = True, and no TIME_ZONE in DATABASES["{connection.alias}"].',
             id="async_reply.W122",
         )
     ]
+
+
+def _is_utc(zone: str) -> bool:
+    """Whether it is UTC by any of its names, in winter and in summer."""
+    return not any(ZoneInfo(zone).utcoffset(datetime(2000, month, 1)) for month in (1, 7))
 
 
 #: Ids of which the first was made before the second.

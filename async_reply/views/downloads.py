@@ -7,13 +7,13 @@ from typing import Any
 from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils import timezone
 from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header
 from django.utils.module_loading import import_string
 from rest_framework.response import Response
 
 from async_reply import conf, files, headers, problems
+from async_reply.clock import seconds_until
 from async_reply.models import Operation, OperationFile
 
 
@@ -53,7 +53,7 @@ def signed_url(operation: Operation, row: OperationFile, *, method: str) -> str 
         return None
     seconds = conf.get("RETENTION")
     if operation.expires_at is not None:
-        seconds = (operation.expires_at - timezone.now()).total_seconds()
+        seconds = seconds_until(operation.expires_at)
     made: str = import_string(path)(row, seconds=max(1, int(seconds)), method=method)
     return made
 

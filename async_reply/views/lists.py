@@ -1,26 +1,32 @@
 """Filters and pages of the list of operations."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.http import QueryDict
 from django.utils import timezone
+from rest_framework import ISO_8601, serializers
 from rest_framework import exceptions as drf
-from rest_framework import serializers
 from rest_framework.pagination import CursorPagination
 
+from async_reply import clock
 from async_reply.querysets import OperationQuerySet
 from async_reply.status import Status
 
 
 class MomentField(serializers.DateTimeField):
-    """A date that the database can be asked for, which is in UTC."""
+    """A date that the database can be asked for; documents tell theirs in ISO 8601 as well.
+
+    One without an offset is in the request's time zone, or without USE_TZ in TIME_ZONE.
+    """
+
+    input_formats = [ISO_8601]
 
     def enforce_timezone(self, value: datetime) -> datetime:
         try:
-            made = super().enforce_timezone(value)
-            return made.astimezone(UTC) if timezone.is_aware(made) else made
+            aware = timezone.is_aware(value)
+            return clock.as_stored(value if aware else super().enforce_timezone(value))
         except OverflowError:
             self.fail("overflow")
 

@@ -230,12 +230,27 @@ def test_celery__connections_of_green_threads_are_not_to_be_kept(
         ("Asia/Kolkata", True, []),
         ("UTC", False, []),
         ("Asia/Kolkata", False, ["async_reply.W122"]),
+        # In winter its time is UTC.
+        ("Europe/London", False, ["async_reply.W122"]),
+        ("Etc/UTC", False, []),
+        ("GMT", False, []),
     ],
 )
 def test_time_zone__that_the_database_s_own_times_are_not_in(
     settings: Settings, zone: str, use_tz: bool, expected: list[str]
 ) -> None:
     settings.TIME_ZONE, settings.USE_TZ = zone, use_tz
+    assert ids() == ([] if connection.vendor == "postgresql" else expected)
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"), [("America/New_York", ["async_reply.W122"]), ("UTC", []), (None, [])]
+)
+def test_time_zone__of_a_database_s_own(
+    monkeypatch: pytest.MonkeyPatch, zone: str | None, expected: list[str]
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "TIME_ZONE", zone)
+    monkeypatch.setattr(connection, "timezone_name", zone or "UTC")
     assert ids() == ([] if connection.vendor == "postgresql" else expected)
 
 

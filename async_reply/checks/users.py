@@ -1,0 +1,37 @@
+"""The project's users, who own operations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.core import checks
+from django.core.checks import CheckMessage, register
+from django.utils.module_loading import import_string
+
+from async_reply import conf, users
+from async_reply.checks.settings import check_settings
+
+Configs = Sequence[AppConfig] | None
+
+
+@register("async_reply")
+def check_keys(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
+    """No user inherits the operations of a deleted one."""
+    model = users.user_model()
+    if model is None or check_settings(app_configs) or conf.get("USER_DELETED") != "keep":
+        return []
+    access = import_string(conf.get("ACCESS"))
+    # An owner of the project's own need not be the key.
+    is_default = access.get_owner.__module__ == "async_reply.permissions"
+    if not is_default or users.are_keys_generated(model):
+        return []
+    return [
+        checks.Warning(
+            f"A deleted user's operations stay, and {model._meta.label} has a primary key that "
+            f"another user may get ({users.key_of(model).name}): whoever gets it later sees and "
+            "cancels them.",
+            hint='Set ASYNC_REPLY["USER_DELETED"] = "remove", or override '
+            "OperationAccess.get_owner to name users by something that is never given twice.",
+            id="async_reply.W126",
+        )
+    ]
