@@ -6,14 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
 from async_reply import conf, forks, heartbeats, lifecycle, schema, signals
-from async_reply.clock import DatabaseNow
-from async_reply.models import Operation, OperationAttempt, Worker, database
+from async_reply.models import Operation, OperationAttempt, database
 from async_reply.status import FINAL, Status
 
 logger = logging.getLogger("async_reply")
@@ -21,8 +19,6 @@ logger = logging.getLogger("async_reply")
 Outcome = OperationAttempt.Outcome
 
 LONGEST_PAUSE = 5.0
-#: A container that is deployed anew has another name: the rows of the former ones would stay.
-GONE_AFTER = timedelta(days=1)
 RESCUED = (
     *("id", "kind", "status", "attempt", "losses", "max_losses", "retention"),
     *("worker", "started_at"),
@@ -82,21 +78,6 @@ def _is_timed_out(operation: Operation, status: Status) -> bool:
     return status is Status.FAILED and (operation.error or {}).get("code") == "timed-out"
 
 
-def report(*, name: str, concurrency: int, queues: list[str]) -> int:
-    """Write down that the worker lives; 0, since nothing was due."""
-    Worker.objects.update_or_create(
-        name=name,
-        defaults={"seen_at": DatabaseNow(), "concurrency": concurrency, "queues": queues},
-    )
-    return 0
-
-
-def forget() -> int:
-    """Remove the rows of workers that are gone for good; 0, since no operation was touched."""
-    Worker.objects.filter(seen_at__lt=DatabaseNow() - GONE_AFTER).delete()
-    return 0
-
-
 @dataclass
 class Step:
     """Something done each `every` seconds, less often while it finds nothing to do.
@@ -126,11 +107,15 @@ class Step:
 
 
 class Maintenance(threading.Thread):
-    """A daemon thread that runs `steps`; whatever one raises, all go on."""
+    """A daemon thread that runs `steps`; whatever one raises, all go on.
 
-    def __init__(self, steps: list[Step]) -> None:
+    `farewell` is called once it is stopped, by itself: whoever stops it waits for seconds at most.
+    """
+
+    def __init__(self, steps: list[Step], *, farewell: Callable[[], object] = lambda: None) -> None:
         super().__init__(name="async_reply-maintenance", daemon=True)
         self.steps = steps
+        self._farewell = farewell
         self._stopping = threading.Event()
         self._trusted_from = 0.0
         self._failing: set[str] = set()
@@ -140,6 +125,11 @@ class Maintenance(threading.Thread):
             self.turn()
             pause = min(step.due_at for step in self.steps) - time.monotonic()
             self._stopping.wait(max(0.05, pause))
+        with forks.held_off():
+            try:
+                self._farewell()
+            except Exception as error:  # noqa: BLE001 a worker that stops has done its work
+                logger.warning("Maintenance ends without its farewell: %s", error)
         heartbeats.disconnect()
 
     def stop(self, timeout: float = 5.0) -> None:

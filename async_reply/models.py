@@ -247,9 +247,11 @@ class OperationAttempt(models.Model):
 
 
 class Worker(models.Model):
-    """A worker process as its maintenance thread last reported it."""
+    """A worker as its maintenance thread last reported it; several may share a node name."""
 
-    name = ExactCharField(_("name"), max_length=255, primary_key=True)
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = ExactCharField(_("name"), max_length=255)
+    pid = models.PositiveIntegerField(_("process id"), default=0)
     seen_at = models.DateTimeField(_("seen at"), db_default=DatabaseNow())
     concurrency = models.PositiveIntegerField(_("concurrency"), default=0)
     queues = models.JSONField(_("queues"), default=list)
@@ -262,7 +264,7 @@ class Worker(models.Model):
         indexes = (models.Index(fields=["seen_at"], name="async_reply_worker_seen"),)
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name}/{self.pid}"
 
 
 class KindStatistics(models.Model):

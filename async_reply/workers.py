@@ -20,6 +20,7 @@ from async_reply import (
     lifecycle,
     maintenance,
     pools,
+    presence,
     queues,
     relay,
     retention,
@@ -107,7 +108,7 @@ def cleaning_steps() -> list[Step]:
     return [
         Step("purge", 60, retention.purge, drains=True),
         Step("sweep", 3600, sweeps.Sweeper().turn, drains=True),
-        Step("forget", 3600, maintenance.forget),
+        Step("forget", 3600, presence.forget),
     ]
 
 
@@ -125,10 +126,12 @@ def forget_stop(**_kwargs: Any) -> None:
 @signals.worker_ready.connect
 def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
     """Start the threads once the worker is connected."""
-    report = Step("report", 10, partial(maintenance.report, **_describe(sender)))
+    worker = presence.Presence(**_describe(sender))
+    report = Step("report", 10, worker.report)
     with _starting:
         if not _threads:
-            _threads.extend((Maintenance([*steps(), report]), Maintenance(cleaning_steps())))
+            keeping = Maintenance([*steps(), report], farewell=worker.leave)
+            _threads.extend((keeping, Maintenance(cleaning_steps())))
             for thread in _threads:
                 thread.start()
 

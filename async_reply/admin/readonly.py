@@ -66,7 +66,7 @@ class ReadOnlyAdmin(Base):
 
 
 class WorkerAdmin(ReadOnlyAdmin):
-    list_display = ("name", "alive", SEEN_AT, "concurrency", "queues")
+    list_display = ("name", "pid", "alive", SEEN_AT, "concurrency", "queues")
     ordering = ("-seen_at",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -132,7 +132,9 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Worker',
             fields=[
-                ('name', async_reply.fields.ExactCharField(max_length=255, primary_key=True, serialize=False, verbose_name='name')),
+                ('id', models.UUIDField(default=async_reply.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('name', async_reply.fields.ExactCharField(max_length=255, verbose_name='name')),
+                ('pid', models.PositiveIntegerField(default=0, verbose_name='process id')),
                 ('seen_at', models.DateTimeField(db_default=async_reply.clock.DatabaseNow(), verbose_name='seen at')),
                 ('concurrency', models.PositiveIntegerField(default=0, verbose_name='concurrency')),
                 ('queues', models.JSONField(default=list, verbose_name='queues')),

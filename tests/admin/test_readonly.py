@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from async_reply import maintenance
 from async_reply.models import Operation, Worker
+from async_reply.presence import Presence
 from async_reply.queues import SEEN_WITHIN
 from tests.admin.conftest import LIST, page
 
@@ -23,7 +23,7 @@ def worker() -> Worker:
 
 
 def test_workers__are_shown(admin_client: Client, worker: Worker) -> None:
-    for url in (WORKERS, f"{WORKERS}w1@_3Cb_3Ehost_3C_2Fb_3E/change/"):
+    for url in (WORKERS, f"{WORKERS}{worker.pk}/change/"):
         text = admin_client.get(url).content.decode()
         assert "w1@&lt;b&gt;host&lt;/b&gt;" in text
         assert "<b>host" not in text
@@ -35,7 +35,7 @@ def test_workers__show_who_was_seen_lately(
 ) -> None:
     for number in range(rows):
         Worker.objects.create(name=f"dead{number}", seen_at=timezone.now() - 2 * SEEN_WITHIN)
-    maintenance.report(name="w1", concurrency=4, queues=["celery"])
+    Presence(name="w1", concurrency=4, queues=["celery"]).report()
     # Session, user, count, rows.
     with django_assert_num_queries(4):
         response = admin_client.get(WORKERS)
@@ -58,7 +58,7 @@ def test_pages__cannot_add_change_or_delete(
 ) -> None:
     base, change = {
         "operation": (LIST, page(submit())),
-        "worker": (WORKERS, f"{WORKERS}w1@_3Cb_3Ehost_3C_2Fb_3E/change/"),
+        "worker": (WORKERS, f"{WORKERS}{worker.pk}/change/"),
     }[what]
     delete = change.replace("/change/", "/delete/")
     statuses = [

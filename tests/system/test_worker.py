@@ -71,6 +71,29 @@ def test_deploy__job_goes_on_at_another_worker(patient: Stack) -> None:
         wait_until(lambda: status(client, accepted) == "canceled")
 
 
+SHOWN = """
+from async_reply.models import Worker
+print(sorted(Worker.objects.values_list("pid", flat=True)))
+"""
+
+
+def shown(stack: Stack) -> str:
+    """The process ids of the workers that the admin lists."""
+    return stack.manage("shell", "--no-imports", "-c", SHOWN).strip()
+
+
+def test_presence__two_workers_of_one_name_have_two_rows_until_they_stop(patient: Stack) -> None:
+    kept = shown(patient)
+    twins = [patient.start_worker("--hostname", "twin@%h", name=name) for name in ("one", "two")]
+    pids = [twin.popen.pid for twin in twins]
+    wait_until(lambda: all(str(pid) in shown(patient) for pid in pids), seconds=60)
+    for twin in twins:
+        twin.popen.terminate()
+        assert twin.popen.wait(60) == 0
+        patient.processes.remove(twin)
+    wait_until(lambda: shown(patient) == kept)
+
+
 def test_revoke__by_celerys_control_cancels(patient: Stack) -> None:
     if not patient.environment["CELERY_BROKER_URL"]:
         pytest.skip("the broker of files has no control commands")

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.db import connection
 
-from async_reply import heartbeats, lifecycle, maintenance, services
+from async_reply import heartbeats, lifecycle, services
 from async_reply.heartbeats import Claim, Ticker
 from async_reply.maintenance import Maintenance, Step
 from async_reply.models import Operation
+from async_reply.presence import Presence
 from tests.project.tasks import echo
 
 pytestmark = [
@@ -103,7 +104,7 @@ def test_maintenance__goes_on_with_another_connection(lose: Callable[[], None]) 
     turns = Counter[str]()
 
     def report() -> int:
-        maintenance.report(name="w1", concurrency=1, queues=["celery"])
+        Presence(name="w1", concurrency=1, queues=["celery"]).report()
         turns["done"] += 1
         return 1
 

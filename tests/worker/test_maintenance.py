@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from async_reply import lifecycle, maintenance, retention, services, workers
 from async_reply.maintenance import Maintenance, Step
-from async_reply.models import Operation, OperationAttempt, Worker
+from async_reply.models import Operation, OperationAttempt
 from async_reply.status import Status
 from tests.project.tasks import echo, persist
 
@@ -126,21 +126,6 @@ def test_thread__runs_until_it_is_stopped() -> None:
         assert time.monotonic() < give_up
     thread.stop()
     assert not thread.is_alive()
-
-
-def test_report__says_once_who_lives() -> None:
-    for concurrency in (1, 2):
-        maintenance.report(name="w1", concurrency=concurrency, queues=["celery"])
-    worker = Worker.objects.get()
-    assert (worker.concurrency, worker.queues) == (2, ["celery"])
-
-
-def test_forget__removes_workers_not_seen_for_a_day(django_assert_num_queries: Any) -> None:
-    for name, hours in {"gone": 25, "dead": 23, "alive": 0}.items():
-        Worker.objects.create(name=name, seen_at=timezone.now() - timedelta(hours=hours))
-    with django_assert_num_queries(1):
-        assert maintenance.forget() == 0
-    assert sorted(Worker.objects.values_list("name", flat=True)) == ["alive", "dead"]
 
 
 def test_command__does_one_turn(broker: list[str]) -> None:

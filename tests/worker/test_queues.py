@@ -6,8 +6,9 @@ from django.core import checks
 from django.db import models
 from django.utils import timezone
 
-from async_reply import maintenance, queues, services
+from async_reply import queues, services
 from async_reply.models import Operation, Worker
+from async_reply.presence import Presence
 from tests.project.tasks import echo
 
 pytestmark = pytest.mark.django_db
@@ -24,15 +25,15 @@ def test_unserved__queue_without_a_worker() -> None:
     waiting(queue="reports")
     waiting()
     assert queues.unserved() == ["celery", "reports"]
-    maintenance.report(name="w1", concurrency=1, queues=["celery"])
+    Presence(name="w1", concurrency=1, queues=["celery"]).report()
     assert queues.unserved() == ["reports"]
-    maintenance.report(name="w2", concurrency=1, queues=["reports", "celery"])
+    Presence(name="w2", concurrency=1, queues=["reports", "celery"]).report()
     assert queues.unserved() == []
 
 
 def test_unserved__worker_that_is_gone_reads_nothing() -> None:
     waiting()
-    maintenance.report(name="w1", concurrency=1, queues=["celery"])
+    Presence(name="w1", concurrency=1, queues=["celery"]).report()
     Worker.objects.update(seen_at=models.F("seen_at") - timedelta(minutes=5))
     assert queues.unserved() == ["celery"]
 

@@ -51,6 +51,7 @@ def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -
     workers.stop_maintenance()
     workers.stop_maintenance()
     assert ([thread.is_alive() for thread in threads], workers._threads) == ([False, False], [])
+    assert not Worker.objects.exists()
 
 
 @pytest.mark.parametrize(("pool", "told"), [("prefork", []), ("solo", ["W130"])])

@@ -1,0 +1,61 @@
+"""Which workers live: a row for each, whatever its name, and none for one that has stopped well."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from async_reply import presence
+from async_reply.models import Worker
+from async_reply.presence import Presence
+from async_reply.queues import SEEN_WITHIN
+
+pytestmark = pytest.mark.django_db
+
+
+def named(name: str, *, concurrency: int = 1) -> Presence:
+    return Presence(name=name, concurrency=concurrency, queues=["celery"])
+
+
+def test_report__writes_one_row_however_often() -> None:
+    worker = named("w1", concurrency=2)
+    for _ in range(2):
+        assert worker.report() == 0
+    row = Worker.objects.get()
+    assert (row.name, row.concurrency, row.queues) == ("w1", 2, ["celery"])
+
+
+def test_report__workers_of_one_name_have_a_row_each() -> None:
+    """Two on one host without `-n`, or in two containers with one host name."""
+    workers = [named("celery@host") for _ in range(2)]
+    for worker in workers:
+        worker.report()
+    assert Worker.objects.count() == 2
+    workers[0].leave()
+    assert [row.pk for row in Worker.objects.all()] == [workers[1].id]
+
+
+def test_report__takes_the_place_of_one_that_was_killed() -> None:
+    long_ago = timezone.now() - 2 * SEEN_WITHIN
+    Worker.objects.create(name="w1", seen_at=long_ago)
+    Worker.objects.create(name="other", seen_at=long_ago)
+    living = named("w1")
+    living.report()
+    named("w1").report()
+    assert sorted(row.name for row in Worker.objects.all()) == ["other", "w1", "w1"]
+
+
+def test_leave__of_one_that_has_not_reported_is_nothing() -> None:
+    named("w1").leave()
+    assert not Worker.objects.exists()
+
+
+def test_forget__removes_workers_not_seen_for_a_day(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for name, hours in {"gone": 25, "dead": 23, "alive": 0}.items():
+        Worker.objects.create(name=name, seen_at=timezone.now() - timedelta(hours=hours))
+    with django_assert_num_queries(1):
+        assert presence.forget() == 0
+    assert sorted(Worker.objects.values_list("name", flat=True)) == ["alive", "dead"]
