@@ -32,7 +32,7 @@ def rescue() -> int:
 
 
 def take_back(pk: UUID, *, worker: str, timed_out: bool) -> bool:
-    """Rescue an operation at once whose process is known to be gone; whether it held it."""
+    """Rescue an operation whose process is known to be gone; whether that process held it."""
     if not lifecycle.forfeit(pk, worker=worker, timed_out=timed_out):
         return False
     lost = Operation.objects.lost().filter(pk=pk).first()

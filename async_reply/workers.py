@@ -146,7 +146,7 @@ def describe_pool(sender: Any = None, **_kwargs: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def tell_jobs(**_kwargs: Any) -> None:
-    """Running jobs leave at their next call: another worker takes them over at once."""
+    """Running jobs leave at their next call, and another worker takes them over."""
     interrupts.stopping.set()
 
 

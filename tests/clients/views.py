@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from django.http.response import HttpResponseBase
+from rest_framework.authentication import TokenAuthentication
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -32,6 +33,8 @@ class FhirRenderer(JSONRenderer):
 class BulkExportView(LongRunningOperationMixin):
     """Kick-off of a FHIR bulk export: GET, and the status is to be asked at Content-Location."""
 
+    # A GET that starts work must not be opened by a cookie.
+    authentication_classes = [TokenAuthentication]
     renderer_classes = [FhirRenderer]
 
     def get(self, request: Request) -> HttpResponseBase:

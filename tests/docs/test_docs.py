@@ -1,11 +1,13 @@
 """The pages are well-formed and name what there is."""
 
 import inspect
+import logging
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docutils import nodes
 from docutils.core import publish_doctree
 
 from async_reply import conf, pools, workers
@@ -40,8 +42,35 @@ def test_reference__names_each_check() -> None:
 
 
 def test_reference__includes_each_setting() -> None:
-    tree = str(publish_doctree((ROOT / "docs/reference.rst").read_text(), str(ROOT / "docs/x")))
-    assert [key for key in conf.DEFAULTS if key not in tree] == []
+    """Code hosts turn the insertion of files off."""
+    settings = {"file_insertion_enabled": False, "raw_enabled": False}
+    text = (ROOT / "docs/reference.rst").read_text()
+    tree = publish_doctree(text, settings_overrides=settings)
+    code = "".join(block.astext() for block in tree.findall(nodes.literal_block))
+    assert [key for key in conf.DEFAULTS if f'"{key}":' not in code] == []
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        # As django.server and uvicorn.access log a request.
+        ('"%s" %s %s', ("GET /operations/0192/?sig=read.1.abc&x=1 HTTP/1.1", "200", "7")),
+        (
+            '%s - "%s %s HTTP/%s" %d',
+            ("127.0.0.1:1", "GET", "/operations/0192/?a=1&sig=read.1.abc", "1.1", 200),
+        ),
+        ("GET /operations/0192/?sig=read.1.abc", ()),
+    ],
+)
+def test_how_to__valet_keys_stay_out_of_logs(message: str, arguments: tuple[Any, ...]) -> None:
+    names: dict[str, Any] = {}
+    for block in blocks(ROOT / "docs/how-to.rst", "python"):
+        if block.startswith("# project/logs.py"):
+            exec(block, names)
+    record = logging.LogRecord("x", logging.INFO, "x", 1, message, arguments, None)
+    assert names["WithoutKeys"]().filter(record)
+    text = record.getMessage()
+    assert ("abc" in text, "sig=…" in text, "/operations/0192/" in text) == (False, True, True)
 
 
 def test_how_to__schedule_is_one_that_beat_can_follow() -> None:

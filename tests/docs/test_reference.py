@@ -3,6 +3,8 @@
 import ast
 import dataclasses
 import inspect
+import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,17 @@ from docutils import nodes
 from docutils.core import publish_doctree
 from rest_framework.views import APIView
 
-from async_reply import cors, documents, exceptions, headers, problems, responses, runner, workers
+from async_reply import (
+    conf,
+    cors,
+    documents,
+    exceptions,
+    headers,
+    problems,
+    responses,
+    runner,
+    workers,
+)
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
 from async_reply.models import Operation
@@ -137,6 +149,19 @@ def test_exceptions__each(page: nodes.document) -> None:
 def test_urls__each_name(page: nodes.document) -> None:
     names = {str(each.name) for each in urlpatterns if each.name}
     assert names - literals(page, "URLs") == set()
+
+
+def test_settings__are_those_of_the_module() -> None:
+    """As text: code hosts leave includes out. UPDATE_GOLDEN=1 writes them anew."""
+    source = Path(conf.__file__).read_text()
+    code = source.partition("# -- reference\n")[2].partition("# -- end")[0].rstrip()
+    expected = textwrap.indent(code, "    ")
+    text = REFERENCE.read_text()
+    before, _, rest = text.partition(".. begin settings\n\n.. code-block:: python\n\n")
+    written, _, after = rest.partition("\n\n.. end settings")
+    if os.environ.get("UPDATE_GOLDEN") and written != expected:
+        REFERENCE.write_text(text.replace(written, expected))
+    assert (before != text, written, after != "") == (True, expected, True)
 
 
 def test_testing__each_ending(page: nodes.document) -> None:

@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
 from async_reply.documents import links
+from async_reply.models import Operation
 from async_reply.testing import run_operations
+from tests.clients.views import BulkExportView
 from tests.project.views import EchoView
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +77,14 @@ def test_attribute__statuses_of_the_view(
         200,
         result_status,
     ]
+
+
+def test_kick_off__of_a_bulk_export_by_a_cookie_starts_nothing(
+    rf: RequestFactory, client: Client, user: Any
+) -> None:
+    """A page of any origin can have a browser send a GET with its cookies."""
+    client.force_login(user)
+    request: Any = rf.get("/fhir/$export")
+    request.session, request.user = client.session, user
+    assert BulkExportView.as_view()(request).status_code == 401
+    assert not Operation.objects.exists()
