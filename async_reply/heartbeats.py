@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, connections, transaction
+from django.db import Error, connections, transaction
 
-from async_reply import interrupts, lifecycle, payloads
+from async_reply import interrupts, lifecycle, outages, payloads
 from async_reply.exceptions import (
     ClaimLost,
     JobInterrupted,
@@ -61,9 +61,18 @@ class Claim:
         """Raise what ended this attempt from outside, if anything did."""
         if self.inline and (now or time.monotonic() >= self._look_at):
             self._look_at = time.monotonic() + INLINE_TICK
-            beat([self])
+            self._beat_for_itself()
         if self.interruption is not None:
             raise self.interruption
+
+    def _beat_for_itself(self) -> None:
+        """Beat in the job's thread, which hears nothing of a database that is away."""
+        try:
+            beat([self])
+        except Error as error:
+            if connections[database()].in_atomic_block or not outages.is_passing(error):
+                raise
+            logger.warning("Heartbeat failed, the job goes on: %s", error)
 
     def meaning(self, error: BaseException) -> BaseException:
         """What ended the job that raised `error`: SIGTERM comes as SystemExit.
@@ -160,11 +169,11 @@ def beat(claims: list[Claim]) -> None:
     seen = {
         pk: (status, attempt) for pk, status, attempt in rows.values_list("pk", "status", "attempt")
     }
-    failed: DatabaseError | None = None
+    failed: Error | None = None
     for claim in claims:
         try:
             claim.beat(seen, alone=len(claims) == 1)
-        except DatabaseError as error:
+        except Error as error:
             failed = error
     if failed is not None:
         raise failed

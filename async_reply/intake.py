@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from django.db import IntegrityError, OperationalError, connections, transaction
+from django.db import Error, IntegrityError, connections, transaction
 
-from async_reply import relay, signals
+from async_reply import outages, relay, signals
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation, OperationFile, database
 from async_reply.quotas import Quota
@@ -15,9 +15,6 @@ logger = logging.getLogger("async_reply")
 Perform = Callable[[Operation], object]
 
 TRIES = 5
-#: "Deadlock found": on MariaDB all who wait for an insert of the same key, when it comes to nothing
-#: or its tombstone goes, and all but one of them are refused.
-DEADLOCK = 1213
 
 
 class KeyTaken(IntegrityError):
@@ -46,8 +43,8 @@ def once(
                 return earlier
             if not tries_left:
                 raise
-        except OperationalError as error:
-            if not tries_left or not _is_deadlock(error):
+        except Error as error:
+            if not tries_left or not _is_worth_another_try(error):
                 raise
         else:
             break
@@ -87,9 +84,13 @@ def insert(
         transaction.on_commit(lambda: _announce(operation), using=using, robust=True)
 
 
-def _is_deadlock(error: OperationalError) -> bool:
-    """Whether another try may do; one around a transaction of the caller's is not ours to try."""
-    return error.args[:1] == (DEADLOCK,) and not connections[database()].in_atomic_block
+def _is_worth_another_try(error: Error) -> bool:
+    """Whether the transaction was rolled back for others' sake, and is no caller's own.
+
+    On MariaDB all who wait for an insert of the same key deadlock when it comes to nothing or its
+    tombstone goes, and all but one of them are refused.
+    """
+    return outages.is_conflict(error) and not connections[database()].in_atomic_block
 
 
 def _announce(operation: Operation) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import connections, transaction
 
-from async_reply import conf, forks, heartbeats, lifecycle, schema, signals
+from async_reply import conf, forks, heartbeats, lifecycle, outages, schema, signals
 from async_reply.models import Operation, OperationAttempt, database
 from async_reply.status import FINAL, Status
 
@@ -155,7 +155,7 @@ class Maintenance(threading.Thread):
                 self._failing -= {step.name, schema.REMEDY}
             except Exception as error:  # noqa: BLE001 nothing here may take a worker down
                 self._fail(step, error)
-                away = isinstance(error, OperationalError | InterfaceError)
+                away = outages.is_away(error)
         lease = lifecycle.lease()
         waited = not step.publishes and time.monotonic() - started > lease / 3
         # After an outage all leases are over at once: healthy jobs must get to renew theirs.

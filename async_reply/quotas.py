@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from django.db import DatabaseError, connections, transaction
+from django.db import Error, connections, transaction
 
 from async_reply import conf
 from async_reply.exceptions import QuotaExceeded
@@ -102,5 +102,5 @@ def _session_lock(name: str) -> Iterator[None]:
         yield
     finally:
         # Where the connection is gone, so is the lock.
-        with suppress(DatabaseError), connection.cursor() as cursor:
+        with suppress(Error), connection.cursor() as cursor:
             cursor.execute("SELECT RELEASE_LOCK(%s)", (name,))

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import UnreadablePostError
 from rest_framework import exceptions as drf
 from rest_framework import status as http
@@ -16,7 +15,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 from rest_framework.views import set_rollback
 
-from async_reply import documents, exceptions, forecasts, headers, problems, schema
+from async_reply import documents, exceptions, forecasts, headers, outages, problems, schema
 from async_reply.models import Operation
 
 logger = logging.getLogger("async_reply")
@@ -159,7 +158,7 @@ def _own(error: Exception) -> Response | None:
 
 def _outside(error: Exception) -> Response | None:
     """What Django and the database raise around a view."""
-    if isinstance(error, OperationalError | InterfaceError) or schema.is_behind(error):
+    if outages.is_passing(error) or schema.is_behind(error):
         told = schema.REMEDY if schema.is_behind(error) else "Database not available"
         logger.error(told, exc_info=error)
         body = problems.problem(

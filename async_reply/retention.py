@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable
 
-from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
+from django.db import ProgrammingError, transaction
 
-from async_reply import conf, files, lifecycle, results
+from async_reply import conf, files, lifecycle, outages, results
 from async_reply.clock import DatabaseNow, after
 from async_reply.models import Operation, OperationAttempt, database
 from async_reply.status import FINAL
@@ -14,8 +14,6 @@ logger = logging.getLogger("async_reply")
 
 #: Seconds until what could not be removed is tried again: meanwhile it is not in others' way.
 POSTPONED = 3600
-#: What befalls all rows alike.
-DOWN = (InterfaceError, OperationalError, ProgrammingError)
 
 
 def bury(operation: Operation, *, expired: bool) -> bool:
@@ -64,9 +62,10 @@ def _clear(operations: list[Operation], action: Callable[[list[Operation]], None
     """Do `action` to all at once, or to each where all are refused for the sake of one."""
     try:
         action(operations)
-    except DOWN:
-        raise
-    except Exception as error:  # noqa: BLE001 a project's own keys and signals refuse it
+    except Exception as error:
+        if outages.is_passing(error) or isinstance(error, ProgrammingError):
+            # It befalls all rows alike.
+            raise
         if len(operations) > 1:
             for operation in operations:
                 _clear([operation], action)

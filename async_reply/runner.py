@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import Error, OperationalError, connections, transaction
 
-from async_reply import failures, heartbeats, lifecycle, results, signals, statements
+from async_reply import failures, heartbeats, lifecycle, outages, results, signals, statements
 from async_reply.exceptions import ClaimLost, OperationCanceled, RetryLater, WorkerStopping
 from async_reply.jobs import Job
 from async_reply.kinds import Kind, seconds
@@ -27,7 +27,7 @@ Outcome = OperationAttempt.Outcome
 LEAVES = (ClaimLost, OperationCanceled, WorkerStopping)
 
 
-class DatabaseAway(Exception):
+class DatabaseAway(OperationalError):
     """The outcome could not be stored for a whole lease: the job is rescued and repeated."""
 
 
@@ -117,8 +117,8 @@ def _input(job: Job) -> dict[str, Any]:
     """What the job is called with; a database that is away meanwhile is not the job's failure."""
     try:
         return _patiently(job.id, lambda: job.input)
-    except (OperationalError, InterfaceError) as error:
-        raise DatabaseAway(f"Operation {job.id} is left to the rescue.") from error
+    except Error as error:
+        raise _away(job.id) from error
 
 
 def _succeed(claim: heartbeats.Claim, outcome: results.Outcome, job: Job) -> Report:
@@ -132,15 +132,21 @@ def _succeed(claim: heartbeats.Claim, outcome: results.Outcome, job: Job) -> Rep
             together=not statements.are_possible(database()),
         )
 
+    in_callback = False
+
     def write() -> bool:
+        nonlocal in_callback
+        in_callback = False
         if not lifecycle.succeed(operation, told=told):
             return False
         results.store(operation, outcome)
+        in_callback = True
         for function in job.finishers:
             function()
+        in_callback = False
         return True
 
-    return _ended(operation, write, Ending.SUCCEEDED)
+    return _ended(operation, write, Ending.SUCCEEDED, is_jobs=lambda: in_callback)
 
 
 def _stop(claim: heartbeats.Claim, kind: Kind, error: BaseException) -> Report:
@@ -210,10 +216,12 @@ def _ended(
     *,
     cause: BaseException | None = None,
     together: bool = True,
+    is_jobs: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Commit `write` and say how the attempt ended; NOT_MINE when it had lost its claim.
 
     `together`: what it writes takes a transaction to be one. (One statement does not.)
+    `is_jobs`: whether the code of the job was writing when `write` raised.
     While the database is away it is tried again until the lease is surely over, then
     DatabaseAway is raised. After an error the answer to COMMIT may be what was lost: then the
     row tells.
@@ -227,17 +235,19 @@ def _ended(
             written = write()
             if written and ending is not Ending.AGAIN:
                 signals.announce_finished(operation, Status(ending.value))
-        return written
+        return written or (tries > 1 and _stored(operation, ending))
 
     try:
         written = _patiently(operation.pk, commit)
-    except (OperationalError, InterfaceError) as error:
-        if connections[database()].in_atomic_block:
+    except Error as error:
+        if connections[database()].in_atomic_block or outages.is_refusal(error):
             raise
-        _give_up(operation, error)
-    if written or (tries > 1 and _stored(operation, ending)):
-        return Report(ending, cause)
-    return Report(Ending.NOT_MINE)
+        if not is_jobs():
+            raise _away(operation.pk) from error
+        if not outages.is_passing(error):
+            raise
+        written = _once_more(operation, commit, is_jobs)
+    return Report(ending, cause) if written else Report(Ending.NOT_MINE)
 
 
 def _patiently(pk: UUID, action: Callable[[], T]) -> T:
@@ -251,21 +261,30 @@ def _patiently(pk: UUID, action: Callable[[], T]) -> T:
         is_last = time.monotonic() >= give_up
         try:
             return action()
-        except (OperationalError, InterfaceError):
-            if connections[database()].in_atomic_block or is_last:
+        except Error as error:
+            if connections[database()].in_atomic_block or is_last or not outages.is_passing(error):
                 raise
             logger.warning("Operation id=%s database away, tried again", pk, exc_info=True)
             heartbeats.disconnect()
             time.sleep(heartbeats.TICK_AFTER_ERROR)
 
 
-def _give_up(operation: Operation, error: Exception) -> NoReturn:
-    """Raise what says whose fault it is: a callback of `on_finish` may fail each time as well."""
+def _once_more(operation: Operation, commit: Callable[[], T], is_jobs: Callable[[], bool]) -> T:
+    """A last try, now that the database is there: what the job's code raises is its own."""
     try:
         lifecycle.beat(operation)
-    except (OperationalError, InterfaceError):
-        raise DatabaseAway(f"Operation {operation.pk} is left to the rescue.") from error
-    raise error
+    except Error as error:
+        raise _away(operation.pk) from error
+    try:
+        return commit()
+    except Error as error:
+        if is_jobs():
+            raise
+        raise _away(operation.pk) from error
+
+
+def _away(pk: UUID) -> DatabaseAway:
+    return DatabaseAway(f"Operation {pk} is left to the rescue.")
 
 
 def _stored(operation: Operation, ending: Ending) -> bool:

@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import current_app, shared_task, signals
 from celery.worker.request import Request
 from celery.worker.state import revoked
-from django.db import InterfaceError, OperationalError, connections
+from django.db import Error, connections
 
 from async_reply import (
     forks,
@@ -84,7 +84,7 @@ def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
         with forks.held_off():
             if maintenance.take_back(pk, worker=worker, timed_out=timed_out):
                 relay.publish_due()
-    except (OperationalError, InterfaceError) as error:
+    except Error as error:
         logger.warning("Operation id=%s is left to its lease: %s", pk, error)
     finally:
         heartbeats.disconnect()

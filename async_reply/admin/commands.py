@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db import Error, connections
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from async_reply import services
+from async_reply import outages, services
 from async_reply.exceptions import (
     AlreadyFinished,
     NotCancelable,
@@ -17,7 +18,7 @@ from async_reply.exceptions import (
     OperationGone,
     UnknownKind,
 )
-from async_reply.models import Operation
+from async_reply.models import Operation, database
 from async_reply.status import FINAL, Status
 
 logger = logging.getLogger("async_reply")
@@ -60,6 +61,11 @@ def run(command: Command, operations: Iterable[Operation | None]) -> Tally:
             tally.done.append((operation, command.perform(operation)))
         except REFUSALS as error:
             tally.refused[str(error)] += 1
+        except Error as error:
+            if connections[database()].in_atomic_block or not outages.is_passing(error):
+                raise
+            logger.warning("Operation id=%s kind=%s: %s", operation.pk, operation.kind, error)
+            tally.refused[str(_("The database cannot be reached: try again."))] += 1
         except OSError:
             # A rerun copies the files of the request.
             logger.exception("Operation id=%s kind=%s files", operation.pk, operation.kind)

@@ -8,10 +8,12 @@ from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from async_reply.admin import commands
 from async_reply.models import Operation
 from async_reply.status import FINAL, Status
 from async_reply.testing import run_operations
 from tests.admin.conftest import LIST, button, messages, page
+from tests.failover import failover
 from tests.project import tasks
 
 NAMES = ("cancel", "rerun", "delete")
@@ -289,3 +291,15 @@ def test_actions__are_kept_in_the_history(
     entry = LogEntry.objects.get()
     assert (str(operation.pk), admin_user.pk) == (entry.object_id, entry.user_id)
     assert entry.get_change_message() == "Cancel."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_cancel__database_that_is_read_only_for_a_while_is_a_reason(
+    submit: Callable[..., Operation],
+) -> None:
+    operations = [submit(), submit()]
+    with failover():
+        tally = commands.run(commands.CANCEL, operations)
+    assert tally.refused == {"The database cannot be reached: try again.": 2}
+    assert tally.done == []
+    assert not Operation.objects.exclude(status=Status.PENDING).exists()

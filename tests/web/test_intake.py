@@ -12,7 +12,7 @@ from tests.project import tasks
 
 KEY = IdempotencyKey(digest="d" * 64, fingerprint="f" * 64)
 
-DEADLOCK = OperationalError(intake.DEADLOCK, "Deadlock found when trying to get lock")
+DEADLOCK = OperationalError(1213, "Deadlock found when trying to get lock")
 
 
 class Perform:

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from async_reply import backlogs, histories
 from async_reply.models import Operation
 from async_reply.testing import run_operations
+from tests.failover import failover
 from tests.project.views import EchoView
 from tests.waiting import in_thread, until_parked
 
@@ -78,3 +80,51 @@ def test_poll__may_be_told_to_come_back(
     with connection.execute_wrapper(outage):
         answer = api.get(f"/api/operations/{operation.pk}/")
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+
+
+#: Everything a client may ask that writes: method and end of the URL.
+WRITES = [
+    ("post", "/echoes/", {}),
+    ("post", "/echoes/", {"Idempotency-Key": "k1"}),
+    ("post", "/echoes/", {"Prefer": "wait=1"}),
+    ("post", "/things/7/rebuild/", {}),
+    ("post", "/api/operations/{running}/cancel/", {}),
+    ("delete", "/api/operations/{running}/", {}),
+    ("delete", "/api/operations/{succeeded}/", {}),
+    ("delete", "/api/operations/{succeeded}/result/", {}),
+]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+@pytest.mark.parametrize("bounded", [False, True], ids=["", "near the quota"])
+@pytest.mark.parametrize(("method", "url", "fields"), WRITES)
+def test_write__meets_a_failover_and_is_told_to_come_back(
+    api: APIClient,
+    running: Operation,
+    succeeded: Operation,
+    settings: Settings,
+    method: str,
+    url: str,
+    fields: dict[str, str],
+    bounded: bool,
+    accept: str,
+) -> None:
+    """A server that is read-only raises InternalError: it was a 500 in HTML."""
+    if bounded:
+        settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_UNFINISHED": 10}
+    path = url.format(running=running.pk, succeeded=succeeded.pk)
+    before = list(Operation.objects.order_by("pk").values())
+    with failover():
+        answer = getattr(api, method)(path, {}, headers={**fields, "Accept": accept})
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert answer.data["type"].endswith("database-unavailable")
+    assert list(Operation.objects.order_by("pk").values()) == before
+    assert getattr(api, method)(path, {}, headers=fields).status_code < 300
+
+
+@pytest.mark.parametrize("end", ["", "result/"])
+def test_poll__is_answered_during_a_failover(
+    api: APIClient, succeeded: Operation, end: str
+) -> None:
+    with failover():
+        assert api.get(f"/api/operations/{succeeded.pk}/{end}").status_code in {200, 302}
