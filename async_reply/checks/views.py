@@ -17,7 +17,7 @@ MIXIN = "LongRunningOperationMixin"
 VIEW = "LongRunningOperationView"
 #: A name that is shorter than that resembles too many others.
 SHORTEST = 6
-RESEMBLANCE = 0.85
+RESEMBLANCE = 0.91
 
 
 def _is_names(value: Any) -> bool:

@@ -613,6 +613,25 @@ def test_view__with_a_slip(urls: Callable[..., None], slip: str, meant: str) -> 
     assert str(found.hint).startswith(f"Did you mean {meant}?")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resubmit", "request_serializer_class", "get_permission_classes", "throttle_scope"),
+        *("task_name", "retention_days", "accept_headers", "idempotency_key", "default_wait"),
+        *(
+            "redirect_url",
+            "perform_submission",
+            "queryset",
+            "filterset_fields",
+            "get_extra_actions",
+        ),
+    ],
+)
+def test_view__with_a_name_of_its_own(urls: Callable[..., None], name: str) -> None:
+    urls(type("Own", (views.EchoView,), {name: None}))
+    assert ids() == []
+
+
 class SlippedAccess(OperationAccess):
     permision_classes = [IsAdminUser]
 
