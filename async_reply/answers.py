@@ -1,23 +1,31 @@
 """What Django answers a client who has waited: each time its credentials are looked at anew.
 
-The ticker's thread asks, by Django's own handler and over its own database connection: thousands
-who are told at a time take neither more threads nor more connections. Who asked the very same of
-the same change is told the same, unless a cookie comes with it.
+The project's middleware and views are asked as they were for the first request, by a request that
+is made of it, in a thread and a context that hold nothing of any other request.
 """
 
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
 from io import BytesIO
 from typing import Any
 
-from django.core.handlers.asgi import ASGIRequest, get_script_prefix
+from django.conf import settings
+from django.core import signals
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest, get_script_name
 from django.db import connections
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from async_reply import headers
-from async_reply.scopes import Message, Scope, Send
+from async_reply import environs, headers
+from async_reply.askers import askers, disconnect
+from async_reply.callers import Caller
+from async_reply.parking import KEY, Known, Parking, Ticket
+from async_reply.scopes import Message, Scope, Send, identity
 from async_reply.watch import Shared
 
 Field = tuple[bytes, bytes]
@@ -26,9 +34,17 @@ Field = tuple[bytes, bytes]
 class Answer:
     """An answer of Django's, kept back."""
 
-    def __init__(self, code: int = 0, fields: Iterable[Field] = (), body: bytes = b"") -> None:
+    def __init__(
+        self,
+        code: int = 0,
+        fields: Iterable[Field] = (),
+        body: bytes = b"",
+        ticket: Ticket | None = None,
+    ) -> None:
         self.code = code
         self.fields = list(fields)
+        #: What the view has left for whoever lets its client wait.
+        self.ticket = ticket
         self._parts = [body]
 
     @property
@@ -48,7 +64,7 @@ class Answer:
 
     def having(self, fields: Mapping[str, str]) -> "Answer":
         """The same with other values of `fields`."""
-        return Answer(self.code, replaced(self.fields, fields, fields), self.body)
+        return Answer(self.code, replaced(self.fields, fields, fields), self.body, self.ticket)
 
     def applied(self, seconds: float) -> "Answer":
         """The same, saying that the wish to wait was followed."""
@@ -68,35 +84,113 @@ def replaced(fields: Iterable[Field], names: Iterable[str], new: Mapping[str, st
     return [*kept, *((name.encode("ascii"), new[name].encode("latin-1")) for name in new)]
 
 
-class Django:
-    """The project's middleware and views, called in the thread that asks."""
+class Question:
+    """A request that is about to be answered, and how many clients want to know."""
 
-    @cached_property
-    def _handler(self) -> BaseHandler:
-        handler = BaseHandler()
-        handler.load_middleware()
-        return handler
+    def __init__(self, scope: Scope, caller: Caller) -> None:
+        self.scope = scope  # kept: its identity is good for as long
+        self.clients = 0
+        self.answer: Future[Answer] = askers.call(caller, partial(answered, scope))
 
-    def ask(self, scope: Scope, shared: Shared) -> Answer:
-        """What `scope`, a request without a body, is answered; in the ticker's thread."""
-        client = (scope.get("client") or ("",))[0]
-        fields = tuple(scope["headers"])
-        key = (scope["method"], scope["path"], scope["query_string"], client, fields)
-        known: Answer | None = shared.get(key)
-        if known is not None:
-            return known
-        set_script_prefix(get_script_prefix(scope))
-        answer = self._asked(scope)
-        # What of the project's own middleware fails is no 503 of ours.
-        if answer.code >= 500 and _end_broken_connections():
-            answer = self._asked(scope)
-        if not answer.field(b"set-cookie"):  # else it is meant for one client
-            shared[key] = answer
-        return answer
 
-    def _asked(self, scope: Scope) -> Answer:
-        # Neither signal of a request is sent: they would close the ticker's connection.
-        return _kept(self._handler.get_response(ASGIRequest(scope, BytesIO())))
+async def ask(scope: Scope, caller: Caller, shared: Shared) -> Answer:
+    """What `scope`, a request without a body, is answered, when it is the caller's turn.
+
+    Who asks the very same of the same change is told the same, unless a cookie comes with it.
+    What nobody wants to know any more is not asked.
+    """
+    key = (id(asyncio.get_running_loop()), identity(scope))
+    question: Question | None = shared.get(key)
+    is_first = question is None or question.answer.cancelled()
+    if question is None or is_first:
+        question = shared[key] = Question(scope, caller)
+    question.clients += 1
+    try:
+        answer: Answer = await asyncio.shield(asyncio.wrap_future(question.answer))
+    finally:
+        question.clients -= 1
+        if not question.clients:
+            question.answer.cancel()
+    if answer.field(b"set-cookie") and not is_first:
+        return await ask(scope, caller, {})
+    return answer
+
+
+def answered(scope: Scope) -> Answer:
+    """What the project answers a request of ASGI, for a thread that keeps its connections."""
+    answer, is_broken = _answered(scope)
+    return _answered(scope)[0] if is_broken else answer
+
+
+def _answered(scope: Scope) -> tuple[Answer, bool]:
+    """The answer, and whether it is an error for a connection that had been cut before."""
+    response = _respond(
+        ASGIHandler, lambda: ASGIRequest(scope, BytesIO()), get_script_prefix(scope), scope=scope
+    )
+    is_broken = response.status_code >= 500 and _end_broken_connections()
+    chunks: Any = response
+    fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+    cookies = (each.output(header="").strip() for each in response.cookies.values())
+    fields += [(b"Set-Cookie", cookie.encode("ascii")) for cookie in cookies]
+    answer = Answer(response.status_code, fields, b"".join(chunks), scope[KEY].ticket)
+    _keep_connections()
+    response.close()  # this sends the signal that a request is over
+    return answer, is_broken
+
+
+def ask_in_thread(
+    environ: dict[str, Any], url: str, *, known: Known | None = None
+) -> tuple[HttpResponseBase, Parking]:
+    """What a GET of `url` answers the client of `environ` now, and what its view has left.
+
+    A thread of its own asks, which is gone afterwards: the thread that waits is still within the
+    project's middleware, and keeps what that has put there.
+    """
+    made, place = environs.again(environ, url, known=known)
+
+    def respond() -> HttpResponseBase:
+        try:
+            response = _respond(
+                WSGIHandler, lambda: WSGIRequest(made), get_script_name(made), environ=made
+            )
+            # The response is closed where it is sent from: it may be a file.
+            signals.request_finished.send(sender=WSGIHandler)
+            return response
+        finally:
+            disconnect()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(respond).result(), place
+
+
+def _respond(
+    handler: type[BaseHandler], make: Callable[[], HttpRequest], prefix: str, **told: Any
+) -> HttpResponseBase:
+    """As Django's own handlers do it."""
+    set_script_prefix(prefix)
+    _keep_connections()
+    signals.request_started.send(sender=handler, **told)
+    response = _handler(tuple(settings.MIDDLEWARE)).get_response(make())
+    response._handler_class = handler  # type: ignore[attr-defined]  # noqa: SLF001
+    return response
+
+
+@lru_cache(maxsize=1)
+def _handler(middleware: tuple[str, ...]) -> BaseHandler:
+    """One for each list of middleware: tests change it."""
+    handler = BaseHandler()
+    handler.load_middleware()
+    return handler
+
+
+def _keep_connections() -> None:
+    """Where each request has a connection of its own, those of this thread outlive it.
+
+    Django ends connections upon the signals of a request: now only those that cannot be used.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.settings_dict["CONN_MAX_AGE"] == 0:
+            connection.close_at = None
 
 
 def _end_broken_connections() -> bool:
@@ -109,11 +203,3 @@ def _end_broken_connections() -> bool:
     for each in broken:
         each.close()
     return bool(broken)
-
-
-def _kept(response: HttpResponseBase) -> Answer:
-    chunks: Any = response
-    fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
-    cookies = (each.output(header="").strip() for each in response.cookies.values())
-    fields += [(b"Set-Cookie", cookie.encode("ascii")) for cookie in cookies]
-    return Answer(response.status_code, fields, b"".join(chunks))

@@ -79,8 +79,9 @@ DEFAULTS: dict[str, Any] = {
     # Seconds for which "Prefer: wait" holds a request at most; 0 turns waiting off. Proxies give
     # up after 60.
     "MAX_WAIT": 55,
-    # Threads of a process that may wait under WSGI; the next one is answered at once. Under ASGI:
-    # how many requests that are about to wait pass through Django at a time.
+    # Threads of a process that may wait under WSGI, where the server has threads for others; of
+    # several, one caller never has all. Under ASGI: how many requests of one caller that are about
+    # to wait pass through Django at a time; there is one thread more, for others.
     "WAIT_THREADS": 2,
     # What wakes those who wait: None, the database is asked ten times a second; "postgresql", by
     # LISTEN and NOTIFY; or the URL of a Redis, for its publish and subscribe.

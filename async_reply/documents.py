@@ -37,9 +37,9 @@ def _links(operation: Operation, request: Request, *, held: str | None) -> dict[
     """The same as when the operation was new."""
     key, scope = _valet_key(operation, held)
     found = {relation: _url(name, operation, request, key=key) for relation, name in LINKS.items()}
-    if services.is_cancelable(operation) and (scope != "read" or operation.owner):
-        key = "" if scope == "read" else key
-        found["cancel"] = _url("cancel", operation, request, key=key)
+    cancels = valet_keys.includes(scope, "cancel")
+    if services.is_cancelable(operation) and (not key or cancels or operation.owner):
+        found["cancel"] = _url("cancel", operation, request, key=key if cancels else "")
     return found
 
 

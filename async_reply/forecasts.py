@@ -1,5 +1,6 @@
 """What is expected of an operation: when it ends, and when to ask again."""
 
+from contextlib import suppress
 from datetime import datetime
 
 from django.db import Error
@@ -43,6 +44,13 @@ def retry_after_submit(operation: Operation) -> int:
         return retry_after(operation)
     except Error:
         return estimates.retry_after((), _since(operation.created_at))
+
+
+def retry_after_wait(operation: Operation) -> int:
+    """The same for who has waited for it: as it is now, where the database says so."""
+    with suppress(Error, Operation.DoesNotExist):
+        operation.refresh_from_db()
+    return retry_after_submit(operation)
 
 
 def eta(operation: Operation) -> float | None:

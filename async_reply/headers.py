@@ -128,11 +128,6 @@ def applied(field: str, seconds: int) -> str:
     return f"{field}, wait={seconds}" if field else f"wait={seconds}"
 
 
-def is_reply(status: int) -> bool:
-    """Whether what the result's URL answers is the end of a submit, and no accident on the way."""
-    return status < 500 and status not in (202, 429)
-
-
 def last_event_id(field: str) -> int:
     """The version that a Last-Event-ID field names; 0 for none of ours."""
     return int(field) if field.isascii() and field.isdigit() and len(field) < 10 else 0

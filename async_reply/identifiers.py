@@ -1,8 +1,12 @@
 """Ids that sort by time."""
 
+import re
 import secrets
 import time
 import uuid
+
+#: An id in a path: without one, a request is for none of an operation's views.
+IN_PATH = re.compile("[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 
 def uuid7() -> uuid.UUID:

@@ -3,18 +3,29 @@
 import asyncio
 import signal
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-
 from async_reply import conf
-from async_reply.answers import Answer, Django
-from async_reply.parked import hold, stream
+from async_reply.answers import Answer
+from async_reply.callers import Acquaintances, Caller
+from async_reply.lanes import Lanes
+from async_reply.parked import Connection, hold, stream
 from async_reply.parking import KEY, Parking, Stream, Wait
-from async_reply.scopes import Message, Receive, Scope, Send, is_about_to_wait
+from async_reply.scopes import (
+    Message,
+    Receive,
+    Scope,
+    Send,
+    is_about_to_wait,
+    without_body,
+)
+
+#: How many clients of one caller are parked at most; the next are answered at once.
+PARKED_OF_ONE = 5_000
 
 
 class Client(Protocol):
@@ -29,10 +40,11 @@ class ParkingLot:
 
     def __init__(self, application: Any) -> None:
         self.application = application
-        self.django = Django()
         self.parked: set[Client] = set()
+        self._parked_of: Counter[Caller] = Counter()
+        self._acquaintances = Acquaintances()
         self._closing = False
-        self._lanes: asyncio.Queue[ThreadSensitiveContext] | None = None
+        self._lanes: Lanes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -47,71 +59,76 @@ class ParkingLot:
         self._hear_signals()
         place = Parking(offers=not self._closing, refuses=self._closing)
         if place.offers and is_about_to_wait(scope):
-            answer = await self.admit({**scope, KEY: place})
-        else:
-            answer = Answer()
+            async with Connection(receive) as client:
+                answer = await self._admit({**without_body(scope), KEY: place}, client)
+                if not client.is_gone:
+                    await self._attend(place, answer, scope, client, send)
+            return
+        answer = Answer()
 
-            async def take(message: Message) -> None:
-                if place.ticket is None:
-                    await send(message)
-                else:
-                    answer.take(message)
-
-            await self.application({**scope, KEY: place}, receive, take)
+        async def take(message: Message) -> None:
             if place.ticket is None:
-                return
-        if isinstance(place.ticket, Wait) and answer.code in (200, 202, 304):
-            await hold(self, place.ticket, answer, scope, receive, send)
-        elif isinstance(place.ticket, Stream) and answer.code == 200:
-            await stream(self, place.ticket, answer, scope, receive, send)
-        else:
-            await answer.send(send)
+                await send(message)
+            else:
+                answer.take(message)
 
-    async def admit(self, scope: Scope) -> Answer:
-        """What the application answers a GET that has no body, and is about to be parked.
+        await self.application({**scope, KEY: place}, receive, take)
+        if place.ticket is not None:
+            async with Connection(receive) as client:
+                await self._attend(place, answer, scope, client, send)
 
-        Such requests pass one behind the other, in threads that are kept, and their connections
-        with them: thousands that come back at a time take no more than these.
+    async def _admit(self, scope: Scope, client: Connection) -> Answer:
+        """What the application answers a GET that is about to be parked.
+
+        Such requests pass by a few lanes, in threads that are kept, and their connections with
+        them: thousands that come back at a time take no more than these.
         """
         answer = Answer()
-        messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
-
-        async def receive() -> Message:
-            for message in messages:
-                return message
-            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
         async def take(message: Message) -> None:
             answer.take(message)
 
-        async with self._lane():
-            await self.application(scope, receive, take)
+        if self._lanes is None:
+            self._lanes = Lanes(max(1, conf.get("WAIT_THREADS")))
+        lane = None
+        async with client.staying():
+            lane = await self._lanes.enter(self._acquaintances.turn(scope))
+        if lane is not None:
+            with self._lanes.passing(lane):
+                await self.application(scope, client.receive, take)
         return answer
 
-    @asynccontextmanager
-    async def _lane(self) -> AsyncIterator[None]:
-        if self._lanes is None:
-            self._lanes = asyncio.Queue()
-            for _ in range(max(1, conf.get("WAIT_THREADS"))):
-                self._lanes.put_nowait(ThreadSensitiveContext())
-        lane = await self._lanes.get()
-        token = SyncToAsync.thread_sensitive_context.set(lane)
-        try:
-            yield
-        finally:
-            SyncToAsync.thread_sensitive_context.reset(token)
-            self._lanes.put_nowait(lane)
+    async def _attend(
+        self, place: Parking, answer: Answer, scope: Scope, client: Connection, send: Send
+    ) -> None:
+        """Park the client whose ticket fits its answer; others are answered at once."""
+        ticket = place.ticket
+        if ticket is not None:
+            self._acquaintances.remember(scope, ticket.caller)
+        elif answer.code in (401, 403):
+            self._acquaintances.forget(scope)
+        has_room = ticket is not None and self._parked_of[ticket.caller] < PARKED_OF_ONE
+        if has_room and isinstance(ticket, Wait) and answer.code in (200, 202, 304):
+            await hold(self, ticket, answer, scope, client, send)
+        elif has_room and isinstance(ticket, Stream) and answer.code == 200:
+            await stream(self, ticket, answer, scope, client, send)
+        else:
+            await answer.send(send)
 
     @asynccontextmanager
-    async def parking(self, client: Client) -> AsyncIterator[None]:
+    async def parking(self, client: Client, caller: Caller) -> AsyncIterator[None]:
         """While the client is parked it is told when the server stops."""
         self.parked.add(client)
+        self._parked_of[caller] += 1
         if self._closing:  # since it came
             client.close()
         try:
             yield
         finally:
             self.parked.discard(client)
+            self._parked_of[caller] -= 1
+            if not self._parked_of[caller]:
+                del self._parked_of[caller]
 
     def close(self) -> None:
         """Answer everybody with what there is; whoever comes later does not wait."""

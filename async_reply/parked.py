@@ -3,20 +3,18 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from enum import Enum
 from functools import partial
-from typing import Any, Protocol
-
-from django.db import Error
+from typing import Any, Protocol, Self
 
 from async_reply import forecasts, headers, parking, sse, watch
-from async_reply.answers import Answer, Django, replaced
+from async_reply.answers import Answer, ask, replaced
+from async_reply.askers import askers
+from async_reply.callers import Caller
 from async_reply.models import Operation
-from async_reply.scopes import Message, Receive, Scope, Send, again, still
-from async_reply.status import Status
+from async_reply.scopes import Message, Receive, Scope, Send, again
+from async_reply.status import FINAL
 
 #: Seconds: comments on streams that are due within them are sent at once.
 TOGETHER = 0.25
@@ -26,208 +24,253 @@ class Lot(Protocol):
     """What a parked client needs of the application around it."""
 
     application: Any
-    django: Django
 
-    def parking(self, client: Any) -> AbstractAsyncContextManager[None]:
+    def parking(self, client: Any, caller: Caller) -> AbstractAsyncContextManager[None]:
         """While the client is parked: `client.close()` is called when the server stops."""
 
 
-class Ending(Enum):
-    """Why a wait is over."""
+class Connection:
+    """A client's connection, listened to, so that nothing is done for a client that has left."""
 
-    FINISHED = "finished"
-    LEFT = "left"
-    IN_VAIN = "in vain"
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = asyncio.Event()
+        self._has_asked = False
+        self._limit: asyncio.Timeout | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._task.cancel()
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone.set()
+        if self._limit is not None:
+            self._limit.reschedule(0)
+
+    @property
+    def is_gone(self) -> bool:
+        return self._gone.is_set()
+
+    @asynccontextmanager
+    async def staying(self) -> AsyncIterator[None]:
+        """The block is given up when the client leaves."""
+        try:
+            async with asyncio.timeout(0 if self.is_gone else None) as self._limit:
+                yield
+        except TimeoutError:
+            if not self.is_gone:
+                raise
+        finally:
+            self._limit = None
+
+    async def receive(self) -> Message:
+        """For an application that serves this client: it has no body, and may leave."""
+        if not self._has_asked:
+            self._has_asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    def begin(self) -> None:
+        """Another application will ask."""
+        self._has_asked = False
 
 
 class Waiting:
-    """A client that waits for one answer; None where it is to be had from the application."""
+    """A client that waits for the end of an operation."""
 
-    def __init__(self, ticket: parking.Wait, ask: Callable[[watch.Shared], Answer] | None) -> None:
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ask = ask
-        self.operation = ticket.operation
-        self.ended: asyncio.Future[tuple[Ending, Answer | None]] = self._loop.create_future()
+        #: What is shared with others who are told of the end; None where the wait was in vain.
+        self.ended: asyncio.Future[watch.Shared | None] = self._loop.create_future()
 
-    def end(self, ending: Ending, answer: Answer | None = None) -> None:
+    def _end(self, shared: watch.Shared | None) -> None:
         if not self.ended.done():
-            self.ended.set_result((ending, answer))
+            self.ended.set_result(shared)
 
     def close(self) -> None:
-        self.end(Ending.IN_VAIN)
-
-    def leave(self) -> None:
-        self.end(Ending.LEFT)
+        self._end(None)
 
     def tell(self, row: Operation | None, shared: watch.Shared) -> None:
         """For the ticker, in its thread."""
-        self.operation = row or self.operation
         if watch.is_over(row):
-            answer = self._ask(shared) if self._ask else None
-            self._loop.call_soon_threadsafe(self.end, Ending.FINISHED, answer)
+            self._loop.call_soon_threadsafe(self._end, shared)
 
 
 async def hold(
-    lot: Lot, ticket: parking.Wait, answer: Answer, scope: Scope, receive: Receive, send: Send
+    lot: Lot, ticket: parking.Wait, answer: Answer, scope: Scope, client: Connection, send: Send
 ) -> None:
     """Answer when the operation has finished, time is over or the server stops."""
-    is_submit = isinstance(ticket, parking.Submit)
-    ask = partial(lot.django.ask, again(scope, ticket.url))
-    client = Waiting(ticket, None if is_submit else ask)
-    waiter = watch.Waiter(ticket.operation.pk, ticket.operation.version, client.tell)
-    timer = asyncio.get_running_loop().call_later(ticket.seconds, client.close)
-    try:
-        async with lot.parking(client), listening(receive, client.leave):
-            with watch.ticker.watching(waiter):
-                ending, told = await client.ended
-    finally:
-        timer.cancel()
-    if ending is Ending.LEFT:
+    async with client.staying():
+        shared = await _wait(lot, ticket)
+        if not isinstance(ticket, parking.Submit):
+            told = {} if shared is None else shared
+            answer = await ask(again(scope, ticket.url), ticket.caller, told)
+    if client.is_gone:
         return
-    if told is not None:
-        answer = told
-    elif not is_submit:
-        answer = await in_ticker(partial(ask, {}))
-    elif ending is Ending.FINISHED:
-        if await reply(lot, ticket, answer, scope, receive, send):
+    if isinstance(ticket, parking.Submit):
+        if shared is not None and await reply(lot, ticket, answer, scope, client, send):
             return
-    else:
-        with suppress(Error):
-            seconds = await in_ticker(partial(forecasts.retry_after, client.operation))
-            answer = answer.having({"Retry-After": str(seconds)})
+        with suppress(Exception):  # accepted is accepted
+            answer = answer.having({"Retry-After": await _retry_after(ticket)})
     await answer.applied(ticket.seconds).send(send)
 
 
+async def _wait(lot: Lot, ticket: parking.Wait) -> watch.Shared | None:
+    """Return when it is over, or None in vain."""
+    if watch.is_over(ticket.operation):
+        return {}
+    client = Waiting()
+    waiter = watch.Waiter(ticket.operation.pk, ticket.operation.version, client.tell)
+    timer = asyncio.get_running_loop().call_later(ticket.seconds, client.close)
+    try:
+        async with lot.parking(client, ticket.caller):
+            with watch.ticker.watching(waiter):
+                return await client.ended
+    finally:
+        timer.cancel()
+
+
+async def _retry_after(ticket: parking.Wait) -> str:
+    told = askers.call(ticket.caller, partial(forecasts.retry_after_wait, ticket.operation))
+    return str(await asyncio.wrap_future(told))
+
+
 async def reply(
-    lot: Lot, ticket: parking.Wait, accepted: Answer, scope: Scope, receive: Receive, send: Send
+    lot: Lot, ticket: parking.Wait, accepted: Answer, scope: Scope, client: Connection, send: Send
 ) -> bool:
-    """Pass on what the result's URL answers, large or small; False where it is no reply."""
+    """Pass on what the result's view answers, large or small; False where it does not.
+
+    The operation was accepted, whatever comes of this: credentials that were good for the submit
+    alone are refused here, and other applications may fail.
+    """
     told = {name: accepted.field(name.lower().encode("ascii")) for name in headers.OF_THE_KEY}
     new = {"Content-Location": ticket.url, **{name: told[name] for name in told if told[name]}}
-    first = iter([{"type": "http.request", "body": b"", "more_body": False}])
-    passed = True
-
-    async def heard() -> Message:
-        return next(first, None) or await receive()
+    asked = again(scope, ticket.url)
+    place: parking.Parking = asked[parking.KEY]
+    passed = False
 
     async def take(message: Message) -> None:
         nonlocal passed
         if message["type"] == "http.response.start":
-            passed = headers.is_reply(message["status"])
+            passed = place.replied and message["status"] < 500
             answer = Answer(fields=message["headers"]).applied(ticket.seconds)
             message["headers"] = answer.having(new).fields
         if passed:
             await send(message)
 
-    await lot.application(again(scope, ticket.url), heard, take)
-    return passed
+    client.begin()
+    try:
+        await lot.application(asked, client.receive, take)
+    except Exception:
+        if passed:
+            raise
+    return passed or client.is_gone
 
 
 class Reader:
-    """A client that reads a stream; of the events it is slow to take it gets the last."""
+    """A client that reads a stream: it hears that there is something new, and asks what it is.
 
-    def __init__(self, ticket: parking.Stream, may_read: parking.MayRead) -> None:
+    Of the events that it is slow to take it gets the last.
+    """
+
+    def __init__(self, ticket: parking.Stream, scope: Scope) -> None:
         self._loop = asyncio.get_running_loop()
+        self._ticket = ticket
+        self._scope = scope
+        self._known = ticket.known
+        #: The newest version there is, and that which was newest when Django was asked.
+        self._newest = self._asked = 0
+        self._shared: watch.Shared = {}
         self._news = asyncio.Event()
-        self._chunk = b""
         self._life = self._loop.call_later(ticket.seconds, self.close)
-        self._beat: asyncio.TimerHandle | None = None
-        self.is_over = False
-        self.feed = parking.Feed(ticket, self._put, may_read=may_read)
+        self.is_over = ticket.operation.status in FINAL
 
     def close(self) -> None:
-        watch.ticker.call(self.feed.part).add_done_callback(self._check)
-
-    def _check(self, parted: Future[Any]) -> None:
-        """Where nothing can be said any more, the stream ends without a word."""
-        if parted.exception() is not None:
-            self._put(b"", True)
-
-    def leave(self) -> None:
-        self._chunk = b""
         self.is_over = True
         self._news.set()
 
+    def stop(self) -> None:
+        self._life.cancel()
+
+    def tell(self, row: Operation | None, shared: watch.Shared) -> None:
+        """For the ticker, in its thread."""
+        self._loop.call_soon_threadsafe(self._hear, None if row is None else row.version, shared)
+
+    def _hear(self, version: int | None, shared: watch.Shared) -> None:
+        if version is None:
+            self.close()
+        else:
+            self._newest, self._shared = version, shared
+            self._news.set()
+
     async def next(self) -> bytes:
-        """What is to be sent next, when there is something; nothing when the stream is over."""
-        if not self._chunk and not self.is_over:
-            self._beat = self._loop.call_at(self._beat_at(), self._keep_alive)
-            await self._news.wait()
-            self._beat.cancel()
-        self._news.clear()
-        chunk, self._chunk = self._chunk, b""
-        return chunk
+        """The next event, or a comment where there is none for long; nothing at the end."""
+        while not self.is_over:
+            if await self._hears():
+                event = await self._ask()
+                if event:
+                    return event
+            elif not self.is_over:
+                return sse.KEEP_ALIVE
+        return b""
+
+    async def _hears(self) -> bool:
+        """Whether there is something new; nothing when a comment is due, or the stream is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._beat_at()):
+                while not self.is_over and not self._is_behind():
+                    self._news.clear()
+                    await self._news.wait()
+        return not self.is_over and self._is_behind()
+
+    def _is_behind(self) -> bool:
+        return self._newest > max(self._known.version, self._asked)
+
+    async def _ask(self) -> bytes:
+        """The event that is new to the client; whoever may not read it any more is at the end."""
+        self._asked = self._newest
+        scope = again(self._scope, self._ticket.url, known=self._known)
+        answer = await ask(scope, self._ticket.caller, self._shared)
+        if answer.code == 204:
+            return b""
+        if answer.code != 200 or not isinstance(answer.ticket, parking.Stream):
+            self.close()
+            return b""
+        self._known = answer.ticket.known
+        self.is_over = self.is_over or answer.ticket.operation.status in FINAL
+        return answer.body
 
     def _beat_at(self) -> float:
         """When to send a comment: not all at a time, but some, which costs less than one by one."""
         pause = parking.KEEP_ALIVE * random.uniform(0.9, 1.0)  # noqa: S311 no secret
         return math.ceil((self._loop.time() + pause) / TOGETHER) * TOGETHER
 
-    def stop(self) -> None:
-        self._life.cancel()
-        if self._beat is not None:
-            self._beat.cancel()
-
-    def _put(self, event: bytes, is_last: bool) -> None:
-        """For the feed, in the ticker's thread."""
-        self._loop.call_soon_threadsafe(self._take, event, is_last)
-
-    def _take(self, event: bytes, is_last: bool) -> None:
-        if event:
-            self._chunk = sse.instead(event, self._chunk, Status.RUNNING)
-        self.is_over = self.is_over or is_last
-        self._news.set()
-
-    def _keep_alive(self) -> None:
-        self._chunk = self._chunk or sse.KEEP_ALIVE
-        self._news.set()
-
 
 async def stream(
-    lot: Lot, ticket: parking.Stream, answer: Answer, scope: Scope, receive: Receive, send: Send
+    lot: Lot, ticket: parking.Stream, answer: Answer, scope: Scope, client: Connection, send: Send
 ) -> None:
     """Send an event for each change until the operation has finished."""
-
-    def may_read(row: Operation, shared: watch.Shared) -> bool:
-        return lot.django.ask(still(scope, row), shared).code < 300
-
-    reader = Reader(ticket, may_read)
-    waiter = watch.Waiter(ticket.operation.pk, ticket.operation.version, reader.feed.tell)
+    reader = Reader(ticket, scope)
+    waiter = watch.Waiter(ticket.operation.pk, ticket.known.version, reader.tell)
     fields = replaced(answer.fields, ["Content-Length"], {})
     try:
-        await send({"type": "http.response.start", "status": answer.code, "headers": fields})
-        await _send_part(send, await in_ticker(reader.feed.first))
-        reader.is_over = reader.is_over or watch.is_over(ticket.operation)
-        async with lot.parking(reader), listening(receive, reader.leave):
-            with watch.ticker.watching(waiter):
-                while chunk := await reader.next():
-                    await _send_part(send, chunk)
+        async with client.staying():
+            await send({"type": "http.response.start", "status": answer.code, "headers": fields})
+            await _send_part(send, answer.body)
+            async with lot.parking(reader, ticket.caller):
+                with watch.ticker.watching(waiter):
+                    while chunk := await reader.next():
+                        await _send_part(send, chunk)
+            await send({"type": "http.response.body", "body": b""})
     finally:
         reader.stop()
-    await send({"type": "http.response.body", "body": b""})
 
 
 async def _send_part(send: Send, chunk: bytes) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-
-@asynccontextmanager
-async def listening(receive: Receive, leave: Any) -> AsyncIterator[None]:
-    """Call `leave` when the client goes before the end of the block."""
-
-    async def listen() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        leave()
-
-    task = asyncio.create_task(listen())
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-async def in_ticker(function: Any) -> Any:
-    """What `function` returns in the ticker's thread, where the database may be used."""
-    done: Future[Any] = watch.ticker.call(function)
-    return await asyncio.wrap_future(done)

@@ -1,46 +1,37 @@
-"""What a view leaves for whoever parks its client, and the events of a stream.
+"""What a view leaves for whoever lets its client wait.
 
 The ASGI wrapper puts a Parking into each request's scope. A view that wants its client to wait
-leaves a Ticket there and answers as if it did not; the client is then parked outside Django.
+leaves a Ticket there and answers as if it did not; the client is then parked outside Django. When
+there is something to tell, Django is asked again, by a request that the client's own is copied to.
 """
 
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from django.http import HttpRequest
-from rest_framework.renderers import JSONRenderer
-from rest_framework.request import Request
 
-from async_reply import documents, sse
+from async_reply.callers import Caller
 from async_reply.models import Operation
-from async_reply.status import FINAL, Status
-from async_reply.watch import Shared
 
 KEY = "async_reply.parking"
-#: Milliseconds until a stream's client reconnects: from, to; not all come back at once.
-RETRY = (1_000, 4_000)
 #: Seconds between two comments on a stream where nothing happens.
 KEEP_ALIVE = 30.0
-
-#: Whether a stream's client may still be told of the operation.
-MayRead: TypeAlias = Callable[[Operation, Shared], bool]
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """Who waits, and for how long."""
+    """Who waits, for what, and for how long; the client is told what a GET of `url` answers it."""
 
     operation: Operation
     seconds: float
+    caller: Caller
+    url: str
 
 
 @dataclass(frozen=True)
 class Wait(Ticket):
-    """A wait for the end; the client is then told what a GET of `url` answers it."""
-
-    url: str
+    """A wait for the end."""
 
 
 @dataclass(frozen=True)
@@ -49,87 +40,49 @@ class Submit(Wait):
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the client of a stream has been told.
+
+    The version, 0 for none; the status, where it has been named; and after which time to come back.
+    """
+
+    version: int = 0
+    status: str = ""
+    retry: bool = False
+
+
+@dataclass(frozen=True)
 class Stream(Ticket):
-    """A stream of events, with the links that its client has been given.
+    """A stream of events; the view's answer is the first, after which this is `known`."""
 
-    `seen` is the version that the client knows, 0 for none.
-    """
-
-    links: dict[str, str]
-    seen: int
-
-    def render(self, operation: Operation, shared: Shared) -> bytes:
-        """The document in one line; rendered once for all who were given the same links."""
-        key = tuple(self.links.values())
-        if key not in shared:
-            shared[key] = JSONRenderer().render(documents.describe(operation, self.links))
-        made: bytes = shared[key]
-        return made
-
-
-class Feed:
-    """Turns rows into the events of one stream; `put` gets them, and whether it was the last.
-
-    What `may_read` says is asked before each, since the client may have lost the right meanwhile.
-    """
-
-    def __init__(
-        self,
-        ticket: Stream,
-        put: Callable[[bytes, bool], None],
-        *,
-        may_read: MayRead,
-    ) -> None:
-        self._ticket = ticket
-        self._put = put
-        self._may_read = may_read
-        self._row = ticket.operation
-        self._status = ""
-        self._told_retry = False
-
-    def first(self) -> bytes:
-        """What the client does not know yet; a comment if it knows all."""
-        if self._row.version == self._ticket.seen:
-            return sse.KEEP_ALIVE
-        return self._event(self._row, {})
-
-    def tell(self, row: Operation | None, shared: Shared) -> None:
-        """For the ticker; a stream of what is gone, or is the client's no longer, ends."""
-        if row is None or row.is_gone or not self._may_read(row, shared):
-            self._put(b"", True)
-        else:
-            self._put(self._event(row, shared), row.status in FINAL)
-
-    def part(self) -> None:
-        """What the client knows once more, with the time after which to come back."""
-        self._told_retry = False
-        self._put(self._event(self._row, {}), True)
-
-    def _event(self, row: Operation, shared: Shared) -> bytes:
-        status = str(row.status)
-        name = sse.PROGRESS if status == self._status == Status.RUNNING else status
-        retry = None if self._told_retry else random.randint(*RETRY)  # noqa: S311 no secret
-        self._row, self._status, self._told_retry = row, status, True
-        return sse.event(name, self._ticket.render(row, shared), id=row.version, retry=retry)
+    known: Known
 
 
 @dataclass
 class Parking:
     """`offers` to park the client, or `refuses` since the server stops.
 
-    `again`: the client was parked, and this is its answer; `row` is the operation as it was read
-    for it, where all that is asked is whether the client may still see it.
+    `again`: the client has waited, and this is its answer; of a stream it is the event that is new
+    to one to whom so much is `known`. A view leaves the `ticket`; the result's view says that it
+    `replied`, and nobody else in its place.
     """
 
     offers: bool = False
     refuses: bool = False
     again: bool = False
-    row: Operation | None = None
+    known: Known | None = None
     ticket: Ticket | None = None
+    replied: bool = False
 
 
-def found(request: Request | HttpRequest) -> Parking:
-    """The request's Parking; one that offers nothing where no wrapper put any."""
+def found(request: Any) -> Parking:
+    """The request's Parking, Django's or REST framework's; one that offers nothing by default."""
     scope: Mapping[str, Any] = getattr(request, "scope", {})
     place: Parking = request.META.get(KEY) or scope.get(KEY) or Parking()
     return place
+
+
+def address(request: HttpRequest | Any) -> str:
+    """Where the request came from, as the server says."""
+    told: str = request.META.get("REMOTE_ADDR", "")
+    return told

@@ -94,16 +94,6 @@ class OperationAccess:
             return Operation.objects.none()
         return Operation.objects.filter(owner=owner)
 
-    def sees(self, request: Request, operation: Operation) -> bool:
-        """Whether `get_queryset` has the operation, which has just been read.
-
-        Asked before each event of a stream: without a statement of its own where owners decide.
-        """
-        if type(self).get_queryset is not OperationAccess.get_queryset:
-            return self.get_queryset(request).filter(pk=operation.pk).exists()
-        owner = self.get_owner(request)
-        return bool(owner) and str(owner) == operation.owner
-
 
 def access(request: Request | HttpRequest | None) -> OperationAccess:
     """The project's OperationAccess for this request; a new one where there is no request."""

@@ -14,14 +14,3 @@ def event(name: str, data: bytes, *, id: int, retry: int | None = None) -> bytes
     if retry is not None:
         lines.append(b"retry: %d" % retry)
     return b"\n".join([*lines, b"data: " + data, b"", b""])
-
-
-def instead(event: bytes, missed: bytes, status: str) -> bytes:
-    """`event` for a client that did not get `missed`.
-
-    Where that would have told it that `status` begins, mere progress does so now.
-    """
-    begins, goes_on = (b"event: %b\n" % name.encode() for name in (status, PROGRESS))
-    if missed.startswith(begins) and event.startswith(goes_on):
-        return begins + event.removeprefix(goes_on)
-    return event

@@ -8,7 +8,7 @@ from django.core.signing import BadSignature, Signer
 
 Scope = Literal["read", "cancel"]
 
-#: What each scope allows; to cancel includes to read.
+#: What each scope allows; to cancel includes to read. Any other scope allows nothing.
 ALLOWS: dict[str, frozenset[str]] = {
     "read": frozenset({"read"}),
     "cancel": frozenset({"read", "cancel"}),
@@ -34,12 +34,17 @@ def allows(token: str, pk: UUID, *, wanted: Scope) -> bool:
         _, scope, expiry = _signer().unsign(f"{pk}.{token}").rsplit(".", 2)
     except (BadSignature, ValueError):
         return False
-    return wanted in ALLOWS.get(scope, ()) and time.time() < int(expiry)
+    return includes(scope, wanted) and time.time() < int(expiry)
 
 
-def scope(token: str) -> Scope:
+def scope(token: str) -> str:
     """What a token that is good was made for."""
-    return "cancel" if token.startswith("cancel.") else "read"
+    return token.partition(".")[0]
+
+
+def includes(scope: str, wanted: Scope) -> bool:
+    """Whether keys of this scope allow what is wanted."""
+    return wanted in ALLOWS.get(scope, ())
 
 
 def expiry(token: str) -> int:

@@ -8,14 +8,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from django.db import Error, connections
+from django.db import Error
 
 from async_reply import conf, notifications
+from async_reply.askers import disconnect
 from async_reply.models import Operation
 from async_reply.status import FINAL
 from async_reply.versions import Lookout, Versions
@@ -30,9 +30,9 @@ TICK_AFTER_ERROR = 0.5
 #: Seconds for which the thread stays when the last has gone.
 LINGER = 1.0
 
-#: What the waiters of one change have rendered of it, for the others.
+#: What the waiters of one change ask of Django, for the others who ask the same.
 Shared = MutableMapping[Hashable, Any]
-#: Called in the ticker's thread with the row as it is now; None when there is none any more.
+#: Called in the ticker's thread with status and version as they are now; None for no row any more.
 Tell = Callable[[Operation | None, Shared], None]
 
 
@@ -59,7 +59,6 @@ class Ticker:
         self._asked: Versions | None = None
         self._doubtful: set[UUID] = set()
         self._lookout = Lookout()
-        self._errands: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._due = 0.0
         self._failing = False
@@ -94,25 +93,6 @@ class Ticker:
                     del self._waiters[waiter.pk], self._known[waiter.pk]
                     self._asked = None
 
-    def call(self, function: Callable[[], Any]) -> Future[Any]:
-        """Run `function` in the ticker's thread, soon: it may use the database there."""
-        done: Future[Any] = Future()
-
-        def errand() -> None:
-            if not done.set_running_or_notify_cancel():
-                return
-            try:
-                done.set_result(function())
-            except BaseException as error:
-                done.set_exception(error)
-                raise
-
-        with self._changed:
-            self._start()
-            self._errands.append(errand)
-            self._changed.notify()
-        return done
-
     def hint(self, pk: UUID | None) -> None:
         """Look at the row of `pk` now, if somebody waits for it; None: at all of them."""
         with self._changed:
@@ -138,7 +118,7 @@ class Ticker:
             while not self._guard(self._attend) and self._is_wanted():
                 time.sleep(TICK_AFTER_ERROR)
         finally:
-            _disconnect()
+            disconnect()
             with self._changed:
                 if self._thread is threading.current_thread():
                     self._thread = None
@@ -147,7 +127,7 @@ class Ticker:
         """Whether anybody waits for this thread; else whoever comes starts another."""
         with self._changed:
             is_mine = self._thread is threading.current_thread()
-            if is_mine and not self._waiters and not self._errands:
+            if is_mine and not self._waiters:
                 self._thread = None
                 return False
             return is_mine
@@ -159,23 +139,20 @@ class Ticker:
             while True:
                 with self._changed:
                     self._sleep()
-                    if self._waiters or self._errands:
+                    if self._waiters:
                         idle_since = time.monotonic()
                     elif time.monotonic() - idle_since >= LINGER:
                         self._thread = None
                         break
-                    errands, self._errands = self._errands, []
                     doubtful, self._doubtful = self._doubtful, set()
-                self._turn(errands, doubtful)
+                self._turn(doubtful)
 
     def _sleep(self) -> None:
         """Until there is something to do, or the next tick is due."""
-        if not self._doubtful and not self._errands:
+        if not self._doubtful:
             self._changed.wait(max(0.0, min(LINGER, self._due - time.monotonic())))
 
-    def _turn(self, errands: list[Callable[[], None]], doubtful: set[UUID]) -> None:
-        for errand in errands:
-            self._guard(errand)
+    def _turn(self, doubtful: set[UUID]) -> None:
         if time.monotonic() >= self._due:
             self._guard(self._tick)
         elif doubtful:
@@ -195,7 +172,7 @@ class Ticker:
             logger.log(level, "Waiting: a look at the database failed", exc_info=error)
             self._failing = True
             self._due = time.monotonic() + TICK_AFTER_ERROR
-            _disconnect()
+            disconnect()
             return False
         self._failing = False
         return True
@@ -208,8 +185,8 @@ class Ticker:
             self._look(moved)
 
     def _look(self, pks: set[UUID]) -> None:
-        """Read rows whole and tell their waiters what is new to them."""
-        found = Operation.objects.defer("input", "extra").in_bulk(list(pks))
+        """Read rows and tell their waiters what is new to them."""
+        found = Operation.objects.only("status", "version").in_bulk(list(pks))
         for pk in pks:
             row: Operation | None = found.get(pk)
             shared: Shared = {}
@@ -235,13 +212,6 @@ class Ticker:
 
 
 ticker = Ticker()
-
-
-def _disconnect() -> None:
-    """Close what this thread has opened: the project's code may have used other databases."""
-    for connection in connections.all(initialized_only=True):
-        with suppress(Exception):
-            connection.close()
 
 
 def is_over(row: Operation | None) -> bool:

@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import backlogs, histories, relay, statements, watch
+from async_reply import askers, backlogs, histories, relay, statements, watch
 from async_reply.models import Operation
 from async_reply.status import Status
 from tests.waiting import until
@@ -151,8 +151,12 @@ def need_service(name: str, *, port: int) -> None:
 
 @pytest.fixture
 def ticker(monkeypatch: pytest.MonkeyPatch) -> Iterator[watch.Ticker]:
-    """The process's ticker; its thread is gone at the end, and its connection with it."""
+    """The process's ticker; at the end its thread and those that ask Django are gone.
+
+    Their connections go with them.
+    """
     monkeypatch.setattr(watch, "LINGER", 0.05)
+    monkeypatch.setattr(askers, "LINGER", 0.05)
     yield watch.ticker
-    until(lambda: not watch.ticker.is_running)
+    until(lambda: not watch.ticker.is_running and not askers.askers.are_running)
     assert watch.ticker.waiting == 0

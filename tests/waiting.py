@@ -42,5 +42,4 @@ def until_parked(number: int = 1) -> None:
 
 def until_looked() -> None:
     """Return once the look that each newcomer is worth is past."""
-    for _ in range(2):  # a look follows on the errands of its turn
-        watch.ticker.call(lambda: None).result(PATIENCE)
+    until(lambda: not watch.ticker._doubtful and watch.ticker._asked is not None)

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.exceptions import SuspiciousOperation
-from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 from rest_framework.authentication import BaseAuthentication
@@ -39,13 +38,6 @@ class OperationsMixin(ProblemsMixin):
     def access(self) -> permissions.OperationAccess:
         return permissions.access(self.request)
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        # The user that the project's middleware has found: REST framework overwrites it.
-        came_as = vars(request).get("user")
-        made: Any = super().initialize_request(request, *args, **kwargs)
-        made.came_as = came_as
-        return made  # type: ignore[no-any-return]
-
     def get_authenticators(self) -> list[BaseAuthentication]:
         return self.access.get_authenticators()
 
@@ -73,7 +65,9 @@ class OperationsMixin(ProblemsMixin):
 class OperationMixin(OperationsMixin):
     """A view of one operation; unknown, malformed and another's id are the same 404.
 
-    With `?sig=` the valet key decides, and the caller's credentials are not looked at.
+    With `?sig=` the valet key decides, and the caller's credentials are not looked at. A key that
+    is not good for the operation and the method is a 404. OPTIONS, and methods that the view does
+    not have, are answered as without it: they ask nothing of an operation.
     """
 
     #: What a valet key must allow for each method.
@@ -83,12 +77,17 @@ class OperationMixin(OperationsMixin):
     def valet_key(self) -> str | None:
         # Generators of schemas ask a view that has no request.
         request: Any = self.request
+        if request is None or request.method == "OPTIONS":
+            return None
+        if not hasattr(self, (request.method or "").lower()):
+            return None
         try:
-            key: str | None = None if request is None else request.GET.get("sig")
+            keys = request.GET.getlist("sig")
         except SuspiciousOperation:
             # Asked before errors are caught; negotiation comes next and answers with a problem.
             return None
-        return key
+        # Several are none that is good: not each reader of a URL takes the same one of them.
+        return None if not keys else keys[0] if len(keys) == 1 else ""
 
     @property
     def seconds_left(self) -> float:
@@ -100,6 +99,15 @@ class OperationMixin(OperationsMixin):
     def get_authenticators(self) -> list[BaseAuthentication]:
         return super().get_authenticators() if self.valet_key is None else []
 
+    def perform_authentication(self, request: Request) -> None:
+        """Refuse a bad key before anything is asked of the view; a good one needs no user."""
+        if self.valet_key is None:
+            super().perform_authentication(request)
+            return
+        wanted = self.scopes.get(request.method or "", "cancel")
+        if not valet_keys.allows(self.valet_key, self.get_pk(), wanted=wanted):
+            raise unknown()
+
     def get_permissions(self) -> Any:
         return super().get_permissions() if self.valet_key is None else []
 
@@ -109,16 +117,11 @@ class OperationMixin(OperationsMixin):
         return Operation.objects.defer("input", "extra")
 
     def get_pk(self) -> UUID:
-        """The id in the URL; a valet key must be good for it."""
+        """The id in the URL."""
         try:
-            pk = UUID(self.kwargs["id"])
+            return UUID(self.kwargs["id"])
         except ValueError:
             raise unknown() from None
-        if self.valet_key is not None:
-            wanted = self.scopes.get(self.request.method or "", "cancel")
-            if not valet_keys.allows(self.valet_key, pk, wanted=wanted):
-                raise unknown()
-        return pk
 
     def get_object(self) -> Operation:
         operation: Operation | None = self.get_queryset().filter(pk=self.get_pk()).first()

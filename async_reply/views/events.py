@@ -1,6 +1,7 @@
 """The stream of an operation's changes, as server-sent events."""
 
 import queue
+import random
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -8,63 +9,73 @@ from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
-from async_reply import conf, headers, parking, seats, sse, watch
+from async_reply import answers, conf, documents, environs, headers, parking, seats, sse, watch
 from async_reply.models import Operation
 from async_reply.responses import related
-from async_reply.status import FINAL
-from async_reply.views.access import unknown
+from async_reply.status import FINAL, Status
 from async_reply.views.operations import OperationView
-from async_reply.views.waiting import Surroundings, ask_as
 
 #: Seconds.
 LIFE = 900
+#: Milliseconds until a stream's client reconnects: from, to; not all come back at once.
+RETRY = (1_000, 4_000)
 
 
 class EventsView(OperationView):
     """GET: an event for what is, and one for each change, until the operation has finished.
 
-    A client that knows the end already is told 204, upon which it stops asking.
+    Each event is the answer to a request of its own, so that it is told to those alone who may
+    know it: the first to the client's, the others to requests that are made of it. A client that
+    knows the end already is told 204, upon which it stops asking.
     """
+
+    parks = "always"
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         place = parking.found(request)
-        if place.row is not None:
-            return self.let_in_again(place.row)
         operation = self.get_object()
-        seen = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
+        last_id = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
+        known = place.known or parking.Known(last_id)
         links = self.get_links(operation)
-        if operation.status in FINAL and seen == operation.version:
-            known = HttpResponse(status=204)
-            del known["Content-Type"]
-            return _dressed(known, links)
-        if request.method == "HEAD":
-            return _dressed(HttpResponse(content_type=headers.EVENTS), links)
-        ticket = parking.Stream(operation, self.get_life(place), links=links, seen=seen)
-        if place.offers:
+        is_new = operation.version != known.version
+        if not is_new and (place.again or operation.status in FINAL):
+            response: HttpResponseBase = HttpResponse(status=204)
+            del response["Content-Type"]
+        elif request.method == "HEAD":
+            response = HttpResponse()
+        elif is_new:
+            event, known = _event(operation, links, known)
+            response = self.answer_stream(event, operation, known)
+        else:
+            response = self.answer_stream(sse.KEEP_ALIVE, operation, known)
+        if response.status_code != 204:
+            response["Content-Type"] = headers.EVENTS
+        response["Link"] = related(links)
+        response["X-Accel-Buffering"] = "no"
+        # A middleware that compressed the stream would keep events back until they fill a block.
+        request.META.pop("HTTP_ACCEPT_ENCODING", None)
+        return response
+
+    def answer_stream(
+        self, event: bytes, operation: Operation, known: parking.Known
+    ) -> HttpResponseBase:
+        """The event, and those that follow where a thread is there to wait for them."""
+        place = parking.found(self.request)
+        url = self.request.build_absolute_uri()
+        life = self.get_life(place)
+        ticket = parking.Stream(operation, life, self.get_caller(), url, known)
+        if place.offers or place.again:
             place.ticket = ticket
-            return _dressed(HttpResponse(content_type=headers.EVENTS), links)
-        may_read = partial(self.may_still_read, Surroundings())
-        if hasattr(request, "scope"):  # an ASGI server that stops, or has no wrapper
-            first = parking.Feed(ticket, _ignore, may_read=may_read).first()
-            return _dressed(HttpResponse(first, content_type=headers.EVENTS), links)
-        events = _events(ticket, may_read)
-        return _dressed(StreamingHttpResponse(events, content_type=headers.EVENTS), links)
-
-    def let_in_again(self, row: Operation) -> HttpResponseBase:
-        """That the client is let in still: of the operation whoever asks knows all else."""
-        self.get_pk()
-        if self.valet_key is None and not self.access.sees(self.request, row):
-            raise unknown()
-        return HttpResponse()
-
-    def may_still_read(self, around: Surroundings, row: Operation, shared: watch.Shared) -> bool:
-        """Whether a client that was let in would be now; asked in the ticker's thread."""
-        place = parking.Parking(again=True, row=row)
-        with around.restored():
-            answer = ask_as(self.request, self.request.build_absolute_uri(), "HEAD", place)
-        return answer.status_code < 300
+            return HttpResponse(event)
+        environ = environs.of(self.request)
+        if environ is None:
+            return HttpResponse(event)
+        if operation.status in FINAL or not environs.has_threads(environ):
+            return StreamingHttpResponse([event])
+        return StreamingHttpResponse(_events(ticket, event, environ))
 
     def get_life(self, place: parking.Parking) -> float:
         """Seconds after which the stream ends, so that its client comes back with its credentials.
@@ -75,43 +86,49 @@ class EventsView(OperationView):
         return min(life, self.seconds_left)
 
 
-def _dressed(response: HttpResponseBase, links: dict[str, str]) -> HttpResponseBase:
-    response["Link"] = related(links)
-    response["X-Accel-Buffering"] = "no"
-    return response
+def _event(
+    operation: Operation, links: dict[str, str], known: parking.Known
+) -> tuple[bytes, parking.Known]:
+    """The event that is new to a client to whom so much is known, and what it knows then."""
+    status = str(operation.status)
+    name = sse.PROGRESS if status == known.status == Status.RUNNING else status
+    retry = None if known.retry else random.randint(*RETRY)  # noqa: S311 no secret
+    data = JSONRenderer().render(documents.describe(operation, links))
+    event = sse.event(name, data, id=operation.version, retry=retry)
+    return event, parking.Known(operation.version, status, retry=True)
 
 
-def _ignore(event: bytes, is_last: bool) -> None:
-    """Where nobody stays for more."""
-
-
-def _events(ticket: parking.Stream, may_read: parking.MayRead) -> Iterator[bytes]:
+def _events(ticket: parking.Stream, first: bytes, environ: dict[str, Any]) -> Iterator[bytes]:
     """What is; then what follows, where a thread is free to wait for it."""
-    news: queue.SimpleQueue[tuple[bytes, bool]] = queue.SimpleQueue()
-
-    def put(event: bytes, is_last: bool) -> None:
-        news.put((event, is_last))
-
-    feed = parking.Feed(ticket, put, may_read=may_read)
-    with seats.seats.taken() as free:
-        yield feed.first()
-        if ticket.operation.status in FINAL or not free:
-            return
-        if seats.leave_databases():
-            yield from _follow(ticket, feed, news)
+    with seats.seats.taken(ticket.caller) as is_free:
+        yield first
+        if is_free and seats.leave_databases():
+            yield from _follow(ticket, environ)
 
 
-def _follow(
-    ticket: parking.Stream, feed: parking.Feed, news: queue.SimpleQueue[tuple[bytes, bool]]
-) -> Iterator[bytes]:
-    operation = ticket.operation
+def _follow(ticket: parking.Stream, environ: dict[str, Any]) -> Iterator[bytes]:
+    operation, known = ticket.operation, ticket.known
+    ask = partial(answers.ask_in_thread, environ, ticket.url)
+    news: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def tell(row: Operation | None, shared: watch.Shared) -> None:
+        news.put(None if row is None else row.version)
+
     end = time.monotonic() + ticket.seconds
-    with watch.ticker.watching(watch.Waiter(operation.pk, operation.version, feed.tell)):
-        is_last = False
-        while not is_last and (left := end - time.monotonic()) > 0:
+    with watch.ticker.watching(watch.Waiter(operation.pk, known.version, tell)):
+        while operation.status not in FINAL and (left := end - time.monotonic()) > 0:
             try:
-                event, is_last = news.get(timeout=min(left, parking.KEEP_ALIVE))
+                version = news.get(timeout=min(left, parking.KEEP_ALIVE))
             except queue.Empty:
-                event = sse.KEEP_ALIVE
-            if event:
-                yield event
+                yield sse.KEEP_ALIVE
+                continue
+            if version is None:
+                return
+            if version > known.version:
+                answer, place = ask(known=known)
+                told = place.ticket
+                if answer.status_code not in (200, 204):
+                    return
+                if isinstance(told, parking.Stream):
+                    operation, known = told.operation, told.known
+                    yield answer.content  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Status, monitor, result, cancel and list: the URLs whose meaning never changes."""
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -12,7 +12,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from async_reply import conf, documents, forecasts, headers, parking, problems, results, services
+from async_reply import (
+    callers,
+    conf,
+    documents,
+    forecasts,
+    headers,
+    parking,
+    permissions,
+    problems,
+    results,
+    services,
+)
 from async_reply.exceptions import NotCancelable, StorageFailed
 from async_reply.models import Operation, OperationFile, OperationResult
 from async_reply.querysets import OperationQuerySet
@@ -35,6 +46,14 @@ class OperationView(OperationMixin):
 
     Handlers ignore further parts of the URL: the version, where the project has it in the path.
     """
+
+    #: Whether clients of this view wait: "never", "if preferred" or "always".
+    parks: ClassVar[str] = "never"
+
+    def get_caller(self) -> callers.Caller:
+        """Whose places it takes while the request waits; that of a valet key is nobody."""
+        owner = permissions.owner(self.request) if self.valet_key is None else ""
+        return callers.caller(owner, parking.address(self.request))
 
     def get_wait(self) -> int | None:
         """The answer comes while the valet key is good, which is asked once more for it."""
@@ -74,10 +93,8 @@ class OperationView(OperationMixin):
         if operation.status in FINAL or seconds is None:
             return response
         url = self.request.build_absolute_uri()
-        ticket = parking.Wait(operation, seconds, url=url)
-        return waiting.hold(
-            self.request, ticket, response, lambda over: waiting.ask(self.request, url)
-        )
+        ticket = parking.Wait(operation, seconds, self.get_caller(), url)
+        return waiting.hold(self.request, ticket, response)
 
     def cancel(self, operation: Operation) -> Response:
         """Of a kind that cannot be canceled not even what waits: links and answer say the same."""
@@ -97,6 +114,8 @@ class OperationView(OperationMixin):
 class StatusView(OperationView):
     """200 while unfinished, then 302 to the result; DELETE cancels or deletes."""
 
+    parks = "if preferred"
+
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         operation = self.get_object()
         if operation.status not in FINAL:
@@ -112,6 +131,8 @@ class StatusView(OperationView):
 
 class MonitorView(OperationView):
     """200 always: what clients of the Azure family poll."""
+
+    parks = "if preferred"
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         return self.answer_poll(self.get_object())
@@ -153,6 +174,8 @@ class ResultView(OperationView):
         response["Link"] = related(self.get_links(operation))
         if operation.expires_at is not None:
             response["Expires"] = http_date(operation.expires_at.timestamp())
+        # A submit that waits is answered by this, and by nothing else in its place.
+        parking.found(request).replied = True
         return response
 
     def delete(self, request: Request, id: str, **kwargs: Any) -> Response:

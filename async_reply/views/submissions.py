@@ -1,7 +1,7 @@
 """A request that submits: the new operation's 202, or what an earlier request was answered."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.db import Error
@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from async_reply import (
-    forecasts,
+    callers,
     headers,
     parking,
     payloads,
@@ -24,7 +24,6 @@ from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.responses import OperationAccepted
 from async_reply.services import Submitted
-from async_reply.status import FINAL
 from async_reply.tasks import OperationTask
 from async_reply.views import bodies, waiting
 
@@ -72,17 +71,17 @@ class Submission:
         seconds = waiting.wanted(self.request, most=self.view.get_max_wait())
         if seconds is None:
             return accepted
-        ticket = parking.Submit(operation, seconds, url=accepted.data["links"]["result"])
+        owner = permissions.owner(self.request)
+        caller = callers.caller(owner, parking.address(self.request))
+        url = accepted.data["links"]["result"]
         try:
             operation.refresh_from_db(fields=["status", "version"])
         except Operation.DoesNotExist:
             raise OperationGone("The operation is gone, and what it answered.") from None
         except Error:
             return accepted
-        finish = partial(self._finish, accepted, operation, url=ticket.url)
-        if operation.status in FINAL:
-            return waiting.applied(finish(over=True), seconds)
-        return waiting.hold(self.request, ticket, accepted, finish)
+        ticket = parking.Submit(operation, seconds, caller, url)
+        return waiting.hold(self.request, ticket, accepted)
 
     @cached_property
     def key(self) -> IdempotencyKey | None:
@@ -123,20 +122,6 @@ class Submission:
         if view.location_access == "signed":
             reply["valet_key"] = view.valet_key_scope
         return reply
-
-    def _finish(
-        self, accepted: Response, operation: Operation, *, url: str, over: bool
-    ) -> HttpResponseBase:
-        """The reply, by the result's own view; the 202 where there is none to be had."""
-        if over:
-            reply = waiting.ask(self.request, url)
-            if headers.is_reply(reply.status_code):
-                reply["Content-Location"] = url
-                for name in headers.OF_THE_KEY & set(accepted.headers):
-                    reply[name] = accepted[name]
-                return reply
-        accepted["Retry-After"] = str(forecasts.retry_after_submit(operation))
-        return accepted
 
     def _accepted(self, operation: Operation, *, replayed: bool) -> Response:
         extra = dict(self.view.get_accepted_headers(operation))

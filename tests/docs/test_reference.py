@@ -66,7 +66,7 @@ def literals(page: nodes.document, title: str = "Reference") -> set[str]:
 def hooks(*classes: type[Any]) -> set[str]:
     """Methods of these classes that a subclass is to override."""
     names = {name for each in classes for name in vars(each)}
-    return {name for name in names if name.startswith(("get_", "perform_", "sees"))}
+    return {name for name in names if name.startswith(("get_", "perform_"))}
 
 
 def same(cells: dict[str, str], defaults: dict[str, Any]) -> bool:

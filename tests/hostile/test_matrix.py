@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
@@ -60,11 +60,14 @@ def ask(client: APIClient, method: str, url: str, **headers: str) -> Answer:
     return Answer(response.status_code, response.getvalue(), tuple(fields), statements)
 
 
-def expected(route: Route, method: str) -> int:
-    """What anybody hears of an operation that does not exist."""
-    if method not in route.handled:
-        return 405
-    return 200 if method == "OPTIONS" else 404
+def expected(route: Route, method: str, *, is_nobody: bool = False) -> int:
+    """What anybody hears of an operation that does not exist.
+
+    A key in the URL is looked at where an operation is asked for; else nobody stays nobody.
+    """
+    if method == "OPTIONS" or method not in route.handled:
+        return 401 if is_nobody else 200 if method == "OPTIONS" else 405
+    return 404
 
 
 def assert_unknown(client: APIClient, route: Route, prey: Operation, sig: str = "") -> None:
@@ -73,7 +76,7 @@ def assert_unknown(client: APIClient, route: Route, prey: Operation, sig: str = 
     for method in METHODS:
         answer = ask(client, method, route.url(prey.pk) + query)
         unknown = ask(client, method, route.url(uuid7()) + query)
-        assert answer.status == expected(route, method), (method, answer)
+        assert answer.status == expected(route, method, is_nobody=bool(sig)), (method, answer)
         assert answer.told == unknown.told, method
         assert answer.reads == unknown.reads, method
         assert len(answer.statements) == len(unknown.statements), method
@@ -131,6 +134,20 @@ def prolonged(prey: Operation) -> str:
     return f"{scope}.{int(expiry) + 3600}.{signature}"
 
 
+def twice(prey: Operation) -> str:
+    """Two good keys: which of them counts is not for us to choose."""
+    keys = [valet_keys.make(prey.pk, scope="cancel", seconds=60) for _ in range(2)]
+    return "&sig=".join(keys)
+
+
+def odd(prey: Operation) -> str:
+    """A key that was signed for a scope that there is not."""
+    return valet_keys.make(prey.pk, scope=cast(Any, "everything"), seconds=60)
+
+
+BAD = [twice, odd, lambda prey: "x", lambda prey: "%00", lambda prey: "x&sig="]
+
+
 @each_cell
 @pytest.mark.parametrize("forge", [another, over, raised, prolonged])
 def test_holder__of_a_key_that_does_not_fit_learns_and_changes_nothing(
@@ -138,6 +155,18 @@ def test_holder__of_a_key_that_does_not_fit_learns_and_changes_nothing(
 ) -> None:
     sig, before = forge(prey), everything()
     assert_unknown(caller(), route, prey, sig)
+    assert everything() == before
+
+
+@pytest.mark.parametrize("prey", ["running", "value"], indirect=True)
+@pytest.mark.parametrize("route", OF_ONE, ids=str)
+def test_holder__of_what_is_no_key_learns_and_changes_nothing(
+    caller: Caller, prey: Operation, route: Route
+) -> None:
+    before = everything()
+    for forge in BAD:
+        key: str = forge(prey)  # type: ignore[no-untyped-call]
+        assert_unknown(caller(), route, prey, key)
     assert everything() == before
 
 
@@ -154,9 +183,20 @@ def test_holder__of_a_key_to_read_changes_nothing(
             assert (answer.status == 404) == prey.was_deleted, method
         else:
             unknown = ask(client, method, route.url(uuid7()) + query)
-            assert answer.status == expected(route, method)
+            assert answer.status == expected(route, method, is_nobody=True)
             assert answer.told == unknown.told, method
     assert everything() == before
+
+
+@each_cell
+def test_holder__of_a_key_to_cancel_is_nobody_where_no_operation_is_asked_for(
+    caller: Caller, prey: Operation, route: Route
+) -> None:
+    query = f"?sig={valet_keys.make(prey.pk, scope='cancel', seconds=60)}"
+    for method in METHODS:
+        if method == "OPTIONS" or method not in route.handled:
+            told = {ask(caller(), method, route.url(prey.pk) + each).told for each in (query, "")}
+            assert len(told) == 1, method
 
 
 @each_cell

@@ -173,16 +173,6 @@ def test_last_event_id(field: str, expected: int) -> None:
     assert headers.last_event_id(field) == expected
 
 
-@pytest.mark.parametrize("status", [200, 201, 302, 401, 404, 409, 422])
-def test_is_reply__of_an_end(status: int) -> None:
-    assert headers.is_reply(status)
-
-
-@pytest.mark.parametrize("status", [202, 429, 500, 503])
-def test_is_reply__of_an_accident(status: int) -> None:
-    assert not headers.is_reply(status)
-
-
 @pytest.mark.parametrize(
     ("field", "expected"),
     [

@@ -1,18 +1,13 @@
 """OperationAccess as projects override it: who has no row, no user, or a group."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core import signing
-from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries, Settings
-from rest_framework.request import Request
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from async_reply.models import Operation
-from async_reply.permissions import OperationAccess
-from async_reply.querysets import OperationQuerySet
 from async_reply.testing import run_operations
 
 pytestmark = pytest.mark.django_db
@@ -72,37 +67,6 @@ def test_access__whole_conversation_of_each_caller(
     found = client.get(location, headers=caller)
     assert client.get(found["Location"], headers=caller).json() == {"number": 7}
     assert client.get(found["Location"], headers=other).status_code == 404
-
-
-class NumberAccess(OperationAccess):
-    def get_owner(self, request: Request) -> Any:
-        return request.auth
-
-
-class EveryAccess(OperationAccess):
-    """Nobody is asked who they are; the deleted are nobody's."""
-
-    def get_queryset(self, request: Request) -> OperationQuerySet:
-        return Operation.objects.filter(deleted_at=None)
-
-
-@pytest.mark.parametrize("owner", [7, 8, "7", "07", "7 ", "", None])
-@pytest.mark.parametrize("deleted", [True, False])
-@pytest.mark.parametrize(("access", "statements"), [(NumberAccess, 0), (EveryAccess, 1)])
-def test_sees__what_the_queryset_has(
-    django_assert_num_queries: DjangoAssertNumQueries,
-    access: type[OperationAccess],
-    statements: int,
-    *,
-    deleted: bool,
-    owner: Any,
-) -> None:
-    request: Any = SimpleNamespace(auth=owner)
-    deleted_at = timezone.now() if deleted else None
-    row = Operation.objects.create(kind="x", owner="7", deleted_at=deleted_at)
-    expected = access().get_queryset(request).filter(pk=row.pk).exists()
-    with django_assert_num_queries(statements):
-        assert access().sees(request, row) is expected
 
 
 def test_group__members_share_and_keep_their_own(settings: Settings) -> None:

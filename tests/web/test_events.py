@@ -1,13 +1,11 @@
 """The stream of events where each reader holds a thread."""
 
 from collections.abc import Callable, Iterator
-from copy import copy
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.urls import clear_script_prefix, get_script_prefix, set_script_prefix
-from django.utils import translation
+from django.urls import clear_script_prefix, set_script_prefix
 from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
@@ -21,6 +19,17 @@ from tests.project import tasks
 from tests.waiting import in_thread, until, until_parked
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ticker")]
+
+
+#: What a server says that has threads for others.
+THREADS = {"wsgi.multithread": True}
+
+
+@pytest.fixture
+def api(user: User) -> APIClient:
+    """A client with a real token: a request that is asked again knows nothing but its fields."""
+    fields = {"Authorization": f"Token {Token.objects.create(user=user)}"}
+    return APIClient(headers=fields, **THREADS)
 
 
 def url(operation: Operation) -> str:
@@ -64,25 +73,18 @@ def test_events__each_change_until_the_end(
 
 
 @pytest.mark.parametrize("last", [Status.CANCELED, Status.SUCCEEDED, Status.FAILED])
-def test_feed__names_each_change(running: Operation, last: Status) -> None:
+def test_event__names_each_change(running: Operation, last: Status) -> None:
     """The status, or `progress` while running where nothing but progress or message changed."""
+    statuses = [Status.PENDING, *[Status.RUNNING] * 3, Status.PENDING, Status.RUNNING]
     told: list[tuple[str, str, bool]] = []
-
-    def put(event: bytes, is_last: bool) -> None:
+    known = parking.Known()
+    for version, status in enumerate([*statuses, Status.CANCELING, last], 1):
+        running.status, running.version = status, version
+        event, known = events._event(running, {"result": ""}, known)
         found = fields(event)
-        told.append((found["event"], found["id"], is_last))
-
-    running.status, running.version = Status.PENDING, 1
-    ticket = parking.Stream(running, 9, links={"result": ""}, seen=0)
-    feed = parking.Feed(ticket, put, may_read=lambda *_: True)
-    put(feed.first(), False)
-    statuses = [Status.RUNNING] * 3 + [Status.PENDING, Status.RUNNING, Status.CANCELING] + [last]
-    for version, status in enumerate(statuses, 2):
-        row = copy(running)
-        row.status, row.version = status, version
-        feed.tell(row, {})
+        told.append((found["event"], found["id"], "retry" in found))
     names = ["pending", "running", "progress", "progress", "pending", "running", "canceling", last]
-    assert told == [(name, str(version), name == last) for version, name in enumerate(names, 1)]
+    assert told == [(name, str(version), version == 1) for version, name in enumerate(names, 1)]
 
 
 def test_keep_alive__each_30_seconds() -> None:
@@ -153,7 +155,7 @@ def test_events__failed_and_gone(api: APIClient, submit: Callable[..., Operation
 def test_events__end_before_that_of_who_may_not_any_more(
     user: User, running: Operation, by_session: bool
 ) -> None:
-    client = APIClient()
+    client = APIClient(**THREADS)
     if by_session:
         client.force_login(user)
     else:
@@ -183,36 +185,6 @@ def test_events__below_a_language(api: APIClient, running: Operation, language: 
     next(stream)
     lifecycle.succeed(running)
     assert [fields(event)["event"] for event in stream] == ["succeeded"]
-
-
-def test_events__ask_in_the_surroundings_of_the_request(
-    api: APIClient, running: Operation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Access may reverse or translate; the ticker's thread, which asks, has its own back after."""
-    seen: list[tuple[str, str | None]] = []
-
-    def look() -> None:
-        seen.append((get_script_prefix(), translation.get_language()))
-
-    get_pk = events.EventsView.get_pk
-
-    def find(view: events.EventsView) -> Any:
-        look()
-        return get_pk(view)
-
-    monkeypatch.setattr(events.EventsView, "get_pk", find)
-    set_script_prefix("/site/")
-    try:
-        with translation.override("de"):
-            stream = chunks(api.get(url(running), SCRIPT_NAME="/site"))
-            next(stream)
-        lifecycle.beat(running, progress=1, message="m")
-        next(stream)
-        watch.ticker.call(look).result(9)
-        stream.close()  # type: ignore[attr-defined]
-    finally:
-        clear_script_prefix()
-    assert seen == [("/site/", "de"), ("/site/", "de"), ("/", "en-us")]
 
 
 def test_events__end_when_the_operation_is_removed(api: APIClient, running: Operation) -> None:
@@ -251,12 +223,12 @@ def test_events__a_reader_who_leaves_frees_the_seat(
     api: APIClient, running: Operation, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 1}
-    for _ in range(3):
+    for number in range(3):
         stream = chunks(api.get(url(running), headers={"Last-Event-ID": "1"}))
         next(stream)
         with in_thread(lambda s=stream: next(s)):  # type: ignore[misc]
             until_parked()
-            lifecycle.beat(running, progress=1, message="m")
+            lifecycle.beat(running, progress=number, message="m")
         stream.close()  # type: ignore[attr-defined]
         until(lambda: watch.ticker.waiting == 0)
     assert events.LIFE > 60

@@ -9,6 +9,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 from pytest_django import Settings
+from rest_framework.authtoken.models import Token
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.test import APIClient
@@ -115,7 +116,9 @@ def test_replay__of_what_has_finished_does_not_make_its_client_wait(
     assert (again["Retry-After"], again.json()) == ("1", first.json())
 
 
-def test_replay__that_waits_is_told_the_reply_and_that_it_is_one(api: APIClient) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_replay__that_waits_is_told_the_reply_and_that_it_is_one(user: Any) -> None:
+    api = APIClient(headers={"Authorization": f"Token {Token.objects.create(user=user)}"})
     fields = {"Repeatability-Request-ID": "k", "Prefer": "wait=9"}
     first = api.post("/echoes/", {"number": 7}, headers=fields)
     assert (first.status_code, first["Repeatability-Result"]) == (202, "accepted")

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection, connections, transaction
@@ -44,7 +45,7 @@ def notify(request: pytest.FixtureRequest, settings: Settings) -> str:
 
 
 def wait_for(operation: Operation) -> bool | None:
-    return seats.wait(operation, seconds=30)
+    return seats.wait(operation, seconds=30, caller=("owner", uuid4().hex))
 
 
 def test_notification__is_enough(

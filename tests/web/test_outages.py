@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 from pytest_django import Settings
+from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from async_reply import backlogs, histories
+from async_reply import answers, backlogs, histories
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from tests.failover import failover
@@ -55,8 +56,19 @@ def test_submit__whose_database_goes_away_after_the_commit(
 
 @pytest.mark.parametrize("finishes", [True, False])
 def test_submit__whose_database_goes_away_during_the_wait(
-    api: APIClient, outage: Outage, finishes: bool
+    user: Any, outage: Outage, finishes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fields = {"Authorization": f"Token {Token.objects.create(user=user)}"}
+    api = APIClient(headers=fields, **{"wsgi.multithread": True})
+    respond = answers._respond
+
+    def again(*args: Any, **kwargs: Any) -> Any:
+        """The second look has a connection of its own."""
+        with connection.execute_wrapper(outage):
+            return respond(*args, **kwargs)
+
+    monkeypatch.setattr(answers, "_respond", again)
+
     def ask() -> Any:
         seconds = 50 if finishes else 1
         with connection.execute_wrapper(outage):

@@ -70,7 +70,7 @@ OVERRIDDEN = {
         "get_permissions",
         "get_queryset",
         "get_throttles",
-        "initialize_request",
+        "perform_authentication",
     },
 }
 
