@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
@@ -37,6 +38,9 @@ GRACE = 3
 
 # What Celery does not take for the failure of a task.
 ORDERS = (Ignore, MemoryError, Reject, Retry)
+
+# Made by a worker's main process before it forks: its children have the same, no other worker has.
+BOOT = secrets.token_hex(4)
 
 # Kinds by name, with the functions of those that were registered more than once.
 registered: dict[str, list[Function]] = {}
@@ -216,8 +220,11 @@ def _share(kind: Kind, *, name: str, options: dict[str, Any]) -> OperationTask[.
 
 
 def process_name(worker: str, pid: int) -> str:
-    """How a row names the process that runs it: the worker's node name and a process id."""
-    return f"{worker[:240]}/{pid}"
+    """How a row names the process that runs it: `celery@host/4711-9f2c01ab`.
+
+    Node name, process id and BOOT. Two containers may have the same of the first two.
+    """
+    return f"{worker[:230]}/{pid}-{BOOT}"
 
 
 def _default_name(function: Function) -> str:

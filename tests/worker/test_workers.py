@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from types import SimpleNamespace
@@ -9,10 +11,11 @@ from celery.worker.state import revoked
 from django.db import connection
 from django.utils import timezone
 
-from async_reply import interrupts, lifecycle, services, workers
+from async_reply import interrupts, lifecycle, services, tasks, workers
 from async_reply.identifiers import uuid7
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
+from async_reply.tasks import process_name
 from tests.project.tasks import echo, persist
 
 
@@ -120,6 +123,40 @@ def test_steps__are_each_a_function_of_its_own() -> None:
     assert [step.name for step in cleaning] == ["purge", "sweep", "forget"]
     assert [step.name for step in steps if step.rescues] == ["rescue"]
     assert [step.name for step in [*steps, *cleaning] if step.drains] == ["relay", "purge", "sweep"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("mine", [True, False])
+def test_take_back__not_from_a_worker_of_the_same_name_in_another_container(
+    mine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each container has a process 7, and the same node name where all are started alike."""
+    operation = services.submit(echo)
+    with monkeypatch.context() as elsewhere:
+        if not mine:
+            elsewhere.setattr(tasks, "BOOT", "0" * 8)
+        assert lifecycle.claim(operation, worker=process_name("celery@worker", 7))
+    before = set(threading.enumerate())
+    died: Any = SimpleNamespace(id=str(operation.pk), hostname="celery@worker", worker_pid=7)
+    workers.OperationRequest._take_back(died, timed_out=False)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    operation.refresh_from_db()
+    assert operation.status == (Status.PENDING if mine else Status.RUNNING)
+
+
+def test_process_name__differs_between_boots_and_not_between_a_worker_and_its_children() -> None:
+    told = "import django; django.setup(); from async_reply.tasks import process_name as name; "
+    told += "import os; print(name('celery@worker', 7), flush=True); "
+    told += "os.fork() or print(name('celery@worker', 7), flush=True); os._exit(0)"
+    command = [sys.executable, "-c", told]
+    boots = [subprocess.check_output(command, text=True).split() for _ in range(2)]
+    assert [len(set(names)) for names in boots] == [1, 1]
+    assert boots[0][0] != boots[1][0]
+
+
+def test_process_name__fits_its_column() -> None:
+    assert len(process_name("w" * 300, 2**22)) <= 255
 
 
 def test_describe__consumer_that_says_nothing() -> None:
