@@ -152,6 +152,10 @@ class WorkerStopping(JobInterrupted):
     """The job's worker was told to stop: stop; another worker starts the operation anew."""
 
 
+class DatabaseAway(JobInterrupted):
+    """The database was away for a whole lease: the attempt is lost, and the job is repeated."""
+
+
 class RetryLater(JobInterrupted):
     """What `operation.retry()` raises: the attempt ends, a later one is scheduled."""
 

@@ -17,13 +17,13 @@ from async_reply.exceptions import (
     OperationFailed,
     PayloadError,
     PayloadTooLarge,
+    RetryLater,
     StorageFailed,
     TimeLimitExceeded,
 )
-from async_reply.kinds import Kind
+from async_reply.kinds import Kind, seconds
+from async_reply.logs import logger
 from async_reply.models import Operation, OperationAttempt
-
-logger = logging.getLogger("async_reply")
 
 Outcome = OperationAttempt.Outcome
 
@@ -34,6 +34,8 @@ STORAGE = "A file of the operation could not be stored or read."
 OF_A_CLASS = re.compile(r"No \w+ matches the given query\.")
 LONGEST_TEXT = 4_000
 LONGEST_TRACEBACK = 100_000
+#: Releases of one operation from which on each is a warning to the operator.
+MANY_RELEASES = 3
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,45 @@ def _problem(code: object, detail: object, *, status: int = 409) -> dict[str, An
         status = 409
     text = payloads.clean(detail)[:LONGEST_TEXT]
     return problems.failure(payloads.clean(code)[:LONGEST_TEXT], text, status=int(status))
+
+
+def log(operation: Operation, stop: Stop) -> None:
+    """One line; with a traceback where the job did not choose to fail."""
+    logger.log(
+        logging.WARNING if stop.is_refusal else logging.ERROR,
+        "Operation id=%s kind=%s status=failed code=%r",
+        operation.pk,
+        operation.kind,
+        stop.problem["code"],
+        exc_info=None if stop.is_refusal else stop.error,
+    )
+
+
+def delay(operation: Operation, kind: Kind, error: BaseException) -> float | None:
+    """Seconds until another attempt; None where none is wanted, or the budget is spent."""
+    if operation.retries >= operation.max_retries:
+        return None
+    try:
+        if isinstance(error, RetryLater) and error.after is not None:
+            return seconds(error.after, name="after")
+        wanted = isinstance(error, RetryLater) or kind.retries_on(error)
+        return kind.delay(operation.retries) if wanted else None
+    except BaseException:
+        # An exception is the job's own code.
+        logger.exception("Operation id=%s kind=%s has no next attempt", operation.pk, kind.name)
+        return None
+
+
+def warn_of_releases(operation: Operation) -> None:
+    """Tell the operator of an operation that is released again and again: it costs no budget."""
+    releases = operation.attempt - operation.retries - operation.losses
+    if releases >= MANY_RELEASES:
+        logger.warning(
+            "Operation id=%s kind=%s released %d times: its workers stop before it can end",
+            operation.pk,
+            operation.kind,
+            releases,
+        )
 
 
 def record(operation: Operation, stop: Stop) -> None:

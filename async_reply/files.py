@@ -1,7 +1,6 @@
 """Files in and out of operations, through any Django storage."""
 
 import hashlib
-import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,9 +12,8 @@ from django.core.files.storage import Storage
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 
 from async_reply.exceptions import PayloadError, StorageFailed
+from async_reply.logs import logger
 from async_reply.models import Operation, OperationFile
-
-logger = logging.getLogger("async_reply")
 
 CHUNK = 64 * 1024
 LONGEST_PATH = 255

@@ -5,17 +5,16 @@ memory, without the locks: what a thread of its parent had open then is to the c
 of the file who never ends, and each of its own writes finds the database locked.
 """
 
-import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from django.db import connections
 
+from async_reply.logs import logger
 from async_reply.models import database
-
-logger = logging.getLogger("async_reply")
 
 #: Seconds that a fork waits, and all of its worker's event loop with it.
 PATIENCE = 5.0
@@ -87,3 +86,24 @@ def held_off() -> Iterator[None]:
             yield
         finally:
             connection.close()
+
+
+def end_child(parent: int, error: BaseException | None = None) -> None:
+    """End this process, should it be one that the job of process `parent` has forked.
+
+    It came to where the job ends, and must not speak for it: neither store an outcome nor answer
+    Celery. Its exit status says how it ended.
+    """
+    if os.getpid() == parent:
+        return
+    status = 1
+    if error is None:
+        status = 0
+    elif isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    else:
+        logger.error("A process that a job had forked ended by an error", exc_info=error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status & 255)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -20,10 +19,9 @@ from async_reply.exceptions import (
     TimeLimitExceeded,
     WorkerStopping,
 )
+from async_reply.logs import logger
 from async_reply.models import Operation, database
 from async_reply.status import ACTIVE, Status
-
-logger = logging.getLogger("async_reply")
 
 TICK = 1.0
 TICK_AFTER_ERROR = 0.5
@@ -31,8 +29,9 @@ TICK_AFTER_ERROR = 0.5
 INLINE_TICK = 0.05
 
 Seen = dict[UUID, tuple[str, int]]
-#: The code of SystemExit by which a child of prefork hears of SIGTERM in the midst of its job.
-TERMINATED = signal.SIGTERM - 256
+#: Seconds within which a worker says why it ends one of its processes: it stops, or the operation
+#: is canceled.
+ANNOUNCED_WITHIN = 2.0
 #: Percent done, text, and how many of how many items the text is to say.
 News = tuple[int | None, str, int, int | None]
 
@@ -43,13 +42,18 @@ class Claim:
     def __init__(self, operation: Operation, *, inline: bool, interrupt: bool = False) -> None:
         now = time.monotonic()
         self.operation = operation
+        #: The process that may speak for the attempt. One that the job forks may not.
+        self.pid = os.getpid()
         self.inline = inline
         self.interruption: type[JobInterrupted] | None = None
+        #: Its process is being ended, and nobody says why: the attempt costs one of `max_losses`.
+        self.is_lost = False
         self.target = interrupts.Target(self) if interrupt and not inline else None
         #: What the job told last: written by the job at each call, read once a tick.
         self.news: News | None = None
         self._shown: News | None = None
-        self._deadline = now + operation.time_limit
+        #: By `time.monotonic()`: needs no database that could be away, or locked by the job.
+        self.deadline = now + operation.time_limit
         self._renew_at = now + lifecycle.lease() / 3
         self._look_at = now
 
@@ -59,7 +63,8 @@ class Claim:
 
     def check(self, *, now: bool = False) -> None:
         """Raise what ended this attempt from outside, if anything did."""
-        if self.inline and (now or time.monotonic() >= self._look_at):
+        self.heed_clock()
+        if self.inline and (now or time.monotonic() >= self._look_at) and os.getpid() == self.pid:
             self._look_at = time.monotonic() + INLINE_TICK
             self._beat_for_itself()
         if self.interruption is not None:
@@ -75,16 +80,39 @@ class Claim:
             logger.warning("Heartbeat failed, the job goes on: %s", error)
 
     def meaning(self, error: BaseException) -> BaseException:
-        """What ended the job that raised `error`: SIGTERM comes as SystemExit.
+        """What ended the job that raised `error`, where its pool ended the process.
 
-        It reaches the job past Celery's time limit, and when a supervisor stops the worker's whole
-        group. A job that must not run twice was interrupted all the same, and fails.
+        So end the processes of a worker that stops, of a job past Celery's time limit, and of one
+        that an operator terminates. Where it was none of these the attempt is lost.
         """
-        if not isinstance(error, SystemExit) or error.code != TERMINATED:
+        if not interrupts.ends_process(error):
             return error
-        if self.interruption is None and self.operation.max_losses:
-            self.interruption = WorkerStopping
-        return error if self.interruption is None else self.interruption()
+        if self.inline:
+            # No pool ends a process of its caller's: it is an error like others, or no news.
+            return error if self.interruption is None else self.interruption()
+        give_up = time.monotonic() + ANNOUNCED_WITHIN
+        # A job that must not be repeated hears of no stop: it is lost.
+        while self._hears_nothing() and not interrupts.stopping.is_set():
+            if time.monotonic() >= give_up:
+                break
+            time.sleep(0.05)
+        if self.interruption is not None:
+            return self.interruption()
+        self.is_lost = True
+        operation = self.operation
+        logger.warning(
+            "Operation id=%s kind=%s lost with its process", operation.pk, operation.kind
+        )
+        with suppress(Error):
+            lifecycle.forfeit(operation.pk, worker=operation.worker, timed_out=False)
+        return error
+
+    def _hears_nothing(self) -> bool:
+        self.heed_clock()
+        if self.interruption is None:
+            with suppress(Error):
+                beat([self])
+        return self.interruption is None
 
     @property
     def told(self) -> dict[str, Any]:
@@ -94,10 +122,23 @@ class Claim:
             return {}
         return {"progress": _percent(news), "message": _text(news)}
 
-    def beat(self, seen: Seen, *, alone: bool = True) -> None:
+    def heed_clock(self) -> None:
+        """Hear what takes no database to know: that time is up, or that the worker stops."""
+        if time.monotonic() >= self.deadline:
+            if self.interruption in (None, WorkerStopping):
+                self._interrupt(TimeLimitExceeded)
+        elif (
+            self.interruption is None and interrupts.stopping.is_set() and self.operation.max_losses
+        ):
+            self._interrupt(WorkerStopping)
+        if self.interruption is not None and self.target is not None:
+            self.target.hit()
+
+    def beat(self, seen: Seen) -> None:
         """Compare with the row as `seen`; write when there is news or the lease wants renewal.
 
-        Not `alone`, it does not wait for who has locked the row: others want their leases renewed.
+        It waits for nobody who has locked the row, the job itself above all: other claims want
+        their leases renewed, and this one wants to hear of its end.
         """
         status, attempt = seen.get(self.operation.pk, ("", 0))
         if attempt != self.operation.attempt or status not in ACTIVE:
@@ -105,12 +146,9 @@ class Claim:
             return
         if status == Status.CANCELING:
             self._interrupt(OperationCanceled)
-        elif time.monotonic() >= self._deadline:
-            self._interrupt(TimeLimitExceeded)
-        elif interrupts.stopping.is_set() and self.operation.max_losses:
-            self._interrupt(WorkerStopping)
         if self.news != self._shown or time.monotonic() >= self._renew_at:
-            with nullcontext() if alone else _locked(self.operation):
+            # Inline, it is the job's own connection that may hold the lock.
+            with nullcontext() if self.inline else _locked(self.operation):
                 self._renew()
 
     def _interrupt(self, interruption: type[JobInterrupted]) -> None:
@@ -172,7 +210,7 @@ def beat(claims: list[Claim]) -> None:
     failed: Error | None = None
     for claim in claims:
         try:
-            claim.beat(seen, alone=len(claims) == 1)
+            claim.beat(seen)
         except Error as error:
             failed = error
     if failed is not None:
@@ -184,6 +222,7 @@ class Ticker:
 
     def __init__(self) -> None:
         self._claims: list[Claim] = []
+        self._is_failing = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -215,13 +254,18 @@ class Ticker:
         """One beat for all; the seconds until the next."""
         with self._changed:
             claims = list(self._claims)
+        for claim in claims:
+            claim.heed_clock()
         try:
             if claims:
                 beat(claims)
         except Exception as error:  # noqa: BLE001 a heartbeat outlives whatever a database does
-            logger.warning("Heartbeat failed, it is tried again: %s", error)
             disconnect()
+            level = logging.DEBUG if self._is_failing else logging.WARNING
+            logger.log(level, "Heartbeat failed, it is tried again: %s", error)
+            self._is_failing = True
             return TICK_AFTER_ERROR
+        self._is_failing = False
         return TICK
 
 

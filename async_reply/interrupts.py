@@ -14,6 +14,16 @@ from async_reply.exceptions import JobInterrupted
 SIGNAL = signal.SIGUSR2
 
 
+def ends_process(error: BaseException) -> bool:
+    """Whether a pool's handler of a signal raised `error` to end a process in the midst of a job.
+
+    Celery's pool exits by a code that names the signal: SIGTERM, SIGQUIT where REMAP_SIGTERM says
+    so, SIGHUP with a closing terminal.
+    """
+    code = error.code if isinstance(error, SystemExit) else None
+    return isinstance(code, int) and code + 256 in signal.valid_signals()
+
+
 class Flag:
     """A byte that a process shares with the children it forks afterwards."""
 

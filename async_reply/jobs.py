@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 from uuid import UUID
 
-from async_reply import files, headers, results
+from async_reply import files, headers, patience, results
 from async_reply.exceptions import PayloadError, RetryLater
 from async_reply.heartbeats import Claim
 from async_reply.kinds import seconds
@@ -55,7 +56,7 @@ class Job:
     @cached_property
     def input(self) -> dict[str, Any]:
         """The operation's input, uploads as files open for reading bytes."""
-        self._opened = files.opened(self._operation)
+        self._opened = patience.read(self.id, lambda: files.opened(self._operation))
         return files.put_back(self._operation.input, self._opened)
 
     def progress(self, done: float, total: float | None = 100, message: str = "") -> None:
@@ -65,7 +66,7 @@ class Job:
         """
         claim = self._claim
         claim.news = (_percent(done, total), message, 0, None)
-        if claim.inline or claim.interruption is not None:
+        if claim.inline or claim.interruption is not None or monotonic() >= claim.deadline:
             claim.check()
 
     def track(
@@ -79,7 +80,7 @@ class Job:
         for done, item in enumerate(iterable, 1):
             yield item
             claim.news = (_percent(done, total), description, done, total)
-            if claim.inline or claim.interruption is not None:
+            if claim.inline or claim.interruption is not None or monotonic() >= claim.deadline:
                 claim.check()
 
     def check_canceled(self) -> None:

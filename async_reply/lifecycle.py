@@ -53,12 +53,17 @@ def claim(operation: Operation, *, worker: str) -> bool:
     return claimed
 
 
-def claim_unread(pk: UUID, *, worker: str) -> Operation | None:
-    """Read and claim; in one statement where the database can, which leaves nothing between."""
+def claim_unread(pk: UUID, *, worker: str, kind: str | None = None) -> Operation | None:
+    """Read and claim; in one statement where the database can, which leaves nothing between.
+
+    With a `kind`, an operation of that kind alone.
+    """
+    of_kind = {} if kind is None else {"kind": kind}
     if statements.are_possible(database()):
         unread = Operation(pk=pk, version=F("version"), time_limit=F("time_limit"))
-        return _update_and_read(pk, *_claim(unread, worker=worker))
-    operation: Operation | None = Operation.objects.filter(pk=pk).first()
+        guard, changes = _claim(unread, worker=worker)
+        return _update_and_read(pk, {**guard, **of_kind}, changes)
+    operation: Operation | None = Operation.objects.filter(pk=pk, **of_kind).first()
     return operation if operation is not None and claim(operation, worker=worker) else None
 
 
@@ -94,19 +99,17 @@ def end_canceled(operation: Operation, *, told: Mapping[str, Any] = {}) -> bool:
     return _move(operation, Status.CANCELED, guard, **told, **_canceled(operation))
 
 
-def retry(operation: Operation, *, delay: float) -> bool:
+def retry(operation: Operation, *, delay: float, told: Mapping[str, Any] = {}) -> bool:
     """running → pending after an error, within the budget; not while canceling."""
-    guard = _mine(operation) | {
-        "status__in": [Status.RUNNING],
-        "retries__lt": F("max_retries"),
-    }
-    return _move(operation, Status.PENDING, guard, retries=F("retries") + 1, **_again(delay))
+    guard = _mine(operation) | {"status__in": [Status.RUNNING], "retries__lt": F("max_retries")}
+    changes = {**told, "retries": F("retries") + 1, **_again(delay)}
+    return _move(operation, Status.PENDING, guard, **changes)
 
 
-def release(operation: Operation) -> bool:
+def release(operation: Operation, *, told: Mapping[str, Any] = {}) -> bool:
     """running → pending because the worker stops: costs no budget; not while canceling."""
     guard = _mine(operation) | {"status__in": [Status.RUNNING]}
-    return _move(operation, Status.PENDING, guard, **_again(0))
+    return _move(operation, Status.PENDING, guard, **told, **_again(0))
 
 
 def rescue(operation: Operation) -> Status | None:
@@ -144,18 +147,15 @@ def forfeit(pk: UUID, *, worker: str, timed_out: bool) -> bool:
 
 
 def cancel(operation: Operation) -> bool:
-    """pending → canceled, running → canceling; False when the row is elsewhere by now."""
+    """pending → canceled, running → canceling; False when the row is elsewhere by now.
+
+    While pending guarded by `attempt`: some kinds may be canceled before their first one only.
+    """
+    now: dict[str, Any] = {"cancel_requested_at": DatabaseNow()}
     if operation.status == Status.PENDING:
-        guard = {"status": Status.PENDING}
-        return _move(
-            operation,
-            Status.CANCELED,
-            guard,
-            cancel_requested_at=DatabaseNow(),
-            **_canceled(operation),
-        )
-    guard = {"status": Status.RUNNING}
-    return _move(operation, Status.CANCELING, guard, cancel_requested_at=DatabaseNow())
+        guard = {"status": Status.PENDING, "attempt": operation.attempt}
+        return _move(operation, Status.CANCELED, guard, **now, **_canceled(operation))
+    return _move(operation, Status.CANCELING, {"status": Status.RUNNING}, **now)
 
 
 def reject(operation: Operation) -> bool:

@@ -1,6 +1,5 @@
 """What keeps operations from being lost or kept for ever, inside every worker."""
 
-import logging
 import random
 import threading
 import time
@@ -11,10 +10,9 @@ from uuid import UUID
 from django.db import connections, transaction
 
 from async_reply import conf, forks, heartbeats, lifecycle, outages, schema, signals
+from async_reply.logs import logger
 from async_reply.models import Operation, OperationAttempt, database
 from async_reply.status import FINAL, Status
-
-logger = logging.getLogger("async_reply")
 
 Outcome = OperationAttempt.Outcome
 

@@ -17,9 +17,8 @@ from uuid import UUID
 from django.db import connections, transaction
 
 from async_reply import conf
+from async_reply.logs import logger
 from async_reply.models import database
-
-logger = logging.getLogger("async_reply")
 
 CHANNEL = "async_reply"
 #: Seconds a writer waits for Redis at most, and leaves it alone for after that.

@@ -1,13 +1,11 @@
 """Queues in which operations wait and that no worker reads."""
 
-import logging
 from datetime import timedelta
 
 from async_reply import relay
 from async_reply.clock import DatabaseNow
+from async_reply.logs import logger
 from async_reply.models import Operation, Worker
-
-logger = logging.getLogger("async_reply")
 
 #: Workers write that they live each 10 to 20 seconds.
 SEEN_WITHIN = timedelta(minutes=1)

@@ -1,6 +1,5 @@
 """Publishing: an operation's row is its own outbox, Celery's message carries the id alone."""
 
-import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -20,9 +19,8 @@ from kombu.serialization import registry  # type: ignore[attr-defined]  # the st
 
 from async_reply import conf, lifecycle, pools
 from async_reply.clock import DatabaseNow
+from async_reply.logs import logger
 from async_reply.models import Operation, database
-
-logger = logging.getLogger("async_reply")
 
 FIELDS = ("id", "kind", "status", "publishes", "queue", "priority")
 LINE = ("queue", "kind", "priority")

@@ -1,16 +1,14 @@
 """What happens to operations whose time is over."""
 
-import logging
 from collections.abc import Callable
 
 from django.db import ProgrammingError, transaction
 
 from async_reply import conf, files, lifecycle, outages, results
 from async_reply.clock import DatabaseNow, after
+from async_reply.logs import logger
 from async_reply.models import Operation, OperationAttempt, database
 from async_reply.status import FINAL
-
-logger = logging.getLogger("async_reply")
 
 #: Seconds until what could not be removed is tried again: meanwhile it is not in others' way.
 POSTPONED = 3600

@@ -1,34 +1,40 @@
 """One attempt: claim, run, finish."""
 
-import logging
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import Error, OperationalError, connections, transaction
+from django.db import Error, connections, transaction
+from django.db.transaction import TransactionManagementError
 
-from async_reply import failures, heartbeats, lifecycle, outages, results, signals, statements
-from async_reply.exceptions import ClaimLost, OperationCanceled, RetryLater, WorkerStopping
+from async_reply import (
+    failures,
+    forks,
+    heartbeats,
+    lifecycle,
+    outages,
+    results,
+    signals,
+    statements,
+    surroundings,
+)
+from async_reply.exceptions import ClaimLost, DatabaseAway, OperationCanceled, WorkerStopping
 from async_reply.jobs import Job
-from async_reply.kinds import Kind, seconds
+from async_reply.kinds import Kind
+from async_reply.logs import logger
 from async_reply.models import Operation, OperationAttempt, database
+from async_reply.patience import patiently
+from async_reply.sessions import Sessions
 from async_reply.status import Status
-
-logger = logging.getLogger("async_reply")
 
 T = TypeVar("T")
 Outcome = OperationAttempt.Outcome
 
 #: What ends an attempt without an outcome of its own, when it comes from outside.
 LEAVES = (ClaimLost, OperationCanceled, WorkerStopping)
-
-
-class DatabaseAway(OperationalError):
-    """The outcome could not be stored for a whole lease: the job is rescued and repeated."""
 
 
 class Ending(Enum):
@@ -58,14 +64,10 @@ def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
 
     `worker` names the process, `inline` beats at the job's own calls, without a thread.
     """
-    operation = _patiently(pk, lambda: lifecycle.claim_unread(pk, worker=worker))
+    operation = patiently(pk, lambda: lifecycle.claim_unread(pk, worker=worker, kind=kind.name))
     if operation is None:
-        logger.info("Operation id=%s kind=%s not claimed: it is not due", pk, kind.name)
+        _explain_refusal(pk, kind)
         return Report(Ending.NOT_MINE)
-    logger.info(
-        "Operation id=%s kind=%s status=running attempt=%s", pk, kind.name, operation.attempt
-    )
-    signals.operation_started.send_robust(Operation, operation=operation)
     interrupt = kind.cancel == "interrupt"
     with heartbeats.hold(operation, inline=inline, interrupt=interrupt) as claim:
         job = Job(operation, claim)
@@ -78,18 +80,49 @@ def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
     return report
 
 
+def _explain_refusal(pk: UUID, kind: Kind) -> None:
+    with suppress(Error):
+        others = Operation.objects.filter(pk=pk).exclude(kind=kind.name)
+        for found in others.values_list("kind", flat=True):
+            logger.warning("Operation id=%s kind=%s not claimed for %s", pk, found, kind.name)
+    logger.info("Operation id=%s kind=%s not claimed: it is not due", pk, kind.name)
+
+
 def _attempt(operation: Operation, kind: Kind, job: Job, claim: heartbeats.Claim) -> Report:
+    sessions = Sessions(inline=claim.inline)
     try:
-        with claim.exposed():
-            returned = _call(kind, job)
-        return _succeed(claim, results.outcome(returned), job)
-    except DatabaseAway:
-        raise
-    except BaseException as raised:  # noqa: BLE001 nothing a job does may take its worker down
+        outcome = _outcome(kind, job, claim, sessions)
+        return _succeed(claim, outcome, job)
+    except BaseException as raised:
+        forks.end_child(claim.pid, raised)
+        sessions.settle(raised)
         error = claim.meaning(raised)
         if claim.interruption is not None and isinstance(error, LEAVES):
             return _leave(claim, error)
+        if claim.is_lost or isinstance(error, DatabaseAway):
+            raise
         return _stop(claim, kind, error)
+
+
+def _outcome(kind: Kind, job: Job, claim: heartbeats.Claim, sessions: Sessions) -> results.Outcome:
+    """What the job returned, once nothing of it is left in process and sessions."""
+    operation = claim.operation
+    with surroundings.kept(), sessions.watched():
+        logger.info(
+            "Operation id=%s kind=%s status=running attempt=%s",
+            operation.pk,
+            kind.name,
+            operation.attempt,
+        )
+        # Django logs what a receiver raises, and what a handler raises then is not the job's.
+        with suppress(Exception):
+            signals.operation_started.send_robust(Operation, operation=operation)
+        with claim.exposed():
+            returned = surroundings.isolated(_call, kind, job)
+        outcome = results.outcome(returned)
+    forks.end_child(claim.pid)
+    sessions.settle()
+    return outcome
 
 
 def _leave(claim: heartbeats.Claim, error: BaseException) -> Report:
@@ -98,8 +131,10 @@ def _leave(claim: heartbeats.Claim, error: BaseException) -> Report:
         return Report(Ending.NOT_MINE)
     if isinstance(error, OperationCanceled):
         return _cancel(claim)
+    operation, told = claim.operation, claim.told
     stop = failures.Stop(error, Outcome.RELEASED, {})
-    return _again(claim, stop, lambda: lifecycle.release(claim.operation))
+    failures.warn_of_releases(operation)
+    return _again(claim, stop, lambda: lifecycle.release(operation, told=told))
 
 
 def _cancel(claim: heartbeats.Claim) -> Report:
@@ -109,16 +144,8 @@ def _cancel(claim: heartbeats.Claim) -> Report:
 
 def _call(kind: Kind, job: Job) -> Any:
     if kind.takes_input:
-        return kind.function(job, **_input(job))
+        return kind.function(job, **job.input)
     return kind.function(job)
-
-
-def _input(job: Job) -> dict[str, Any]:
-    """What the job is called with; a database that is away meanwhile is not the job's failure."""
-    try:
-        return _patiently(job.id, lambda: job.input)
-    except Error as error:
-        raise _away(job.id) from error
 
 
 def _succeed(claim: heartbeats.Claim, outcome: results.Outcome, job: Job) -> Report:
@@ -143,6 +170,7 @@ def _succeed(claim: heartbeats.Claim, outcome: results.Outcome, job: Job) -> Rep
         in_callback = True
         for function in job.finishers:
             function()
+        forks.end_child(claim.pid)
         in_callback = False
         return True
 
@@ -153,11 +181,11 @@ def _stop(claim: heartbeats.Claim, kind: Kind, error: BaseException) -> Report:
     """Schedule another attempt where the kind wants one and the budget allows, else fail."""
     operation, told = claim.operation, claim.told
     stop = failures.explain(kind, error)
-    delay = _delay(operation, kind, error)
+    delay = failures.delay(operation, kind, error)
     if delay is not None:
         stop = replace(stop, outcome=Outcome.RETRY)
-        return _again(claim, stop, lambda: lifecycle.retry(operation, delay=delay))
-    _log_failure(operation, kind, stop)
+        return _again(claim, stop, lambda: lifecycle.retry(operation, delay=delay, told=told))
+    failures.log(operation, stop)
 
     def write() -> bool:
         if not lifecycle.fail(operation, stop.problem, told=told):
@@ -167,33 +195,6 @@ def _stop(claim: heartbeats.Claim, kind: Kind, error: BaseException) -> Report:
 
     report = _ended(operation, write, Ending.FAILED, cause=error)
     return replace(report, is_refusal=stop.is_refusal)
-
-
-def _log_failure(operation: Operation, kind: Kind, stop: failures.Stop) -> None:
-    """One line; with a traceback where the job did not choose to fail."""
-    logger.log(
-        logging.WARNING if stop.is_refusal else logging.ERROR,
-        "Operation id=%s kind=%s status=failed code=%r",
-        operation.pk,
-        kind.name,
-        stop.problem["code"],
-        exc_info=None if stop.is_refusal else stop.error,
-    )
-
-
-def _delay(operation: Operation, kind: Kind, error: BaseException) -> float | None:
-    """Seconds until another attempt; None where none is wanted, or the budget is spent."""
-    if operation.retries >= operation.max_retries:
-        return None
-    try:
-        if isinstance(error, RetryLater) and error.after is not None:
-            return seconds(error.after, name="after")
-        wanted = isinstance(error, RetryLater) or kind.retries_on(error)
-        return kind.delay(operation.retries) if wanted else None
-    except BaseException:
-        # An exception is the job's own code.
-        logger.exception("Operation id=%s kind=%s has no next attempt", operation.pk, kind.name)
-        return None
 
 
 def _again(claim: heartbeats.Claim, stop: failures.Stop, move: Callable[[], bool]) -> Report:
@@ -231,14 +232,17 @@ def _ended(
     def commit() -> bool:
         nonlocal tries
         tries += 1
+        depth = len(connections[database()].atomic_blocks)
         with transaction.atomic(using=database()) if together else nullcontext():
             written = write()
             if written and ending is not Ending.AGAIN:
                 signals.announce_finished(operation, Status(ending.value))
+        if len(connections[database()].atomic_blocks) != depth:
+            raise TransactionManagementError("What on_finish called left a transaction open.")
         return written or (tries > 1 and _stored(operation, ending))
 
     try:
-        written = _patiently(operation.pk, commit)
+        written = patiently(operation.pk, commit)
     except Error as error:
         if connections[database()].in_atomic_block or outages.is_refusal(error):
             raise
@@ -248,25 +252,6 @@ def _ended(
             raise
         written = _once_more(operation, commit, is_jobs)
     return Report(ending, cause) if written else Report(Ending.NOT_MINE)
-
-
-def _patiently(pk: UUID, action: Callable[[], T]) -> T:
-    """What `action` returns; while the database is away it is tried again, for about a lease.
-
-    One try may hang for longer than that and says nothing of a database that is back: the last
-    one begins afterwards.
-    """
-    give_up = time.monotonic() + lifecycle.lease()
-    while True:
-        is_last = time.monotonic() >= give_up
-        try:
-            return action()
-        except Error as error:
-            if connections[database()].in_atomic_block or is_last or not outages.is_passing(error):
-                raise
-            logger.warning("Operation id=%s database away, tried again", pk, exc_info=True)
-            heartbeats.disconnect()
-            time.sleep(heartbeats.TICK_AFTER_ERROR)
 
 
 def _once_more(operation: Operation, commit: Callable[[], T], is_jobs: Callable[[], bool]) -> T:

@@ -1,6 +1,5 @@
 """What the web side and the admin do with operations; usable without HTTP."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,12 +25,11 @@ from async_reply.exceptions import (
     UnknownKind,
 )
 from async_reply.idempotency import IdempotencyKey
+from async_reply.logs import logger
 from async_reply.models import OWNER_LENGTH, Operation, OperationFile
 from async_reply.quotas import Quota
 from async_reply.status import FINAL, Status
 from async_reply.tasks import OperationTask, get_task
-
-logger = logging.getLogger("async_reply")
 
 LONGEST_KEY = 100
 #: Dates that each database and Python read, in whichever time zone.
@@ -130,11 +128,11 @@ def cancel(operation: Operation) -> Status:
     """Cancel a pending operation, or ask a running one to stop; the status reached.
 
     Canceling again changes nothing. Raises AlreadyFinished when it succeeded or failed,
-    NotCancelable when it runs and its kind cannot be stopped.
+    NotCancelable when it has begun and its kind cannot be stopped.
     """
     while operation.status not in FINAL and operation.status != Status.CANCELING:
-        if operation.status == Status.RUNNING and not is_cancelable(operation):
-            raise NotCancelable("This operation is running and cannot be canceled.")
+        if has_begun(operation) and not is_cancelable(operation):
+            raise NotCancelable("This operation has begun and cannot be canceled.")
         if lifecycle.cancel(operation):
             logger.info("Operation id=%s kind=%s cancel", operation.pk, operation.kind)
             operation.refresh_from_db(fields=CHANGED_BY_CANCEL)
@@ -148,8 +146,13 @@ def cancel(operation: Operation) -> Status:
     return status
 
 
+def has_begun(operation: Operation) -> bool:
+    """Whether an attempt was made at it, which may be in the middle of its work for good."""
+    return operation.attempt > 0 or operation.status == Status.RUNNING
+
+
 def is_cancelable(operation: Operation) -> bool:
-    """Whether its kind lets a running operation be stopped."""
+    """Whether its kind lets an operation be stopped that has begun, waiting for a retry too."""
     try:
         return get_task(operation.kind).kind.cancel != "never"
     except UnknownKind:

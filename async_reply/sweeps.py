@@ -1,6 +1,5 @@
 """Bytes that no row speaks of: what dies between file and row leaves some behind."""
 
-import logging
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -9,10 +8,9 @@ from uuid import UUID
 from django.core.files.storage import FileSystemStorage, Storage
 
 from async_reply import conf
+from async_reply.logs import logger
 from async_reply.models import FOLDER, Operation, OperationFile
 from async_reply.status import FINAL, Status
-
-logger = logging.getLogger("async_reply")
 
 SECONDS_PER_TURN = 0.5
 #: A submit has its bytes stored before its row: its day, and the next, are left alone.

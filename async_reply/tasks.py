@@ -1,11 +1,11 @@
 """Celery's side: a task is a shell around the runner."""
 
 import difflib
-import logging
 import os
 import secrets
 import sys
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
@@ -14,13 +14,17 @@ from uuid import UUID
 from celery import Task, current_app, shared_task
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
-from async_reply import interrupts, relay, runner
-from async_reply.exceptions import NotCalledThisWay, OperationFailed, UnknownKind
+from async_reply import interrupts, processes, relay, runner
+from async_reply.exceptions import (
+    DatabaseAway,
+    NotCalledThisWay,
+    OperationFailed,
+    UnknownKind,
+)
 from async_reply.jobs import Job
 from async_reply.kinds import Cancel, Exceptions, Function, Kind
+from async_reply.logs import logger
 from async_reply.runner import Ending, Report
-
-logger = logging.getLogger("async_reply")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,30 +71,44 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
     # mypy takes no implementation for P.
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         """The plain function when called like one, the worker's shell otherwise."""
-        if args or kwargs or self.request.called_directly:
+        request = self.request
+        if request.called_directly or getattr(request, "is_executing", False):
             return self.kind.function(*args, **kwargs)
+        if args or kwargs:
+            logger.error(
+                "A message for operation id=%s kind=%s has arguments of its own, and is ignored: "
+                "input comes from the row alone. Who sends such messages?",
+                request.id,
+                self.name,
+            )
+            raise Ignore
+        # A job may call its own function: that is no message.
+        request.update(is_executing=True)
         self.execute()
         return None
 
     def execute(self) -> None:
         """Run the operation and tell Celery the truth about it."""
-        if interrupts.stopping.is_set() and not self.request.is_eager:
+        pk, is_eager = UUID(self.request.id), bool(self.request.is_eager)
+        if interrupts.stopping.is_set() and not is_eager:
             # It would only be stopped again.
-            relay.leave(UUID(self.request.id))
+            relay.leave(pk)
             raise Ignore
-        report = self.perform(
-            UUID(self.request.id),
-            worker=process_name(self.request.hostname or "", os.getpid()),
-            inline=bool(self.request.is_eager),
-        )
+        worker = process_name(self.request.hostname or "", os.getpid())
+        try:
+            report = self.perform(pk, worker=worker, inline=is_eager)
+        except (Exception, DatabaseAway) as error:
+            if not is_eager and processes.is_at_fault(error):
+                processes.give_up(pk, error)
+            raise RuntimeError(f"The attempt did not end: {error!r}.") from error
         if report.ending is Ending.SUCCEEDED:
             return
         if report.ending is not Ending.FAILED:
             raise Ignore
-        error = _reported(report)
-        if error is report.error:
-            raise error
-        raise error from report.error
+        reported = _reported(report)
+        if reported is report.error:
+            raise reported
+        raise reported from report.error
 
     def perform(self, pk: UUID, *, worker: str, inline: bool) -> Report:
         """One attempt at the operation, without Celery."""
@@ -176,7 +194,9 @@ def _register(function: Function, options: dict[str, Any]) -> OperationTask[...,
     kind = Kind(name=name, function=function, timeouts=_timeouts(), **own)
     # Celery logs these in one line, and Sentry leaves them alone.
     options["throws"] = (OperationFailed, *_exceptions("throws", options.get("throws", ())))
-    tasks = [_share(kind, name=one, options=options) for one in (name, *aliases)]
+    # A row has the name that it was submitted by, and so has its message.
+    kinds = [replace(kind, name=one) for one in (name, *aliases)]
+    tasks = [_share(each, options=options) for each in kinds]
     return tasks[0]
 
 
@@ -204,10 +224,10 @@ def _check_option(option: str) -> None:
         raise TypeError(f"operation_task does not know the option {option}{meant}")
 
 
-def _share(kind: Kind, *, name: str, options: dict[str, Any]) -> OperationTask[..., Any]:
-    registered.setdefault(name, []).append(kind.function)
+def _share(kind: Kind, *, options: dict[str, Any]) -> OperationTask[..., Any]:
+    registered.setdefault(kind.name, []).append(kind.function)
     make: Callable[..., Any] = shared_task(
-        name=name,
+        name=kind.name,
         base=OperationTask,
         kind=kind,
         time_limit=kind.time_limit + GRACE,

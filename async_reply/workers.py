@@ -1,6 +1,6 @@
 """What a Celery worker does beside running jobs: maintenance, and hearing of what Celery does."""
 
-import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,16 +25,17 @@ from async_reply import (
     relay,
     retention,
     services,
+    sessions,
+    surroundings,
     sweeps,
 )
 from async_reply.exceptions import AlreadyFinished, NotCancelable
+from async_reply.logs import logger
 from async_reply.maintenance import Maintenance, Step
 from async_reply.models import Operation, database
 from async_reply.signals import announce_finished
 from async_reply.status import Status
-from async_reply.tasks import get_task, process_name
-
-logger = logging.getLogger("async_reply")
+from async_reply.tasks import OperationTask, get_task, process_name
 
 _threads: list[Maintenance] = []
 _starting = threading.Lock()
@@ -84,6 +85,9 @@ def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
         with forks.held_off():
             if maintenance.take_back(pk, worker=worker, timed_out=timed_out):
                 relay.publish_due()
+            else:
+                # It ended before it could claim what it was sent.
+                relay.leave(pk)
     except Error as error:
         logger.warning("Operation id=%s is left to its lease: %s", pk, error)
     finally:
@@ -142,6 +146,30 @@ def describe_pool(sender: Any = None, **_kwargs: Any) -> None:
     pool = pools.name_of(type(getattr(sender, "pool", None)))
     for each in pools.shortcomings(pool, driver=pools.driver()):
         logger.warning("async_reply.W%s: %s %s", each.number, each.text, each.hint)
+
+
+@signals.task_prerun.connect
+def begin_afresh(sender: Any = None, **_kwargs: Any) -> None:
+    """A process keeps its connections: whatever task came before may have left one spoiled."""
+    if isinstance(sender, OperationTask) and not sender.request.is_eager:
+        sessions.reset_open()
+        surroundings.forget_loop()
+
+
+@signals.worker_ready.connect
+def announce_stops(**_kwargs: Any) -> None:
+    """Celery tells of a restart by SIGHUP to nobody, and of a cold shutdown when all is over."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        if callable(handler):
+            signal.signal(number, partial(_announce_stop, handler))
+
+
+def _announce_stop(handler: Callable[..., Any], number: int, frame: Any) -> None:
+    interrupts.stopping.set()
+    handler(number, frame)
 
 
 @signals.worker_shutting_down.connect

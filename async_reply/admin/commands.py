@@ -88,9 +88,9 @@ def _may_be_deleted(operation: Operation) -> bool:
 
 
 def _may_be_canceled(operation: Operation) -> bool:
-    if operation.status == Status.RUNNING:
-        return services.is_cancelable(operation)
-    return operation.status == Status.PENDING
+    if operation.status not in (Status.PENDING, Status.RUNNING):
+        return False
+    return not services.has_begun(operation) or services.is_cancelable(operation)
 
 
 CANCEL = Command(

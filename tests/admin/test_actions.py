@@ -56,7 +56,7 @@ def test_cancel__leaves_a_running_one_that_cannot_be_stopped(
     operation = submit(tasks.persist)
     Operation.objects.filter(pk=operation.pk).update(status=Status.RUNNING)
     assert messages(act(admin_client, "cancel", operation)) == [
-        LEFT + "This operation is running and cannot be canceled."
+        LEFT + "This operation has begun and cannot be canceled."
     ]
 
 

@@ -49,7 +49,7 @@ def moved(actor: Actor, effect: int) -> Actor:
     """The actor after somebody else's statement had `effect`."""
     if actor.stage in ("publish", "send"):
         return actor._replace(grip=Grip.OLD) if effect & PUBLISHED else actor
-    if effect & CLAIMED and actor.stage not in ("idle", "cancel"):
+    if effect & CLAIMED and actor.stage != "idle":
         return actor._replace(grip=Grip.OLD)
     stale = SEEN if actor.stage == "read" else TAKEN
     if actor.grip == Grip.HELD and effect & stale and actor.stage in WORKING:

@@ -84,12 +84,13 @@ class Hand:
 
     def _cancel(self, row: Row | None, actor: Actor) -> Iterator[Step]:
         """As `services.cancel`: what has moved on is read again."""
-        answer = self.table.call(row, "cancel", {"status": actor.word})
+        attempt = 0 if row is None else row.attempt - (actor.grip == Grip.OLD)
+        answer = self.table.call(row, "cancel", {"status": actor.word, "attempt": attempt})
         if answer.value:
             yield Step("cancel", answer.row, IDLE, answer.effect)
             return
         stands = row is not None and row.status in UNFINISHED - {Status.CANCELING}
-        again = actor._replace(word=row.status) if row is not None and stands else IDLE
+        again = Actor("cancel", word=row.status) if row is not None and stands else IDLE
         require(again != actor, "what was just read can be canceled")
         yield Step("cancel in vain", row, again)
 

@@ -26,13 +26,13 @@ from async_reply import (
     services,
     workers,
 )
-from async_reply.exceptions import OperationCanceled
+from async_reply.exceptions import DatabaseAway, OperationCanceled
 from async_reply.heartbeats import Claim, Ticker
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
 from async_reply.maintenance import Maintenance, Step
 from async_reply.models import Operation, OperationAttempt, OperationResult
-from async_reply.runner import DatabaseAway, Ending
+from async_reply.runner import Ending
 from async_reply.status import Status
 from tests.failover import Failover, failover
 from tests.project.tasks import echo

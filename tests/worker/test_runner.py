@@ -12,6 +12,7 @@ from rest_framework.exceptions import APIException, ValidationError
 from async_reply import failures, lifecycle, runner, services, signals
 from async_reply.exceptions import (
     ClaimLost,
+    DatabaseAway,
     JobInterrupted,
     OperationCanceled,
     OperationFailed,
@@ -91,13 +92,13 @@ def interrupted(interruption: type[JobInterrupted] | None) -> Callable[[Job], An
 @pytest.mark.parametrize(
     ("interruption", "max_losses", "ending", "outcome"),
     [
-        (None, 2, Ending.AGAIN, "released"),
+        (None, 2, Ending.FAILED, "failed"),
         (WorkerStopping, 2, Ending.AGAIN, "released"),
         (TimeLimitExceeded, 2, Ending.FAILED, "timed out"),
         (None, 0, Ending.FAILED, "failed"),
     ],
 )
-def test_run__sigterm_in_a_child_releases_its_job(
+def test_run__exit_of_a_pool_ends_what_was_announced(
     interruption: type[JobInterrupted] | None, max_losses: int, ending: Ending, outcome: str
 ) -> None:
     operation = services.submit(echo)
@@ -329,7 +330,7 @@ def test_run__database_that_stays_away_is_an_error_of_the_attempt(
     operation = services.submit(echo)
     monkeypatch.setattr(lifecycle, "succeed", refuse)
     monkeypatch.setattr(lifecycle, "fail", refuse)
-    with pytest.raises(OperationalError):
+    with pytest.raises(DatabaseAway):
         runner.run(operation.pk, echo.kind, worker="w1", inline=True)
     connections[database()].close()
     operation.refresh_from_db()

@@ -20,11 +20,11 @@ from pytest_django import Settings
 from rest_framework.exceptions import APIException, NotFound, Throttled
 
 from async_reply import failures, files, heartbeats, lifecycle, maintenance, runner, services
-from async_reply.exceptions import OperationFailed, RetryLater
+from async_reply.exceptions import DatabaseAway, OperationFailed, RetryLater
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
 from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
-from async_reply.runner import DatabaseAway, Ending, Report
+from async_reply.runner import Ending, Report
 from async_reply.status import Status
 from async_reply.tasks import operation_task
 from async_reply.testing import run_operations
