@@ -9,6 +9,7 @@ from async_reply.jobs import Job
 from async_reply.models import Operation
 from async_reply.results import Outcome
 from async_reply.tasks import operation_task
+from tests.project.disturbances import WAYS
 
 
 @operation_task
@@ -96,3 +97,26 @@ def hold_gil(operation: Job, *, calls: bool) -> dict[str, int]:
         ctypes.PyDLL(None).sleep(10)
         operation.check_canceled()
     return {"attempt": operation.attempt}
+
+
+@operation_task(name="tests.disturb", time_limit=4)
+def disturb(operation: Job, *, way: str) -> Any:
+    """Harms its process in one of many ways."""
+    return WAYS[way](operation)
+
+
+@operation_task(name="tests.wait", max_losses=1)
+def wait(operation: Job, *, calls: bool) -> int:
+    """Its first attempt goes on for minutes."""
+    while operation.attempt == 1:
+        time.sleep(0.1)
+        if calls:
+            operation.progress(50, message="half")
+    return operation.attempt
+
+
+@operation_task(name="tests.once", max_losses=0)
+def once(operation: Job, *, calls: bool) -> int:
+    """As `wait`, and must not be repeated."""
+    while True:
+        time.sleep(0.1)

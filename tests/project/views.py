@@ -101,6 +101,23 @@ class StubbornView(OverrunView):
     task: ClassVar[OperationTask[..., Any]] = tasks.stubborn
 
 
+class WaitView(OverrunView):
+    task: ClassVar[OperationTask[..., Any]] = tasks.wait
+
+
+class OnceView(OverrunView):
+    task: ClassVar[OperationTask[..., Any]] = tasks.once
+
+
+class DisturbSerializer(serializers.Serializer[Any]):
+    way = serializers.CharField()
+
+
+class DisturbView(LongRunningOperationView):
+    serializer_class = DisturbSerializer
+    task = tasks.disturb
+
+
 class GilView(OverrunView):
     task: ClassVar[OperationTask[..., Any]] = tasks.hold_gil
 

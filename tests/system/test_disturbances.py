@@ -1,0 +1,108 @@
+"""Jobs that harm their process: the next jobs of a worker with one process run all the same."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.stacks.stack import Stack, follow, prepared, wait_until
+
+pytestmark = pytest.mark.system
+
+PAIRINGS = ["sqlite+files", "postgresql+rabbitmq"]
+
+
+@pytest.fixture(scope="module", params=PAIRINGS)
+def disturbed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A lease of five minutes: nothing that is seen here was brought back by its end."""
+    database, broker = request.param.split("+")
+    with prepared(
+        tmp_path_factory.mktemp("disturbed"),
+        database=database,
+        broker=broker,
+        settings="tests.settings",
+        lease=300,
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def client(disturbed: Stack) -> Iterator[httpx.Client]:
+    with disturbed.client() as client:
+        yield client
+
+
+def status(client: httpx.Client, accepted: httpx.Response) -> str:
+    found: str = client.get(accepted.headers["Operation-Location"]).json()["status"]
+    return found
+
+
+def end(client: httpx.Client, accepted: httpx.Response) -> str:
+    wait_until(lambda: status(client, accepted) in {"succeeded", "failed"}, seconds=60)
+    return status(client, accepted)
+
+
+WAYS = {
+    # Transactions that are left open, with locks on every row.
+    "generator": "failed",
+    "autocommit": "succeeded",
+    "begin": "succeeded",
+    # What a claim in the same process meets then.
+    "session": "succeeded",
+    "loop": "succeeded",
+    "descriptors": "succeeded",
+    "mind": "succeeded",
+}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
+@pytest.mark.parametrize("way", WAYS)
+def test_job__that_harms_its_process(
+    disturbed: Stack, client: httpx.Client, way: str, pool: str
+) -> None:
+    name = f"{way}-{pool}"
+    options = ("--pool", pool, "--concurrency", "1", "--hostname", f"{name}@%h")
+    worker = disturbed.start_worker(*options, name=name)
+    first = client.post("/disturbances/", json={"way": way})
+    assert end(client, first) == WAYS[way]
+    others = [client.post("/echoes/", json={"number": number}) for number in range(5)]
+    try:
+        if pool != "prefork" and way in {"descriptors", "mind"}:
+            # Its pool cannot replace a process: it ends, and its supervisor starts another.
+            assert worker.popen.wait(60) is not None
+            disturbed.end(worker)
+            worker = disturbed.start_worker(*options, name=f"{name}-anew")
+        replies = [follow(client, each.headers["Location"], seconds=90) for each in others]
+        assert [reply.json() for reply in replies] == [{"number": each} for each in range(5)]
+        attempts = {
+            client.get(each.headers["Operation-Location"]).json()["attempt"] for each in others
+        }
+        assert attempts == {1}
+    finally:
+        disturbed.end(worker)
+
+
+@pytest.mark.parametrize(
+    ("way", "result"),
+    [
+        ("fork", "parent"),
+        ("fork_that_fails", "parent of 1"),
+        ("fork_that_exits", "parent of 7"),
+        ("process", "parent of 0"),
+    ],
+)
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_fork__of_a_job_does_not_speak_for_it(
+    disturbed: Stack, client: httpx.Client, way: str, result: str, pool: str
+) -> None:
+    options = ("--pool", pool, "--concurrency", "1", "--hostname", f"{way}-{pool}@%h")
+    worker = disturbed.start_worker(*options, name=f"{way}-{pool}")
+    try:
+        accepted = client.post("/disturbances/", json={"way": way})
+        assert follow(client, accepted.headers["Location"], seconds=60).json() == result
+        other = client.post("/echoes/", json={"number": 7})
+        assert follow(client, other.headers["Location"], seconds=60).json() == {"number": 7}
+    finally:
+        disturbed.end(worker)
