@@ -19,23 +19,27 @@ Document = dict[str, Any]
 LINKS = {"self": "status", "monitor": "monitor", "result": "result", "events": "events"}
 
 
-def links(operation: Operation, request: Request, *, held: str | None = None) -> dict[str, str]:
+def links(
+    operation: Operation, request: Request, *, held: str | None = None, may_cancel: bool = True
+) -> dict[str, str]:
     """Relation -> absolute URL, below whatever prefix the app is mounted.
 
     They carry a valet key where the submitting view said so. `cancel` is missing where there is
     nothing left to cancel, where the kind cannot be canceled, and where the key does not allow it
     and there is no owner who could. `held` is the good key that the request itself came with, if
-    any: the links allow no more than that.
+    any, and `may_cancel` what the caller's permissions say: the links allow no more than that.
     """
-    found = _links(operation, request, held=held)
-    if operation.status in FINAL:
+    found = _links(operation, request, held=held, may_cancel=may_cancel)
+    if operation.status in FINAL or not may_cancel:
         found.pop("cancel", None)
     return found
 
 
-def _links(operation: Operation, request: Request, *, held: str | None) -> dict[str, str]:
+def _links(
+    operation: Operation, request: Request, *, held: str | None = None, may_cancel: bool = True
+) -> dict[str, str]:
     """The same as when the operation was new."""
-    key, scope = _valet_key(operation, held)
+    key, scope = _valet_key(operation, held, may_cancel=may_cancel)
     found = {relation: _url(name, operation, request, key=key) for relation, name in LINKS.items()}
     cancels = valet_keys.includes(scope, "cancel")
     if services.is_cancelable(operation) and (not key or cancels or operation.owner):
@@ -49,7 +53,7 @@ def _url(name: str, operation: Operation, request: Request, *, key: str) -> str:
     return replace_query_param(made, "sig", key) if key else made
 
 
-def _valet_key(operation: Operation, held: str | None) -> tuple[str, str]:
+def _valet_key(operation: Operation, held: str | None, *, may_cancel: bool) -> tuple[str, str]:
     """A key and its scope; both empty where links are not signed.
 
     A fresh key, so that polling outlasts any job. Once that is over, who holds a key keeps it: a
@@ -58,6 +62,8 @@ def _valet_key(operation: Operation, held: str | None) -> tuple[str, str]:
     scope = operation.reply.get("valet_key")
     if scope is None:
         return "", ""
+    if not may_cancel:
+        scope = "read"
     seconds = conf.get("VALET_KEY")
     if operation.expires_at is not None:
         seconds = min(seconds, seconds_until(operation.expires_at))
@@ -75,13 +81,13 @@ def receipt(operation: Operation, request: Request) -> Document:
         "kind": operation.kind,
         "status": Status.PENDING.value,
         "created_at": _time(operation.created_at),
-        "links": _links(operation, request, held=None),
+        "links": _links(operation, request),
     }
 
 
-def document(operation: Operation, request: Request) -> Document:
+def document(operation: Operation, request: Request, *, may_cancel: bool = True) -> Document:
     """The operation as it is now; times in ISO 8601, progress in percent, estimates in seconds."""
-    return describe(operation, links(operation, request))
+    return describe(operation, links(operation, request, may_cancel=may_cancel))
 
 
 def describe(operation: Operation, found: dict[str, str]) -> Document:

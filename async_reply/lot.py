@@ -14,7 +14,7 @@ from async_reply.answers import Answer
 from async_reply.callers import Acquaintances, Caller
 from async_reply.lanes import Lanes
 from async_reply.parked import Connection, hold, stream
-from async_reply.parking import KEY, Parking, Stream, Wait
+from async_reply.parking import KEY, Parking, Stream, Submit, Wait
 from async_reply.scopes import (
     Message,
     Receive,
@@ -108,6 +108,9 @@ class ParkingLot:
         elif answer.code in (401, 403):
             self._acquaintances.forget(scope)
         has_room = ticket is not None and self._parked_of[ticket.caller] < PARKED_OF_ONE
+        if isinstance(ticket, Submit) and answer.field(b"operation-id") != str(ticket.operation.pk):
+            # The view has answered something of its own.
+            has_room = False
         if has_room and isinstance(ticket, Wait) and answer.code in (200, 202, 304):
             await hold(self, ticket, answer, scope, client, send)
         elif has_room and isinstance(ticket, Stream) and answer.code == 200:

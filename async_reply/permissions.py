@@ -119,4 +119,7 @@ def _or_default(classes: Any, setting: str) -> Sequence[Any]:
 
 def _is_saved_user(user: Any) -> bool:
     model = users.user_model()
-    return model is not None and isinstance(user, model) and user.pk is not None
+    if model is None or not isinstance(user, model) or user.pk is None:
+        return False
+    # A key that a default has made up for an unsaved user is nobody's.
+    return not (user._state.adding and users.key_of(model).has_default())  # noqa: SLF001

@@ -119,7 +119,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     return None if found is None else _finished(found)
 
 
-def refusal(error: Exception) -> Response | None:
+def refusal(error: Exception, *, rolls_back: bool = True) -> Response | None:
     """The answer to an error of ours, or of the database, in a view of the project's.
 
     None for every other error: the project's own exception handler answers those.
@@ -127,12 +127,14 @@ def refusal(error: Exception) -> Response | None:
     found = _own(error) or _outside(error)
     if found is None:
         return None
-    return _finished(Refusal(found.data, found.status_code, exception=True))
+    refused = Refusal(found.data, found.status_code, exception=True)
+    return _finished(refused, rolls_back=rolls_back)
 
 
-def _finished(response: Response) -> Response:
-    # As REST framework does for its own errors: under ATOMIC_REQUESTS nothing is kept.
-    set_rollback()
+def _finished(response: Response, *, rolls_back: bool = True) -> Response:
+    if rolls_back:
+        # As REST framework does for its own errors: under ATOMIC_REQUESTS nothing is kept.
+        set_rollback()
     response["Cache-Control"] = headers.PRIVATE
     _come_back(response)
     return response

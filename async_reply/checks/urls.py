@@ -23,7 +23,8 @@ def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     if not getattr(settings, "ROOT_URLCONF", None) or check_settings(app_configs):
         return []
     views = list(_submit_views(get_resolver().url_patterns))
-    found = [message for view in views for message in check_view(view)]
+    distinct = {(view.cls, str(view.given)): view for view in views}
+    found = [message for view in distinct.values() for message in check_view(view)]
     if views and not apps.is_installed("rest_framework"):
         found.append(
             checks.Warning(

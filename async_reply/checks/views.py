@@ -113,10 +113,9 @@ def _check_attributes(view: Mounted) -> Iterator[CheckMessage]:
 def _check_hooks(view: Mounted) -> Iterator[CheckMessage]:
     """What stands where a method of ours is called can be called like it."""
     for name, ours in _hooks(view).items():
-        value = view.get(name)
-        if value is ours or not _is_unlike(value, ours):
+        if view.get(name) is ours or not _is_unlike(view, name, ours):
             continue
-        parameters = ", ".join(list(inspect.signature(ours).parameters)[1:])
+        parameters = ", ".join(_positional(ours)[1:])
         yield Error(
             f"{view.name}.{name} takes the place of {MIXIN}.{name}({parameters}), and cannot be "
             "called like it.",
@@ -127,12 +126,14 @@ def _check_hooks(view: Mounted) -> Iterator[CheckMessage]:
         )
 
 
-def _is_unlike(value: Any, ours: Any) -> bool:
+def _is_unlike(view: Mounted, name: str, ours: Any) -> bool:
+    value = view.get(name)
     if not callable(value) or hasattr(value, "mapping"):  # an @action
         return True
-    count = len(inspect.signature(ours).parameters)
+    arguments = _positional(ours)
+    is_bound = isinstance(inspect.getattr_static(view.cls, name), staticmethod | classmethod)
     try:
-        inspect.signature(value).bind(*range(count))
+        inspect.signature(value).bind(*arguments[is_bound:])
     except TypeError:
         return True
     except ValueError:  # a callable without a signature
@@ -140,14 +141,21 @@ def _is_unlike(value: Any, ours: Any) -> bool:
     return False
 
 
+def _positional(function: Any) -> list[str]:
+    """The names of its positional parameters, `self` included."""
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+
+
 def _hooks(view: Mounted) -> dict[str, Any]:
-    parents = filter(None, map(view.parent, (MIXIN, VIEW)))
-    return {
+    """The methods that a project may override, or calls."""
+    found = {
         name: value
-        for parent in parents
-        for name, value in vars(parent).items()
+        for name, value in vars(view.parent(MIXIN)).items()
         if inspect.isfunction(value) and not name.startswith("_")
     }
+    parent = view.parent(VIEW)
+    return found if parent is None else found | {"get_input": vars(parent)["get_input"]}
 
 
 def _names(view: Mounted) -> set[str]:
@@ -177,7 +185,8 @@ def check_names(cls: type[Any], *, known: set[str]) -> Iterator[CheckMessage]:
 
 def _check_access(view: Mounted) -> Iterator[CheckMessage]:
     """A caller whom the submit view lets in has an owner, whom the operations' views know."""
-    if view.get("location_access") == "signed":
+    if view.get("location_access") != "owner":
+        # Signed links need no credentials; what a property says is not known without a request.
         return
     access = import_string(conf.get("ACCESS"))()
     foreign = _foreign(view, access)
@@ -203,25 +212,27 @@ def _check_access(view: Mounted) -> Iterator[CheckMessage]:
 
 def _foreign(view: Mounted, access: Any) -> str:
     """The names of the view's authentication classes that the operations' views lack."""
-    if view.parent(VIEW) and not view.says("authentication_classes", "get_authenticators"):
+    is_said = view.says("authentication_classes")
+    if view.says("get_authenticators") or (view.parent(VIEW) and not is_said):
         return ""
     known = {type(authenticator) for authenticator in access.get_authenticators()}
     classes = view.get("authentication_classes")
     listed = classes if isinstance(classes, list | tuple) else ()
-    return ", ".join(cls.__name__ for cls in listed if cls not in known)
+    return ", ".join(getattr(cls, "__name__", repr(cls)) for cls in listed if cls not in known)
 
 
 def _is_open(view: Mounted, access: Any) -> bool:
-    """Whether it lets in callers who own nothing. Composed permissions (`A | B`) have no name."""
+    """Whether a submit view lets in callers who own nothing.
+
+    Composed permissions (`A | B`) have no name.
+    """
     if type(access).get_owner.__module__ != "async_reply.permissions":
         # The project's own may know an owner for everybody.
         return False
-    if view.says("permission_classes", "get_permissions"):
-        classes = view.get("permission_classes")
-    elif view.parent(VIEW):
-        classes = access.permission_classes
-    else:
-        # The project's default, which many leave open: the submit asks for an owner.
+    if view.parent(VIEW) is None or view.says("get_permissions"):
+        # Other actions of the view may be for anybody.
         return False
+    is_said = view.says("permission_classes")
+    classes = view.get("permission_classes") if is_said else access.permission_classes
     listed = classes if isinstance(classes, list | tuple) else ()
     return "AllowAny" in {getattr(cls, "__name__", "") for cls in listed}

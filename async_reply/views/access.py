@@ -5,11 +5,12 @@ from math import inf
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.http import Http404
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.request import Request
+from rest_framework.request import Request, clone_request
 from rest_framework.throttling import BaseThrottle
 
 from async_reply import headers, parking, permissions, valet_keys
@@ -51,6 +52,18 @@ class OperationsMixin(ProblemsMixin):
         if self.polls and self.request.method in ("GET", "HEAD"):
             return self.access.get_poll_throttles()
         return self.access.get_throttles()
+
+    def may_cancel(self, operation: Operation) -> bool:
+        """Whether the caller's permissions allow a POST as well: links offer no more than that."""
+        request = clone_request(self.request, "POST")
+        try:
+            return all(
+                permission.has_permission(request, self)
+                and permission.has_object_permission(request, self, operation)
+                for permission in self.get_permissions()
+            )
+        except (drf.APIException, Http404, PermissionDenied):
+            return False
 
     def get_queryset(self) -> OperationQuerySet:
         """The caller's operations; the input stays in the database."""

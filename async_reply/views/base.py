@@ -41,7 +41,7 @@ def dress(response: HttpResponseBase, request: Request) -> None:
 
 @contextmanager
 def atomic_requests() -> Iterator[None]:
-    """The transactions that ATOMIC_REQUESTS opens, around a part of a view instead of all of it."""
+    """The transactions that Django opens around a view of a project with ATOMIC_REQUESTS."""
     with ExitStack() as transactions:
         for connection in connections.all():
             if connection.settings_dict["ATOMIC_REQUESTS"]:
@@ -50,12 +50,7 @@ def atomic_requests() -> Iterator[None]:
 
 
 class ProblemsMixin(APIView):
-    """Errors as problem documents, the common headers, and no transaction around the view.
-
-    Under ATOMIC_REQUESTS a submit opens the project's transactions by itself, around what it
-    stores: a database that is away is then an error of the view, and a client that waits holds no
-    transaction open.
-    """
+    """Errors as problem documents, the common headers, and no transaction around the view."""
 
     #: For the exception handler, which does not know views.
     answers_problems: ClassVar[bool] = True
@@ -74,7 +69,7 @@ class ProblemsMixin(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Any response of Django's passes here, not only REST framework's."""
         final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
-        is_ours = self.get_exception_handler() is exception_handler
+        is_ours = not is_said(self, "get_exception_handler", "handle_exception")
         if is_ours and isinstance(final, Response) and final.exception:
             render_as_problem(final)
         dress(final, request)

@@ -62,7 +62,8 @@ class OperationView(OperationMixin):
         return None if seconds is None else int(min(seconds, most))
 
     def get_links(self, operation: Operation) -> dict[str, str]:
-        return documents.links(operation, self.request, held=self.valet_key)
+        may_cancel = self.may_cancel(operation)
+        return documents.links(operation, self.request, held=self.valet_key, may_cancel=may_cancel)
 
     def get_headers(self, operation: Operation, links: dict[str, str]) -> dict[str, str]:
         fields = {"Cache-Control": headers.PRIVATE, "Link": related(links)}
@@ -237,7 +238,10 @@ class ListView(OperationsMixin):
         live = queryset.filter(deleted_at=None).exclude(expires_at__lte=timezone.now())
         pagination = OperationPagination()
         page = pagination.paginate_queryset(live, request, view=self)
-        found = [documents.document(operation, request) for operation in page or []]
+        found = [
+            documents.document(operation, request, may_cancel=self.may_cancel(operation))
+            for operation in page or []
+        ]
         response = pagination.get_paginated_response(found)
         response["Cache-Control"] = headers.PRIVATE
         return response

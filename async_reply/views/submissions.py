@@ -1,6 +1,7 @@
 """A request that submits: the new operation's 202, or what an earlier request was answered."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,6 +31,8 @@ from async_reply.views import bodies, waiting
 if TYPE_CHECKING:
     from async_reply.views.submit import LongRunningOperationMixin
 
+#: The attribute of Django's request that counts what was submitted in it.
+COUNTER = "async_reply_submissions"
 #: A task, and the input that its job is called with.
 Work: TypeAlias = tuple[OperationTask[..., Any], Mapping[str, Any]]
 
@@ -40,6 +43,8 @@ class Submission:
     def __init__(self, view: "LongRunningOperationMixin", request: Request) -> None:
         self.view = view
         self.request = request
+        #: How many operations this request has submitted before.
+        self.number: int = getattr(request._request, COUNTER, 0)  # noqa: SLF001 what DRF wraps
 
     def store(self, validate: Callable[[], Work]) -> Submitted:
         """Submit what `validate` returns, or find what an earlier request has submitted.
@@ -67,6 +72,7 @@ class Submission:
         client submit it again. Raises OperationGone where it was removed meanwhile.
         """
         operation = submitted.operation
+        setattr(self.request._request, COUNTER, self.number + 1)  # noqa: SLF001 what DRF wraps
         accepted = self._accepted(operation, replayed=submitted.replayed)
         seconds = waiting.wanted(self.request, most=self.view.get_max_wait())
         if seconds is None:
@@ -85,8 +91,14 @@ class Submission:
 
     @cached_property
     def key(self) -> IdempotencyKey | None:
-        """The view's `get_idempotency_key`, asked once: it reads uploads to their end."""
-        return self.view.get_idempotency_key(self.request)
+        """The view's `get_idempotency_key`, asked once: it reads uploads to their end.
+
+        A request that submits several operations has one key for each of them.
+        """
+        key = self.view.get_idempotency_key(self.request)
+        if key is None or not self.number:
+            return key
+        return replace(key, digest=payloads.digest(key.digest, self.number))
 
     def _earlier(self) -> Submitted | None:
         earlier = self.key.find() if self.key is not None else None
@@ -98,13 +110,13 @@ class Submission:
         owner = permissions.owner(self.request)
         if not owner and view.location_access != "signed":
             raise drf.NotAuthenticated
-        scope = view.get_idempotency_scope()
-        quota = quotas.Quota(owner, view=scope)
+        name = f"{type(view).__module__}.{type(view).__qualname__}"[-200:]
+        quota = quotas.Quota(owner, view=name)
         return services.accept(
             task,
             values=values,
             operation=Operation(
-                owner=owner, view=scope, reply=self._reply(), retention=view.retention
+                owner=owner, view=name, reply=self._reply(), retention=view.retention
             ),
             extra=view.get_extra(self.request),
             key=self.key,

@@ -1,9 +1,10 @@
 """Submitting: the view a project subclasses, and the mixin it is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
@@ -67,11 +68,15 @@ class LongRunningOperationMixin(APIView):
         the task does not take are raised. Inside a transaction of the view's the operation is
         stored with it, and sent to a worker once it is committed.
         """
+        return self._submit(request, lambda: (task, input))
+
+    def _submit(self, request: Request, validate: Callable[[], Work]) -> HttpResponseBase:
+        submission = Submission(self, request)
         try:
-            submission = Submission(self, request)
-            answer = submission.respond(submission.store(lambda: (task, input)))
+            answer = submission.respond(submission.store(validate))
         except Exception as error:
-            refused = refusal(error)
+            # What this request has stored before stays: its receipt may be in the answer.
+            refused = refusal(error, rolls_back=not submission.number)
             if refused is None:
                 raise
             answer = refused
@@ -97,7 +102,7 @@ class LongRunningOperationMixin(APIView):
         """The name of this view: the same key means another request elsewhere."""
         action = getattr(self, "action", None)
         name = f"{type(self).__module__}.{type(self).__qualname__}"
-        return (f"{name}.{action}" if action else name)[-200:]
+        return f"{name}.{action}" if action else name
 
     def get_accepted_headers(self, operation: Operation) -> Mapping[str, str]:
         """Further headers for the 202."""
@@ -131,6 +136,13 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
             return super().get_permissions()
         return permissions.access(self.request).get_permissions()
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """POST runs outside of ATOMIC_REQUESTS, every other method as the project says."""
+        if request.method == "POST":
+            return super().dispatch(request, *args, **kwargs)
+        with atomic_requests():
+            return super().dispatch(request, *args, **kwargs)
+
     def get_exception_handler(self) -> Any:
         if is_said(self, "get_exception_handler"):
             return super(ProblemsMixin, self).get_exception_handler()
@@ -150,18 +162,16 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
                 raise drf.ValidationError({name: [UNKNOWN_FIELD] for name in unknown})
             return self.task, values
 
-        submission = Submission(self, request)
-        with atomic_requests():
-            submitted = submission.store(validate)
-        return submission.respond(submitted)
+        return self._submit(request, validate)
 
     def get_input(self, serializer: BaseSerializer[Any]) -> dict[str, Any]:
         """The job's input: the validated data, a list under `items`, and the URL's kwargs.
 
-        The API's version is none of the job's business.
+        The API's version and a suffix of the format are none of the job's business.
         """
         data = bodies.plain(serializer.validated_data, serializer)
         values: dict[str, Any] = data if isinstance(data, dict) else {"items": data}
         scheme = self.request.versioning_scheme
         version = scheme.version_param if isinstance(scheme, URLPathVersioning) else None
-        return {**values, **{name: self.kwargs[name] for name in self.kwargs if name != version}}
+        left_out = {version, self.settings.FORMAT_SUFFIX_KWARG}
+        return {**values, **{name: self.kwargs[name] for name in self.kwargs.keys() - left_out}}

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -462,6 +463,34 @@ def test_view__for_anybody(urls: Callable[..., None]) -> None:
     assert "are then refused" in found.msg
 
 
+def test_view__whose_words_are_not_known_without_a_request_is_left_alone(
+    urls: Callable[..., None],
+) -> None:
+    class Hooked(views.EchoView):
+        permission_classes = [AllowAny]
+
+        def get_permissions(self) -> Any:
+            return [IsAuthenticated()]
+
+        def get_authenticators(self) -> Any:
+            return [BasicAuthentication()]
+
+    class Sometimes(views.EchoView):
+        permission_classes = [AllowAny]
+        location_access = property(lambda self: "signed")
+
+    class Public(LongRunningOperationMixin, ViewSet):
+        permission_classes = [AllowAny]
+
+    class Partial(views.EchoView):
+        authentication_classes = [partial(SessionAuthentication)]  # type: ignore[list-item]
+
+    urls(Hooked, Sometimes)
+    assert ids() == []
+    urls(Partial)
+    assert ids() == ["async_reply.W105"]
+
+
 @pytest.mark.django_db
 def test_view__for_anybody_refuses_who_owns_nothing(
     urls: Callable[..., None], client_of: Callable[..., APIClient]
@@ -582,7 +611,23 @@ def test_view__whose_hooks_can_be_called_like_ours(urls: Callable[..., None]) ->
     class Data(views.EchoView):
         get_input: Any = {"year": 2026}
 
-    urls(Fine)
+    class Documented(views.EchoView):
+        def post(self, request: Any) -> Any:
+            return super().post(request)
+
+        @staticmethod
+        def get_input(serializer: Any) -> Any:
+            return {}
+
+        @classmethod
+        def get_max_wait(cls) -> int:
+            return 1
+
+    class Keyed(views.EchoView):
+        def post(self, request: Any, *, pk: int) -> Any:
+            return super().post(request)
+
+    urls(Fine, Documented, Keyed)
     assert ids() == []
     urls(Wrong, Data)
     messages = run_checks(tags=["async_reply"], databases=[])

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from rest_framework.request import Request
 from rest_framework.test import APIClient
 
-from async_reply import permissions, services
+from async_reply import permissions, services, users
 from async_reply.models import Operation
 from async_reply.permissions import OperationAccess
 from tests.project import tasks
@@ -71,6 +71,21 @@ def test_request__of_a_user_without_a_row_reads_and_stores_nothing(kind: str) ->
     assert client.get("/api/operations/").status_code == 500
     assert client.post("/echoes/", {}).status_code == 500
     assert Operation.objects.count() == 1
+
+
+def test_owner__of_an_unsaved_user_is_no_key_that_a_default_has_made_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As of a project whose users have a UUIDField with a default as their key."""
+    monkeypatch.setattr(users, "user_model", lambda: Operation)
+    user: Any = Operation(kind="x")
+    user.is_authenticated = True
+    request: Any = SimpleNamespace(user=user)
+    assert user.pk is not None
+    with pytest.raises(ImproperlyConfigured):
+        OperationAccess().get_owner(request)
+    user.save()
+    assert OperationAccess().get_owner(request) == str(user.pk)
 
 
 @pytest.mark.parametrize("user", [None, AnonymousUser()])

@@ -25,6 +25,7 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
+from rest_framework.views import exception_handler as drf_handler
 from rest_framework.viewsets import ModelViewSet, ViewSet
 
 from async_reply import services
@@ -53,6 +54,7 @@ OVERRIDDEN = {
         "as_view",
         "finalize_response",
         "get_authenticators",
+        "dispatch",
         "get_exception_handler",
         "get_permissions",
         "post",
@@ -392,6 +394,24 @@ def test_operation__asks_for_permission_of_the_object(
     assert getattr(reading_credentials(user), method)(url).status_code in (200, 202, 204, 302, 409)
 
 
+@pytest.mark.parametrize("end", ["", "monitor/", "events/"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_links__offer_no_more_than_the_caller_s_permissions(
+    settings: Settings, user: Any, stranger: Any, end: str, finished: bool
+) -> None:
+    """Neither a link to cancel by, nor a valet key that is good for that."""
+    client = reading_credentials(user)
+    location = client.post("/open/", {})["Location"].partition("?")[0]
+    if finished:
+        run_operations()
+    settings.ASYNC_REPLY = {"ACCESS": "tests.web.test_project_first.TeamAccess"}
+    for caller, allows in ((user, True), (stranger, False)):
+        answer = reading_credentials(caller).get(f"{location}{end}")
+        text = f"{answer.headers} {b''.join(answer).decode()}"
+        assert ("sig=cancel." in text) is allows
+        assert ("/cancel/" in text) is (allows and not finished)
+
+
 # -- transactions and the form of errors
 
 
@@ -436,6 +456,21 @@ class Groups(LongRunningOperationMixin, ModelViewSet[Group]):
         return answer
 
 
+@pytest.mark.parametrize("base", [Things, Reports])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_error__of_ours_has_its_status_whatever_form_the_project_gives_others(
+    mount: Callable[..., None], settings: Settings, user: Any, base: Any, side: str
+) -> None:
+    company = type("Company", (APIView,), {"get_exception_handler": lambda view: drf_handler})
+    mount(type("Ours", (company, base) if side == "left" else (base, company), {}))
+    client = reading_credentials(user)
+    assert client.post("/view/", {}, headers={"Idempotency-Key": ""}).status_code == 400
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
+    services.submit(tasks.echo, owner=str(user.pk))
+    refused = client.post("/view/", {})
+    assert (refused.status_code, refused["Content-Type"]) == (429, PROBLEM)
+
+
 @pytest.fixture
 def groups(settings: Settings, user: Any) -> APIClient:
     class Module:
@@ -478,31 +513,48 @@ def test_transaction__of_a_request_that_fails_keeps_nothing(
     assert (Group.objects.count(), broker) == (1, [accepted.json()["id"]])
 
 
-class WritingSerializer(EchoSerializer):
-    def validate(self, attrs: Any) -> Any:
-        Group.objects.create(name="validated")
-        return attrs
+class PuttingView(EchoView):
+    def put(self, request: Request) -> Response:
+        Group.objects.create(name="put")
+        raise drf.ValidationError("No.")
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_atomic_requests")
-@pytest.mark.parametrize("hook", ["get_input", "get_extra", "perform_submit"])
-def test_transaction__of_a_submit_view_keeps_all_or_nothing(
-    groups: APIClient,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-    broker: list[str],
-    hook: str,
+def test_transaction__of_another_method_of_a_submit_view_is_the_project_s(
+    mount: Callable[..., None], user: Any
 ) -> None:
-    settings.ROOT_URLCONF = "tests.project.urls"
-    monkeypatch.setattr(EchoView, "serializer_class", WritingSerializer)
-    with monkeypatch.context() as broken:
-        broken.setattr(EchoView, hook, refuse)
-        assert groups.post("/echoes/", {}).status_code == 403
-    assert (Group.objects.count(), Operation.objects.count(), broker) == (0, 0, [])
-    accepted = groups.post("/echoes/", {})
-    assert accepted.status_code == 202
-    assert (Group.objects.count(), broker) == (1, [accepted.json()["id"]])
+    mount(PuttingView)
+    assert reading_credentials(user).put("/view/", {}).status_code == 400
+    assert not Group.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_atomic_requests")
+@pytest.mark.parametrize("numbers", [1, 3])
+def test_transaction__keeps_what_the_request_has_a_receipt_of(
+    mount: Callable[..., None], settings: Settings, user: Any, numbers: int
+) -> None:
+    """Several submits of one request: a refused one takes none of the others back."""
+
+    class Several(LongRunningOperationMixin, ViewSet):
+        @action(detail=False, methods=["post"])
+        def export(self, request: Request) -> Any:
+            answers = [self.submit(request, tasks.echo, {"number": n}) for n in range(numbers)]
+            return Response([answer.status_code for answer in answers])
+
+        def list(self, request: Request) -> Response:
+            return Response([])
+
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 2}
+    mount(Several)
+    key = {"Idempotency-Key": "k"}
+    first = reading_credentials(user).post("/view/", {}, headers=key)
+    assert first.json() == [202, 202, 429][:numbers]
+    assert Operation.objects.count() == min(numbers, 2)
+    again = reading_credentials(user).post("/view/", {}, headers=key)
+    assert again.json() == first.json()
+    assert Operation.objects.count() == min(numbers, 2)
 
 
 @pytest.mark.django_db(transaction=True)

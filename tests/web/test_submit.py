@@ -132,7 +132,7 @@ def test_submit__from_a_viewset_action(api: APIClient) -> None:
     response = api.post("/things/3/rebuild/")
     operation = Operation.objects.get()
     assert (response.status_code, operation.input) == (202, {"number": 3})
-    assert operation.view == "tests.project.views.ThingViewSet.rebuild"
+    assert operation.view == "tests.project.views.ThingViewSet"
 
 
 def test_post__permissions_of_the_view(api: APIClient) -> None:
