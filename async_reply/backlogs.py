@@ -8,10 +8,8 @@ from functools import cache
 from itertools import accumulate
 from uuid import UUID
 
-from async_reply import estimates, histories, relay
-from async_reply.clock import DatabaseNow
-from async_reply.models import Operation, Worker
-from async_reply.queues import SEEN_WITHIN
+from async_reply import estimates, histories, queues, routing
+from async_reply.models import Operation
 
 #: The oldest pending operations that are looked at: who stands behind them is far from the front.
 LOOKED_AT = 1000
@@ -123,15 +121,14 @@ def _read() -> tuple[dict[str, _Queue], bool]:
         line.kinds.append(kind)
     for queue, kind in Operation.objects.active().values_list("queue", "kind")[:LOOKED_AT]:
         found.setdefault(queue_of(queue, kind), _Queue()).running += 1
-    alive = Worker.objects.filter(seen_at__gte=DatabaseNow() - SEEN_WITHIN)
-    for concurrency, names in alive.values_list("concurrency", "queues"):
+    for concurrency, names in queues.living().values_list("concurrency", "queues"):
         for name in names:
             found.setdefault(name, _Queue()).capacity += concurrency
     return found, len(rows) < LOOKED_AT
 
 
 def _queue_of(queue: str, kind: str) -> str:
-    return relay.place({"queue": queue, "kind": kind, "priority": None})[0]
+    return routing.route_or_unknown(kind, queue=queue).queue
 
 
 def _mean(kind: str) -> float | None:

@@ -170,11 +170,7 @@ def reject(operation: Operation) -> bool:
 
 def reserve(operation: Operation) -> bool:
     """Take the right to publish a due operation from everybody else who read the same row."""
-    guard = {
-        "status": Status.PENDING,
-        "publishes": operation.publishes,
-        "available_at__lte": DatabaseNow(),
-    }
+    guard = {**_unmoved(operation), "available_at__lte": DatabaseNow()}
     reserved = _update(
         operation.pk, guard, {"published_at": DatabaseNow(), "publishes": F("publishes") + 1}
     )
@@ -184,10 +180,9 @@ def reserve(operation: Operation) -> bool:
 
 
 def unreserve(operation: Operation, *, delay: float = 0) -> bool:
-    """Leave an operation that could not be published to the relay, in `delay` seconds."""
-    guard = {"status": Status.PENDING, "publishes": operation.publishes}
+    """Leave what was not published, and has not run since, to the relay, in `delay` seconds."""
     later = {"available_at": after(delay)} if delay else {}
-    return _update(operation.pk, guard, {"published_at": None, **later})
+    return _update(operation.pk, _unmoved(operation), {"published_at": None, **later})
 
 
 def bury(operation: Operation, *, expired: bool) -> bool:
@@ -272,6 +267,11 @@ def _claim(operation: Operation, *, worker: str) -> Statement:
 
 def _mine(operation: Operation) -> dict[str, Any]:
     return {"attempt": operation.attempt, "status__in": sorted(ACTIVE)}
+
+
+def _unmoved(operation: Operation) -> dict[str, Any]:
+    own = {"publishes": operation.publishes, "attempt": operation.attempt}
+    return {"status": Status.PENDING, **own}
 
 
 def _visible() -> dict[str, Any]:

@@ -1,57 +1,29 @@
 """Publishing: an operation's row is its own outbox, Celery's message carries the id alone."""
 
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, reduce
+from operator import attrgetter, or_
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from celery import current_app
-from celery.exceptions import QueueNotFound
 from django.db import transaction
-from django.db.models import Max, Q
-from kombu.exceptions import LimitExceeded
-from kombu.exceptions import OperationalError as KombuOperationalError
-from kombu.pools import producers
-from kombu.serialization import registry  # type: ignore[attr-defined]  # the stubs lack it
+from django.db.models import F, Max, Q
 
-from async_reply import conf, lifecycle, pools
+from async_reply import broker, conf, lifecycle, queues, routing
+from async_reply.broker import breaker
 from async_reply.clock import DatabaseNow
 from async_reply.logs import logger
 from async_reply.models import Operation, database
+from async_reply.routing import Route
 
-FIELDS = ("id", "kind", "status", "publishes", "queue", "priority")
+FIELDS = ("id", "kind", "status", "attempt", "publishes", "queue", "priority")
 LINE = ("queue", "kind", "priority")
-Place: TypeAlias = tuple[str, int | None]
 LONGEST_PAUSE = 60
-#: What says that the broker is down; other errors are those of one kind or its queue.
-DOWN = (KombuOperationalError, LimitExceeded, OSError)
-
-
-class Breaker:
-    """Remembers for a few seconds that the broker is down, so that submits do not wait for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._closed_from = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether publishing would only wait."""
-        return time.monotonic() < self._closed_from
-
-    def trip(self) -> None:
-        with self._lock:
-            self._closed_from = time.monotonic() + conf.get("BREAKER")
-
-    def reset(self) -> None:
-        with self._lock:
-            self._closed_from = 0.0
-
-
-breaker = Breaker()
+#: How often the wait for a message doubles: with the default of `REPUBLISH_AFTER`, to 320 seconds.
+DOUBLINGS = 5
+#: What overtakes what: a route, and of kinds with a rate limit of their own the kind as well.
+Lane: TypeAlias = tuple[Route, str]
 
 
 def publish_on_commit(operation: Operation) -> None:
@@ -75,70 +47,110 @@ def publish_due() -> int:
 
 
 def republish_lost() -> int:
-    """Publish again what a broker must have lost: overtaken, or in a queue that is short.
+    """Publish again what the broker must have lost, oldest first, a batch at most; how many.
 
-    "Unclaimed for long" alone would flood the broker under any backlog.
+    A message is lost when it was overtaken, or when a worker that reads its queue has a process to
+    spare and the broker counts fewer messages than operations wait. "Unclaimed for long" alone
+    would flood the broker under any backlog. What no living worker reads is left as it is.
     """
     if breaker.is_open:
         return 0
-    age = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
-    waiting = Operation.objects.due().filter(published_at__lte=DatabaseNow() - age)
-    claimed, is_short = _last_claimed(), cache(_is_short)
-    lost = Q(pk__in=[])
-    for line in waiting.order_by().values(*LINE).distinct():
-        at = place(line)
-        if is_short(at[0]):
-            lost |= Q(**line)
-        elif overtaken_since := claimed.get(at):
-            lost |= Q(**line, published_at__lte=overtaken_since - age)
-    rows = waiting.filter(lost).order_by("published_at").only(*FIELDS)
-    return _publish_all(list(rows[: conf.get("BATCH")]))
+    due = Operation.objects.due().filter(_waited())
+    waiting = queues.oldest(due, *FIELDS, "published_at")
+    lost = sorted(_lost(waiting), key=attrgetter("published_at")) if waiting else []
+    return _publish_all(lost[: conf.get("BATCH")])
 
 
-def _last_claimed() -> dict[Place, datetime]:
-    """When, of the messages in each place that workers have claimed, the youngest was published.
+def _waited() -> Q:
+    """Published for so long that the message may be lost: each publish doubles the wait.
 
-    Of what was published twice nobody knows which message was claimed, and a backlog is not
-    overtaken by messages of a higher priority.
+    Publishes that an attempt has followed do not count, of which there are `attempt`.
+    """
+    shortest = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
+    waits = [
+        Q(publishes__lte=F("attempt") + 1 + doubled, published_at__lte=_ago(shortest * 2**doubled))
+        for doubled in range(DOUBLINGS)
+    ]
+    return reduce(or_, waits, Q(published_at__lte=_ago(shortest * 2**DOUBLINGS)))
+
+
+def _ago(time: timedelta) -> Any:
+    return DatabaseNow() - time
+
+
+def _lost(waiting: Iterable[Operation]) -> Iterator[Operation]:
+    claimed, served = _last_claimed(), queues.served()
+    for queue, rows in _by_queue(waiting).items():
+        if queue and queue not in served:
+            continue
+        overtaken = [row for row in rows if _is_overtaken(row, claimed)]
+        yield from overtaken
+        if queue and served[queue]:
+            yield from _missing(queue, [row for row in rows if row not in overtaken])
+
+
+def _by_queue(waiting: Iterable[Operation]) -> dict[str, list[Operation]]:
+    """By '' what goes to no queue that is known; without what the routes fail for."""
+    rows: dict[str, list[Operation]] = {}
+    for row in waiting:
+        route = _route(row.kind, row.queue, row.priority)
+        if route != routing.UNKNOWN:
+            rows.setdefault(route.queue, []).append(row)
+    return rows
+
+
+def _missing(queue: str, rows: list[Operation]) -> list[Operation]:
+    """As many as the broker has fewer messages of, the oldest; none where it cannot say."""
+    flowing = cache(_is_flowing)
+    rows = [row for row in rows if not flowing(row.kind)]
+    count = broker.count(queue) if rows else None
+    return [] if count is None else rows[: max(0, len(rows) - count)]
+
+
+def _is_flowing(kind: str) -> bool:
+    """Whether a rate limit makes messages of a kind wait in workers, where no broker counts them.
+
+    One starts each time that the limit allows. When none did twice in turn, there is none.
+    """
+    interval = routing.interval(kind)
+    if not interval:
+        return False
+    since = _ago(timedelta(seconds=max(2 * interval, conf.get("REPUBLISH_AFTER"))))
+    of_kind = Operation.objects.filter(kind=kind)
+    started = of_kind.active().filter(started_at__gte=since)
+    return bool(started.exists() or of_kind.filter(finished_at__gte=since).exists())
+
+
+def _last_claimed() -> dict[Lane, datetime]:
+    """When, of the messages in each lane that workers have claimed, the youngest was published.
+
+    Of what was published twice nobody knows which message was claimed.
     """
     claimed = Operation.objects.active().filter(publishes=1, published_at__isnull=False).order_by()
-    found: dict[Place, datetime] = {}
+    found: dict[Lane, datetime] = {}
     for line in claimed.values(*LINE).annotate(at=Max("published_at")):
-        at = place(line)
-        found[at] = max(line["at"], found.get(at, line["at"]))
+        lane = _lane(line["kind"], line["queue"], line["priority"])
+        found[lane] = max(line["at"], found.get(lane, line["at"]))
     return found
 
 
-def place(line: Mapping[str, Any]) -> Place:
-    """Queue and priority of an operation: its own, or what Celery's routes give its kind."""
-    try:
-        route = current_app.amqp.router.route({}, line["kind"])
-    except QueueNotFound:
-        route = {}
-    routed = getattr(route.get("queue"), "name", current_app.conf.task_default_queue)
-    priority = route.get("priority", current_app.conf.task_default_priority)
-    return line["queue"] or routed, priority if line["priority"] is None else line["priority"]
-
-
-def _is_short(queue: str) -> bool:
-    """Whether the broker itself counts less than a batch; False where it cannot say."""
-    if breaker.is_open:
+def _is_overtaken(row: Operation, claimed: Mapping[Lane, datetime]) -> bool:
+    overtaken_at = claimed.get(_lane(row.kind, row.queue, row.priority))
+    if row.published_at is None or overtaken_at is None:
         return False
-    try:
-        with _connection() as connection:
-            count = connection.default_channel.queue_declare(queue, passive=True).message_count
-    except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
-        # Redis knows no empty queue: what is not there holds nothing.
-        if str(getattr(error, "reply_code", "")) == "404":
-            return True
-        logger.info("Queue %s not counted: %s", queue, error)
-        if isinstance(error, DOWN):
-            breaker.trip()
-        return False
-    return bool(count < conf.get("BATCH"))
+    return row.published_at <= overtaken_at - timedelta(seconds=conf.get("REPUBLISH_AFTER"))
 
 
-def _publish_all(operations: list[Operation]) -> int:
+def _lane(kind: str, queue: str, priority: int | None) -> Lane:
+    """A backlog is not overtaken by a higher priority, nor by what no rate limit holds up."""
+    return _route(kind, queue, priority), kind if routing.interval(kind) else ""
+
+
+def _route(kind: str, queue: str, priority: int | None) -> Route:
+    return routing.route_or_unknown(kind, queue=queue, priority=priority)
+
+
+def _publish_all(operations: Iterable[Operation]) -> int:
     published = 0
     for operation in operations:
         if breaker.is_open:
@@ -151,16 +163,16 @@ def _publish_all(operations: list[Operation]) -> int:
 def _publish_reserved(operation: Operation) -> bool:
     """Send the message of an operation whose row already says that it was published."""
     try:
-        _send(operation)
+        broker.send(operation)
     except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
-        is_down = isinstance(error, DOWN)
+        is_down = isinstance(error, broker.DOWN)
         if is_down:
             breaker.trip()
         logger.warning(
             "Operation id=%s kind=%s not published, the relay will: %s",
             operation.pk,
             operation.kind,
-            error,
+            error or repr(error),
         )
         # What fails by itself must not stand before all others at each turn.
         lifecycle.unreserve(operation, delay=0 if is_down else _pause(operation.publishes))
@@ -176,117 +188,6 @@ def _pause(publishes: int) -> float:
 
 def leave(pk: UUID) -> None:
     """Have the message published again by another worker, since this one is about to end."""
-    operation = Operation.objects.only("publishes").filter(pk=pk).first()
+    operation = Operation.objects.only("publishes", "attempt").filter(pk=pk).first()
     if operation is not None:
         lifecycle.unreserve(operation)
-
-
-def _send(operation: Operation) -> None:
-    if current_app.conf.task_always_eager:
-        current_app.tasks[operation.kind].apply(task_id=str(operation.pk), throw=False)
-        return
-    options: dict[str, Any] = {}
-    if operation.queue:
-        options["queue"] = operation.queue
-    _, priority = place({field: getattr(operation, field) for field in LINE})
-    if priority is not None:
-        options["priority"] = priority
-    timeout = conf.get("PUBLISH_TIMEOUT")
-    with producers[_connection()].acquire(block=True, timeout=timeout) as producer:
-        current_app.send_task(
-            operation.kind,
-            task_id=str(operation.pk),
-            producer=producer,
-            ignore_result=True,
-            retry=True,
-            # One more try at once: the first finds out that a pooled connection is stale.
-            retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
-            **options,
-        )
-
-
-def _connection() -> Any:
-    """A connection whose every wait is bounded by half of `PUBLISH_TIMEOUT`.
-
-    A publish makes two tries at most.
-    """
-    wait = conf.get("PUBLISH_TIMEOUT") / 2
-    bounds: dict[str, dict[str, Any]] = {
-        "redis": {"socket_timeout": wait, "socket_connect_timeout": wait},
-        "amqp": {
-            "confirm_publish": True,
-            "confirm_timeout": wait,
-            "read_timeout": wait,
-            "write_timeout": wait,
-        },
-    }
-    connection: Any = current_app.connection_for_write(connect_timeout=wait)
-    connection.transport_options.update(
-        max_retries=1,
-        interval_start=0,
-        interval_step=0,
-        interval_max=0,
-        **bounds.get(connection.transport.driver_type, {}),
-    )
-    return connection
-
-
-def is_default_app() -> bool:
-    """Whether Celery fell back on its own app, because the project's is not imported."""
-    return current_app.main == "default"
-
-
-def transport_problem() -> str:
-    """Why the broker's transport cannot be loaded; '' if it can."""
-    try:
-        current_app.connection_for_write().transport  # noqa: B018 loads what it names
-    except Exception as error:  # noqa: BLE001 whatever an import of it does
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def uses_default_broker() -> bool:
-    """Whether nothing says where the broker is: Celery then means RabbitMQ on this machine."""
-    settings = current_app.conf
-    return not (settings.broker_write_url or settings.broker_transport)
-
-
-def accepts_pickle() -> bool:
-    """None accepts whatever is known."""
-    names, accepted = registry.type_to_name, current_app.conf.accept_content
-    return accepted is None or any("pickle" in names.get(each, each) for each in accepted)
-
-
-def unread_serializer() -> str:
-    """How Celery writes messages, where no worker would read them; '' where workers do."""
-    types, settings = registry.name_to_type, current_app.conf
-    written = str(settings.task_serializer)
-    if settings.accept_content is None:
-        return ""
-    read = {types.get(each, each) for each in settings.accept_content}
-    return "" if types.get(written, written) in read else written
-
-
-def pool() -> str:
-    """The pool that Celery's settings name; workers may be told another."""
-    return pools.name_of(current_app.conf.worker_pool)
-
-
-def slow_settings() -> Iterator[tuple[str, str, int]]:
-    """(text, hint, number of the check) of settings that cost time and break nothing."""
-    # In a green thread nobody would use a connection a second time, and nobody close it.
-    if pool() not in pools.GREEN and not current_app.conf.get("CELERY_DB_REUSE_MAX"):
-        yield (
-            "Celery opens a database connection for each task.",
-            "Set CELERY_DB_REUSE_MAX = 1000: jobs then run about three times as fast.",
-            1,
-        )
-    if current_app.conf.worker_prefetch_multiplier != 1:
-        yield (
-            "Workers reserve more messages than they run: jobs wait beside idle processes.",
-            (
-                "Set CELERY_WORKER_PREFETCH_MULTIPLIER = 1 (and on Redis "
-                "CELERY_WORKER_DISABLE_PREFETCH = True)."
-            ),
-            2,
-        )

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from async_reply import (
+    broker,
     conf,
     files,
     histories,
     intake,
     lifecycle,
     payloads,
-    relay,
     retention,
     signals,
 )
@@ -233,7 +233,7 @@ def _configure(
         # Django would keep the object's as it came, and it could not be compared with others.
         is_date = isinstance(available_at, datetime)
         operation.available_at = as_stored(available_at) if is_date else available_at
-    elif not relay.breaker.is_open:
+    elif not broker.breaker.is_open:
         operation.published_at = DatabaseNow()
         operation.publishes = 1
 

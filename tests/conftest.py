@@ -14,7 +14,8 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import askers, backlogs, histories, relay, statements, watch
+from async_reply import askers, backlogs, histories, statements, watch
+from async_reply.broker import breaker
 from async_reply.models import Operation
 from async_reply.status import Status
 from tests.waiting import until
@@ -62,8 +63,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def broker(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the messages sent; no test but those of the relay needs a broker."""
     sent: list[str] = []
-    monkeypatch.setattr(relay, "_send", lambda operation: sent.append(str(operation.pk)))
-    relay.breaker.reset()
+    monkeypatch.setattr("async_reply.broker.send", lambda operation: sent.append(str(operation.pk)))
+    breaker.reset()
     return sent
 
 

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from async_reply import queues
 from async_reply.admin.moments import moment
 from async_reply.admin.paginators import CappedPaginator
 from async_reply.clock import DatabaseNow
@@ -74,6 +75,12 @@ class WorkerAdmin(ReadOnlyAdmin):
         alive = ExpressionWrapper(lately, output_field=BooleanField())
         queryset: QuerySet[Any] = super().get_queryset(request).annotate(is_alive=alive)
         return queryset
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        for queue in queues.unserved():
+            text = _("Operations wait in queue %(queue)s, which no worker reads.")
+            self.message_user(request, text % {"queue": queue}, messages.WARNING)
+        return super().changelist_view(request, extra_context)
 
     @admin.display(description=_("alive"), boolean=True)
     def alive(self, worker: Any) -> bool:

@@ -36,13 +36,23 @@ def test_workers__show_who_was_seen_lately(
     for number in range(rows):
         Worker.objects.create(name=f"dead{number}", seen_at=timezone.now() - 2 * SEEN_WITHIN)
     Presence(name="w1", concurrency=4, queues=["celery"]).report()
-    # Session, user, count, rows.
-    with django_assert_num_queries(4):
+    # Session, user, what waits, count, rows.
+    with django_assert_num_queries(5):
         response = admin_client.get(WORKERS)
     marks = re.findall(
         r'<td class="field-alive"><img src=".*?icon-(\w+)', response.content.decode()
     )
     assert ["yes", *["no"] * rows] == marks
+
+
+def test_workers__name_the_queue_that_none_of_them_reads(
+    admin_client: Client, submit: Callable[..., Operation]
+) -> None:
+    assert "no worker reads" not in admin_client.get(WORKERS).content.decode()
+    ago = timezone.now() - 2 * SEEN_WITHIN
+    Operation.objects.filter(pk=submit().pk).update(queue="<reports>", available_at=ago)
+    text = admin_client.get(WORKERS).content.decode()
+    assert "Operations wait in queue &lt;reports&gt;, which no worker reads." in text
 
 
 def test_statistics__are_not_shown_while_nothing_writes_them(admin_client: Client) -> None:

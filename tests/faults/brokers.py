@@ -1,4 +1,4 @@
-"""Five ways in which a broker is away, and back."""
+"""Ways in which a broker is away, and back."""
 
 import socket
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from demo_project.processes import listens
-from tests.faults.servers import Server
+from tests.faults.servers import RabbitMQ, Server
 
 
 @contextmanager
@@ -76,12 +76,24 @@ def restarted_empty(broker: Server) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def blocked(broker: Server) -> Iterator[None]:
+    """A RabbitMQ short of memory reads nothing from who publishes, a farewell neither."""
+    assert isinstance(broker, RabbitMQ)
+    broker.control("set_vm_memory_high_watermark", "0")
+    try:
+        yield
+    finally:
+        broker.control("set_vm_memory_high_watermark", "0.4")
+
+
 WAYS = {
     "refused": refused,
     "black-holed": black_holed,
     "silent": silent,
     "frozen": frozen,
     "restarted empty": restarted_empty,
+    "blocked": blocked,
 }
 
 

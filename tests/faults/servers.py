@@ -15,6 +15,7 @@ import pytest
 from demo_project.processes import Process, free_port, listens, wait_for
 
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+RABBITMQCTL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 
 
 def binary(*candidates: str) -> str:
@@ -171,6 +172,11 @@ class RabbitMQ(Server):
 
     def forget(self) -> None:
         shutil.rmtree(self.folder / "mnesia", ignore_errors=True)
+
+    def control(self, *arguments: str) -> None:
+        """Tell the running node something."""
+        command = [binary(RABBITMQCTL), *arguments]
+        subprocess.run(command, check=True, capture_output=True, env=self.environment())
 
     def launch(self) -> None:
         if self.mapper is None:

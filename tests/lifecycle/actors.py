@@ -17,7 +17,7 @@ class Grip(IntEnum):
 
     HELD = 0  # as read; of a running attempt: the claim is its own
     DONE = 1  # it wrote its outcome and does not know
-    TAKEN = 2  # the row moved on, within the same attempt
+    TAKEN = 2  # the row moved on, within the same attempt; of a publish: an attempt has begun
     OLD = 3  # another attempt, or another publish, has begun
 
 
@@ -48,11 +48,19 @@ WORKING = frozenset({"read", "running", "refused", "unsure"})
 def moved(actor: Actor, effect: int) -> Actor:
     """The actor after somebody else's statement had `effect`."""
     if actor.stage in ("publish", "send"):
-        return actor._replace(grip=Grip.OLD) if effect & PUBLISHED else actor
+        return _moved_publisher(actor, effect)
     if effect & CLAIMED and actor.stage != "idle":
         return actor._replace(grip=Grip.OLD)
     stale = SEEN if actor.stage == "read" else TAKEN
     if actor.grip == Grip.HELD and effect & stale and actor.stage in WORKING:
+        return actor._replace(grip=Grip.TAKEN)
+    return actor
+
+
+def _moved_publisher(actor: Actor, effect: int) -> Actor:
+    if effect & PUBLISHED:
+        return actor._replace(grip=Grip.OLD)
+    if effect & CLAIMED and actor.grip == Grip.HELD:
         return actor._replace(grip=Grip.TAKEN)
     return actor
 

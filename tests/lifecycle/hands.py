@@ -42,10 +42,9 @@ class Hand:
         return steps
 
     def _publish(self, row: Row | None, actor: Actor) -> Iterator[Step]:
-        publishes = -int(actor.grip == Grip.OLD)
-        answer = self.table.call(row, "reserve", {"publishes": publishes})
+        answer = self.table.call(row, "reserve", _published(row, actor))
         if not answer.value:
-            require(actor.grip == Grip.OLD or not _due(row), "what is due can be published")
+            require(actor.grip != Grip.HELD or not _due(row), "what is due can be published")
             yield Step("reserve in vain", row, IDLE)
             return
         require(answer.snapshot.publishes == 1, "a reservation is the latest, and nobody else's")
@@ -54,9 +53,12 @@ class Hand:
     def _send(self, row: Row | None, actor: Actor) -> Iterator[Step]:
         yield Step("send", row, IDLE, messages=1)
         yield Step("send, answer lost", row, actor, messages=1)
-        publishes = -int(actor.grip == Grip.OLD)
-        answer = self.table.call(row, "unreserve", {"publishes": publishes})
-        require(not (answer.value and publishes), "a reservation is given back by its owner")
+        answer = self.table.call(row, "unreserve", _published(row, actor))
+        given_back = answer.value
+        require(
+            not given_back or actor.grip != Grip.OLD, "a reservation is given back by its owner"
+        )
+        require(not given_back or actor.grip != Grip.TAKEN, "what has run is not given back")
         yield Step("send fails, unreserve", answer.row, IDLE, answer.effect)
 
     def _rescue(self, row: Row | None, actor: Actor) -> Iterator[Step]:
@@ -103,6 +105,12 @@ class Hand:
         if row is not None and row.deleted and row.purge_at == Time.PAST:
             require(row.status in FINAL, "purge removes no unfinished row")
             yield Step("remove tombstone", None, IDLE, SEEN | TAKEN)
+
+
+def _published(row: Row | None, actor: Actor) -> dict[str, int]:
+    """What a publisher has read: the attempt too, which an arrived message has begun."""
+    attempt = 0 if row is None else row.attempt - (actor.grip == Grip.TAKEN)
+    return {"publishes": -int(actor.grip == Grip.OLD), "attempt": attempt}
 
 
 def _due(row: Row | None) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from async_reply import lifecycle, maintenance, relay, results, retention, runner, services, workers
+from async_reply.broker import breaker
 from async_reply.clock import after
 from async_reply.exceptions import AlreadyFinished, NotFinished, OperationGone, RetryLater
 from async_reply.idempotency import IdempotencyKey
@@ -95,7 +96,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(up=st.booleans(), short=st.booleans())
     def change_broker(self, up: bool, short: bool) -> None:
         self.world.broker_is_up, self.world.queue_is_short = up, short
-        relay.breaker.reset()
+        breaker.reset()
 
     @rule()
     def relay_turn(self) -> None:

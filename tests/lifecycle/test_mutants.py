@@ -75,6 +75,9 @@ FINISHES = ("succeed", "fail", "end_canceled", "retry", "release")
         pytest.param(without("purge_at__lte"), ["bury"], "purge waits", id="bury-early"),
         pytest.param(without("publishes"), ["reserve"], "nobody else's", id="reserve-twice"),
         pytest.param(without("publishes"), ["unreserve"], "by its owner", id="unreserve-others"),
+        pytest.param(
+            without("attempt"), ["unreserve"], "what has run", id="unreserve-what-has-run"
+        ),
         pytest.param(without("status"), ["cancel"], "no arrow|terminal", id="cancel-anything"),
     ],
 )

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import OperationalError, transaction
 from django.db.models import Count
 
-from async_reply import heartbeats, lifecycle, relay, runner
+from async_reply import broker, heartbeats, lifecycle, queues, runner
 from async_reply.clock import DatabaseNow
 from async_reply.models import Operation
 from async_reply.status import ACTIVE, FINAL
@@ -42,17 +42,18 @@ class World:
         for target, name, stand_in in (
             (lifecycle, "_update", partial(self.update, lifecycle._update)),
             (lifecycle, "_update_and_read", partial(self.update, lifecycle._update_and_read)),
-            (relay, "_send", self._send),
-            (relay, "_is_short", lambda queue: self.queue_is_short),
+            (broker, "send", self._send),
+            (broker, "count", lambda queue: 0 if self.queue_is_short else 1000),
+            (queues, "served", lambda: {"celery": True}),
             (heartbeats, "TICK_AFTER_ERROR", 0),
         ):
             self._patches.enter_context(mock.patch.object(target, name, stand_in))
         Operation.objects.all().delete()
-        relay.breaker.reset()
+        broker.breaker.reset()
 
     def close(self) -> None:
         self._patches.close()
-        relay.breaker.reset()
+        broker.breaker.reset()
         Operation.objects.all().delete()
 
     def _send(self, operation: Operation) -> None:

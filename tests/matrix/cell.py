@@ -22,7 +22,8 @@ LEASE = 3
 OUTAGE = """
 import json
 from django.contrib.auth import get_user_model
-from async_reply import relay, services
+from async_reply import services
+from async_reply.broker import breaker
 from async_reply.clock import DatabaseNow
 from async_reply.models import Worker
 from demo_project.tasks import sleep
@@ -32,7 +33,7 @@ pk = services.submit(sleep, input=value, owner=owner).pk
 workers = Worker.objects.annotate(now=DatabaseNow())
 print(json.dumps({
     "operation": str(pk),
-    "broker_is_down": relay.breaker.is_open,
+    "broker_is_down": breaker.is_open,
     "ages": {each.name: (each.now - each.seen_at).total_seconds() for each in workers},
 }))
 """

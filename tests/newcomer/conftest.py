@@ -4,7 +4,6 @@ import pytest
 from django.contrib.auth.models import AbstractBaseUser
 from rest_framework.test import APIClient
 
-from async_reply import relay
 from tests.worker.brokers import send
 
 
@@ -19,4 +18,4 @@ def api(user: AbstractBaseUser, client_of: Callable[..., APIClient]) -> APIClien
 @pytest.fixture
 def real_send(monkeypatch: pytest.MonkeyPatch, broker: list[str]) -> None:
     """Messages go where Celery's settings say."""
-    monkeypatch.setattr(relay, "_send", send)
+    monkeypatch.setattr(broker, "send", send)

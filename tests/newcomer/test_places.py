@@ -19,7 +19,7 @@ from rest_framework.test import APIClient
 from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
 from rest_framework.views import APIView
 
-from async_reply import relay
+from async_reply import broker
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from tests.project import views
@@ -136,7 +136,7 @@ def test_atomic_requests__message_is_sent_after_the_commit(
     def look(operation: Operation) -> None:
         seen.append(transaction.get_connection().in_atomic_block)
 
-    monkeypatch.setattr(relay, "_send", look)
+    monkeypatch.setattr(broker, "send", look)
     assert api.post("/echoes/").status_code == 202
     assert seen == [False]
 

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from async_reply import backlogs, histories, maintenance, relay, retention
+from async_reply import backlogs, histories, maintenance, queues, relay, retention, routing
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.quotas import Quota
@@ -24,7 +24,7 @@ DUE, PURGE, STATUS = "async_reply_op_due", "async_reply_op_purge", "async_reply_
 OWNER, OWNER_STATUS = "async_reply_op_owner", "async_reply_op_owner_status"
 OWNER_KIND, IDEMPOTENCY = "async_reply_op_owner_kind", "async_reply_op_idempotency"
 
-KIND_FINISHED = "async_reply_op_kind_finished"
+KIND, KIND_FINISHED = "async_reply_op_kind", "async_reply_op_kind_finished"
 
 #: Rows that may be sorted: those of a backlog, never those of the table.
 BACKLOG = 5_000
@@ -63,18 +63,20 @@ def test_filling__is_of_a_realistic_mix() -> None:
     assert Operation.objects.filter(owner=filling.OWNER).count() > 900
 
 
-@pytest.mark.parametrize("short", [True, False], ids=["short", "overtaken"])
-def test_relay(short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "_is_short", lambda queue: short)
+@pytest.mark.parametrize("count", [0, 10_000], ids=["missing", "overtaken"])
+def test_relay(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bounded part of the backlog: the oldest of all, and of each kind."""
+    monkeypatch.setattr("async_reply.broker.count", lambda queue: count)
     reads = [
         plan
-        for function in (relay.publish_due, relay.republish_lost)
+        for function in (relay.publish_due, relay.republish_lost, queues.unserved)
         for plan in plans_of(function)
-        if plan.sql.startswith("SELECT")
+        if plan.sql.startswith("SELECT") and "async_reply_worker" not in plan.sql
     ]
-    assert len(reads) == 4
+    assert len(reads) > 2 * len(routing.kinds())
     for plan in reads:
-        assert plan.indexes <= {DUE, STATUS}, plan
+        assert plan.indexes <= {DUE, STATUS, KIND, KIND_FINISHED}, plan
+        assert plan.sorts <= BACKLOG, plan
 
 
 @pytest.mark.parametrize(

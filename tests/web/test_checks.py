@@ -23,8 +23,9 @@ from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
-from async_reply import conf, cors, relay, tasks
+from async_reply import conf, cors, tasks
 from async_reply import urls as ours
+from async_reply.checks import celery as celery_checks
 from async_reply.checks import databases
 from async_reply.checks.views import ATTRIBUTES
 from async_reply.permissions import OperationAccess
@@ -152,7 +153,7 @@ def test_storage__that_holds_files_in_memory(
 
 
 def test_celery__default_app(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "is_default_app", lambda: True)
+    monkeypatch.setattr(celery_checks, "_is_default_app", lambda: True)
     assert ids() == ["async_reply.E001"]
 
 

@@ -7,7 +7,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from async_reply import backlogs, forecasts, lifecycle, relay, services, signals
+from async_reply import backlogs, forecasts, lifecycle, services, signals
+from async_reply.broker import breaker
 from async_reply.exceptions import (
     AlreadyFinished,
     KeyReused,
@@ -83,7 +84,7 @@ def test_submit__date_that_no_poll_could_read_is_refused(far: datetime) -> None:
 
 
 def test_submit__open_breaker_is_left_to_the_relay() -> None:
-    relay.breaker.trip()
+    breaker.trip()
     operation = services.submit(tasks.echo)
     operation.refresh_from_db()
     assert (operation.publishes, operation.published_at) == (0, None)

@@ -1,24 +1,21 @@
-import socket
 import time
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from celery import current_app
-from celery.app.routes import MapRoute as Mapped
 from celery.exceptions import QueueNotFound
 from django.db import OperationalError, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
 from async_reply import lifecycle, relay, services
+from async_reply.broker import breaker
 from async_reply.clock import after
 from async_reply.models import Operation
 from async_reply.status import Status
 from tests.conftest import configure_celery
 from tests.project.tasks import break_down, echo
-from tests.worker.brokers import send, use_memory, use_redis
+from tests.worker.brokers import read_by, send
 
 
 @pytest.fixture
@@ -26,7 +23,7 @@ def down(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(operation: Operation) -> None:
         raise ConnectionRefusedError("no broker")
 
-    monkeypatch.setattr(relay, "_send", refuse)
+    monkeypatch.setattr("async_reply.broker.send", refuse)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -34,12 +31,14 @@ def test_submit__with_the_broker_down_is_left_to_the_relay(
     down: None, monkeypatch: pytest.MonkeyPatch, broker: list[str]
 ) -> None:
     first = services.submit(echo)
-    assert relay.breaker.is_open
+    assert breaker.is_open
     second = services.submit(echo)
     assert list(Operation.objects.values_list("published_at", flat=True)) == [None, None]
     assert relay.publish_due() == 0
-    relay.breaker.reset()
-    monkeypatch.setattr(relay, "_send", lambda operation: broker.append(str(operation.pk)))
+    breaker.reset()
+    monkeypatch.setattr(
+        "async_reply.broker.send", lambda operation: broker.append(str(operation.pk))
+    )
     assert relay.publish_due() == 2
     assert broker == [str(first.pk), str(second.pk)]
     assert relay.publish_due() == 0
@@ -63,9 +62,9 @@ def test_submit__with_broker_and_database_gone_after_the_commit(
 def test_publish_due__stops_when_the_broker_fails(down: None) -> None:
     for _ in range(3):
         services.submit(echo)
-    relay.breaker.reset()
+    breaker.reset()
     assert relay.publish_due() == 0
-    assert relay.breaker.is_open
+    assert breaker.is_open
 
 
 @pytest.mark.django_db(transaction=True)
@@ -79,7 +78,7 @@ def test_publish_due__what_fails_by_itself_makes_way(
             raise QueueNotFound("typo")
         broker.append(str(operation.pk))
 
-    monkeypatch.setattr(relay, "_send", refuse)
+    monkeypatch.setattr("async_reply.broker.send", refuse)
     for _ in range(2):
         services.submit(echo)
     Operation.objects.update(queue="typo")
@@ -91,7 +90,7 @@ def test_publish_due__what_fails_by_itself_makes_way(
     waiting = Operation.objects.filter(queue="typo")
     assert {each.published_at for each in waiting} == {None}
     assert all(each.available_at > timezone.now() for each in waiting)
-    assert not relay.breaker.is_open
+    assert not breaker.is_open
 
 
 @pytest.mark.parametrize(("publishes", "seconds"), [(1, 2), (3, 8), (6, 60), (99, 60)])
@@ -111,10 +110,29 @@ def test_republish_lost__asks_a_silent_broker_once(
 
     for queue in ("a", "b", "c"):
         Operation.objects.filter(pk=services.submit(echo).pk).update(queue=queue)
+    read_by("a", "b", "c")
     Operation.objects.update(published_at=after(-60), available_at=after(-60))
-    monkeypatch.setattr(relay, "_connection", hang)
+    monkeypatch.setattr("async_reply.broker._connection", hang)
     assert relay.republish_lost() == 0
-    assert (asked, relay.breaker.is_open) == (["broker"], True)
+    assert (asked, breaker.is_open) == (["broker"], True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_publish__that_arrived_although_it_failed_delays_no_retry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the failure is known the message has come, and its job wants to be retried later."""
+
+    def fail(operation: Operation) -> None:
+        row = Operation.objects.get()
+        assert lifecycle.claim(row, worker="w")
+        assert lifecycle.retry(row, delay=600)
+        raise QueueNotFound("a moment ago")
+
+    monkeypatch.setattr("async_reply.broker.send", fail)
+    operation = services.submit(echo)
+    operation.refresh_from_db()
+    assert operation.available_at > timezone.now() + timedelta(seconds=300)
 
 
 @pytest.mark.django_db
@@ -127,27 +145,11 @@ def test_publish__of_what_another_relay_took(broker: list[str]) -> None:
     assert len(broker) == 1
 
 
-def test_send__refused_port_fails_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_redis(monkeypatch, port=1)
-    started = time.monotonic()
-    with pytest.raises(OSError, match=r"refused|Connection|111"):
-        _send_or_os_error(Operation(kind=echo.name))
-    assert time.monotonic() - started < 2 * 1.0 + 1
-
-
-def _send_or_os_error(operation: Operation) -> None:
-    """kombu's OperationalError is no OSError; what it wraps is."""
-    try:
-        send(operation)
-    except Exception as error:
-        raise OSError(str(error)) from error
-
-
 @pytest.mark.django_db(transaction=True)
 def test_eager__runs_here_and_its_failure_stays_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay, "_send", send)
+    monkeypatch.setattr("async_reply.broker.send", send)
     configure_celery(monkeypatch, task_always_eager=True)
     configure_celery(monkeypatch, task_eager_propagates=True)
     well, badly = services.submit(echo, input={"a": 1}), services.submit(break_down)
@@ -155,12 +157,6 @@ def test_eager__runs_here_and_its_failure_stays_here(
     badly.refresh_from_db()
     assert (well.status, well.result.value) == (Status.SUCCEEDED, {"a": 1})
     assert badly.status == Status.FAILED
-
-
-def test_connection__waits_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    configure_celery(monkeypatch, broker_transport=None)
-    configure_celery(monkeypatch, broker_write_url="amqp://guest@127.0.0.1:1//")
-    assert relay._connection().transport_options["confirm_timeout"] == 0.5
 
 
 @pytest.mark.django_db(transaction=True)
@@ -185,7 +181,7 @@ def test_submit__many_at_once_wait_for_a_broken_broker_once(
         tried.append(operation)
         raise TimeoutError
 
-    monkeypatch.setattr(relay, "_send", time_out)
+    monkeypatch.setattr("async_reply.broker.send", time_out)
     with transaction.atomic():
         for _ in range(5):
             services.submit(echo)
@@ -198,10 +194,10 @@ def test_breaker__closes_by_itself(settings: Settings, broker: list[str]) -> Non
     settings.ASYNC_REPLY = {"BREAKER": 0.05}
     services.submit(echo)
     Operation.objects.update(published_at=None)
-    relay.breaker.trip()
+    breaker.trip()
     assert (relay.publish_due(), relay.republish_lost(), broker) == (0, 0, [])
     give_up = time.monotonic() + 10
-    while relay.breaker.is_open:
+    while breaker.is_open:
         assert time.monotonic() < give_up
     assert relay.publish_due() == 1
 
@@ -232,65 +228,8 @@ def test_publish_due__kind_that_cannot_be_sent_stops_no_other(
             raise QueueNotFound("misspelt")
         broker.append(str(operation.pk))
 
-    monkeypatch.setattr(relay, "_send", refuse_one)
+    monkeypatch.setattr("async_reply.broker.send", refuse_one)
     assert relay.publish_due() == 1
     assert broker == [str(healthy.pk)]
-    assert not relay.breaker.is_open
+    assert not breaker.is_open
     assert list(Operation.objects.unpublished()) == [poison]
-
-
-def test_send__to_memory_carries_nothing_but_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_memory(monkeypatch)
-    operation = Operation(kind=echo.name, queue=f"memory-{uuid4()}")
-    send(operation)
-    with relay._connection() as connection:
-        message = connection.default_channel.basic_get(operation.queue, no_ack=True)
-    assert message.headers["id"] == message.headers["root_id"] == str(operation.pk)
-    assert message.decode()[:2] == [[], {}]
-    assert (message.headers["eta"], message.headers["retries"]) == (None, 0)
-
-
-@pytest.mark.parametrize(
-    ("own", "expected"),
-    [
-        ({}, ("routed", 2)),
-        ({"queue": "own"}, ("own", 2)),
-        ({"priority": 0}, ("routed", 0)),
-        ({"queue": "own", "priority": 7}, ("own", 7)),
-    ],
-)
-def test_send__to_its_own_queue_or_where_celery_routes_it(
-    monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], expected: tuple[str, int]
-) -> None:
-    use_memory(monkeypatch)
-    mine = f"-{uuid4()}"
-    routes = [Mapped({echo.name: {"queue": f"routed{mine}", "priority": 2}})]
-    monkeypatch.setattr(current_app.amqp.router, "routes", routes)
-    if "queue" in own:
-        own = {**own, "queue": own["queue"] + mine}
-    send(Operation(kind=echo.name, **own))
-    with relay._connection() as connection:
-        message = connection.default_channel.basic_get(expected[0] + mine, no_ack=True)
-    assert message.properties["priority"] == expected[1]
-
-
-def test_send__with_the_projects_default_priority(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_memory(monkeypatch)
-    configure_celery(monkeypatch, task_default_priority=4)
-    queue = f"memory-{uuid4()}"
-    send(Operation(kind=echo.name, queue=queue))
-    with relay._connection() as connection:
-        message = connection.default_channel.basic_get(queue, no_ack=True)
-    assert message.properties["priority"] == 4
-
-
-def test_send__broker_that_says_nothing_fails_within_its_bound(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        use_redis(monkeypatch, port=silent.getsockname()[1])
-        started = time.monotonic()
-        with pytest.raises(relay.DOWN):
-            send(Operation(kind=echo.name))
-        assert not relay._is_short("celery")
-        assert time.monotonic() - started < 3

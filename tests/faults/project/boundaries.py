@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-from async_reply import failures, lifecycle, relay, results, runner, services, signals
+from async_reply import broker, failures, lifecycle, relay, results, runner, services, signals
 from async_reply.models import OperationAttempt
 from tests.faults.project import tasks
 
@@ -46,12 +46,12 @@ def _fatal(function: Call, before: bool) -> Call:
 
 SUBMIT = (
     Boundary("row inserted", relay, "publish_on_commit", accepted=False),
-    Boundary("committed, not published", relay, "_send", before=True),
-    Boundary("published", relay, "_send"),
+    Boundary("committed, not published", broker, "send", before=True),
+    Boundary("published", broker, "send"),
 )
 RELAY = (
     Boundary("reserved for publishing", lifecycle, "reserve"),
-    Boundary("published by the relay", relay, "_send"),
+    Boundary("published by the relay", broker, "send"),
 )
 ATTEMPT = (
     Boundary("before the claim", lifecycle, "claim_unread", before=True),

@@ -2,9 +2,13 @@
 
 import time
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
-from async_reply import lifecycle, maintenance, relay
+from django.db.models import Q
+
+from async_reply import conf, lifecycle, maintenance, relay
+from async_reply.clock import DatabaseNow
 from async_reply.models import Operation
 from tests.lifecycle.mutants import mutated, without
 
@@ -39,7 +43,9 @@ def _publish_before_commit() -> None:
 
 def _republish_by_age() -> None:
     """What nobody claimed for long is taken for lost, backlog or not."""
-    relay._is_short = lambda queue: True
+    age = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
+    relay._waited = lambda: Q(published_at__lte=DatabaseNow() - age)
+    relay._lost = lambda waiting: iter(waiting)
 
 
 def _rescue_the_living() -> None:
