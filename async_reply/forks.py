@@ -1,5 +1,7 @@
 """What a worker's threads must not be in the midst of while its pool forks a process.
 
+A pool of connections is closed before: the child would share its sockets.
+
 SQLite remembers in its process's memory what the process has locked. A forked child inherits that
 memory, without the locks: what a thread of its parent had open then is to the child another user
 of the file who never ends, and each of its own writes finds the database locked.
@@ -13,6 +15,7 @@ from contextlib import contextmanager, suppress
 
 from django.db import connections
 
+from async_reply import unpooled
 from async_reply.logs import logger
 from async_reply.models import database
 
@@ -67,6 +70,7 @@ def _forget_parent() -> None:
     _gate = Gate()
 
 
+os.register_at_fork(before=unpooled.close_pool)
 os.register_at_fork(
     before=lambda: _gate.close(),
     after_in_parent=lambda: _gate.open(),

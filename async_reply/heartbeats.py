@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import Error, connections, transaction
 
-from async_reply import interrupts, lifecycle, outages, payloads
+from async_reply import interrupts, lifecycle, outages, unpooled
 from async_reply.exceptions import (
     ClaimLost,
     JobInterrupted,
@@ -21,6 +21,7 @@ from async_reply.exceptions import (
 )
 from async_reply.logs import logger
 from async_reply.models import Operation, database
+from async_reply.news import News, shown
 from async_reply.status import ACTIVE, Status
 
 TICK = 1.0
@@ -29,11 +30,8 @@ TICK_AFTER_ERROR = 0.5
 INLINE_TICK = 0.05
 
 Seen = dict[UUID, tuple[str, int]]
-#: Seconds within which a worker says why it ends one of its processes: it stops, or the operation
-#: is canceled.
+#: Seconds within which a worker says why it ends one of its processes: a stop, or a cancel.
 ANNOUNCED_WITHIN = 2.0
-#: Percent done, text, and how many of how many items the text is to say.
-News = tuple[int | None, str, int, int | None]
 
 
 class Claim:
@@ -45,6 +43,8 @@ class Claim:
         #: The process that may speak for the attempt. One that the job forks may not.
         self.pid = os.getpid()
         self.inline = inline
+        #: Whether the thread cannot beat and the lease is about to end: the job has to.
+        self.is_neglected = False
         self.interruption: type[JobInterrupted] | None = None
         #: Its process is being ended, and nobody says why: the attempt costs one of `max_losses`.
         self.is_lost = False
@@ -61,14 +61,33 @@ class Claim:
         """While the job may be interrupted between its calls."""
         return nullcontext() if self.target is None else self.target.exposed()
 
+    @property
+    def wants_check(self) -> bool:
+        """Whether a call of the job has to do more than to leave its news."""
+        return (
+            self.inline
+            or self.interruption is not None
+            or self.is_neglected
+            or time.monotonic() >= self.deadline
+        )
+
     def check(self, *, now: bool = False) -> None:
         """Raise what ended this attempt from outside, if anything did."""
         self.heed_clock()
         if self.inline and (now or time.monotonic() >= self._look_at) and os.getpid() == self.pid:
             self._look_at = time.monotonic() + INLINE_TICK
             self._beat_for_itself()
+        elif self.is_neglected and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + TICK
+            # Within a transaction of the job's nobody would see it.
+            if not connections[database()].in_atomic_block:
+                self._beat_for_itself()
         if self.interruption is not None:
             raise self.interruption
+
+    def miss(self) -> None:
+        """The thread could not beat: from two thirds of the lease on, the job does by itself."""
+        self.is_neglected = time.monotonic() >= self._renew_at + lifecycle.lease() / 3
 
     def _beat_for_itself(self) -> None:
         """Beat in the job's thread, which hears nothing of a database that is away."""
@@ -99,10 +118,8 @@ class Claim:
         if self.interruption is not None:
             return self.interruption()
         self.is_lost = True
-        operation = self.operation
-        logger.warning(
-            "Operation id=%s kind=%s lost with its process", operation.pk, operation.kind
-        )
+        operation, text = self.operation, "Operation id=%s kind=%s lost with its process"
+        logger.warning(text, operation.pk, operation.kind)
         with suppress(Error):
             lifecycle.forfeit(operation.pk, worker=operation.worker, timed_out=False)
         return error
@@ -120,7 +137,7 @@ class Claim:
         news = self.news
         if news is None or news == self._shown:
             return {}
-        return {"progress": _percent(news), "message": _text(news)}
+        return shown(news)
 
     def heed_clock(self) -> None:
         """Hear what takes no database to know: that time is up, or that the worker stops."""
@@ -163,6 +180,7 @@ class Claim:
         if not held:
             self._interrupt(ClaimLost)
         self._renew_at = time.monotonic() + lifecycle.lease() / 3
+        self.is_neglected = False
 
 
 @contextmanager
@@ -173,26 +191,6 @@ def _locked(operation: Operation) -> Iterator[None]:
             rows = Operation.objects.filter(pk=operation.pk).values_list("pk")
             bool(rows.select_for_update(nowait=True))
         yield
-
-
-def _percent(news: News) -> int | None:
-    return None if news[0] is None else max(0, min(100, news[0]))
-
-
-def _text(news: News) -> str:
-    """The message of `news` as the row takes it, made once a tick and not at each call.
-
-    Nothing where what the job gave as a message refuses to be text: its outcome counts.
-    """
-    _, message, done, total = news
-    counted = f"{done} of {total}" if total else str(done)
-    try:
-        text = str(message) if message else ""
-    except Exception:  # noqa: BLE001 it is the job's own code
-        return ""
-    if done:
-        text = f"{text} {counted}" if text else counted
-    return payloads.clean(text[:255])[:255]
 
 
 def disconnect() -> None:
@@ -241,6 +239,7 @@ class Ticker:
             self._claims.remove(claim)
 
     def _run(self) -> None:
+        unpooled.leave_pool()
         pause = TICK
         while True:
             with self._changed:
@@ -264,6 +263,8 @@ class Ticker:
             level = logging.DEBUG if self._is_failing else logging.WARNING
             logger.log(level, "Heartbeat failed, it is tried again: %s", error)
             self._is_failing = True
+            for claim in claims:
+                claim.miss()
             return TICK_AFTER_ERROR
         self._is_failing = False
         return TICK

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from time import monotonic
 from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 from uuid import UUID
 
@@ -66,7 +65,7 @@ class Job:
         """
         claim = self._claim
         claim.news = (_percent(done, total), message, 0, None)
-        if claim.inline or claim.interruption is not None or monotonic() >= claim.deadline:
+        if claim.wants_check:
             claim.check()
 
     def track(
@@ -80,7 +79,7 @@ class Job:
         for done, item in enumerate(iterable, 1):
             yield item
             claim.news = (_percent(done, total), description, done, total)
-            if claim.inline or claim.interruption is not None or monotonic() >= claim.deadline:
+            if claim.wants_check:
                 claim.check()
 
     def check_canceled(self) -> None:

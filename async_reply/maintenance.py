@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
-from async_reply import conf, forks, heartbeats, lifecycle, outages, schema, signals
+from async_reply import conf, forks, heartbeats, lifecycle, outages, schema, signals, unpooled
 from async_reply.logs import logger
 from async_reply.models import Operation, OperationAttempt, database
 from async_reply.status import FINAL, Status
@@ -119,9 +119,12 @@ class Maintenance(threading.Thread):
         self._failing: set[str] = set()
 
     def run(self) -> None:
+        unpooled.leave_pool()
         while not self._stopping.is_set():
             self.turn()
             pause = min(step.due_at for step in self.steps) - time.monotonic()
+            if pause > LONGEST_PAUSE:
+                heartbeats.disconnect()
             self._stopping.wait(max(0.05, pause))
         with forks.held_off():
             try:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
 
-from async_reply import conf
+from async_reply import conf, unpooled
 from async_reply.logs import logger
 from async_reply.models import database
 
@@ -131,13 +131,13 @@ def _keep_listening(
 
 
 def _listen_to_postgresql(hint: Hint, stop: threading.Event) -> None:
-    connection = connections[database()].copy()
+    connection = unpooled.copy()
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {CHANNEL}")
         hint(None)
         while not stop.is_set():
-            for notice in cast(Any, connection.connection).notifies(timeout=TURN):
+            for notice in connection.connection.notifies(timeout=TURN):
                 _pass_on(notice.payload, hint)
     finally:
         connection.close()

@@ -28,6 +28,7 @@ from async_reply import (
     sessions,
     surroundings,
     sweeps,
+    unpooled,
 )
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.logs import logger
@@ -81,6 +82,7 @@ class OperationRequest(Request):
 
 
 def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
+    unpooled.leave_pool()
     try:
         with forks.held_off():
             if maintenance.take_back(pk, worker=worker, timed_out=timed_out):
@@ -132,10 +134,11 @@ def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
     """Start the threads once the worker is connected."""
     worker = presence.Presence(**_describe(sender))
     report = Step("report", 10, worker.report)
+    count = Step("connections", 3600, partial(_count_connections, *_pool(sender)))
     with _starting:
         if not _threads:
             keeping = Maintenance([*steps(), report], farewell=worker.leave)
-            _threads.extend((keeping, Maintenance(cleaning_steps())))
+            _threads.extend((keeping, Maintenance([*cleaning_steps(), count])))
             for thread in _threads:
                 thread.start()
 
@@ -143,9 +146,27 @@ def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
 @signals.worker_ready.connect
 def describe_pool(sender: Any = None, **_kwargs: Any) -> None:
     """Say what operations have to do without on this worker's pool."""
-    pool = pools.name_of(type(getattr(sender, "pool", None)))
-    for each in pools.shortcomings(pool, driver=pools.driver()):
-        logger.warning("async_reply.W%s: %s %s", each.number, each.text, each.hint)
+    pool, concurrency = _pool(sender)
+    for each in pools.shortcomings(pool, driver=pools.driver(), concurrency=concurrency):
+        _warn(each)
+
+
+def _count_connections(pool: str, concurrency: int) -> int:
+    """Say where the database allows fewer connections than this worker wants; 0, as a step."""
+    for each in pools.few_connections(pool, concurrency):
+        _warn(each)
+    return 0
+
+
+def _warn(each: pools.Shortcoming) -> None:
+    logger.warning("async_reply.W%s: %s %s", each.number, each.text, each.hint)
+
+
+def _pool(consumer: Any) -> tuple[str, int]:
+    """The pool of the worker that `worker_ready` speaks of, and its most processes or threads."""
+    controller = getattr(consumer, "controller", None)
+    most = getattr(controller, "max_concurrency", 0) or getattr(controller, "concurrency", 0)
+    return pools.name_of(type(getattr(consumer, "pool", None))), int(most or 0)
 
 
 @signals.task_prerun.connect

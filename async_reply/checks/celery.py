@@ -155,8 +155,24 @@ def _check_speed() -> Iterator[CheckMessage]:
 
 def _check_pool() -> Iterator[CheckMessage]:
     """What a worker also says at its start, where the pool may come from its command line."""
-    for each in pools.shortcomings(_pool(), driver=pools.driver()):
-        yield checks.Warning(each.text, hint=each.hint, id=f"async_reply.W{each.number}")
+    told = pools.shortcomings(_pool(), driver=pools.driver(), concurrency=_concurrency())
+    for each in told:
+        yield _warning(each)
+
+
+def _warning(each: pools.Shortcoming) -> CheckMessage:
+    return checks.Warning(each.text, hint=each.hint, id=f"async_reply.W{each.number}")
+
+
+@register("async_reply", Tags.database)
+def check_connections(
+    app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
+) -> list[CheckMessage]:
+    """`check --database default`: one worker at least gets all the connections it wants."""
+    concurrency = _concurrency()
+    if database() not in (databases or ()) or _is_default_app() or concurrency is None:
+        return []
+    return [_warning(each) for each in pools.few_connections(_pool(), concurrency)]
 
 
 @register("async_reply", Tags.database)
@@ -217,6 +233,12 @@ def _unread_serializer() -> str:
         return ""
     read = {types.get(each, each) for each in settings.accept_content}
     return "" if types.get(written, written) in read else written
+
+
+def _concurrency() -> int | None:
+    """The concurrency that Celery's settings name; None where each machine has its own."""
+    named = current_app.conf.worker_concurrency
+    return int(named) if str(named).isdecimal() else None
 
 
 def _pool() -> str:

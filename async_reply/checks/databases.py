@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from django.apps import AppConfig
 from django.core import checks
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import connections
 
 from async_reply.models import database
@@ -28,6 +28,114 @@ def check_sqlite(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
             hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 20} in DATABASES.',
             id="async_reply.W103",
         )
+    ]
+
+
+@register("async_reply")
+def check_autocommit(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
+    """What a 202 speaks of is committed."""
+    connection = connections[database()]
+    options = connection.settings_dict.get("OPTIONS", {})
+    named = []
+    if not connection.settings_dict.get("AUTOCOMMIT", True):
+        named.append("AUTOCOMMIT = False")
+    # To Python's sqlite3 it is the same; MariaDB's drivers are told otherwise by Django.
+    if connection.vendor == "sqlite" and options.get("autocommit", True) is False:
+        named.append('OPTIONS["autocommit"] = False')
+    return [
+        Error(
+            f"DATABASES has {each}: nothing is committed by itself. Submits would be answered 202 "
+            "without a row, and workers would hold every lock for good.",
+            hint="Remove it. For one transaction a request set ATOMIC_REQUESTS = True instead.",
+            id="async_reply.E037",
+        )
+        for each in named
+    ]
+
+
+@register("async_reply", Tags.database)
+def check_transactions(
+    app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
+) -> list[CheckMessage]:
+    """`check --database default`: what was committed stays, what was rolled back goes."""
+    connection = connections[database()]
+    if connection.alias not in (databases or ()):
+        return []
+    return [
+        *([_session_holds_back()] if not _commits_by_itself(connection) else []),
+        *_check_durability(connection),
+        *_check_engine(connection),
+    ]
+
+
+def _commits_by_itself(connection: Any) -> bool:
+    """Whether a statement outside of a transaction leaves none open, by the driver's own word.
+
+    A receiver of `connection_created`, or a statement at the connection's start, may say otherwise
+    than Django believes.
+    """
+    with connection.cursor() as cursor:
+        if connection.vendor == "mysql":
+            cursor.execute("SELECT @@autocommit")
+            return bool(cursor.fetchone()[0]) or connection.in_atomic_block
+        cursor.execute("SELECT 1")
+    driver = connection.connection
+    is_open = driver.in_transaction if connection.vendor == "sqlite" else not driver.autocommit
+    return connection.in_atomic_block or not is_open
+
+
+def _session_holds_back() -> CheckMessage:
+    return Error(
+        "Connections to the operations' database do not commit by themselves, although Django "
+        "takes it that they do: submits would be answered 202 without a row.",
+        hint="Look for autocommit in init_command and in receivers of connection_created.",
+        id="async_reply.E038",
+    )
+
+
+#: What asks whether a COMMIT outlives the server's process: a statement, and the bad answer.
+DURABILITY = {
+    "postgresql": ("SHOW synchronous_commit", "off"),
+    "mysql": ("SELECT @@innodb_flush_log_at_trx_commit", "0"),
+}
+
+
+def _check_durability(connection: Any) -> list[CheckMessage]:
+    if connection.vendor not in DURABILITY:
+        return []
+    sql, bad = DURABILITY[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        if str(cursor.fetchone()[0]) != bad:
+            return []
+    return [
+        checks.Warning(
+            f"The database answers COMMIT before it has written it ({sql.split()[-1]} is {bad}): "
+            "submits answered 202 are gone when the server crashes.",
+            hint="Leave that setting at its default in the sessions of this project.",
+            id="async_reply.W127",
+        )
+    ]
+
+
+def _check_engine(connection: Any) -> list[CheckMessage]:
+    """MariaDB has tables without transactions."""
+    if connection.vendor != "mysql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, engine FROM information_schema.tables "
+            "JOIN information_schema.engines USING (engine) "
+            "WHERE table_schema = DATABASE() AND transactions = 'NO' ORDER BY table_name"
+        )
+        found = [row for row in cursor.fetchall() if row[0].startswith("async_reply_")]
+    return [
+        checks.Warning(
+            f"The table {table} is kept by {engine}, which knows no transactions.",
+            hint=f"Run ALTER TABLE {table} ENGINE = InnoDB.",
+            id="async_reply.W128",
+        )
+        for table, engine in found
     ]
 
 

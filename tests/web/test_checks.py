@@ -23,10 +23,10 @@ from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
-from async_reply import conf, cors, tasks
+from async_reply import conf, cors, pools, tasks
 from async_reply import urls as ours
+from async_reply.checks import celery, databases
 from async_reply.checks import celery as celery_checks
-from async_reply.checks import databases
 from async_reply.checks.views import ATTRIBUTES
 from async_reply.permissions import OperationAccess
 from async_reply.storage import operation_storage
@@ -701,3 +701,115 @@ def test_view__of_the_mixin_that_authenticates_otherwise(
     assert ids() == ["async_reply.W105"]
     urls(views.EchoView)
     assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "vendors"),
+    [
+        ({"AUTOCOMMIT": False}, {"sqlite", "postgresql", "mysql"}),
+        ({"AUTOCOMMIT": True}, set()),
+        ({"OPTIONS": {"autocommit": False, "transaction_mode": "IMMEDIATE"}}, {"sqlite"}),
+        ({"ATOMIC_REQUESTS": True}, set()),
+    ],
+    ids=["off", "on", "off in options", "atomic requests"],
+)
+def test_autocommit__settings_by_which_nothing_is_committed(
+    changed: dict[str, Any], vendors: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in changed.items():
+        monkeypatch.setitem(connection.settings_dict, name, value)
+    assert ids() == (["async_reply.E037"] if connection.vendor in vendors else [])
+
+
+def hold_back(opened: Any) -> None:
+    """What a receiver of connection_created, or an init_command, may do."""
+    if opened.vendor == "postgresql":
+        opened.connection.autocommit = False
+    else:
+        with opened.cursor() as cursor:
+            cursor.execute({"mysql": "SET autocommit = 0", "sqlite": "BEGIN"}[opened.vendor])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_autocommit__session_that_holds_back() -> None:
+    assert ids(databases=["default"]) == []
+    try:
+        hold_back(connection)
+        assert ids(databases=["default"]) == ["async_reply.E038"]
+    finally:
+        connection.close()
+    assert ids(databases=["default"]) == []
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="is no server")
+@pytest.mark.django_db(transaction=True)
+def test_durability__commit_that_a_crash_takes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = off")
+    else:
+        # It is a setting of the whole server.
+        known = {"mysql": ("SELECT @@innodb_flush_log_at_trx_commit", "1")}
+        monkeypatch.setattr(databases, "DURABILITY", known)
+    assert ids(databases=["default"]) == ["async_reply.W127"]
+    connection.close()
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="all tables have transactions")
+@pytest.mark.django_db(transaction=True)
+def test_engine__that_knows_no_transactions() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE async_reply_tests (a int) ENGINE = Aria")
+        try:
+            assert ids(databases=["default"]) == ["async_reply.W128"]
+        finally:
+            cursor.execute("DROP TABLE async_reply_tests")
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has no limit of connections")
+@pytest.mark.parametrize(("concurrency", "expected"), [(2, []), (3, ["async_reply.W124"])])
+@pytest.mark.django_db(transaction=True)
+def test_connections__fewer_than_one_worker_wants(
+    concurrency: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven: two processes with two each, and three in the main one. The server is asked."""
+    monkeypatch.setitem(current_app.conf, "worker_concurrency", concurrency)
+    if connection.vendor == "mysql":
+        # An account's limit is the same variable.
+        limit = (pools.LIMITS["mysql"][0], "SELECT 7, @@max_connections")
+        monkeypatch.setitem(pools.LIMITS, "mysql", limit)
+        assert ids(databases=["default"]) == expected
+        return
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 7")
+        try:
+            assert ids(databases=["default"]) == expected
+        finally:
+            cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+
+
+@pytest.mark.parametrize("concurrency", [None, "auto", 400])
+def test_connections__are_counted_where_settings_say_how_many(
+    concurrency: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(current_app.conf, "worker_concurrency", concurrency)
+    assert celery._concurrency() == (400 if concurrency == 400 else None)
+
+
+@pytest.mark.parametrize(
+    ("pool", "concurrency", "expected"),
+    [
+        ("threads", 5, ["async_reply.W123", "async_reply.W130"]),
+        ("threads", 4, ["async_reply.W130"]),
+        ("prefork", 4, ["async_reply.W125"]),
+    ],
+)
+def test_connections__of_a_pool(
+    pool: str, concurrency: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**connection.settings_dict["OPTIONS"], "pool": True}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    monkeypatch.setitem(current_app.conf, "worker_pool", pool)
+    monkeypatch.setitem(current_app.conf, "worker_concurrency", concurrency)
+    assert ids() == expected

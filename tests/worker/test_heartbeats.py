@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 
@@ -282,3 +282,60 @@ def test_claim__message(operation: Operation, news: Any, text: str) -> None:
     claim.news = news
     claim.check()
     assert Operation.objects.get().message == text
+
+
+@pytest.fixture
+def neglected(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> Claim:
+    """A healthy job whose heartbeat has got no connection for two thirds of its lease."""
+    claim, ticker = Claim(operation, inline=False), Ticker()
+    ticker._claims.append(claim)
+    neglected: list[bool] = []
+    with monkeypatch.context() as starving:
+        starving.setattr(heartbeats, "beat", refuse)
+        for late in (-lifecycle.lease(), lifecycle.lease() / 3):
+            claim._renew_at = time.monotonic() - late
+            assert ticker._tick() == heartbeats.TICK_AFTER_ERROR
+            neglected.append(claim.is_neglected)
+    assert neglected == [False, True]
+    return claim
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise OperationalError("too many connections for role")
+
+
+CALLS: dict[str, Callable[[Job], object]] = {
+    "progress": lambda job: job.progress(50),
+    "track": lambda job: list(job.track([1])),
+    "check_canceled": lambda job: job.check_canceled(),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("call", CALLS)
+def test_neglected_job__renews_its_lease_at_its_next_call(neglected: Claim, call: str) -> None:
+    before = Operation.objects.get().lease_expires_at
+    CALLS[call](Job(neglected.operation, neglected))
+    after = Operation.objects.get().lease_expires_at
+    assert before is not None
+    assert after is not None
+    assert after > before
+    assert not neglected.is_neglected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_neglected_job__does_not_beat_within_its_own_transaction(neglected: Claim) -> None:
+    """Nobody would see it before the end, and the row would be locked until then."""
+    before = Operation.objects.get().lease_expires_at
+    with transaction.atomic():
+        Job(neglected.operation, neglected).progress(50)
+    assert Operation.objects.get().lease_expires_at == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_neglected_job__hears_nothing_where_it_cannot_beat_either(
+    neglected: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "beat", refuse)
+    Job(neglected.operation, neglected).progress(50)
+    assert neglected.is_neglected

@@ -11,7 +11,7 @@ from celery.worker.state import revoked
 from django.db import connection
 from django.utils import timezone
 
-from async_reply import interrupts, lifecycle, services, tasks, workers
+from async_reply import interrupts, lifecycle, pools, services, tasks, workers
 from async_reply.identifiers import uuid7
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
@@ -66,6 +66,37 @@ def test_worker__says_what_its_pool_cannot_do(
     assert [record.getMessage().split()[0] for record in caplog.records] == [
         f"async_reply.{each}:" for each in told
     ]
+
+
+@pytest.mark.parametrize(
+    ("controller", "most"),
+    [
+        ({"concurrency": 3, "max_concurrency": None}, 3),
+        ({"concurrency": 3, "max_concurrency": 10}, 10),
+        ({}, 0),
+    ],
+)
+def test_worker__counts_the_most_processes_it_may_have(
+    controller: dict[str, Any], most: int
+) -> None:
+    """With --autoscale there are more than at its start."""
+    pool = object.__new__(get_implementation("threads"))
+    sender = SimpleNamespace(pool=pool, controller=SimpleNamespace(**controller))
+    assert workers._pool(sender) == ("threads", most)
+
+
+@pytest.mark.django_db
+def test_worker__says_where_it_gets_fewer_connections_than_it_wants(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = {connection.vendor: (("max_connections",), "SELECT 10")}
+    monkeypatch.setattr(pools, "LIMITS", limits)
+    assert workers._count_connections("prefork", 3) == 0
+    assert "W124" not in caplog.text
+    assert workers._count_connections("prefork", 4) == 0
+    assert "async_reply.W124: A worker of pool prefork and concurrency 4 opens up to 11" in (
+        caplog.text
+    )
 
 
 @pytest.mark.django_db
