@@ -115,6 +115,7 @@ class Claim:
             if time.monotonic() >= give_up:
                 break
             time.sleep(0.05)
+        self.heed_clock()
         if self.interruption is not None:
             return self.interruption()
         self.is_lost = True

@@ -1,16 +1,14 @@
 """The way of a new operation into the tables: one row a key, within the quota, then published."""
 
-import logging
 from collections.abc import Callable, Sequence
 
 from django.db import Error, IntegrityError, connections, transaction
 
 from async_reply import outages, relay, signals
 from async_reply.idempotency import IdempotencyKey
+from async_reply.logs import logger
 from async_reply.models import Operation, OperationFile, database
 from async_reply.quotas import Quota
-
-logger = logging.getLogger("async_reply")
 
 Perform = Callable[[Operation], object]
 
@@ -95,4 +93,4 @@ def _is_worth_another_try(error: Error) -> bool:
 
 def _announce(operation: Operation) -> None:
     logger.info("Operation id=%s kind=%s submitted", operation.pk, operation.kind)
-    signals.operation_submitted.send_robust(Operation, operation=operation)
+    signals.send(signals.operation_submitted, operation)

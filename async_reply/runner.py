@@ -114,9 +114,7 @@ def _outcome(kind: Kind, job: Job, claim: heartbeats.Claim, sessions: Sessions) 
             kind.name,
             operation.attempt,
         )
-        # Django logs what a receiver raises, and what a handler raises then is not the job's.
-        with suppress(Exception):
-            signals.operation_started.send_robust(Operation, operation=operation)
+        signals.send(signals.operation_started, operation)
         with claim.exposed():
             returned = surroundings.isolated(_call, kind, job)
         outcome = results.outcome(returned)

@@ -5,6 +5,8 @@
 happen does not belong here: use `operation.on_finish` in the job.
 """
 
+from contextlib import suppress
+
 from django.db import models, router, transaction
 from django.dispatch import Signal
 
@@ -15,9 +17,14 @@ operation_finished = Signal()
 
 def announce_finished(operation: models.Model, status: str) -> None:
     """Send `operation_finished` once the transaction has committed."""
-    model = type(operation)
     transaction.on_commit(
-        lambda: operation_finished.send_robust(model, operation=operation, status=status),
-        using=router.db_for_write(model),
+        lambda: send(operation_finished, operation, status=status),
+        using=router.db_for_write(type(operation)),
         robust=True,
     )
+
+
+def send(signal: Signal, operation: models.Model, **news: object) -> None:
+    """Tell the receivers: what they raise, and what a log handler raises on top, ends here."""
+    with suppress(Exception):
+        signal.send_robust(type(operation), operation=operation, **news)

@@ -6,6 +6,7 @@ it beside this one, which is so in a main thread (prefork, solo).
 """
 
 import contextvars
+import decimal
 import locale
 import logging
 import os
@@ -142,7 +143,13 @@ def _put_back(thing: Thing, value: Any) -> bool:
 
 def isolated(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call `function`; the context variables that it sets are its own."""
-    return contextvars.copy_context().run(function, *arguments)
+    return contextvars.copy_context().run(_call, function, *arguments)
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    # A context of variables holds the one of decimals, which is changed in its place.
+    decimal.setcontext(decimal.getcontext().copy())
+    return function(*arguments)
 
 
 def forget_loop() -> None:

@@ -16,11 +16,10 @@ from django.db import Error
 
 from async_reply import conf, notifications
 from async_reply.askers import disconnect
+from async_reply.logs import logger
 from async_reply.models import Operation
 from async_reply.status import FINAL
 from async_reply.versions import Lookout, Versions
-
-logger = logging.getLogger("async_reply")
 
 #: Seconds between two looks at the database.
 TICK = 0.1
