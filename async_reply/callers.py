@@ -29,8 +29,9 @@ def caller(owner: str, address: str) -> Caller:
 class Acquaintances:
     """Remembers whose the credentials were that have been let in, so that they have a turn.
 
-    Strangers share one turn: they take it by their addresses in turn, and those of one address by
-    their credentials. Whoever guesses passwords delays strangers alone.
+    Strangers share one turn: each scheme of credentials takes it in turn, in a scheme each address,
+    and of an address each of its credentials. Who guesses passwords delays strangers alone, and
+    those who show a token not even then.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class Acquaintances:
         address = _address(scope)
         if _holds_key(scope):
             return (caller("", address),)
-        return ("strangers", address, _digest(scope))
+        return ("strangers", _scheme(scope), address, _digest(scope))
 
     def remember(self, scope: Any, owner: Caller) -> None:
         """The request of `scope` was let in, and its credentials are those of `owner`."""
@@ -66,6 +67,14 @@ def _digest(scope: Any) -> bytes:
         name + b": " + value for name, value in scope["headers"] if CREDENTIALS.search(name.lower())
     ]
     return sha256(b"\n".join(fields)).digest() if fields else b""
+
+
+def _scheme(scope: Any) -> bytes:
+    """That of an Authorization field; what is slow to check in one scheme is not in others."""
+    for name, value in scope["headers"]:
+        if name.lower() == b"authorization":
+            return bytes(value).partition(b" ")[0].lower()
+    return b""
 
 
 def _address(scope: Any) -> str:

@@ -73,6 +73,8 @@ class ParkingLot:
                 answer.take(message)
 
         await self.application({**scope, KEY: place}, receive, take)
+        if place.caller is not None:
+            self._acquaintances.remember(scope, place.caller)
         if place.ticket is not None:
             async with Connection(receive) as client:
                 await self._attend(place, answer, scope, client, send)

@@ -63,8 +63,8 @@ class Parking:
     """`offers` to park the client, or `refuses` since the server stops.
 
     `again`: the client has waited, and this is its answer; of a stream it is the event that is new
-    to one to whom so much is `known`. A view leaves the `ticket`; the result's view says that it
-    `replied`, and nobody else in its place.
+    to one to whom so much is `known`. A view leaves the `ticket`, or tells whom it has let in; the
+    result's view says that it `replied`, and nobody else in its place.
     """
 
     offers: bool = False
@@ -72,6 +72,7 @@ class Parking:
     again: bool = False
     known: Known | None = None
     ticket: Ticket | None = None
+    caller: Caller | None = None
     replied: bool = False
 
 

@@ -38,8 +38,9 @@ def allows(token: str, pk: UUID, *, wanted: Scope) -> bool:
 
 
 def scope(token: str) -> str:
-    """What a token that is good was made for."""
-    return token.partition(".")[0]
+    """What a token that is good was made for; empty for a scope that there is not."""
+    made_for = token.partition(".")[0]
+    return made_for if made_for in ALLOWS else ""
 
 
 def includes(scope: str, wanted: Scope) -> bool:

@@ -74,11 +74,12 @@ class Submission:
         operation = submitted.operation
         setattr(self.request._request, COUNTER, self.number + 1)  # noqa: SLF001 what DRF wraps
         accepted = self._accepted(operation, replayed=submitted.replayed)
+        owner = permissions.owner(self.request)
+        caller = callers.caller(owner, parking.address(self.request))
+        parking.found(self.request).caller = caller
         seconds = waiting.wanted(self.request, most=self.view.get_max_wait())
         if seconds is None:
             return accepted
-        owner = permissions.owner(self.request)
-        caller = callers.caller(owner, parking.address(self.request))
         url = accepted.data["links"]["result"]
         try:
             operation.refresh_from_db(fields=["status", "version"])

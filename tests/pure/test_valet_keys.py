@@ -1,5 +1,6 @@
 import re
 import time
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -37,6 +38,15 @@ def test_key__needs_no_escaping(key: str) -> None:
 def test_key__scope(scope: valet_keys.Scope, wanted: valet_keys.Scope, allowed: bool) -> None:
     key = valet_keys.make(PK, scope=scope, seconds=60)
     assert valet_keys.allows(key, PK, wanted=wanted) == allowed
+
+
+@pytest.mark.parametrize("scope", ["", "everything", "READ", "cancel ", "reads", "canceling"])
+def test_key__of_a_scope_that_there_is_not_allows_nothing(scope: Any) -> None:
+    key = valet_keys.make(PK, scope=scope, seconds=60)
+    wanted: tuple[valet_keys.Scope, ...] = ("read", "cancel")
+    assert not any(valet_keys.allows(key, PK, wanted=each) for each in wanted)
+    assert not any(valet_keys.includes(scope, each) for each in wanted)
+    assert valet_keys.scope(key) == ""
 
 
 def test_key__is_compared_in_constant_time(key: str, monkeypatch: pytest.MonkeyPatch) -> None:

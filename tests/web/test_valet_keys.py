@@ -16,6 +16,7 @@ from async_reply import documents, services, valet_keys
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from tests.project.tasks import echo
+from tests.project.views import OpenView
 
 pytestmark = pytest.mark.django_db
 
@@ -170,6 +171,15 @@ def test_key__to_read_has_no_link_that_cancels(nobody: APIClient, links: Links) 
         plain = f"{found['self'].partition('?')[0]}cancel/"
         assert found.get("cancel") == (plain if owner else None)
         assert nobody.delete(found["self"]).status_code == 404
+
+
+def test_key__of_a_scope_that_there_is_not_has_no_link_that_cancels(
+    nobody: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenView, "valet_key_scope", "everything")
+    found = nobody.post("/open/", {}).json()["links"]
+    assert "cancel" not in found
+    assert {nobody.get(url).status_code for url in found.values()} == {404}
 
 
 def test_key__is_renewed_until_the_operation_has_finished(nobody: APIClient, shared: Links) -> None:

@@ -1,0 +1,126 @@
+"""Middleware, authentication and permissions of projects that look at more than a header field."""
+
+import threading
+from contextvars import ContextVar
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.utils import timezone, translation
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from async_reply.permissions import OperationAccess
+
+TENANT: ContextVar[str] = ContextVar("tenant", default="")
+LOCAL = threading.local()
+
+
+class Seen:
+    """What the middleware below has found in its thread and context before it came."""
+
+    tenants: ClassVar[list[str]] = []
+    languages: ClassVar[list[str | None]] = []
+    zones: ClassVar[list[str]] = []
+    locals: ClassVar[list[str]] = []
+
+
+def careless(get_response: Any) -> Any:
+    """Leaves behind what it has set, as many do: on a server the next request finds none of it."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        Seen.tenants.append(TENANT.get())
+        Seen.languages.append(translation.get_language())
+        Seen.zones.append(timezone.get_current_timezone_name())
+        Seen.locals.append(getattr(LOCAL, "user", ""))
+        TENANT.set(request.headers.get("X-User", ""))
+        translation.activate("de")
+        timezone.activate("Asia/Tokyo")
+        LOCAL.user = request.headers.get("X-User", "")
+        response: HttpResponseBase = get_response(request)
+        # What a nested request had taken away would be missed here.
+        assert LOCAL.user == request.headers.get("X-User", "")
+        return response
+
+    return middleware
+
+
+def finding(get_response: Any) -> Any:
+    """Finds the user by itself, and what they have shown besides."""
+
+    def middleware(request: Any) -> HttpResponseBase:
+        request.user = User.objects.get(pk=request.headers["X-User"])
+        request.user.second_factor = request.second_factor = "X-Factor" in request.headers
+        response: HttpResponseBase = get_response(request)
+        return response
+
+    return middleware
+
+
+class FoundAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+        user: Any = request._request.user
+        return (user, None) if user.is_active else None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Found"
+
+
+class HasSecondFactor(BasePermission):
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        user, http = request.user, request._request
+        return bool(getattr(user, "second_factor", 0) and getattr(http, "second_factor", 0))
+
+
+class FoundAccess(OperationAccess):
+    authentication_classes = [FoundAuthentication]
+    permission_classes = [HasSecondFactor]
+
+
+class SignedAuthentication(BaseAuthentication):
+    """A signature of method and path, as HTTP message signatures are: good for one request."""
+
+    def authenticate(self, request: Request) -> tuple[User, None]:
+        if request.headers.get("X-Signed") != f"{request.method} {request.path}":
+            raise AuthenticationFailed
+        return User.objects.get(pk=request.headers["X-User"]), None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Signed"
+
+
+class SignedAccess(OperationAccess):
+    authentication_classes = [SignedAuthentication]
+
+
+def _refusing(answer: Any) -> Any:
+    """A middleware that lets in requests by POST alone."""
+
+    def factory(get_response: Any) -> Any:
+        def middleware(request: HttpRequest) -> HttpResponseBase:
+            response: HttpResponseBase = (
+                get_response(request) if request.method == "POST" else answer()
+            )
+            return response
+
+        return middleware
+
+    return factory
+
+
+def _fail() -> HttpResponseBase:
+    raise ZeroDivisionError
+
+
+refusing_400 = _refusing(lambda: HttpResponse(status=400))
+refusing_401 = _refusing(lambda: HttpResponse(status=401))
+refusing_403 = _refusing(lambda: HttpResponse(status=403))
+refusing_404 = _refusing(lambda: HttpResponse(status=404))
+refusing_429 = _refusing(lambda: HttpResponse(status=429))
+refusing_200 = _refusing(lambda: HttpResponse(b"log in"))
+refusing_302 = _refusing(lambda: HttpResponseRedirect("/login/"))
+refusing_500 = _refusing(_fail)
