@@ -83,6 +83,7 @@ class Operation(models.Model):
     objects = OperationManager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("operation")
         verbose_name_plural = _("operations")
         permissions = (
@@ -175,6 +176,7 @@ class OperationFile(models.Model):
     attempt = 0
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("operation file")
         verbose_name_plural = _("operation files")
         indexes = (models.Index(fields=["operation", "role"], name="async_reply_file_operation"),)
@@ -202,6 +204,7 @@ class OperationResult(models.Model):
     objects = PrimaryManager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("operation result")
         verbose_name_plural = _("operation results")
         indexes = (models.Index(fields=["file"], name="async_reply_result_file"),)
@@ -234,6 +237,7 @@ class OperationAttempt(models.Model):
     objects = PrimaryManager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("operation attempt")
         verbose_name_plural = _("operation attempts")
         constraints = (
@@ -259,6 +263,7 @@ class Worker(models.Model):
     objects = PrimaryManager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
         indexes = (models.Index(fields=["seen_at"], name="async_reply_worker_seen"),)
@@ -283,6 +288,7 @@ class KindStatistics(models.Model):
     objects = PrimaryManager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("kind statistics")
         verbose_name_plural = _("kind statistics")
         constraints = (

@@ -9,7 +9,11 @@ from async_reply.status import ACTIVE, UNFINISHED, Status
 
 
 class PrimaryManager(models.Manager[Any]):
-    """Reads from the alias that is written: a replica lags behind."""
+    """Reads from the alias that is written: a replica lags behind.
+
+    Models name it as their base manager as well, by which Django refreshes a row and follows a
+    foreign key.
+    """
 
     def get_queryset(self) -> models.QuerySet[Any]:
         return super().get_queryset().using(self._db or router.db_for_write(self.model))

@@ -71,6 +71,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'operation',
                 'verbose_name_plural': 'operations',
+                'base_manager_name': 'objects',
                 'permissions': (('cancel_operation', 'Can cancel operations'), ('rerun_operation', 'Can rerun operations'), ('view_operation_payload', 'Can view input, result and tracebacks of operations')),
             },
         ),
@@ -89,6 +90,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'kind statistics',
                 'verbose_name_plural': 'kind statistics',
+                'base_manager_name': 'objects',
                 'indexes': [models.Index(fields=['minute'], name='async_reply_stats_when')],
                 'constraints': [models.UniqueConstraint(fields=('kind', 'minute'), name='async_reply_stats_minute')],
             },
@@ -109,6 +111,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'operation attempt',
                 'verbose_name_plural': 'operation attempts',
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -127,6 +130,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'operation file',
                 'verbose_name_plural': 'operation files',
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -142,6 +146,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'worker',
                 'verbose_name_plural': 'workers',
+                'base_manager_name': 'objects',
                 'indexes': [models.Index(fields=['seen_at'], name='async_reply_worker_seen')],
             },
         ),
@@ -159,6 +164,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'operation result',
                 'verbose_name_plural': 'operation results',
+                'base_manager_name': 'objects',
             },
         ),
         migrations.AddIndex(

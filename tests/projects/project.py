@@ -108,6 +108,8 @@ import time
 import django
 
 django.setup()
+#: For a test client: as a server does whose threads may wait.
+THREADS = {"wsgi.multithread": True}
 
 
 def until(condition):

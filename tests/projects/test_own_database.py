@@ -107,7 +107,7 @@ from async_reply import services
 from async_reply.models import Operation, OperationFile, OperationResult, Worker
 
 ada = User.objects.create_superuser("ada")
-client = APIClient(raise_request_exception=False)
+client = APIClient(raise_request_exception=False, **THREADS)
 client.force_login(ada)
 
 

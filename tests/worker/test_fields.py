@@ -10,6 +10,7 @@ from async_reply import services
 from async_reply.exceptions import QuotaExceeded
 from async_reply.idempotency import IdempotencyKey
 from async_reply.models import KindStatistics, Operation, OperationFile, Worker
+from async_reply.querysets import PrimaryManager
 from async_reply.quotas import Quota
 from tests.project.tasks import echo
 
@@ -74,3 +75,10 @@ def test_columns__are_exact_whatever_the_database_was_made_with() -> None:
             "WHERE table_schema = DATABASE() AND collation_name = 'utf8mb4_nopad_bin'"
         )
         assert set(cursor.fetchall()) == expected
+
+
+@pytest.mark.parametrize("model", list(apps.get_app_config("async_reply").get_models()))
+def test_model__is_read_where_it_is_written(model: type[models.Model]) -> None:
+    """By queries, by what refreshes a row, and by what follows a foreign key to it."""
+    for manager in (model._default_manager, model._base_manager):
+        assert isinstance(manager, PrimaryManager)
