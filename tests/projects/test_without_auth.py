@@ -46,7 +46,8 @@ from rest_framework.test import APIClient
 
 from async_reply import owners
 
-ada, eve, nobody = (APIClient(headers=each, **THREADS) for each in ({"X-Name": "ada"}, {"X-Name": "eve"}, {}))
+callers = ({"X-Name": "ada"}, {"X-Name": "eve"}, {})
+ada, eve, nobody = (APIClient(headers=each, **THREADS) for each in callers)
 
 
 def submit(left, **headers):
