@@ -167,8 +167,8 @@ def follow(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Callable[...,
 
     def configure(file: str, name: str, **configured: Any) -> None:
         for stand_in, members in STAND_INS.items():
-            for module in (stand_in.partition(".")[0], stand_in):
-                monkeypatch.setitem(sys.modules, module, ModuleType(module))
+            for each in (stand_in.partition(".")[0], stand_in):
+                monkeypatch.setitem(sys.modules, each, ModuleType(each))
             vars(sys.modules[stand_in]).update(members)
         (text,) = [text for path, text in snippets(HOW_TO) if path == file]
         module = ModuleType("how_to_access")

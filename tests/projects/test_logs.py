@@ -1,0 +1,65 @@
+"""The how-to keeps valet keys out of the logs of real servers, and the other lines in them."""
+
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from demo_project.processes import Process, free_port, listens, wait_for
+from tests.packaging.documents import snippets
+from tests.projects.project import ROOT, Project
+from tests.waiting import until
+
+pytestmark = pytest.mark.system
+
+#: Server -> the command that serves on a port.
+COMMANDS = {
+    "runserver": "django runserver --noreload 127.0.0.1:{port}",
+    "uvicorn": "uvicorn project.asgi:application --port {port}",
+    "gunicorn": "gunicorn project.asgi:wsgi --bind 127.0.0.1:{port} --access-logfile -",
+}
+APPS = """
+import project.logs
+
+ALLOWED_HOSTS = ["127.0.0.1"]
+INSTALLED_APPS = ["rest_framework", "async_reply", "project"]
+REST_FRAMEWORK = {"UNAUTHENTICATED_USER": None, "DEFAULT_AUTHENTICATION_CLASSES": []}
+"""
+ASGI = """
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+
+application = get_asgi_application()
+wsgi = get_wsgi_application()
+"""
+
+
+@pytest.mark.parametrize("server", COMMANDS)
+def test_server__writes_urls_without_their_keys(tmp_path: Path, server: str) -> None:
+    if server != "runserver":
+        pytest.importorskip(server, reason="needs the extra demo")
+    how_to = dict(snippets(ROOT / "docs/how-to.rst"))
+    (format_,) = [text for path, text in how_to.items() if path.startswith("gunicorn.conf.py")]
+    files = {
+        "project/logs.py": how_to["project/logs.py"],
+        "project/asgi.py": ASGI,
+        "gunicorn.conf.py": format_,
+    }
+    project = Project(tmp_path, APPS, files)
+    port = free_port()
+    process = Process(
+        server,
+        [sys.executable, "-u", "-m", *COMMANDS[server].format(port=port).split()],
+        logs=tmp_path / "logs",
+        environment=project.environment,
+        folder=tmp_path,
+    )
+    try:
+        wait_for(lambda: listens(port), processes=[process], what=server)
+        url = f"http://127.0.0.1:{port}/operations/odd/"
+        assert httpx.get(url, params={"sig": "read.1.secret", "page": 7}).status_code == 404
+        until(lambda: "/operations/odd/" in process.tail(50))
+    finally:
+        process.stop()
+    assert "secret" not in process.tail(50)
