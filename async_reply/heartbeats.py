@@ -136,9 +136,7 @@ class Claim:
     def told(self) -> dict[str, Any]:
         """What the job told last, where the row does not show it yet."""
         news = self.news
-        if news is None or news == self._shown:
-            return {}
-        return shown(news)
+        return {} if news is None or news == self._shown else shown(news)
 
     def heed_clock(self) -> None:
         """Hear what takes no database to know: that time is up, or that the worker stops."""
