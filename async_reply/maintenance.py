@@ -29,12 +29,38 @@ def rescue() -> int:
     return sum(_rescue(operation) for operation in lost.only(*RESCUED)[: conf.get("BATCH")])
 
 
-def take_back(pk: UUID, *, worker: str, timed_out: bool) -> bool:
-    """Rescue an operation whose process is known to be gone; whether that process held it."""
+def take_back(pk: UUID, *, worker: str, timed_out: bool, stopping: bool = False) -> bool:
+    """Rescue an operation whose process is known to be gone; whether that process held it.
+
+    `stopping`: the worker stops, so that this is the end of the process and no loss of the job's.
+    """
     if not lifecycle.forfeit(pk, worker=worker, timed_out=timed_out):
         return False
     lost = Operation.objects.lost().filter(pk=pk).first()
-    return lost is not None and _rescue(lost)
+    if lost is None:
+        return False
+    is_free = stopping and not timed_out and lost.max_losses > 0
+    return (is_free and _release(lost)) or _rescue(lost)
+
+
+def _release(operation: Operation) -> bool:
+    """As the process itself would have done it, had its worker let it."""
+    with transaction.atomic(using=database()):
+        if not lifecycle.release(operation):
+            return False
+        _record(operation, Outcome.RELEASED)
+    logger.info("Operation id=%s kind=%s released", operation.pk, operation.kind)
+    return True
+
+
+def _record(operation: Operation, outcome: OperationAttempt.Outcome) -> None:
+    OperationAttempt.objects.create(
+        operation_id=operation.pk,
+        number=operation.attempt,
+        worker=operation.worker,
+        started_at=operation.started_at,
+        outcome=outcome,
+    )
 
 
 def _rescue(operation: Operation) -> bool:
@@ -45,13 +71,8 @@ def _rescue(operation: Operation) -> bool:
         status = lifecycle.rescue(operation)
         if status is None:
             return False
-        OperationAttempt.objects.create(
-            operation_id=operation.pk,
-            number=operation.attempt,
-            worker=operation.worker,
-            started_at=operation.started_at,
-            outcome=Outcome.TIMED_OUT if _is_timed_out(operation, status) else Outcome.LOST,
-        )
+        timed_out = _is_timed_out(operation, status)
+        _record(operation, Outcome.TIMED_OUT if timed_out else Outcome.LOST)
     logger.warning(
         "Operation id=%s kind=%s status=%s rescued from worker %s",
         operation.pk,

@@ -22,6 +22,7 @@ from functools import partial
 from threading import _DummyThread
 from typing import Any, NamedTuple
 
+from async_reply import interrupts
 from async_reply.logs import logger
 
 
@@ -78,6 +79,7 @@ def _attribute(owner: Any, name: str) -> Thing:
     return Thing(name, partial(getattr, owner, name), partial(setattr, owner, name))
 
 
+HANDLERS = Thing("signal handlers", _handlers, _put_handlers)
 _locale = partial(locale.setlocale, locale.LC_ALL)
 
 #: Playwright's synchronous interface leaves a loop that calls itself running, though nothing waits
@@ -89,7 +91,7 @@ PROCESS = (
     Thing("umask", _umask, os.umask),
     Thing("locale", _locale, _locale),
     Thing("TZ", partial(os.environ.get, "TZ"), _put_time_zone),
-    Thing("signal handlers", _handlers, _put_handlers),
+    HANDLERS,
     Thing(
         "blocked signals",
         partial(signal.pthread_sigmask, signal.SIG_BLOCK, ()),
@@ -111,7 +113,11 @@ def kept() -> Iterator[None]:
     try:
         yield
     finally:
-        changed = [thing.name for thing, value in before if _put_back(thing, value)]
+        # A worker that stops has other handlers by then: a second signal is to end it at once.
+        left = (HANDLERS,) if interrupts.stopping.is_set() else ()
+        changed = [
+            thing.name for thing, value in before if thing not in left and _put_back(thing, value)
+        ]
         if changed:
             logger.info("Put back what a job had changed in its process: %s", ", ".join(changed))
 

@@ -85,7 +85,8 @@ def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
     unpooled.leave_pool()
     try:
         with forks.held_off():
-            if maintenance.take_back(pk, worker=worker, timed_out=timed_out):
+            stopping = interrupts.stopping.is_set()
+            if maintenance.take_back(pk, worker=worker, timed_out=timed_out, stopping=stopping):
                 relay.publish_due()
             else:
                 # It ended before it could claim what it was sent.
@@ -184,13 +185,25 @@ def announce_stops(**_kwargs: Any) -> None:
         return
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         handler = signal.getsignal(number)
-        if callable(handler):
+        is_ours = isinstance(handler, partial) and handler.func is _announce_stop
+        if callable(handler) and not is_ours:
             signal.signal(number, partial(_announce_stop, handler))
 
 
 def _announce_stop(handler: Callable[..., Any], number: int, frame: Any) -> None:
+    """On the pool solo it interrupts a job, which is to fail by nothing that Celery raises here."""
     interrupts.stopping.set()
-    handler(number, frame)
+    try:
+        handler(number, frame)
+    except NotImplementedError as error:
+        # A cold shutdown wants to end the processes of jobs, and solo has none.
+        logger.info("Jobs end at their next call: %s", error)
+    except SystemExit as error:
+        # The code by which a pool ends a process in the midst of its job.
+        raise SystemExit(number - 256) from error
+    finally:
+        # Celery puts others in their place, for the second signal.
+        announce_stops()
 
 
 @signals.worker_shutting_down.connect

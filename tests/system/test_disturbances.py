@@ -1,5 +1,6 @@
 """Jobs that harm their process: the next jobs of a worker with one process run all the same."""
 
+import uuid
 from collections.abc import Iterator
 
 import httpx
@@ -62,7 +63,7 @@ WAYS = {
 def test_job__that_harms_its_process(
     disturbed: Stack, client: httpx.Client, way: str, pool: str
 ) -> None:
-    name = f"{way}-{pool}"
+    name = f"{way}-{pool}-{uuid.uuid4().hex[:8]}"
     options = ("--pool", pool, "--concurrency", "1", "--hostname", f"{name}@%h")
     worker = disturbed.start_worker(*options, name=name)
     first = client.post("/disturbances/", json={"way": way})
@@ -101,8 +102,9 @@ def test_job__that_harms_its_process(
 def test_fork__of_a_job_does_not_speak_for_it(
     disturbed: Stack, client: httpx.Client, way: str, result: str, pool: str
 ) -> None:
-    options = ("--pool", pool, "--concurrency", "1", "--hostname", f"{way}-{pool}@%h")
-    worker = disturbed.start_worker(*options, name=f"{way}-{pool}")
+    name = f"{way}-{pool}-{uuid.uuid4().hex[:8]}"
+    options = ("--pool", pool, "--concurrency", "1", "--hostname", f"{name}@%h")
+    worker = disturbed.start_worker(*options, name=name)
     try:
         accepted = client.post("/disturbances/", json={"way": way})
         assert follow(client, accepted.headers["Location"], seconds=60).json() == result

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 
 import httpx
@@ -70,7 +71,7 @@ def test_stop__gives_the_job_to_another_worker(
     number: signal.Signals,
     remap: bool,
 ) -> None:
-    name = f"{pool}-{number.name}-{to_group}-{remap}"
+    name = f"{pool}-{number.name}-{uuid.uuid4().hex[:8]}"
     old = start(deployed, name, pool=pool, remap=remap)
     new = None
     try:

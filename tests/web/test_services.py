@@ -296,3 +296,36 @@ def finish() -> Callable[[], Operation]:
         return operation
 
     return make
+
+
+@pytest.mark.parametrize("ended", ["claimed", "retried", "released", "rescued"])
+def test_cancel__never_holds_from_the_first_attempt_on(ended: str) -> None:
+    """An operation that waits for its next attempt is in the middle of its work."""
+    operation = services.submit(tasks.persist)
+    Operation.objects.update(max_retries=1, max_losses=1)
+    early = Operation.objects.get()
+    assert lifecycle.claim(operation, worker="w")
+    if ended == "retried":
+        assert lifecycle.retry(operation, delay=0)
+    elif ended == "released":
+        assert lifecycle.release(operation)
+    elif ended == "rescued":
+        Operation.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1))
+        assert lifecycle.rescue(Operation.objects.get()) == Status.PENDING
+    # Also where the row was read before the attempt.
+    for read in (Operation.objects.get(), early):
+        with pytest.raises(NotCancelable):
+            services.cancel(read)
+    assert Operation.objects.get().status in {Status.PENDING, Status.RUNNING}
+
+
+def test_cancel__never_is_canceled_before_the_first_attempt() -> None:
+    assert services.cancel(services.submit(tasks.persist)) == Status.CANCELED
+
+
+def test_cancel__other_kinds_while_they_wait_for_their_next_attempt() -> None:
+    operation = services.submit(tasks.echo)
+    early = Operation.objects.get()
+    assert lifecycle.claim(operation, worker="w")
+    assert lifecycle.release(operation)
+    assert services.cancel(early) == Status.CANCELED

@@ -241,3 +241,35 @@ def test_stop__before_it_began() -> None:
     thread = Maintenance([Step("any", 1, step)])
     thread.stop()
     assert (thread.turn(), ran) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("max_losses", "timed_out", "status", "outcome"),
+    [
+        (2, False, Status.PENDING, "released"),
+        (0, False, Status.FAILED, "lost"),
+        (2, True, Status.FAILED, "timed out"),
+    ],
+)
+@pytest.mark.django_db
+def test_take_back__from_a_worker_that_stops_costs_nothing(
+    max_losses: int, timed_out: bool, status: Status, outcome: str
+) -> None:
+    """A pool kills a process that releases its job too slowly."""
+    operation = services.submit(echo)
+    Operation.objects.update(max_losses=max_losses)
+    assert lifecycle.claim(operation, worker="w1/7")
+    assert maintenance.take_back(operation.pk, worker="w1/7", timed_out=timed_out, stopping=True)
+    operation.refresh_from_db()
+    assert (operation.status, operation.losses) == (status, 0)
+    assert OperationAttempt.objects.get().outcome == outcome
+
+
+@pytest.mark.django_db
+def test_take_back__from_a_worker_that_stops_while_canceling() -> None:
+    operation = services.submit(echo)
+    assert lifecycle.claim(operation, worker="w1/7")
+    services.cancel(operation)
+    assert maintenance.take_back(operation.pk, worker="w1/7", timed_out=False, stopping=True)
+    operation.refresh_from_db()
+    assert operation.status == Status.CANCELED

@@ -111,6 +111,38 @@ def test_run__error_while_the_input_is_read_is_not_the_jobs(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
+@pytest.mark.parametrize("times", [1, 10**9], ids=["once", "for good"])
+def test_run__error_while_a_job_reads_its_input_is_not_swallowed(
+    times: int, fault: Exception, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """A job that catches all exceptions would go on without its input."""
+    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "LEASE": 0.2}
+    read, tries = files.opened, itertools.count(1)
+
+    def opened(operation: Operation) -> Any:
+        if next(tries) <= times:
+            raise fault
+        return read(operation)
+
+    def careless(operation: Job) -> Any:
+        try:
+            return operation.input
+        except Exception:  # noqa: BLE001
+            return "without input"
+
+    monkeypatch.setattr(files, "opened", opened)
+    operation = services.submit(echo, input={"a": 1})
+    with nullcontext() if times == 1 else pytest.raises(DatabaseAway):
+        runner.run(operation.pk, Kind(name=echo.name, function=careless), worker="w", inline=True)
+    operation.refresh_from_db()
+    assert operation.status == (Status.SUCCEEDED if times == 1 else Status.RUNNING)
+    if times == 1:
+        assert operation.result.value == {"a": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
 @pytest.mark.parametrize("done", [True, False], ids=["answer lost", "not committed"])
 @pytest.mark.parametrize("status", JOBS)
 def test_run__error_at_commit_ends_once(

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from django.utils import timezone, translation
 
-from async_reply import runner, services, surroundings
+from async_reply import interrupts, runner, services, surroundings
 from async_reply.jobs import Job
 from async_reply.kinds import Kind
 from async_reply.runner import Ending
@@ -213,3 +213,19 @@ def test_is_starved__of_descriptors() -> None:
         assert surroundings.is_starved()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_kept__handlers_of_a_worker_that_stops_stay(stops: bool) -> None:
+    """Celery exchanges them at the first signal, for the second to mean more."""
+    before = signal.getsignal(signal.SIGQUIT)
+    try:
+        with surroundings.kept():
+            signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+            if stops:
+                interrupts.stopping.set()
+        found = signal.getsignal(signal.SIGQUIT)
+    finally:
+        interrupts.stopping.clear()
+        signal.signal(signal.SIGQUIT, before)
+    assert found == (signal.SIG_IGN if stops else before)

@@ -1,6 +1,8 @@
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -8,10 +10,10 @@ from typing import Any
 import pytest
 from celery.concurrency import get_implementation
 from celery.worker.state import revoked
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
-from async_reply import interrupts, lifecycle, pools, services, tasks, workers
+from async_reply import interrupts, lifecycle, pools, services, sessions, tasks, workers
 from async_reply.identifiers import uuid7
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
@@ -242,3 +244,84 @@ def test_request__of_no_operation_is_nobodys(id: str, monkeypatch: pytest.Monkey
     request.id = str(uuid7())
     workers.OperationRequest._take_back(request, timed_out=False)  # type: ignore[arg-type]
     assert len(started) == 1
+
+
+@pytest.fixture
+def handlers() -> Iterator[dict[signal.Signals, Any]]:
+    """Celery's handlers stand in the main process; afterwards all are as before."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    interrupts.stopping.clear()
+
+
+def ended(number: int, frame: Any) -> None:
+    raise SystemExit(1)
+
+
+def refused(number: int, frame: Any) -> None:
+    raise NotImplementedError("solo.TaskPool does not implement kill_job")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
+def test_announce__each_signal_tells_jobs_before_celery_acts(
+    number: signal.Signals, handlers: dict[signal.Signals, Any]
+) -> None:
+    heard: list[bool] = []
+    signal.signal(number, lambda *_: heard.append(interrupts.stopping.is_set()))
+    workers.announce_stops()
+    workers.announce_stops()
+    signal.raise_signal(number)
+    assert heard == [True]
+
+
+def test_announce__what_celery_raises_is_no_error_of_the_job(
+    handlers: dict[signal.Signals, Any],
+) -> None:
+    signal.signal(signal.SIGQUIT, refused)
+    signal.signal(signal.SIGTERM, ended)
+    workers.announce_stops()
+    signal.raise_signal(signal.SIGQUIT)
+    with pytest.raises(SystemExit) as raised:
+        signal.raise_signal(signal.SIGTERM)
+    assert interrupts.ends_process(raised.value)
+
+
+def test_announce__also_by_the_handler_that_celery_puts_next(
+    handlers: dict[signal.Signals, Any],
+) -> None:
+    def first(number: int, frame: Any) -> None:
+        signal.signal(number, ended)
+
+    signal.signal(signal.SIGQUIT, first)
+    workers.announce_stops()
+    signal.raise_signal(signal.SIGQUIT)
+    with pytest.raises(SystemExit) as raised:
+        signal.raise_signal(signal.SIGQUIT)
+    assert interrupts.ends_process(raised.value)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_eager", [False, True])
+def test_begin_afresh__ends_what_another_task_has_left_open(is_eager: bool) -> None:
+    """With CELERY_DB_REUSE_MAX Celery leaves the connection as it is; eager, it has a caller."""
+    transaction.atomic().__enter__()
+    echo.push_request(id="x", is_eager=is_eager)
+    try:
+        workers.begin_afresh(sender=echo)
+        assert connection.in_atomic_block is is_eager
+        workers.begin_afresh(sender=workers.submit)
+    finally:
+        echo.pop_request()
+        sessions.reset_open()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_take_back__of_a_process_that_died_before_its_claim_hands_the_message_back() -> None:
+    operation = services.submit(echo)
+    Operation.objects.update(published_at=timezone.now())
+    workers._take_back(operation.pk, worker="w1/7", timed_out=False)
+    operation.refresh_from_db()
+    assert (operation.status, operation.published_at) == (Status.PENDING, None)
