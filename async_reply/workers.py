@@ -1,5 +1,6 @@
 """What a Celery worker does beside running jobs: maintenance, and hearing of what Celery does."""
 
+import atexit
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -142,6 +143,8 @@ def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
             _threads.extend((keeping, Maintenance([*cleaning_steps(), count])))
             for thread in _threads:
                 thread.start()
+            # A cold shutdown sends no worker_shutdown. Forked processes have no threads to stop.
+            atexit.register(stop_maintenance)
 
 
 @signals.worker_ready.connect

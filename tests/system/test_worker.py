@@ -1,5 +1,7 @@
 """What is noticed at once: the lease of these workers is five minutes."""
 
+import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,21 +79,23 @@ print(sorted(Worker.objects.values_list("pid", flat=True)))
 """
 
 
-def shown(stack: Stack) -> str:
+def shown(stack: Stack) -> set[int]:
     """The process ids of the workers that the admin lists."""
-    return stack.manage("shell", "--no-imports", "-c", SHOWN).strip()
+    return set(json.loads(stack.manage("shell", "--no-imports", "-c", SHOWN)))
 
 
-def test_presence__two_workers_of_one_name_have_two_rows_until_they_stop(patient: Stack) -> None:
-    kept = shown(patient)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT], ids=["warm", "cold"])
+def test_presence__two_workers_of_one_name_have_two_rows_until_they_stop(
+    patient: Stack, how: signal.Signals
+) -> None:
     twins = [patient.start_worker("--hostname", "twin@%h", name=name) for name in ("one", "two")]
-    pids = [twin.popen.pid for twin in twins]
-    wait_until(lambda: all(str(pid) in shown(patient) for pid in pids), seconds=60)
+    pids = {twin.popen.pid for twin in twins}
+    wait_until(lambda: pids <= shown(patient), seconds=60)
     for twin in twins:
-        twin.popen.terminate()
+        twin.popen.send_signal(how)
         assert twin.popen.wait(60) == 0
         patient.processes.remove(twin)
-    wait_until(lambda: shown(patient) == kept)
+    assert not pids & shown(patient)
 
 
 def test_revoke__by_celerys_control_cancels(patient: Stack) -> None:
