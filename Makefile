@@ -37,14 +37,14 @@ lint: $(INSTALLED) ## style, types, layers, migrations
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 # What takes minutes: each has a target of its own, or is one of `make long`.
-LONG := checker or plans or packaging or clients or faults or hostile
+LONG := checker or plans or packaging or projects or clients or faults or hostile
 # Most of a test's time is waiting for other processes. A module stays in one process.
 PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 test: lint ## lint, the suite on SQLite with real workers, its coverage
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not ($(LONG))" --cov --cov-report=
 	$(MAKE) --no-print-directory coverage
 
-long: $(INSTALLED) ## the rest of the suite: checker, plans, packaging, clients, faults in short, hostile
+long: $(INSTALLED) ## the rest of the suite: checker, plans, packaging, projects, clients, faults in short, hostile
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "($(LONG)) and not extras"
 
 checker: $(INSTALLED) ## the lifecycle in full: more interleavings, and 500 random runs

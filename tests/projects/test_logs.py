@@ -11,7 +11,7 @@ from tests.packaging.documents import snippets
 from tests.projects.project import ROOT, Project
 from tests.waiting import until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.projects]
 
 #: Server -> the command that serves on a port.
 COMMANDS = {

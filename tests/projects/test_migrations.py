@@ -6,7 +6,7 @@ import pytest
 
 from tests.projects.project import Project
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.projects]
 
 APPS = 'INSTALLED_APPS = ["async_reply"]\n'
 AUTH = 'INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "async_reply"]\n'

@@ -11,7 +11,7 @@ import pytest
 
 from tests.projects.project import Project
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.projects]
 
 SETTINGS = """
 INSTALLED_APPS = [

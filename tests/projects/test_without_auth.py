@@ -4,7 +4,7 @@ import pytest
 
 from tests.projects.project import Project
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.projects]
 
 SETTINGS = """
 INSTALLED_APPS = ["rest_framework", "async_reply", "project"]

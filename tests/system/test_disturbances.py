@@ -8,7 +8,7 @@ import pytest
 
 from tests.stacks.stack import Stack, follow, prepared, wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.faults]
 
 PAIRINGS = ["sqlite+files", "postgresql+rabbitmq"]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.stacks.services import POSTGRESQL
 from tests.stacks.stack import Stack, follow, prepared, wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.faults]
 
 #: Seconds that a job takes, several leases long.
 LONG = 7

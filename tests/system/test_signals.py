@@ -11,7 +11,7 @@ import pytest
 from demo_project.processes import Process
 from tests.stacks.stack import Stack, follow, prepared, wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.faults]
 
 PAIRINGS = ["postgresql+rabbitmq"]
 ALL = [signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGINT]
