@@ -243,6 +243,7 @@ class Ticker:
         while True:
             with self._changed:
                 while not self._claims:
+                    self._is_failing = False
                     disconnect()
                     self._changed.wait()
             time.sleep(pause)
