@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AbstractBaseUser
 from django.core.management import BaseCommand, call_command
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
@@ -58,8 +59,10 @@ def test_eager__failing_job_is_a_202_all_the_same(
     ("url", "status"), [("/echoes/", 200), ("/refusals/", 422), ("/breakdowns/", 409)]
 )
 def test_eager__who_prefers_to_wait_gets_the_reply(
-    eager: None, api: APIClient, url: str, status: int
+    eager: None, user: AbstractBaseUser, url: str, status: int
 ) -> None:
+    api = APIClient()
+    api.force_login(user)
     answer = api.post(url, {}, headers={"Prefer": "wait=30"})
     assert (answer.status_code, answer["Preference-Applied"]) == (status, "wait=30")
     assert answer["Content-Location"].endswith("/result/")
