@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.management import BaseCommand, call_command
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
@@ -59,7 +59,7 @@ def test_eager__failing_job_is_a_202_all_the_same(
     ("url", "status"), [("/echoes/", 200), ("/refusals/", 422), ("/breakdowns/", 409)]
 )
 def test_eager__who_prefers_to_wait_gets_the_reply(
-    eager: None, user: AbstractBaseUser, url: str, status: int
+    eager: None, user: User, url: str, status: int
 ) -> None:
     api = APIClient()
     api.force_login(user)
