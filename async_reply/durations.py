@@ -9,50 +9,39 @@ from math import exp, inf, log, sqrt
 SHORTEST = 0.01
 LONGEST = 1e9
 
-# Durations that many ranks apart, and no further than this share of themselves, are a cluster.
-CLOSE = 0.1
-
-# A drift is believed when it explains the ranks of the durations so much better, in units of a
+# A trend is believed when it explains the ranks of the durations so much better, in units of a
 # chi-squared statistic: one history in two hundred seems to drift and does not.
 TREND_CHANCE = 10.0
-STEP_CHANCE = 16.0
 FEWEST_FOR_DRIFT = 12
-FEWEST_AFTER_STEP = 8
 
 
 @dataclass(frozen=True)
-class Tails:
-    """A law around `median` whose two halves are powers: what is believed outside the samples.
+class Tail:
+    """What is believed where no samples are: a law around `median` that falls as a power above it.
 
-    P(T > t) = (median / t) ** upper / 2 above the median, P(T <= t) = (t / median) ** lower / 2
-    below it.
+    P(T > t) = (median / t) ** power / 2 above the median; below it half of all is spread evenly.
     """
 
     median: float
-    lower: float
-    upper: float
+    power: float
 
     @classmethod
-    def of(cls, ordered: Sequence[float], median: float) -> "Tails":
-        """Fitted, and drawn towards powers of two as if by two durations more on each side."""
-        above = sum(log(each / median) for each in ordered if each > median)
-        below = sum(log(median / max(each, SHORTEST)) for each in ordered if each < median)
-        share = len(ordered) / 2 + 2
-        return cls(median, lower=share / (below + 1), upper=share / (above + 1))
+    def of(cls, ordered: Sequence[float], median: float) -> "Tail":
+        """Fitted, and drawn towards a power of two as if by two durations more above the median."""
+        above = sum(log(seconds / median) for seconds in ordered if seconds > median)
+        return cls(median, power=(len(ordered) / 2 + 2) / (above + 1))
 
     def at(self, moment: float) -> tuple[float, float]:
         """P(T <= moment), and the mean of T where it is at most `moment` and 0 elsewhere."""
-        middle, lower, upper = self.median, self.lower, self.upper
+        middle, power = self.median, self.power
         if moment <= middle:
-            finished = (moment / middle) ** lower / 2
-            return finished, finished * moment * lower / (lower + 1)
-        left = (middle / moment) ** upper
-        spent = middle * lower / (lower + 1) / 2
-        if abs(upper - 1) < 1e-6:
-            spent += middle * log(moment / middle) / 2
+            return moment / middle / 2, moment * moment / middle / 4
+        left = (middle / moment) ** power
+        if abs(power - 1) < 1e-6:
+            above = middle * log(moment / middle)
         else:
-            spent += middle * upper / (upper - 1) * (1 - moment / middle * left) / 2
-        return 1 - left / 2, spent
+            above = power / (power - 1) * (middle - moment * left)
+        return 1 - left / 2, middle / 4 + above / 2
 
 
 class Law:
@@ -60,7 +49,7 @@ class Law:
 
     Each stands for the interval around it, up to a neighbour some ranks away on its nearer side:
     equal durations stay a point, so that a poll can meet them exactly, and scattered ones become
-    a smooth density. A small share goes to `Tails`, the less the more is known. Takes at least
+    a smooth density. A small share goes to a `Tail`, the less the more is known. Takes at least
     one duration, oldest first.
     """
 
@@ -69,9 +58,9 @@ class Law:
         self.ordered = sorted(current)
         self.median = _median(self.ordered)
         self.mean = sum(current) / len(current)
-        self.tails = Tails.of(self.ordered, max(self.median, SHORTEST))
+        self.tail = Tail.of(self.ordered, max(self.median, SHORTEST))
         count = len(self.ordered)
-        #: The share of `tails`: 0.7 of one duration, 0.25 of five, 0.003 of a hundred.
+        #: The share of `tail`: 0.7 of one duration, 0.25 of five, 0.003 of a hundred.
         self.doubt = 3 / (count + 3) * 10 / (count + 10)
         self._spread()
 
@@ -79,11 +68,7 @@ class Law:
         """Lay out the edges of the intervals, and density and sums between them."""
         weight = (1 - self.doubt) / len(self.ordered)
         changes: list[tuple[float, float, float]] = []
-        #: Ends of what lies close together: moments a poll may be meant to meet exactly.
-        self.landmarks: list[float] = []
         for middle, radius in zip(self.ordered, _radii(self.ordered), strict=True):
-            if radius < CLOSE * middle:
-                self.landmarks.append(middle + radius)
             if radius < 1e-6:
                 changes.append((middle, weight, 0.0))
                 continue
@@ -107,7 +92,7 @@ class Law:
 
     def at(self, moment: float) -> tuple[float, float]:
         """P(T <= moment), and the mean of T where it is at most `moment` and 0 elsewhere."""
-        finished, spent = self.tails.at(moment) if moment > 0 else (0.0, 0.0)
+        finished, spent = self.tail.at(moment) if moment > 0 else (0.0, 0.0)
         finished, spent = finished * self.doubt, spent * self.doubt
         index = bisect_right(self.edges, moment) - 1
         if index >= 0:
@@ -121,32 +106,24 @@ class Law:
 def without_drift(durations: Sequence[float]) -> Sequence[float]:
     """The durations as if all were of today, oldest first.
 
-    Where a trend explains them, each is multiplied by what has changed since; where a step does,
-    only those after it are kept. Both are judged by ranks: a few far ones in a row are no drift.
+    Where a trend explains them, each is multiplied by what has changed since. It is judged by
+    ranks: a few far ones in a row are no drift.
     """
     count = len(durations)
     if count < FEWEST_FOR_DRIFT:
         return durations
     ranks = _centred_ranks(durations)
-    noise = sum(each * each for each in ranks)
+    noise = sum(rank * rank for rank in ranks)
     if not noise:
         return durations
     middle, squares = (count - 1) / 2, count * (count * count - 1) / 12
-    product = sum((index - middle) * each for index, each in enumerate(ranks))
-    explained, start = _best_step(ranks)
-    trend = _gain(noise, product * product / squares, count) - TREND_CHANCE
-    step = _gain(noise, explained, count) - STEP_CHANCE
-    if max(trend, step) <= 0:
+    product = sum((index - middle) * rank for index, rank in enumerate(ranks))
+    unexplained = max(noise - product * product / squares, noise * 1e-9)
+    if count * log(noise / unexplained) < TREND_CHANCE:
         return durations
-    if step > trend:
-        return durations[start:]
-    logs = [log(max(each, SHORTEST)) for each in durations]
+    logs = [log(max(seconds, SHORTEST)) for seconds in durations]
     slope = sum((index - middle) * each for index, each in enumerate(logs)) / squares
-    return [each * exp(slope * (count - 1 - index)) for index, each in enumerate(durations)]
-
-
-def _gain(noise: float, explained: float, count: int) -> float:
-    return count * log(noise / max(noise - explained, noise * 1e-9))
+    return [seconds * exp(slope * (count - 1 - index)) for index, seconds in enumerate(durations)]
 
 
 def _centred_ranks(durations: Sequence[float]) -> list[float]:
@@ -157,18 +134,6 @@ def _centred_ranks(durations: Sequence[float]) -> list[float]:
         (bisect_left(ordered, each) + bisect_right(ordered, each)) / 2 - middle
         for each in durations
     ]
-
-
-def _best_step(ranks: Sequence[float]) -> tuple[float, int]:
-    """Where splitting the centred `ranks` in two explains most of their squares, and how much."""
-    count = len(ranks)
-    best, start, total = 0.0, 0, 0.0
-    for index, each in enumerate(ranks[:-FEWEST_AFTER_STEP], start=1):
-        total += each
-        explained = total * total * count / (index * (count - index))
-        if explained > best:
-            best, start = explained, index
-    return best, start
 
 
 def _median(ordered: Sequence[float]) -> float:

@@ -37,46 +37,20 @@ def solve(
     `finished` and `spent` are the law at the moments, as `Law.at` has them; `rest` is what is
     still to be paid after the last. Minimises polls * cost + the time between the end and the
     poll that sees it (Barlow, Hunter and Proschan, "Optimum checking procedures", 1963).
-
-    With J(s) for what is paid after a poll at s, times the probability that one gets there, the
-    best next poll after t minimises J(s) + s * F(s) - M(s) - s * F(t). These are lines in F(t):
-    the convex hull of them is kept, from the last moment backwards, so that all takes hardly
-    longer than reading the moments.
     """
     last = len(moments) - 1
     following = [last] * (last + 1)
-    hull: list[tuple[float, float, int]] = []
-    paid = rest
-    for index in range(last, 0, -1):
-        moment = moments[index]
-        level = paid + moment * finished[index] - spent[index]
-        while len(hull) > 1 and _is_above(hull[-1], (moment, level), hull[-2]):
-            hull.pop()
-        hull.append((moment, level, index))
-        known = finished[index - 1]
-        best = _lowest(hull, known)
-        moment, level, following[index - 1] = hull[best]
-        paid = cost * (1 - known) + spent[index - 1] + level - moment * known
+    # With J(s) for what is paid after a poll at s, times the probability of getting there, the
+    # best next poll after t minimises J(s) + s * F(s) - M(s) - s * F(t). The levels hold all of
+    # it but the last term.
+    levels = [0.0] * last + [rest + moments[last] * finished[last] - spent[last]]
+    for index in range(last - 1, -1, -1):
+        known = finished[index]
+        level, following[index] = min(
+            (levels[later] - moments[later] * known, later) for later in range(index + 1, last + 1)
+        )
+        levels[index] = cost * (1 - known) + level + moments[index] * known
     return following
-
-
-def _is_above(
-    line: tuple[float, float, int], new: tuple[float, float], old: tuple[float, float, int]
-) -> bool:
-    """Whether `line` is nowhere below both of its neighbours."""
-    return (old[1] - new[1]) * (old[0] - line[0]) >= (old[1] - line[1]) * (old[0] - new[0])
-
-
-def _lowest(hull: Sequence[tuple[float, float, int]], known: float) -> int:
-    low, high = 0, len(hull) - 1
-    while low < high:
-        middle = (low + high) // 2
-        here, there = hull[middle], hull[middle + 1]
-        if here[1] - here[0] * known <= there[1] - there[0] * known:
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 class Plan:
@@ -89,7 +63,7 @@ class Plan:
         known = [law.at(moment) for moment in self.moments]
         finished = [each[0] for each in known]
         spent = [each[1] for each in known]
-        tail = 2 * after_all(self.moments[-1], self.cost, law.tails.upper)
+        tail = 2 * after_all(self.moments[-1], self.cost, law.tail.power)
         self.following = solve(
             self.moments,
             finished,
@@ -101,7 +75,7 @@ class Plan:
     def wait(self, elapsed: float) -> int:
         """Whole seconds >= 1 from `elapsed` seconds after the submit until the next poll."""
         if elapsed >= self.moments[-2]:
-            return max(1, round(after_all(elapsed, self.cost, self.law.tails.upper)))
+            return max(1, round(after_all(elapsed, self.cost, self.law.tail.power)))
         index = bisect_right(self.moments, elapsed) - 1
         return max(1, ceil(self.moments[self.following[index]] - elapsed - 1e-6))
 
@@ -122,7 +96,7 @@ class Plan:
 
 
 def _moments(law: Law, cost: float) -> list[int]:
-    """Whole seconds worth a look: close together where a poll is cheap, and where clusters end."""
+    """Whole seconds worth a look: the closer together, the cheaper a poll is."""
     end = 2 * ceil(law.edges[-1]) + 8
     step = max(1, int(cost / 4))
     near = min(end, 30 * step)
@@ -132,5 +106,4 @@ def _moments(law: Law, cost: float) -> list[int]:
         found.add(moment)
         moment += max(step, moment // 25)
     found.add(end)
-    found.update(max(1, ceil(each - 1e-6)) for each in law.landmarks)
     return sorted(found)
