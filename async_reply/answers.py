@@ -43,7 +43,7 @@ class Answer:
     ) -> None:
         self.code = code
         self.fields = list(fields)
-        #: What the view has left for whoever lets its client wait.
+        #: The ticket that the view has left for a client that is to wait.
         self.ticket = ticket
         self._parts = [body]
 
@@ -96,8 +96,8 @@ class Question:
 async def ask(scope: Scope, caller: Caller, shared: Shared) -> Answer:
     """What `scope`, a request without a body, is answered, when it is the caller's turn.
 
-    Who asks the very same of the same change is told the same, unless a cookie comes with it.
-    What nobody wants to know any more is not asked.
+    Clients that ask the same question of the same change share the answer, unless it sets a cookie.
+    A question whose clients have all left is not asked.
     """
     key = (id(asyncio.get_running_loop()), identity(scope))
     question: Question | None = shared.get(key)
@@ -141,7 +141,7 @@ def _answered(scope: Scope) -> tuple[Answer, bool]:
 def ask_in_thread(
     environ: dict[str, Any], url: str, *, known: Known | None = None
 ) -> tuple[HttpResponseBase, Parking]:
-    """What a GET of `url` answers the client of `environ` now, and what its view has left.
+    """The answer to a GET of `url` by the client of `environ` now, and the Parking of its view.
 
     A thread of its own asks, which is gone afterwards: the thread that waits is still within the
     project's middleware, and keeps what that has put there.

@@ -21,7 +21,7 @@ from async_reply import conf, routing
 from async_reply.logs import logger
 from async_reply.models import Operation
 
-#: What says that the broker is down; other errors are those of one kind or its queue.
+#: Errors that say that the broker is down; other errors are those of one kind or its queue.
 DOWN = (KombuOperationalError, LimitExceeded, OSError)
 #: Connections at a time where the project bounds none: a broker that hangs keeps a thread on each.
 UNPOOLED = 10

@@ -1,4 +1,4 @@
-"""Who asks: as the views know it, and as far as it can be told before Django has looked."""
+"""Names the caller of a request: as views know it, and as far as it shows before Django looks."""
 
 import re
 from collections import OrderedDict

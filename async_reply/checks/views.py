@@ -111,7 +111,7 @@ def _check_attributes(view: Mounted) -> Iterator[CheckMessage]:
 
 
 def _check_hooks(view: Mounted) -> Iterator[CheckMessage]:
-    """What stands where a method of ours is called can be called like it."""
+    """A project's override of one of our methods can be called as we call it."""
     for name, ours in _hooks(view).items():
         if view.get(name) is ours or not _is_unlike(view, name, ours):
             continue
