@@ -28,6 +28,10 @@ _CHANGING = re.compile(
 )
 
 
+#: Statements that open a transaction by themselves.
+_BEGINNING = re.compile(r"\s*(BEGIN|START\s+TRANSACTION|SET\s.*\bautocommit)\b", re.IGNORECASE)
+
+
 class Sessions:
     """The database connections of this thread, as they are when a job begins.
 
@@ -47,9 +51,6 @@ class Sessions:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """While the job runs: its statements tell which sessions it may have changed."""
-        if self._inline:
-            yield
-            return
         kept = [(connection, list(connection.execute_wrappers)) for connection in connections.all()]
         for connection, _ in kept:
             connection.execute_wrappers.append(self._watch)
@@ -63,7 +64,8 @@ class Sessions:
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
         connection = context["connection"]
-        if connection.alias not in self._changed and not _is_plain(sql, connection.vendor):
+        changes = _begins if self._inline else _changes
+        if connection.alias not in self._changed and changes(sql, connection.vendor):
             self._changed.add(connection.alias)
         return execute(sql, params, many, context)
 
@@ -130,7 +132,7 @@ def _is_open(connection: Any) -> bool:
 def _is_in_transaction(connection: Any) -> bool:
     """What the driver knows without a word to the server: above all a BEGIN of the job's own.
 
-    mysqlclient knows nothing. There a BEGIN counts as a statement that changes its session.
+    mysqlclient knows nothing. There the BEGIN counts as a change of the session.
     """
     driver = connection.connection
     with suppress(Exception):
@@ -143,13 +145,19 @@ def _is_in_transaction(connection: Any) -> bool:
     return False
 
 
-def _is_plain(sql: Any, vendor: str) -> bool:
+def _changes(sql: Any, vendor: str) -> bool:
+    """Whether a statement may leave its session changed."""
     if not isinstance(sql, str):
-        return False
+        return True
     if vendor == "sqlite" and sql.startswith("BEGIN"):
         # So atomic() begins there, and the driver knows whether it has ended.
-        return True
-    return _PLAIN.match(sql) is not None and _CHANGING.search(sql) is None
+        return False
+    return _PLAIN.match(sql) is None or _CHANGING.search(sql) is not None
+
+
+def _begins(sql: Any, vendor: str) -> bool:
+    """Whether a statement opens a transaction that the driver may know nothing of."""
+    return vendor == "mysql" and isinstance(sql, str) and _BEGINNING.match(sql) is not None
 
 
 def _clear_frames(error: BaseException) -> None:
