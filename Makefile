@@ -74,7 +74,7 @@ clients: $(INSTALLED) ## clients that others wrote, and the table of them in doc
 	ASYNC_REPLY_REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/clients \
 		--write-clients=docs/clients.rst
 
-COMPLETE := async_reply/lifecycle.py,async_reply/documents.py,async_reply/headers.py,async_reply/services.py
+COMPLETE := async_reply/lifecycle.py,async_reply/documents.py,async_reply/protocol/headers.py,async_reply/services/*
 coverage:
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include=$(COMPLETE) --fail-under=100

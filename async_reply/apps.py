@@ -8,6 +8,8 @@ class AsyncReplyConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from async_reply import checks, owners, workers  # noqa: F401 two register themselves
+        from async_reply import checks  # noqa: F401 they register themselves
+        from async_reply.services import owners
+        from async_reply.worker import receivers  # noqa: F401 they connect to Celery's signals
 
         owners.listen()

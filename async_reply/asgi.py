@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from async_reply.lot import ParkingLot
+    from async_reply.waiting.application import ParkingLot
 
 
 def waiting(application: Any) -> "ParkingLot":
@@ -13,6 +13,6 @@ def waiting(application: Any) -> "ParkingLot":
     there is something to say. All else passes through untouched.
     """
     # By now Django is set up; when this module is imported it need not be.
-    from async_reply.lot import ParkingLot
+    from async_reply.waiting.application import ParkingLot
 
     return ParkingLot(application)

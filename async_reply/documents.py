@@ -9,9 +9,12 @@ from rest_framework.request import Request
 from rest_framework.reverse import reverse
 from rest_framework.utils.urls import replace_query_param
 
-from async_reply import conf, forecasts, problems, services, valet_keys
-from async_reply.clock import seconds_until
+from async_reply import conf
+from async_reply.database.clock import seconds_until
+from async_reply.estimates import forecasts
 from async_reply.models import Operation
+from async_reply.protocol import problems, valet_keys
+from async_reply.services import cancellation
 from async_reply.status import FINAL, Status
 
 Document = dict[str, Any]
@@ -42,7 +45,7 @@ def _links(
     key, scope = _valet_key(operation, held, may_cancel=may_cancel)
     found = {relation: _url(name, operation, request, key=key) for relation, name in LINKS.items()}
     cancels = valet_keys.includes(scope, "cancel")
-    if services.is_cancelable(operation) and (not key or cancels or operation.owner):
+    if cancellation.is_cancelable(operation) and (not key or cancels or operation.owner):
         found["cancel"] = _url("cancel", operation, request, key=key if cancels else "")
     return found
 

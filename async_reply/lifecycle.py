@@ -1,10 +1,9 @@
-"""The arrows between statuses: each is one guarded UPDATE that says whether it hit its row.
+"""The arrows between statuses. Each is one guarded UPDATE that says whether it changed its row.
 
-Functions take the operation as it was read. The guards repeat whatever the decision rests on,
-so that a row which has moved on since is left alone and the function returns False. Writes of
-a worker are guarded by `attempt` and status together: a rescued row keeps its attempt until
-the next claim. Guards compare integers and statuses; of the times only those that the database
-itself wrote, by its own clock.
+Functions take the operation as it was read. The guard repeats what the decision rests on: where
+the row has changed since, it is left alone, and the function returns False. Writes of a worker are
+guarded by `attempt` and status, since a rescued row keeps its attempt until the next claim.
+Guards compare integers, statuses, and times that the database wrote by its own clock.
 """
 
 from collections.abc import Mapping
@@ -16,9 +15,12 @@ from django.db import connections
 from django.db.models import F, Model
 from django.db.models.functions import Coalesce, Least
 
-from async_reply import conf, notifications, problems, statements
-from async_reply.clock import DatabaseNow, after
-from async_reply.models import Operation, OperationResult, database
+from async_reply import conf
+from async_reply.database import alias, statements
+from async_reply.database.clock import DatabaseNow, after
+from async_reply.models import Operation, OperationResult
+from async_reply.notifications import announcements
+from async_reply.protocol import problems
 from async_reply.status import ACTIVE, FINAL, TRANSITIONS, Status
 
 #: What a row must be, and what it becomes.
@@ -35,7 +37,7 @@ def lease() -> float:
     configured: float | None = conf.get("LEASE")
     if configured is not None:
         return configured
-    return 60.0 if connections[database()].vendor == "sqlite" else 20.0
+    return 60.0 if connections[alias()].vendor == "sqlite" else 20.0
 
 
 def claim(operation: Operation, *, worker: str) -> bool:
@@ -59,7 +61,7 @@ def claim_unread(pk: UUID, *, worker: str, kind: str | None = None) -> Operation
     With a `kind`, an operation of that kind alone.
     """
     of_kind = {} if kind is None else {"kind": kind}
-    if statements.are_possible(database()):
+    if statements.are_possible(alias()):
         unread = Operation(pk=pk, version=F("version"), time_limit=F("time_limit"))
         guard, changes = _claim(unread, worker=worker)
         return _update_and_read(pk, {**guard, **of_kind}, changes)
@@ -209,7 +211,7 @@ def _update(
     rows = Operation.objects.filter(pk=pk, **guard)
     hit = statements.update_and_insert(rows, changes, insert)
     if hit:
-        notifications.announce(pk, changes)
+        announcements.announce(pk, changes)
     return hit
 
 
@@ -219,7 +221,7 @@ def _update_and_read(
     """The same, where it returns the row that it hit."""
     rows = statements.update_returning(Operation.objects.filter(pk=pk, **guard), changes)
     if rows:
-        notifications.announce(pk, changes)
+        announcements.announce(pk, changes)
     return rows[0] if rows else None
 
 

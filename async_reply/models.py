@@ -6,24 +6,20 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models, router
+from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from async_reply.clock import DatabaseNow, seconds_until
-from async_reply.fields import ExactCharField, ExactFileField, ExactTextField
-from async_reply.identifiers import uuid7
+from async_reply.database.clock import DatabaseNow, seconds_until
+from async_reply.database.fields import ExactCharField, ExactFileField, ExactTextField
+from async_reply.database.identifiers import uuid7
 from async_reply.querysets import OperationManager, PrimaryManager
 from async_reply.status import Status
 from async_reply.storage import operation_storage
 
-
-def database() -> str:
-    """The alias operations are written on; reads use it too, since a replica lags behind."""
-    return router.db_for_write(Operation)
-
-
 #: As long as a subject of OpenID Connect.
 OWNER_LENGTH = 255
+#: The key of `Operation.reply` that holds the answer of `get_estimate_key`.
+ESTIMATE_KEY = "estimate_key"
 
 
 class Operation(models.Model):

@@ -1,5 +1,6 @@
 """Who may do what: one class, which a project replaces by the setting `ACCESS`."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,12 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission, OperandHolder, SingleOperandHolder
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
-from rest_framework.throttling import BaseThrottle
+from rest_framework.throttling import BaseThrottle, UserRateThrottle
 
-from async_reply import conf, users
+from async_reply import conf
 from async_reply.models import Operation
 from async_reply.querysets import OperationQuerySet
-from async_reply.throttling import PollThrottle
+from async_reply.services import users
 
 if TYPE_CHECKING:
     # It imports the project's authentication, whose module may hold its OperationAccess as well.
@@ -30,6 +31,25 @@ class HasOwner(BasePermission):
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         return bool(owner(request))
+
+
+class PollThrottle(UserRateThrottle):
+    """`POLL_RATE` per caller, in a bucket of its own: a submit never uses up a poll."""
+
+    scope = "async_reply"
+
+    def get_rate(self) -> Any:
+        return conf.get("POLL_RATE")
+
+    def get_cache_key(self, request: Request, view: Any) -> str | None:
+        """By owner, as lists and quotas are; by address where there is none."""
+        owner = view.access.get_owner(request) or f"from {self.get_ident(request)}"
+        # Caches do not take each text for a key.
+        ident = hashlib.sha256(str(owner).encode()).hexdigest()
+        return self.cache_format % {"scope": self.scope, "ident": ident}
+
+    def allow_request(self, request: Request, view: "APIView") -> bool:
+        return self.rate is None or super().allow_request(request, view)
 
 
 class OperationAccess:

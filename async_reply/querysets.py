@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from django.db import models, router
 
-from async_reply.clock import DatabaseNow
+from async_reply.database.clock import DatabaseNow
 from async_reply.status import ACTIVE, UNFINISHED, Status
 
 

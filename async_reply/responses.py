@@ -1,6 +1,5 @@
 """The answers of our views: the 202, and problem documents for every error."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +14,12 @@ from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 from rest_framework.views import set_rollback
 
-from async_reply import documents, exceptions, forecasts, headers, outages, problems, schema
+from async_reply import documents, exceptions
+from async_reply.database import errors, schema
+from async_reply.estimates import forecasts
+from async_reply.logs import logger
 from async_reply.models import Operation
-
-logger = logging.getLogger("async_reply")
+from async_reply.protocol import headers, problems
 
 RESULT_RELATION = "urn:link-relation:async-reply/result"
 
@@ -160,7 +161,7 @@ def _own(error: Exception) -> Response | None:
 
 def _outside(error: Exception) -> Response | None:
     """What Django and the database raise around a view."""
-    if outages.is_passing(error) or schema.is_behind(error):
+    if errors.is_passing(error) or schema.is_behind(error):
         told = schema.REMEDY if schema.is_behind(error) else "Database not available"
         logger.error(told, exc_info=error)
         body = problems.problem(

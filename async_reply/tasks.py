@@ -14,17 +14,18 @@ from uuid import UUID
 from celery import Task, current_app, shared_task
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
-from async_reply import interrupts, processes, relay, runner
+from async_reply.attempts import interrupts, processes, runner
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Cancel, Exceptions, Function, Kind
+from async_reply.attempts.runner import Ending, Report
 from async_reply.exceptions import (
     DatabaseAway,
     NotCalledThisWay,
     OperationFailed,
     UnknownKind,
 )
-from async_reply.jobs import Job
-from async_reply.kinds import Cancel, Exceptions, Function, Kind
 from async_reply.logs import logger
-from async_reply.runner import Ending, Report
+from async_reply.publishing import relay
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,7 +61,7 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
     name: str
     kind: Kind
     #: What stands for a message in the worker's main process.
-    Request = "async_reply.workers:OperationRequest"
+    Request = "async_reply.worker.requests:OperationRequest"
 
     @overload
     def __call__(self) -> None: ...
@@ -99,7 +100,7 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
             report = self.perform(pk, worker=worker, inline=is_eager)
         except (Exception, DatabaseAway) as error:
             if not is_eager and processes.is_at_fault(error):
-                processes.give_up(pk, error)
+                processes.give_up(pk, error, hand_back=relay.leave)
             raise RuntimeError(f"The attempt did not end: {error!r}.") from error
         if report.ending is Ending.SUCCEEDED:
             return

@@ -3,9 +3,11 @@
 The row is the outbox, so no broker is needed and TestCase's transaction does no harm.
 """
 
+from async_reply.attempts.runner import Ending, Report
 from async_reply.models import Operation
-from async_reply.runner import Report
 from async_reply.tasks import get_task
+
+__all__ = ["Ending", "Report", "run_operations"]
 
 
 def run_operations(*, limit: int = 1000) -> list[Report]:

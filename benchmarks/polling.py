@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from statistics import NormalDist, mean
 
-from async_reply import estimates
-from async_reply.schedules import price
+from async_reply.estimates import plans
+from async_reply.estimates.plans import price
 from benchmarks.laws import HELD_OUT, LAWS, Law, exponential, lognormal
 from benchmarks.queues import CASES, compare
 from benchmarks.schedules import RetryAfter, best, ratios
@@ -29,9 +29,7 @@ Result = tuple[Law, dict[str, float]]
 
 
 def compare_laws() -> list[Result]:
-    measured = partial(
-        ratios, retry_after=estimates.retry_after, draws=DRAWS, operations=OPERATIONS
-    )
+    measured = partial(ratios, retry_after=plans.retry_after, draws=DRAWS, operations=OPERATIONS)
     return [(law, measured(law)) for law in [*LAWS, *HELD_OUT]]
 
 
@@ -109,7 +107,7 @@ def sample_rows() -> list[Row]:
     counts = (1, 3, 5, 10, 30, 100)
     rows = [["past operations", *map(str, counts)]]
     for name, quantile, informed in families:
-        for label, retry_after in (("family known", informed), ("ours", estimates.retry_after)):
+        for label, retry_after in (("family known", informed), ("ours", plans.retry_after)):
             costs = [
                 ratios(Law(name, quantile, past=past), retry_after, draws=60, operations=300)
                 for past in counts
@@ -134,7 +132,7 @@ def speed_rows() -> list[Row]:
     for law in LAWS:
         chance = random.Random(1)
         pasts = [law.history(chance) for _ in range(50)]
-        estimates.plan.cache_clear()
+        plans.plan.cache_clear()
         cold = _timed([(past, 0) for past in pasts])
         warm = _timed([(pasts[-1], index % 20) for index in range(1000)])
         rows.append([law.name, f"{cold:.0f}", f"{warm:.1f}"])
@@ -145,7 +143,7 @@ def _timed(calls: Sequence[tuple[Sequence[float], float]]) -> float:
     """Microseconds of processor time a call."""
     started = time.process_time()
     for past, elapsed in calls:
-        estimates.retry_after(past, elapsed)
+        plans.retry_after(past, elapsed)
     return (time.process_time() - started) / len(calls) * 1e6
 
 

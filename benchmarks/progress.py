@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import django
 
 if TYPE_CHECKING:
-    from async_reply.jobs import Job
+    from async_reply.attempts.jobs import Job
 
 TURNS = 1_000_000
 RUNS = 5
@@ -22,8 +22,8 @@ RUNS = 5
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_project.settings")
     django.setup()
-    from async_reply.heartbeats import Claim
-    from async_reply.jobs import Job
+    from async_reply.attempts.claims import Claim
+    from async_reply.attempts.jobs import Job
     from async_reply.models import Operation
 
     operation = Operation(time_limit=3600)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import mean
 
-from async_reply import estimates
+from async_reply.estimates import plans
 
 WORKERS = 2
 JOBS = 1344
@@ -97,19 +97,19 @@ def whole_seconds(
 ) -> float:
     """A client that does what Retry-After says."""
     if ahead is None:
-        return estimates.retry_after(past, running)
-    queued = estimates.in_queue(ahead, mean=estimates.plan(past).law.mean, workers=WORKERS)
-    return estimates.retry_after_in_queue(past, queued)
+        return plans.retry_after(past, running)
+    queued = plans.in_queue(ahead, mean=plans.plan(past).law.mean, workers=WORKERS)
+    return plans.retry_after_in_queue(past, queued)
 
 
 def fractions(
     elapsed: float, ahead: float | None, running: float, past: tuple[float, ...]
 ) -> float:
     """A client that comes back after three quarters of eta_seconds."""
-    remaining = estimates.eta(past, running if ahead is None else 0) or 0.0
+    remaining = plans.eta(past, running if ahead is None else 0) or 0.0
     if ahead is not None:
-        law = estimates.plan(past).law
-        remaining += estimates.in_queue(ahead, mean=law.mean, workers=WORKERS)
+        law = plans.plan(past).law
+        remaining += plans.in_queue(ahead, mean=law.mean, workers=WORKERS)
     return max(0.2, 0.75 * remaining)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, count
 from typing import Protocol
 
-from async_reply import estimates
-from async_reply.schedules import price, solve
+from async_reply.estimates import plans
+from async_reply.estimates.plans import price, solve
 from benchmarks.laws import Law
 
 RetryAfter = Callable[[Sequence[float], float], int]
@@ -17,7 +17,7 @@ CELLS = 20_000
 
 
 class Known(Protocol):
-    """A law by its sums, as `async_reply.durations.Law.at` gives them."""
+    """A law by its sums, as `async_reply.estimates.laws.Law.at` gives them."""
 
     def at(self, moment: float) -> tuple[float, float]: ...
 
@@ -113,14 +113,14 @@ def cost_of(polls: Iterator[float], durations: Sequence[float], *, cost: float) 
 
 def cost_with_jitter(past: Sequence[float], durations: Sequence[float], *, cost: float) -> float:
     """The same for clients that are each told a little more than the plan says."""
-    plan = estimates.plan(tuple(past))
+    plan = plans.plan(tuple(past))
     total = 0.0
     for seed, duration in enumerate(durations):
         elapsed = 0
         while elapsed < duration - 1e-9:
             # What an operation's id has for random bits.
             share = seed * 0x9E3779B97F4A7C15 % 2**62
-            elapsed += estimates.jitter(plan.wait(elapsed), estimates.width(past), share)
+            elapsed += plans.jitter(plan.wait(elapsed), plans.width(past), share)
             total += cost
         total += elapsed - duration
     return total / len(durations)

@@ -5,10 +5,10 @@ import signal
 import time
 from typing import Any
 
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.results import Outcome
 from async_reply.exceptions import OperationCanceled, OperationFailed
-from async_reply.jobs import Job
 from async_reply.models import Operation
-from async_reply.results import Outcome
 from async_reply.tasks import operation_task
 from demo_project import datasets, exports
 from demo_project.csv_profiles import profile

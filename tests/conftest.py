@@ -14,10 +14,14 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import askers, backlogs, histories, statements, watch
-from async_reply.broker import breaker
+from async_reply.database import statements
+from async_reply.estimates import backlogs, histories
 from async_reply.models import Operation
+from async_reply.publishing.broker import breaker
 from async_reply.status import Status
+from async_reply.waiting import executor
+from async_reply.waiting.ticker import Ticker
+from async_reply.waiting.ticker import ticker as the_ticker
 from tests.waiting import until
 
 
@@ -63,7 +67,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def broker(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the messages sent; no test but those of the relay needs a broker."""
     sent: list[str] = []
-    monkeypatch.setattr("async_reply.broker.send", lambda operation: sent.append(str(operation.pk)))
+    monkeypatch.setattr(
+        "async_reply.publishing.broker.send", lambda operation: sent.append(str(operation.pk))
+    )
     breaker.reset()
     return sent
 
@@ -151,13 +157,13 @@ def need_service(name: str, *, port: int) -> None:
 
 
 @pytest.fixture
-def ticker(monkeypatch: pytest.MonkeyPatch) -> Iterator[watch.Ticker]:
+def ticker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticker]:
     """The process's ticker; at the end its thread and those that ask Django are gone.
 
     Their connections go with them.
     """
-    monkeypatch.setattr(watch, "LINGER", 0.05)
-    monkeypatch.setattr(askers, "LINGER", 0.05)
-    yield watch.ticker
-    until(lambda: not watch.ticker.is_running and not askers.askers.are_running)
-    assert watch.ticker.waiting == 0
+    monkeypatch.setattr("async_reply.waiting.ticker.LINGER", 0.05)
+    monkeypatch.setattr(executor, "LINGER", 0.05)
+    yield the_ticker
+    until(lambda: not the_ticker.is_running and not executor.askers.are_running)
+    assert the_ticker.waiting == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connections
 
-from async_reply import watch
+from async_reply.waiting import ticker
 
 PATIENCE = 30.0
 
@@ -37,9 +37,9 @@ def in_thread(function: Callable[[], Any]) -> Iterator[Future[Any]]:
 
 def until_parked(number: int = 1) -> None:
     """Return once as many wait."""
-    until(lambda: watch.ticker.waiting == number)
+    until(lambda: ticker.ticker.waiting == number)
 
 
 def until_looked() -> None:
     """Return once the look that each newcomer is worth is past."""
-    until(lambda: not watch.ticker._doubtful and watch.ticker._asked is not None)
+    until(lambda: not ticker.ticker._doubtful and ticker.ticker._asked is not None)

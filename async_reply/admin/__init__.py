@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from async_reply.admin.operations import OperationAdmin
-from async_reply.admin.readonly import WorkerAdmin
+from async_reply.admin.workers import WorkerAdmin
 from async_reply.models import Operation, Worker
 
 __all__ = ["OperationAdmin", "WorkerAdmin"]

@@ -1,6 +1,5 @@
 """What the admin can do with operations: the services, their permissions and their words."""
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from django.db import Error, connections
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from async_reply import outages, services
+from async_reply import services
+from async_reply.database import alias, errors
 from async_reply.exceptions import (
     AlreadyFinished,
     NotCancelable,
@@ -18,10 +18,10 @@ from async_reply.exceptions import (
     OperationGone,
     UnknownKind,
 )
-from async_reply.models import Operation, database
+from async_reply.logs import logger
+from async_reply.models import Operation
+from async_reply.services import cancellation
 from async_reply.status import FINAL, Status
-
-logger = logging.getLogger("async_reply")
 
 REFUSALS = (AlreadyFinished, NotCancelable, NotFinished, OperationGone, UnknownKind)
 
@@ -62,7 +62,7 @@ def run(command: Command, operations: Iterable[Operation | None]) -> Tally:
         except REFUSALS as error:
             tally.refused[str(error)] += 1
         except Error as error:
-            if connections[database()].in_atomic_block or not outages.is_passing(error):
+            if connections[alias()].in_atomic_block or not errors.is_passing(error):
                 raise
             logger.warning("Operation id=%s kind=%s: %s", operation.pk, operation.kind, error)
             tally.refused[str(_("The database cannot be reached: try again."))] += 1
@@ -90,7 +90,7 @@ def _may_be_deleted(operation: Operation) -> bool:
 def _may_be_canceled(operation: Operation) -> bool:
     if operation.status not in (Status.PENDING, Status.RUNNING):
         return False
-    return not services.has_begun(operation) or services.is_cancelable(operation)
+    return not cancellation.has_begun(operation) or cancellation.is_cancelable(operation)
 
 
 CANCEL = Command(

@@ -18,7 +18,7 @@ from async_reply.admin import panels
 from async_reply.admin.actions import OperationActions
 from async_reply.admin.filters import CreatedFilter, KindFilter, StatusFilter
 from async_reply.admin.moments import EMPTY, moment, written
-from async_reply.clock import seconds_until
+from async_reply.database.clock import seconds_until
 from async_reply.models import Operation, OperationFile
 from async_reply.status import Status
 

@@ -11,8 +11,10 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError
 from kombu.serialization import registry  # type: ignore[attr-defined]  # the stubs lack it
 
-from async_reply import pools, queues, routing, schema, tasks
-from async_reply.models import database
+from async_reply import tasks
+from async_reply.database import alias, schema
+from async_reply.publishing import queues, routing
+from async_reply.worker import pools
 
 Configs = Sequence[AppConfig] | None
 
@@ -170,7 +172,7 @@ def check_connections(
 ) -> list[CheckMessage]:
     """`check --database default`: one worker at least gets all the connections it wants."""
     concurrency = _concurrency()
-    if database() not in (databases or ()) or _is_default_app() or concurrency is None:
+    if alias() not in (databases or ()) or _is_default_app() or concurrency is None:
         return []
     return [_warning(each) for each in pools.few_connections(_pool(), concurrency)]
 
@@ -180,7 +182,7 @@ def check_queues(
     app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:
     """`check --database default`: what waits will be read by some worker."""
-    if database() not in (databases or ()) or _is_default_app():
+    if alias() not in (databases or ()) or _is_default_app():
         return []
     try:
         unserved = queues.unserved()

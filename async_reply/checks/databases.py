@@ -10,7 +10,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import connections
 
-from async_reply.models import database
+from async_reply.database import alias
 
 Configs = Sequence[AppConfig] | None
 
@@ -18,7 +18,7 @@ Configs = Sequence[AppConfig] | None
 @register("async_reply")
 def check_sqlite(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """Writers wait for their turn instead of failing."""
-    connection = connections[database()]
+    connection = connections[alias()]
     mode = connection.settings_dict.get("OPTIONS", {}).get("transaction_mode")
     if connection.vendor != "sqlite" or str(mode).upper() == "IMMEDIATE":
         return []
@@ -34,7 +34,7 @@ def check_sqlite(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
 @register("async_reply")
 def check_autocommit(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """What a 202 speaks of is committed."""
-    connection = connections[database()]
+    connection = connections[alias()]
     options = connection.settings_dict.get("OPTIONS", {})
     named = []
     if not connection.settings_dict.get("AUTOCOMMIT", True):
@@ -58,7 +58,7 @@ def check_transactions(
     app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:
     """`check --database default`: what was committed stays, what was rolled back goes."""
-    connection = connections[database()]
+    connection = connections[alias()]
     if connection.alias not in (databases or ()):
         return []
     return [
@@ -142,7 +142,7 @@ def _check_engine(connection: Any) -> list[CheckMessage]:
 @register("async_reply")
 def check_isolation(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """A row that is read again is the row as it is now."""
-    connection = connections[database()]
+    connection = connections[alias()]
     level = connection.settings_dict.get("OPTIONS", {}).get("isolation_level", "read committed")
     if connection.vendor != "mysql" or str(level).lower() == "read committed":
         return []
@@ -159,7 +159,7 @@ def check_isolation(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
 @register("async_reply")
 def check_time_zone(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """What the database says of now is what Django takes for now."""
-    connection = connections[database()]
+    connection = connections[alias()]
     if connection.vendor == "postgresql" or _is_utc(connection.timezone_name):
         return []
     return [
@@ -187,7 +187,7 @@ def check_order_of_ids(
     app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:
     """Lists are newest first by their ids alone; `check --database` asks."""
-    connection: Any = connections[database()]
+    connection: Any = connections[alias()]
     if connection.vendor != "mysql" or connection.alias not in (databases or ()):
         return []
     if not connection.features.has_native_uuid_field:

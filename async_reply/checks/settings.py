@@ -9,8 +9,9 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.files.storage import storages
 from django.utils.module_loading import import_string
 
-from async_reply import conf, notifications, storage
+from async_reply import conf, storage
 from async_reply.checks.views import check_names
+from async_reply.notifications import announcements
 
 Configs = Sequence[AppConfig] | None
 
@@ -51,7 +52,7 @@ def _check_references() -> Iterator[CheckMessage]:
     except Exception as error:  # noqa: BLE001 whatever a module of the project does
         text = f'ASYNC_REPLY["SIGNED_URL"] cannot be imported: {_said(error)}'
         yield Error(text, id="async_reply.E016")
-    if problem := notifications.problem():
+    if problem := announcements.problem():
         text = f'ASYNC_REPLY["NOTIFY"] cannot work: {problem}'
         hint = "Mend it, or set it to None: the database is then asked ten times a second."
         yield Error(text, hint=hint, id="async_reply.E017")

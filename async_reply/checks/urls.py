@@ -10,9 +10,10 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 
-from async_reply import conf, routes
+from async_reply import conf
 from async_reply.checks.settings import check_settings
 from async_reply.checks.views import Mounted, check_view
+from async_reply.protocol import routes
 
 Configs = Sequence[AppConfig] | None
 

@@ -8,8 +8,9 @@ from django.core import checks
 from django.core.checks import CheckMessage, register
 from django.utils.module_loading import import_string
 
-from async_reply import conf, users
+from async_reply import conf
 from async_reply.checks.settings import check_settings
+from async_reply.services import users
 
 Configs = Sequence[AppConfig] | None
 

@@ -1,0 +1,1 @@
+"""Optional parts, each with an extra of its own."""

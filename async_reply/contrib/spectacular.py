@@ -15,7 +15,7 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 
-from async_reply import problems
+from async_reply.protocol import problems
 from async_reply.status import Status
 from async_reply.views.lists import FilterSerializer
 
@@ -202,7 +202,7 @@ class MonitorExtension(OpenApiViewExtension):
 
 
 class ResultExtension(OpenApiViewExtension):
-    target_class = "async_reply.views.operations.ResultView"
+    target_class = "async_reply.views.results.ResultView"
 
     def view_replacement(self) -> Any:
         anything = OpenApiResponse(OpenApiTypes.ANY, description="The reply.")
@@ -260,7 +260,7 @@ class CancelExtension(OpenApiViewExtension):
 
 
 class ListExtension(OpenApiViewExtension):
-    target_class = "async_reply.views.operations.ListView"
+    target_class = "async_reply.views.lists.ListView"
 
     def view_replacement(self) -> Any:
         get = extend_schema(

@@ -1,13 +1,9 @@
 """Submit by subclassing; status, monitor, result, cancel and list as they are."""
 
 from async_reply.views.events import EventsView
-from async_reply.views.operations import (
-    CancelView,
-    ListView,
-    MonitorView,
-    ResultView,
-    StatusView,
-)
+from async_reply.views.lists import ListView
+from async_reply.views.operations import CancelView, MonitorView, StatusView
+from async_reply.views.results import ResultView
 from async_reply.views.submit import LongRunningOperationMixin, LongRunningOperationView
 
 __all__ = [

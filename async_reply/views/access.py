@@ -13,11 +13,14 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request, clone_request
 from rest_framework.throttling import BaseThrottle
 
-from async_reply import headers, parking, permissions, valet_keys
+from async_reply import permissions
 from async_reply.exceptions import OperationGone
 from async_reply.models import Operation
+from async_reply.protocol import headers, valet_keys
 from async_reply.querysets import OperationQuerySet
-from async_reply.views.base import LenientNegotiation, ProblemsMixin
+from async_reply.views.base import ProblemsMixin
+from async_reply.views.negotiation import LenientNegotiation
+from async_reply.waiting import tickets
 
 
 class OperationsMixin(ProblemsMixin):
@@ -47,7 +50,7 @@ class OperationsMixin(ProblemsMixin):
 
     def get_throttles(self) -> list[BaseThrottle]:
         """None where the request has waited: it was counted when it came."""
-        if parking.found(self.request).again:
+        if tickets.found(self.request).again:
             return []
         if self.polls and self.request.method in ("GET", "HEAD"):
             return self.access.get_poll_throttles()

@@ -8,18 +8,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
 from django.db import connections, transaction
-from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
-from rest_framework import exceptions as drf
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from async_reply import cors, headers, inheritance
+from async_reply import cors, inheritance
+from async_reply.protocol import headers
 from async_reply.responses import exception_handler, render_as_problem
 
 
@@ -74,29 +70,3 @@ class ProblemsMixin(APIView):
             render_as_problem(final)
         dress(final, request)
         return final
-
-
-class LenientNegotiation(BaseContentNegotiation):
-    """The project's negotiation, and the first renderer where that finds none.
-
-    A poller or an event stream never gets a 406, nor a 404 for `?format=`, which would tell it
-    that its operation is lost.
-    """
-
-    def __init__(self) -> None:
-        chosen: Any = api_settings.DEFAULT_CONTENT_NEGOTIATION_CLASS
-        self._chosen: BaseContentNegotiation = chosen()
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return self._chosen.select_parser(request, parsers)
-
-    def select_renderer(
-        self, request: Request, renderers: Any, format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        try:
-            chosen: tuple[BaseRenderer, str] = self._chosen.select_renderer(
-                request, renderers, format_suffix
-            )
-        except (drf.NotAcceptable, Http404):
-            return renderers[0], renderers[0].media_type
-        return chosen

@@ -10,7 +10,8 @@ from django.db import models
 from django.http import QueryDict
 from rest_framework.serializers import BaseSerializer
 
-from async_reply import files, payloads
+from async_reply.database import payloads
+from async_reply.files import streams
 
 
 def plain(value: Any, field: Any = None) -> Any:
@@ -76,7 +77,7 @@ def canonical(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [canonical(item) for item in data]
     if isinstance(data, UploadedFile):
-        return [data.name, files.digest(data)[1]]
+        return [data.name, streams.digest(data)[1]]
     if isinstance(data, bytes):
         return hashlib.sha256(data).hexdigest()
     return data

@@ -12,15 +12,17 @@ from django.utils.http import content_disposition_header
 from django.utils.module_loading import import_string
 from rest_framework.response import Response
 
-from async_reply import conf, files, headers, problems
-from async_reply.clock import seconds_until
+from async_reply import conf
+from async_reply.database.clock import seconds_until
+from async_reply.files import store, streams
 from async_reply.models import Operation, OperationFile
+from async_reply.protocol import headers, problems
 
 
 class Download(FileResponse):
     """A file in blocks that are worth a system call."""
 
-    block_size = files.CHUNK
+    block_size = streams.CHUNK
 
 
 class Part:
@@ -36,7 +38,7 @@ class Part:
         return data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await asyncio.to_thread(self.read, files.CHUNK):
+        while data := await asyncio.to_thread(self.read, streams.CHUNK):
             yield data
 
     def close(self) -> None:
@@ -97,7 +99,7 @@ def _body(request: HttpRequest, row: OperationFile, tag: str) -> HttpResponseBas
 
 def _stream(request: HttpRequest, row: OperationFile, part: range) -> HttpResponseBase:
     """The bytes of `part`; Django closes the file with the response."""
-    stream = files.opened_for_reading(row)
+    stream = store.opened_for_reading(row)
     if part.start:
         stream.seek(part.start)
     piece = Part(stream, len(part))

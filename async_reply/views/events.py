@@ -12,11 +12,13 @@ from django.http.response import HttpResponseBase
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
-from async_reply import answers, conf, documents, environs, headers, parking, seats, sse, watch
+from async_reply import conf, documents
 from async_reply.models import Operation
+from async_reply.protocol import headers
 from async_reply.responses import related
 from async_reply.status import FINAL, Status
 from async_reply.views.operations import OperationView
+from async_reply.waiting import answers, environs, events, slots, ticker, tickets
 
 #: Seconds.
 LIFE = 900
@@ -35,10 +37,10 @@ class EventsView(OperationView):
     parks = "always"
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
-        place = parking.found(request)
+        place = tickets.found(request)
         operation = self.get_object()
         last_id = headers.last_event_id(request.headers.get("Last-Event-ID", ""))
-        known = place.known or parking.Known(last_id)
+        known = place.known or tickets.Known(last_id)
         links = self.get_links(operation)
         is_new = operation.version != known.version
         if not is_new and (place.again or operation.status in FINAL):
@@ -50,7 +52,7 @@ class EventsView(OperationView):
             event, known = _event(operation, links, known)
             response = self.answer_stream(event, operation, known)
         else:
-            response = self.answer_stream(sse.KEEP_ALIVE, operation, known)
+            response = self.answer_stream(events.KEEP_ALIVE, operation, known)
         if response.status_code != 204:
             response["Content-Type"] = headers.EVENTS
         response["Link"] = related(links)
@@ -60,13 +62,13 @@ class EventsView(OperationView):
         return response
 
     def answer_stream(
-        self, event: bytes, operation: Operation, known: parking.Known
+        self, event: bytes, operation: Operation, known: tickets.Known
     ) -> HttpResponseBase:
         """The event, and those that follow where a thread is there to wait for them."""
-        place = parking.found(self.request)
+        place = tickets.found(self.request)
         url = self.request.build_absolute_uri()
         life = self.get_life(place)
-        ticket = parking.Stream(operation, life, self.get_caller(), url, known)
+        ticket = tickets.Stream(operation, life, self.get_caller(), url, known)
         if place.offers or place.again:
             place.ticket = ticket
             return HttpResponse(event)
@@ -77,7 +79,7 @@ class EventsView(OperationView):
             return StreamingHttpResponse([event])
         return StreamingHttpResponse(_events(ticket, event, environ))
 
-    def get_life(self, place: parking.Parking) -> float:
+    def get_life(self, place: tickets.Parking) -> float:
         """Seconds after which the stream ends, so that its client comes back with its credentials.
 
         A thread is held no longer than for any wait.
@@ -87,40 +89,40 @@ class EventsView(OperationView):
 
 
 def _event(
-    operation: Operation, links: dict[str, str], known: parking.Known
-) -> tuple[bytes, parking.Known]:
+    operation: Operation, links: dict[str, str], known: tickets.Known
+) -> tuple[bytes, tickets.Known]:
     """The event that is new to a client to whom so much is known, and what it knows then."""
     status = str(operation.status)
-    name = sse.PROGRESS if status == known.status == Status.RUNNING else status
+    name = events.PROGRESS if status == known.status == Status.RUNNING else status
     retry = None if known.retry else random.randint(*RETRY)  # noqa: S311 no secret
     data = JSONRenderer().render(documents.describe(operation, links))
-    event = sse.event(name, data, id=operation.version, retry=retry)
-    return event, parking.Known(operation.version, status, retry=True)
+    event = events.event(name, data, id=operation.version, retry=retry)
+    return event, tickets.Known(operation.version, status, retry=True)
 
 
-def _events(ticket: parking.Stream, first: bytes, environ: dict[str, Any]) -> Iterator[bytes]:
+def _events(ticket: tickets.Stream, first: bytes, environ: dict[str, Any]) -> Iterator[bytes]:
     """What is; then what follows, where a thread is free to wait for it."""
-    with seats.seats.taken(ticket.caller) as is_free:
+    with slots.seats.taken(ticket.caller) as is_free:
         yield first
-        if is_free and seats.leave_databases():
+        if is_free and slots.leave_databases():
             yield from _follow(ticket, environ)
 
 
-def _follow(ticket: parking.Stream, environ: dict[str, Any]) -> Iterator[bytes]:
+def _follow(ticket: tickets.Stream, environ: dict[str, Any]) -> Iterator[bytes]:
     operation, known = ticket.operation, ticket.known
     ask = partial(answers.ask_in_thread, environ, ticket.url)
     news: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
-    def tell(row: Operation | None, shared: watch.Shared) -> None:
+    def tell(row: Operation | None, shared: ticker.Shared) -> None:
         news.put(None if row is None else row.version)
 
     end = time.monotonic() + ticket.seconds
-    with watch.ticker.watching(watch.Waiter(operation.pk, known.version, tell)):
+    with ticker.ticker.watching(ticker.Waiter(operation.pk, known.version, tell)):
         while operation.status not in FINAL and (left := end - time.monotonic()) > 0:
             try:
-                version = news.get(timeout=min(left, parking.KEEP_ALIVE))
+                version = news.get(timeout=min(left, tickets.KEEP_ALIVE))
             except queue.Empty:
-                yield sse.KEEP_ALIVE
+                yield events.KEEP_ALIVE
                 continue
             if version is None:
                 return
@@ -129,6 +131,6 @@ def _follow(ticket: parking.Stream, environ: dict[str, Any]) -> Iterator[bytes]:
                 told = place.ticket
                 if answer.status_code not in (200, 204):
                     return
-                if isinstance(told, parking.Stream):
+                if isinstance(told, tickets.Stream):
                     operation, known = told.operation, told.known
                     yield answer.content  # type: ignore[attr-defined]

@@ -9,10 +9,15 @@ from django.utils import timezone
 from rest_framework import ISO_8601, serializers
 from rest_framework import exceptions as drf
 from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from async_reply import clock
+from async_reply import documents
+from async_reply.database import clock
+from async_reply.protocol import headers
 from async_reply.querysets import OperationQuerySet
 from async_reply.status import Status
+from async_reply.views.access import OperationsMixin
 
 
 class MomentField(serializers.DateTimeField):
@@ -76,3 +81,22 @@ class OperationPagination(CursorPagination):
             except ValueError:
                 raise drf.NotFound(self.invalid_cursor_message) from None
         return cursor
+
+
+class ListView(OperationsMixin):
+    """The caller's operations, newest first, by cursor."""
+
+    polls = False
+
+    def get(self, request: Request, **kwargs: Any) -> Response:
+        queryset = OperationFilter(request.query_params).apply(self.get_queryset())
+        live = queryset.filter(deleted_at=None).exclude(expires_at__lte=timezone.now())
+        pagination = OperationPagination()
+        page = pagination.paginate_queryset(live, request, view=self)
+        found = [
+            documents.document(operation, request, may_cancel=self.may_cancel(operation))
+            for operation in page or []
+        ]
+        response = pagination.get_paginated_response(found)
+        response["Cache-Control"] = headers.PRIVATE
+        return response

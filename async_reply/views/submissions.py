@@ -11,22 +11,17 @@ from rest_framework import exceptions as drf
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from async_reply import (
-    callers,
-    headers,
-    parking,
-    payloads,
-    permissions,
-    quotas,
-    services,
-)
+from async_reply import permissions, services
+from async_reply.database import payloads
 from async_reply.exceptions import KeyMalformed, KeyMissing, OperationGone, QuotaExceeded
-from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
+from async_reply.protocol import headers
 from async_reply.responses import OperationAccepted
-from async_reply.services import Submitted
+from async_reply.services import Submitted, quotas
+from async_reply.services.idempotency import IdempotencyKey
 from async_reply.tasks import OperationTask
 from async_reply.views import bodies, waiting
+from async_reply.waiting import callers, tickets
 
 if TYPE_CHECKING:
     from async_reply.views.submit import LongRunningOperationMixin
@@ -75,8 +70,8 @@ class Submission:
         setattr(self.request._request, COUNTER, self.number + 1)  # noqa: SLF001 what DRF wraps
         accepted = self._accepted(operation, replayed=submitted.replayed)
         owner = permissions.owner(self.request)
-        caller = callers.caller(owner, parking.address(self.request))
-        parking.found(self.request).caller = caller
+        caller = callers.caller(owner, tickets.address(self.request))
+        tickets.found(self.request).caller = caller
         seconds = waiting.wanted(self.request, most=self.view.get_max_wait())
         if seconds is None:
             return accepted
@@ -87,7 +82,7 @@ class Submission:
             raise OperationGone("The operation is gone, and what it answered.") from None
         except Error:
             return accepted
-        ticket = parking.Submit(operation, seconds, caller, url)
+        ticket = tickets.Submit(operation, seconds, caller, url)
         return waiting.hold(self.request, ticket, accepted)
 
     @cached_property

@@ -16,9 +16,9 @@ from rest_framework.versioning import URLPathVersioning
 from rest_framework.views import APIView
 
 from async_reply import conf, permissions
-from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
 from async_reply.responses import refusal
+from async_reply.services.idempotency import IdempotencyKey
 from async_reply.tasks import OperationTask
 from async_reply.views import bodies
 from async_reply.views.base import ProblemsMixin, atomic_requests, dress, is_said

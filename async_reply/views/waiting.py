@@ -6,7 +6,9 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from async_reply import answers, environs, forecasts, headers, parking, seats, watch
+from async_reply.estimates import forecasts
+from async_reply.protocol import headers
+from async_reply.waiting import answers, environs, slots, ticker, tickets
 
 
 def wanted(request: Request, *, most: float) -> int | None:
@@ -17,50 +19,50 @@ def wanted(request: Request, *, most: float) -> int | None:
     seconds = headers.wait(request.headers.get("Prefer", ""))
     if seconds is None or not most or request.method == "HEAD":
         return None
-    place = parking.found(request)
+    place = tickets.found(request)
     return None if place.again or place.refuses else int(min(seconds, most))
 
 
-def hold(request: Request, ticket: parking.Wait, response: Response) -> HttpResponseBase:
+def hold(request: Request, ticket: tickets.Wait, response: Response) -> HttpResponseBase:
     """`response`, or what is true after the wait that the client prefers.
 
     A server that parks clients gets the `ticket`; else this thread waits. Where it cannot,
     `response` is the answer at once.
     """
-    is_over = watch.is_over(ticket.operation)
+    is_over = ticker.is_over(ticket.operation)
     if not ticket.seconds and not is_over:
         return _applied(response, ticket)
-    place = parking.found(request)
+    place = tickets.found(request)
     if place.offers:
         place.ticket = ticket
         return response
     environ = environs.of(request)
-    if environ is None or seats.is_in_transaction():
+    if environ is None or slots.is_in_transaction():
         return response
     if not is_over:
         ended = _wait(environ, ticket)
         if ended is None:
             return response
         is_over = ended
-    if isinstance(ticket, parking.Submit):
+    if isinstance(ticket, tickets.Submit):
         return _applied(_reply(environ, ticket, response, is_over=is_over), ticket)
     return _applied(answers.ask_in_thread(environ, ticket.url)[0], ticket)
 
 
-def _wait(environ: dict[str, Any], ticket: parking.Wait) -> bool | None:
+def _wait(environ: dict[str, Any], ticket: tickets.Wait) -> bool | None:
     """Whether it ended in time; None at once where no thread is to wait.
 
     A stranger's submit never holds a thread: anybody may send as many as they like.
     """
-    if isinstance(ticket, parking.Submit) and not ticket.operation.owner:
+    if isinstance(ticket, tickets.Submit) and not ticket.operation.owner:
         return None
     if not environs.has_threads(environ):
         return None
-    return seats.wait(ticket.operation, seconds=ticket.seconds, caller=ticket.caller)
+    return slots.wait(ticket.operation, seconds=ticket.seconds, caller=ticket.caller)
 
 
 def _reply(
-    environ: dict[str, Any], ticket: parking.Submit, accepted: Response, *, is_over: bool
+    environ: dict[str, Any], ticket: tickets.Submit, accepted: Response, *, is_over: bool
 ) -> HttpResponseBase:
     """The reply by the result's own view; the 202 where that gives none.
 
@@ -78,7 +80,7 @@ def _reply(
     return accepted
 
 
-def _applied(response: HttpResponseBase, ticket: parking.Wait) -> HttpResponseBase:
+def _applied(response: HttpResponseBase, ticket: tickets.Wait) -> HttpResponseBase:
     """`response`, saying that the client's wish to wait was followed."""
     field = response.get("Preference-Applied", "")
     response["Preference-Applied"] = headers.applied(field, int(ticket.seconds))

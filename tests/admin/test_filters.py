@@ -7,7 +7,7 @@ from django.test import Client
 
 from async_reply import tasks
 from async_reply.admin import filters
-from async_reply.identifiers import uuid7
+from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation
 from async_reply.status import Status
 from tests.admin.conftest import LIST, shown

@@ -7,8 +7,8 @@ from django.test import Client
 from django.utils import timezone
 
 from async_reply.models import Operation, Worker
-from async_reply.presence import Presence
-from async_reply.queues import SEEN_WITHIN
+from async_reply.publishing.queues import SEEN_WITHIN
+from async_reply.worker.presence import Presence
 from tests.admin.conftest import LIST, page
 
 pytestmark = pytest.mark.django_db

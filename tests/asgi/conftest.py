@@ -8,11 +8,13 @@ from django.core.asgi import get_asgi_application
 from django.db import connections
 from rest_framework.authtoken.models import Token
 
-from async_reply import lifecycle, services, watch
+from async_reply import lifecycle, services
 from async_reply.asgi import waiting
-from async_reply.lot import ParkingLot
 from async_reply.models import Operation
 from async_reply.testing import run_operations
+from async_reply.waiting.application import ParkingLot
+from async_reply.waiting.ticker import Ticker
+from async_reply.waiting.ticker import ticker as the_ticker
 from tests.asgi.client import Exchange, until
 from tests.project.tasks import echo
 
@@ -37,7 +39,7 @@ class Site:
         return self.say("GET", url, **fields)
 
     async def parked(self, number: int = 1) -> None:
-        await until(lambda: watch.ticker.waiting == number)
+        await until(lambda: the_ticker.waiting == number)
 
     async def work(self) -> None:
         """Run what is due."""
@@ -63,7 +65,7 @@ def _connections_end_with_their_request(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def site(user: AbstractBaseUser, ticker: watch.Ticker) -> Site:
+def site(user: AbstractBaseUser, ticker: Ticker) -> Site:
     return Site(user)
 
 

@@ -15,8 +15,11 @@ from django.http.response import HttpResponseBase
 from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 
-from async_reply import answers, askers, services, valet_keys, watch
-from async_reply.models import Operation, database
+from async_reply import services
+from async_reply.database import alias
+from async_reply.models import Operation
+from async_reply.protocol import valet_keys
+from async_reply.waiting import answers, executor, ticker
 from tests.asgi.client import Exchange
 from tests.asgi.conftest import Site, in_database
 from tests.project.tasks import echo
@@ -163,15 +166,13 @@ KILL = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL CONNECTI
 
 
 def execute(statements: dict[str, str], *arguments: Any) -> Any:
-    connection = connections[database()]
+    connection = connections[alias()]
     with connection.cursor() as cursor:
         cursor.execute(statements[connection.vendor], arguments)
         return cursor.fetchone()
 
 
-@pytest.mark.skipif(
-    connections[database()].vendor not in KILL, reason="nobody else ends a connection"
-)
+@pytest.mark.skipif(connections[alias()].vendor not in KILL, reason="nobody else ends a connection")
 @pytest.mark.parametrize("path", ["", "monitor/"])
 @pytest.mark.parametrize("middleware", [[], [f"{__name__}.looking_into_the_database"]])
 def test_parked__poll_over_time_survives_a_lost_connection(
@@ -182,15 +183,15 @@ def test_parked__poll_over_time_survives_a_lost_connection(
     middleware: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watch, "TICK", 60.0)  # else it is the tick that finds out
-    monkeypatch.setattr(askers, "LINGER", 5.0)  # the thread keeps its connection
+    monkeypatch.setattr(ticker, "TICK", 60.0)  # else it is the tick that finds out
+    monkeypatch.setattr(executor, "LINGER", 5.0)  # the thread keeps its connection
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, *middleware]
 
     async def talk() -> Any:
         poll = site.get(url(operation, path), prefer="wait=1")
         await site.parked()
         caller = ("owner", str(site.user.pk))
-        (number,) = await asyncio.wrap_future(askers.askers.call(caller, lambda: execute(WHICH)))
+        (number,) = await asyncio.wrap_future(executor.askers.call(caller, lambda: execute(WHICH)))
         await in_database(lambda: execute(KILL, number))
         return await poll.done()
 

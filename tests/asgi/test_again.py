@@ -19,10 +19,11 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.test import Client
 from pytest_django import Settings
 
-from async_reply import environs, lifecycle, parking, scopes, services
+from async_reply import lifecycle, services
 from async_reply.asgi import waiting
 from async_reply.models import Operation
 from async_reply.testing import run_operations
+from async_reply.waiting import environs, scopes, tickets
 from tests.asgi import again
 from tests.asgi.client import Exchange
 from tests.asgi.conftest import Site, in_database
@@ -326,7 +327,7 @@ PLAIN: dict[str, Any] = {
     "server": ("testserver", 443),
     "state": {},
     "extensions": {"tls": {"client_cert_chain": ["one"]}},
-    parking.KEY: parking.Parking(again=True),
+    tickets.KEY: tickets.Parking(again=True),
 }
 DIFFERENT: dict[str, dict[str, Any]] = {
     "method": {"method": "HEAD"},
@@ -345,7 +346,7 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "user": {"user": object()},
     "session": {"session": {"user": 7}},
     "anything": {"path_params": {"id": [object()]}},
-    "known": {parking.KEY: parking.Parking(again=True, known=parking.Known(3))},
+    "known": {tickets.KEY: tickets.Parking(again=True, known=tickets.Known(3))},
 }
 
 

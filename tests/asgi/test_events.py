@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from async_reply import lifecycle, parking, watch
+from async_reply import lifecycle
 from async_reply.models import Operation
 from async_reply.views import events
+from async_reply.waiting import ticker, tickets
 from tests.asgi.conftest import Site, in_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -81,7 +82,7 @@ def test_stream__head_answers_the_headers(site: Site, running: Operation) -> Non
 def test_stream__keep_alive_is_no_event(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parking, "KEEP_ALIVE", 0.01)
+    monkeypatch.setattr(tickets, "KEEP_ALIVE", 0.01)
 
     async def talk() -> Any:
         stream = site.get(url(running), last_event_id="2")
@@ -138,7 +139,7 @@ def test_stream__slow_reader_gets_the_last_state(site: Site, running: Operation)
                 beat = partial(lifecycle.beat, running, progress=number, message="m")
                 await in_database(beat)
             await in_database(lambda: lifecycle.succeed(running))
-            waiters = watch.ticker._waiters[running.pk]
+            waiters = ticker.ticker._waiters[running.pk]
             while min(waiter.version for waiter in waiters) < 8:
                 await asyncio.sleep(0.01)
         return await stream.done()
@@ -162,7 +163,7 @@ def test_stream__slow_reader_learns_that_it_runs(site: Site, operation: Operatio
             for number in range(3):
                 beat = partial(lifecycle.beat, operation, progress=number, message="m")
                 await in_database(beat)
-            waiters = watch.ticker._waiters[operation.pk]
+            waiters = ticker.ticker._waiters[operation.pk]
             while min(waiter.version for waiter in waiters) < 5:
                 await asyncio.sleep(0.01)
         await stream.until(b"id: 5")

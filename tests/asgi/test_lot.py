@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from django.db import InterfaceError, OperationalError
 
-from async_reply import documents, forecasts, lifecycle, watch
+from async_reply import documents, lifecycle
 from async_reply.asgi import waiting
+from async_reply.estimates import forecasts
 from async_reply.models import Operation
+from async_reply.waiting import ticker
 from tests.asgi.conftest import Site, in_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -187,7 +189,7 @@ def test_client__that_leaves_is_freed(site: Site, operation: Operation, path: st
         await site.parked()
         poll.leave()
         await poll.task
-        assert watch.ticker.waiting == 0
+        assert ticker.ticker.waiting == 0
         assert not site.lot.parked
 
     asyncio.run(talk())
@@ -207,7 +209,7 @@ def test_client__that_its_server_gives_up_leaves_no_timer(
         return [timer for timer in loop._scheduled if not timer.cancelled()]
 
     assert asyncio.run(talk()) == []
-    assert watch.ticker.waiting == 0
+    assert ticker.ticker.waiting == 0
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])

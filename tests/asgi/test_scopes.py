@@ -9,7 +9,7 @@ from django.urls import include, path, register_converter
 from django.views.generic import View
 from pytest_django import Settings
 
-from async_reply import scopes
+from async_reply.waiting import scopes
 
 ID = UUID("0198f2a0-5b1c-7d3e-8f4a-6b7c8d9e0f1a")
 WAIT = [(b"prefer", b"wait=5")]

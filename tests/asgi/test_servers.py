@@ -12,8 +12,9 @@ from httpx_sse import connect_sse
 from playwright.sync_api import Page, sync_playwright
 from rest_framework.authtoken.models import Token
 
-from async_reply import lifecycle, valet_keys
+from async_reply import lifecycle
 from async_reply.models import Operation
+from async_reply.protocol import valet_keys
 from tests.asgi.servers import Uvicorn, uvicorn
 from tests.waiting import in_thread
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from async_reply.attempts.jobs import Job
 from async_reply.exceptions import OperationFailed
-from async_reply.jobs import Job
 from async_reply.tasks import operation_task
 
 

@@ -18,8 +18,9 @@ from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from async_reply import retention, sweeps
+from async_reply.files import orphans
 from async_reply.models import Operation, OperationFile
+from async_reply.services import retention
 from async_reply.status import Status
 from async_reply.testing import run_operations
 from demo_project.processes import free_port, listens
@@ -166,13 +167,13 @@ def test_purge__deletes_the_objects(storage: Any, result: str) -> None:
 def test_sweep__removes_objects_that_no_row_speaks_of(storage: Any, result: str) -> None:
     kept = keys(storage)
     day, operation = kept[0].split("/")[1:3]
-    orphans = [
+    unclaimed = [
         storage.save(f"async_reply/{folder}/1/x", SimpleUploadedFile("x", b"1"))
         for folder in (f"{day}/{operation}", f"{day}/0192aaaa-0000-7000-8000-000000000000")
     ]
     Operation.objects.update(attempt=2)
-    assert len(keys(storage)) == len(kept) + len(orphans)
-    for _ in sweeps.sweep(datetime.now(UTC).date() + timedelta(days=3)):
+    assert len(keys(storage)) == len(kept) + len(unclaimed)
+    for _ in orphans.sweep(datetime.now(UTC).date() + timedelta(days=3)):
         pass
     assert keys(storage) == kept
 

@@ -9,7 +9,8 @@ from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
-from async_reply import heartbeats, lifecycle, services
+from async_reply import lifecycle, services
+from async_reply.attempts import claims
 from async_reply.models import Operation, OperationFile
 from async_reply.status import Status
 from async_reply.testing import run_operations
@@ -137,7 +138,7 @@ def test_import__canceled_on_the_way_leaves_nothing() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lifecycle, "beat", cancel_at_the_first_news)
-        patch.setattr(heartbeats, "INLINE_TICK", 0)  # look at the row at each call
+        patch.setattr(claims, "INLINE_TICK", 0)  # look at the row at each call
         run_operations()
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED

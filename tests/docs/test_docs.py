@@ -10,7 +10,8 @@ import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
 
-from async_reply import conf, pools, workers
+from async_reply import conf
+from async_reply.worker import beat, pools
 from tests.packaging.documents import blocks
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ def test_how_to__schedule_is_one_that_beat_can_follow() -> None:
         if block.startswith("# project/settings.py"):
             exec(block, settings)
     monthly = settings["CELERY_BEAT_SCHEDULE"]["monthly"]
-    assert monthly["task"] == workers.submit.name
-    assert set(monthly["kwargs"]) == set(inspect.signature(workers.submit.run).parameters)
+    assert monthly["task"] == beat.submit.name
+    assert set(monthly["kwargs"]) == set(inspect.signature(beat.submit.run).parameters)
     when = monthly["schedule"]
     assert len(when.minute) == len(when.hour) == len(when.day_of_month) == 1

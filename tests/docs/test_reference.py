@@ -14,24 +14,17 @@ from docutils import nodes
 from docutils.core import publish_doctree
 from rest_framework.views import APIView
 
-from async_reply import (
-    conf,
-    cors,
-    documents,
-    exceptions,
-    headers,
-    problems,
-    responses,
-    runner,
-    workers,
-)
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
+from async_reply import conf, cors, documents, exceptions, responses
+from async_reply.attempts import runner
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
 from async_reply.models import Operation
 from async_reply.permissions import OperationAccess
+from async_reply.protocol import headers, problems
 from async_reply.status import FINAL
 from async_reply.urls import urlpatterns
 from async_reply.views import LongRunningOperationMixin, LongRunningOperationView
+from async_reply.worker import beat
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference.rst"
 VIEWS = (LongRunningOperationMixin, LongRunningOperationView)
@@ -133,8 +126,8 @@ def test_tasks__each_member_of_the_handle(page: nodes.document) -> None:
 
 
 def test_tasks__the_one_of_beat(page: nodes.document) -> None:
-    parameters = inspect.signature(workers.submit.run).parameters
-    assert {workers.submit.name, *parameters} - literals(page, "Tasks") == set()
+    parameters = inspect.signature(beat.submit.run).parameters
+    assert {beat.submit.name, *parameters} - literals(page, "Tasks") == set()
 
 
 def test_exceptions__each(page: nodes.document) -> None:

@@ -16,9 +16,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import services, valet_keys
-from async_reply.identifiers import uuid7
+from async_reply import services
+from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation
+from async_reply.protocol import valet_keys
 from tests.hostile.conftest import Caller
 from tests.hostile.routes import METHODS, OF_ONE, ROUTES, Route
 from tests.hostile.situations import SITUATIONS, everything

@@ -20,8 +20,9 @@ from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 from rest_framework.validators import UniqueValidator
 
-from async_reply import retention, services
+from async_reply import services
 from async_reply.models import Operation, OperationFile
+from async_reply.services import retention
 from async_reply.testing import run_operations
 from tests.project import tasks, views
 

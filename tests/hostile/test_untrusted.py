@@ -8,8 +8,8 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.test import APIClient
 
 from async_reply import lifecycle, services
+from async_reply.attempts.jobs import Job
 from async_reply.exceptions import OperationFailed
-from async_reply.jobs import Job
 from async_reply.status import FINAL
 from async_reply.tasks import operation_task
 from async_reply.testing import run_operations

@@ -8,9 +8,10 @@ from django.core.signing import Signer, TimestampSigner, dumps
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from async_reply import services, valet_keys
-from async_reply.identifiers import uuid7
+from async_reply import services
+from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation
+from async_reply.protocol import valet_keys
 from tests.hostile.conftest import Caller
 from tests.hostile.situations import everything, finished, running
 from tests.project import tasks

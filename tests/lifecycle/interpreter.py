@@ -13,7 +13,7 @@ from django.db.models import F
 from django.db.models.expressions import CombinedExpression, ExpressionWrapper, Value
 from django.db.models.functions import Coalesce, Least
 
-from async_reply.clock import DatabaseNow
+from async_reply.database.clock import DatabaseNow
 
 Values = Mapping[str, Any]
 

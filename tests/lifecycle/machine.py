@@ -11,16 +11,20 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from async_reply import lifecycle, maintenance, relay, results, retention, runner, services, workers
-from async_reply.broker import breaker
-from async_reply.clock import after
+from async_reply import lifecycle, services
+from async_reply.attempts import rescue, results, runner
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.runner import Ending, Report
+from async_reply.database.clock import after
 from async_reply.exceptions import AlreadyFinished, NotFinished, OperationGone, RetryLater
-from async_reply.idempotency import IdempotencyKey
-from async_reply.jobs import Job
 from async_reply.models import Operation
-from async_reply.runner import Ending, Report
+from async_reply.publishing import relay
+from async_reply.publishing.broker import breaker
+from async_reply.services import retention
+from async_reply.services.idempotency import IdempotencyKey
 from async_reply.status import ACTIVE, FINAL, Status
 from async_reply.tasks import operation_task
+from async_reply.worker import receivers
 from tests.lifecycle.rules import require
 from tests.lifecycle.world import World
 
@@ -128,7 +132,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule()
     def receive_unknown_kind(self) -> None:
         if self.world.messages:
-            workers.reject_unknown(name=play.name, id=str(self.world.messages.pop(0)))
+            receivers.reject_unknown(name=play.name, id=str(self.world.messages.pop(0)))
 
     @rule(target=attempts, delivery=consumes(deliveries))
     def claim(self, delivery: Operation) -> Any:
@@ -205,20 +209,20 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule()
     def rescue_turn(self) -> None:
-        maintenance.rescue()
+        rescue.rescue()
         require(not Operation.objects.lost().exists(), "what is lost is rescued")
 
     @rule(snapshot=snapshots)
     def rescue_late(self, snapshot: Operation) -> None:
         if snapshot.status in ACTIVE:  # no rescuer looks at others
-            maintenance._rescue(snapshot)
+            rescue._rescue(snapshot)
 
     @rule(attempt=attempts, timed_out=st.booleans())
     def take_back(self, attempt: Operation, timed_out: bool) -> None:
         """Celery says that the process of an attempt is gone, or that another one is."""
         held = self._holds(attempt)
         worker = attempt.worker if held else "another worker"
-        rescued = maintenance.take_back(attempt.pk, worker=worker, timed_out=timed_out)
+        rescued = rescue.take_back(attempt.pk, worker=worker, timed_out=timed_out)
         require(rescued == held, "whose process is gone is rescued at once")
 
     @rule(snapshot=snapshots)

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import F
 
 from async_reply import lifecycle
-from async_reply.clock import DatabaseNow
+from async_reply.database.clock import DatabaseNow
 from async_reply.models import Operation
 from async_reply.status import ACTIVE, Status
 

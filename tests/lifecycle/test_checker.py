@@ -13,7 +13,7 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Least
 
-from async_reply.clock import DatabaseNow
+from async_reply.database.clock import DatabaseNow
 from async_reply.status import TRANSITIONS, Status
 from tests.lifecycle.checker import Checker
 from tests.lifecycle.interpreter import Time, update

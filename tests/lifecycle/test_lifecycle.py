@@ -10,7 +10,7 @@ from django.db import connection
 
 import async_reply
 from async_reply import lifecycle, services
-from async_reply.clock import after
+from async_reply.database.clock import after
 from async_reply.models import Operation
 from async_reply.status import ACTIVE, FINAL, Status
 from tests.project.tasks import echo

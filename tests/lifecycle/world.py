@@ -16,9 +16,11 @@ from uuid import UUID
 from django.db import OperationalError, transaction
 from django.db.models import Count
 
-from async_reply import broker, heartbeats, lifecycle, queues, runner
-from async_reply.clock import DatabaseNow
+from async_reply import lifecycle
+from async_reply.attempts import heartbeats, runner
+from async_reply.database.clock import DatabaseNow
 from async_reply.models import Operation
+from async_reply.publishing import broker, queues
 from async_reply.status import ACTIVE, FINAL
 from tests.lifecycle import interpreter
 from tests.lifecycle.interpreter import LONG, Time

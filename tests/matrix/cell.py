@@ -23,8 +23,8 @@ OUTAGE = """
 import json
 from django.contrib.auth import get_user_model
 from async_reply import services
-from async_reply.broker import breaker
-from async_reply.clock import DatabaseNow
+from async_reply.publishing.broker import breaker
+from async_reply.database.clock import DatabaseNow
 from async_reply.models import Worker
 from demo_project.tasks import sleep
 owner = str(get_user_model().objects.get(username="demo").pk)

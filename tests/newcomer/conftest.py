@@ -18,4 +18,4 @@ def api(user: AbstractBaseUser, client_of: Callable[..., APIClient]) -> APIClien
 @pytest.fixture
 def real_send(monkeypatch: pytest.MonkeyPatch, broker: list[str]) -> None:
     """Messages go where Celery's settings say."""
-    monkeypatch.setattr("async_reply.broker.send", send)
+    monkeypatch.setattr("async_reply.publishing.broker.send", send)

@@ -11,12 +11,14 @@ from pytest_django import Settings
 from rest_framework import serializers
 from rest_framework.test import APIClient
 
-from async_reply import schema, services, tasks, workers
-from async_reply.maintenance import Maintenance, Step
+from async_reply import services, tasks
+from async_reply.database import schema
 from async_reply.models import Operation, OperationResult
 from async_reply.status import Status
 from async_reply.tasks import operation_task
 from async_reply.views import LongRunningOperationView
+from async_reply.worker import receivers
+from async_reply.worker.maintenance import Maintenance, Step
 from tests.conftest import configure_celery
 from tests.project.tasks import read
 
@@ -112,7 +114,7 @@ def test_broker__that_nobody_configured_is_a_202_all_the_same(
 @pytest.mark.django_db
 def test_kind__that_the_worker_has_not_imported(caplog: pytest.LogCaptureFixture) -> None:
     operation = services.submit(read, input={"title": "", "files": []})
-    workers.reject_unknown(name=read.name, id=str(operation.pk))
+    receivers.reject_unknown(name=read.name, id=str(operation.pk))
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
     assert "CELERY_IMPORTS" in caplog.text

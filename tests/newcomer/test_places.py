@@ -19,8 +19,8 @@ from rest_framework.test import APIClient
 from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
 from rest_framework.views import APIView
 
-from async_reply import broker
 from async_reply.models import Operation
+from async_reply.publishing import broker
 from async_reply.testing import run_operations
 from tests.project import views
 

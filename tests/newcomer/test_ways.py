@@ -12,9 +12,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from async_reply import services
-from async_reply.jobs import Job
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.runner import Ending
 from async_reply.models import Operation
-from async_reply.runner import Ending
 from async_reply.status import Status
 from async_reply.tasks import operation_task
 from async_reply.testing import run_operations

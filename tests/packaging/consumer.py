@@ -9,12 +9,12 @@ from typing import Any, assert_type
 from uuid import UUID
 
 from async_reply import services
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.results import Outcome
+from async_reply.attempts.runner import Ending, Report
 from async_reply.exceptions import OperationFailed
-from async_reply.jobs import Job
 from async_reply.models import Operation
 from async_reply.permissions import OperationAccess
-from async_reply.results import Outcome
-from async_reply.runner import Ending, Report
 from async_reply.status import Status
 from async_reply.tasks import OperationTask, operation_task
 from async_reply.testing import run_operations

@@ -10,10 +10,13 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from async_reply import backlogs, histories, maintenance, queues, relay, retention, routing
-from async_reply.idempotency import IdempotencyKey
+from async_reply.attempts import rescue
+from async_reply.estimates import backlogs, histories
 from async_reply.models import Operation
-from async_reply.quotas import Quota
+from async_reply.publishing import queues, relay, routing
+from async_reply.services import retention
+from async_reply.services.idempotency import IdempotencyKey
+from async_reply.services.quotas import Quota
 from async_reply.status import Status
 from tests.plans import filling
 from tests.plans.explaining import PRIMARY, Plan, explained
@@ -66,7 +69,7 @@ def test_filling__is_of_a_realistic_mix() -> None:
 @pytest.mark.parametrize("count", [0, 10_000], ids=["missing", "overtaken"])
 def test_relay(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bounded part of the backlog: the oldest of all, and of each kind."""
-    monkeypatch.setattr("async_reply.broker.count", lambda queue: count)
+    monkeypatch.setattr("async_reply.publishing.broker.count", lambda queue: count)
     reads = [
         plan
         for function in (relay.publish_due, relay.republish_lost, queues.unserved)
@@ -83,7 +86,7 @@ def test_relay(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ("function", "index"),
     [
         (relay.publish_due, {DUE}),
-        (maintenance.rescue, {STATUS}),
+        (rescue.rescue, {STATUS}),
         (retention.purge, {PURGE}),
         (lambda: Quota(filling.OWNER, view="").is_near(), {OWNER_STATUS}),
         (lambda: Quota("7", view="").is_near(), {OWNER_STATUS}),

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import ProgrammingError, connection, transaction
 
-from async_reply.jobs import Job
+from async_reply.attempts.jobs import Job
 from async_reply.models import Operation
 
 #: What stays in the process for good.

@@ -4,10 +4,10 @@ import ctypes
 import time
 from typing import Any
 
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.results import Outcome
 from async_reply.exceptions import OperationFailed
-from async_reply.jobs import Job
 from async_reply.models import Operation
-from async_reply.results import Outcome
 from async_reply.tasks import operation_task
 from tests.project.disturbances import WAYS
 

@@ -151,7 +151,7 @@ WITHOUT_WORKER = (
 from django.core.management import call_command
 from django.utils import timezone
 
-from async_reply import owners, retention
+from async_reply.services import owners, retention
 from async_reply.testing import run_operations
 
 Operation.objects.all().delete()

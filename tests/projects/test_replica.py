@@ -135,9 +135,12 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import maintenance, retention, services
-from async_reply.clock import after
-from async_reply.models import Operation, OperationFile, Worker, database
+from async_reply import services
+from async_reply.database import alias
+from async_reply.database.clock import after
+from async_reply.models import Operation, OperationFile, Worker
+from async_reply.services import retention
+from async_reply.worker import maintenance
 from project.models import Note
 from project.tasks import add
 
@@ -173,7 +176,7 @@ def status(operation):
     return Operation.objects.get(pk=operation.pk).status
 
 
-told = {"database": database()}
+told = {"database": alias()}
 first = submit(**{"Idempotency-Key": "k"})
 again = submit(**{"Idempotency-Key": "k"})
 told["replayed"] = [first.status_code, again.status_code, first.json() == again.json()]

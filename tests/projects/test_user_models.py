@@ -44,7 +44,7 @@ DRAWN = "models.UUIDField(primary_key=True, default=uuid.uuid4)"
 SUCCESSION = """
 from rest_framework.test import APIClient
 
-from async_reply import valet_keys
+from async_reply.protocol import valet_keys
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from project.models import Person, User

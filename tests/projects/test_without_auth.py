@@ -44,7 +44,7 @@ class Access(OperationAccess):
 CONVERSATION = """
 from rest_framework.test import APIClient
 
-from async_reply import owners
+from async_reply.services import owners
 
 callers = ({"X-Name": "ada"}, {"X-Name": "eve"}, {})
 ada, eve, nobody = (APIClient(headers=each, **THREADS) for each in callers)

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from async_reply import conf
-from async_reply.throttling import PollThrottle
+from async_reply.permissions import PollThrottle
 
 
 def test_valid__speaks_of_every_key() -> None:

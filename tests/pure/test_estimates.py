@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from async_reply import durations, estimates, schedules
+from async_reply.estimates import laws, plans
 from benchmarks import queues
 from benchmarks.laws import HELD_OUT, LAWS, Law, lognormal
 from benchmarks.schedules import ratios
@@ -22,20 +22,20 @@ histories = st.one_of(
 
 @given(histories, seconds)
 def test_retry_after__is_a_whole_number_of_seconds(past: list[float], elapsed: float) -> None:
-    wait = estimates.retry_after(past, elapsed)
+    wait = plans.retry_after(past, elapsed)
     assert type(wait) is int
     assert wait >= 1
 
 
 @given(histories.filter(bool), seconds)
 def test_retry_after__any_sequence_and_any_clock(past: list[float], elapsed: float) -> None:
-    assert estimates.retry_after(tuple(past), elapsed) == estimates.retry_after(past, elapsed)
-    assert estimates.retry_after(past, -1) == estimates.retry_after(past, 0)
+    assert plans.retry_after(tuple(past), elapsed) == plans.retry_after(past, elapsed)
+    assert plans.retry_after(past, -1) == plans.retry_after(past, 0)
 
 
 @given(histories.filter(bool), st.floats(0, 1e6))
 def test_law__is_one(past: list[float], step: float) -> None:
-    law = durations.Law(past)
+    law = laws.Law(past)
     known = [law.at(index * step / 7) for index in range(30)]
     assert all(earlier[0] <= later[0] + 1e-9 for earlier, later in pairwise(known))
     assert all(earlier[1] <= later[1] * (1 + 1e-9) + 1e-6 for earlier, later in pairwise(known))
@@ -45,38 +45,38 @@ def test_law__is_one(past: list[float], step: float) -> None:
 
 @pytest.mark.parametrize("moment", [3, 10, 50])
 def test_tail__a_power_of_one_is_no_exception(moment: float) -> None:
-    exact = durations.Tail(10, power=1).at(moment)
-    nearly = durations.Tail(10, power=1.0001).at(moment)
+    exact = laws.Tail(10, power=1).at(moment)
+    nearly = laws.Tail(10, power=1.0001).at(moment)
     assert exact == pytest.approx(nearly, rel=1e-3)
 
 
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=100), st.floats(0, 1e6))
 def test_eta__is_never_negative(past: list[float], elapsed: float) -> None:
-    remaining = estimates.eta(past, elapsed)
+    remaining = plans.eta(past, elapsed)
     assert remaining is not None
     assert remaining >= 0
 
 
 def test_eta__is_fractional() -> None:
-    assert estimates.eta([0.4] * 50, 0.1) == pytest.approx(0.3, abs=0.01)
-    assert estimates.eta([], 3) is None
+    assert plans.eta([0.4] * 50, 0.1) == pytest.approx(0.3, abs=0.01)
+    assert plans.eta([], 3) is None
 
 
 @pytest.mark.parametrize("duration", [1, 7, 10, 60, 3600])
 def test_retry_after__meets_a_constant_duration(duration: float) -> None:
     """To the second, or later by less than a poll is worth."""
     past = [duration] * 100
-    price = schedules.price(duration)
+    price = plans.price(duration)
     for elapsed in (0, 0.4):
-        late = elapsed + estimates.retry_after(past, elapsed) - duration
+        late = elapsed + plans.retry_after(past, elapsed) - duration
         assert 0 <= late < max(1, price)
-    assert estimates.retry_after(past, duration - 1) < 1 + price
+    assert plans.retry_after(past, duration - 1) < 1 + price
 
 
 def test_retry_after__nothing_known_waits_for_longer_and_longer() -> None:
     polls = [0]
     while polls[-1] < 3600:
-        polls.append(polls[-1] + estimates.retry_after((), polls[-1]))
+        polls.append(polls[-1] + plans.retry_after((), polls[-1]))
     waits = [later - earlier for earlier, later in pairwise(polls)]
     assert waits == sorted(waits)
     assert len(polls) < 35
@@ -84,24 +84,24 @@ def test_retry_after__nothing_known_waits_for_longer_and_longer() -> None:
 
 def test_retry_after__beyond_all_that_was_seen_waits_for_longer_and_longer() -> None:
     past = [random.Random(3).lognormvariate(2, 0.5) for _ in range(100)]
-    waits = [estimates.retry_after(past, elapsed) for elapsed in (200, 1000, 10_000, 1e6)]
+    waits = [plans.retry_after(past, elapsed) for elapsed in (200, 1000, 10_000, 1e6)]
     assert waits == sorted(set(waits))
     assert waits[-1] < 1e6
 
 
 def test_retry_after__slower_kinds_are_asked_later() -> None:
     past = [random.Random(3).lognormvariate(2, 0.5) for _ in range(100)]
-    first = [estimates.retry_after([each * scale for each in past], 0) for scale in (1, 4, 16)]
+    first = [plans.retry_after([each * scale for each in past], 0) for scale in (1, 4, 16)]
     assert first == sorted(set(first))
 
 
 def test_solve__no_other_next_poll_is_better() -> None:
     """Against the costs themselves, of which the levels leave out what all moments share."""
-    law = durations.Law([random.Random(5).lognormvariate(2, 0.8) for _ in range(40)])
+    law = laws.Law([random.Random(5).lognormvariate(2, 0.8) for _ in range(40)])
     moments = range(80)
     known = [law.at(moment) for moment in moments]
     finished, spent = [each[0] for each in known], [each[1] for each in known]
-    following = schedules.solve(moments, finished, spent, cost=0.5, rest=0.1)
+    following = plans.solve(moments, finished, spent, cost=0.5, rest=0.1)
     paid = [0.0] * 79 + [0.1]
     for index in range(78, -1, -1):
         costs = [
@@ -118,7 +118,7 @@ def test_solve__no_other_next_poll_is_better() -> None:
 @pytest.mark.parametrize("law", [*LAWS, *HELD_OUT], ids=lambda law: law.name)
 def test_retry_after__costs_little_more_than_the_best_schedule(law: Law) -> None:
     """The bounds of docs/polling.rst, with fewer draws; `make bench` has them all."""
-    costs = ratios(law, estimates.retry_after, draws=8, operations=150)
+    costs = ratios(law, plans.retry_after, draws=8, operations=150)
     assert costs["computed"] <= 1.3
     assert costs["jittered"] <= 1.35
     assert costs["computed"] <= min(costs[name] for name in FIXED) * 1.03
@@ -127,7 +127,7 @@ def test_retry_after__costs_little_more_than_the_best_schedule(law: Law) -> None
 def test_without_drift__a_trend_is_taken_out() -> None:
     chance = random.Random(2)
     past = [10 * 1.02**index * chance.uniform(0.9, 1.1) for index in range(100)]
-    now = durations.without_drift(past)
+    now = laws.without_drift(past)
     assert len(now) == 100
     assert min(now) > 10 * 1.02**99 * 0.8
     assert max(now) < 10 * 1.02**99 * 1.25
@@ -137,26 +137,26 @@ def test_without_drift__one_law_stays_as_it_is() -> None:
     chance = random.Random(2)
     law = lognormal(10, 1)
     found = [[law(chance.random()) for _ in range(100)] for _ in range(300)]
-    assert sum(durations.without_drift(past) is not past for past in found) <= 6
+    assert sum(laws.without_drift(past) is not past for past in found) <= 6
 
 
 def test_without_drift__three_far_ones_at_the_end_are_no_trend() -> None:
     past = [*([1.0, 1.1, 0.9] * 30), 60.0, 61.0, 59.0]
-    assert durations.without_drift(past) is past
+    assert laws.without_drift(past) is past
 
 
 def test_blend__what_is_expected_gives_way_to_what_is_seen() -> None:
-    assert estimates.blend((3.0,), None) == (3.0,)
-    assert estimates.blend((), 10) == (10, 6, 16)
-    assert estimates.blend((3.0,) * 4, 10) == (10, 6, 3, 3, 3, 3)
-    assert estimates.blend((3.0,) * 9, 10) == (3.0,) * 9
-    assert estimates.retry_after(estimates.blend((), 300), 0) > 60
+    assert plans.blend((3.0,), None) == (3.0,)
+    assert plans.blend((), 10) == (10, 6, 16)
+    assert plans.blend((3.0,) * 4, 10) == (10, 6, 3, 3, 3, 3)
+    assert plans.blend((3.0,) * 9, 10) == (3.0,) * 9
+    assert plans.retry_after(plans.blend((), 300), 0) > 60
 
 
 def test_weigh__own_progress_counts_the_more_the_further_it_got() -> None:
-    assert estimates.by_progress(10, 25) == 30
-    assert estimates.weigh(5, 30, 1) == pytest.approx(5.25)
-    assert estimates.weigh(5, 30, 100) == 30
+    assert plans.by_progress(10, 25) == 30
+    assert plans.weigh(5, 30, 1) == pytest.approx(5.25)
+    assert plans.weigh(5, 30, 100) == 30
 
 
 @pytest.mark.parametrize("case", queues.CASES, ids=lambda case: case.name)
@@ -183,8 +183,8 @@ def test_queue__fractions_serve_short_jobs() -> None:
 
 
 def test_jitter__spreads_and_repeats() -> None:
-    told = [estimates.jitter(600, 7.5, random.Random(seed).getrandbits(62)) for seed in range(999)]
+    told = [plans.jitter(600, 7.5, random.Random(seed).getrandbits(62)) for seed in range(999)]
     assert set(told) == set(range(600, 609))
     assert max(map(told.count, told)) < 200
-    assert estimates.jitter(600, 7.5, 5**20) == estimates.jitter(600, 7.5, 5**20)
-    assert {estimates.jitter(1, 0.5, seed) for seed in range(99999)} == {1}
+    assert plans.jitter(600, 7.5, 5**20) == plans.jitter(600, 7.5, 5**20)
+    assert {plans.jitter(1, 0.5, seed) for seed in range(99999)} == {1}

@@ -1,6 +1,6 @@
 import pytest
 
-from async_reply import headers
+from async_reply.protocol import headers
 
 
 @pytest.mark.parametrize(

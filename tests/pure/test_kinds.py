@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from async_reply.kinds import Kind
+from async_reply.attempts.kinds import Kind
 
 
 def report(operation: Any, *, year: int, format: str = "csv") -> None: ...

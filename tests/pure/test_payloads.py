@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from async_reply import payloads
+from async_reply.database import payloads
 from async_reply.exceptions import PayloadError
 
 

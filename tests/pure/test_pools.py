@@ -6,7 +6,8 @@ from celery.concurrency import get_implementation
 from django.db import connection
 from pytest_django import Settings
 
-from async_reply import pools, unpooled
+from async_reply.database import pooling
+from async_reply.worker import pools
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_sizes__are_those_psycopg_makes_of_the_options(
     pool: Any, sizes: tuple[int, int], pooled: Callable[[Any], None]
 ) -> None:
     pooled(pool)
-    assert unpooled.sizes() == sizes
+    assert pooling.sizes() == sizes
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from django.core import signing
 from pytest_django import Settings
 
-from async_reply import valet_keys
+from async_reply.protocol import valet_keys
 
 PK, OTHER = UUID(int=1), UUID(int=2)
 

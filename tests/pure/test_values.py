@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from async_reply import conf, payloads, problems
+from async_reply import conf
+from async_reply.attempts.kinds import Kind
+from async_reply.database import payloads
+from async_reply.database.identifiers import uuid7
 from async_reply.exceptions import OperationFailed, PayloadError, PayloadTooLarge
-from async_reply.identifiers import uuid7
-from async_reply.kinds import Kind
+from async_reply.protocol import problems
 from async_reply.status import ACTIVE, FINAL, TRANSITIONS, UNFINISHED, Status
 
 

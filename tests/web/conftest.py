@@ -6,7 +6,8 @@ from django.contrib.auth.models import AbstractBaseUser
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from async_reply import backlogs, histories, lifecycle, services
+from async_reply import lifecycle, services
+from async_reply.estimates import backlogs, histories
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from tests.project.tasks import echo

@@ -12,8 +12,10 @@ from django.utils.http import http_date
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from async_reply import cors, lifecycle, results, retention, services
+from async_reply import cors, lifecycle, services
+from async_reply.attempts import results
 from async_reply.models import Operation
+from async_reply.services import retention
 from async_reply.testing import run_operations
 from tests.hostile.situations import SITUATIONS, everything, finished
 from tests.project import tasks

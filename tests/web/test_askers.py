@@ -10,9 +10,9 @@ import pytest
 from django.db import connections
 from django.db.utils import ConnectionHandler
 
-from async_reply import askers
-from async_reply.askers import Askers
-from async_reply.models import database
+from async_reply.database import alias
+from async_reply.waiting import executor
+from async_reply.waiting.executor import Askers
 from tests.waiting import PATIENCE, until
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -22,7 +22,7 @@ ADA, EVE = ("owner", "ada"), ("owner", "eve")
 
 @pytest.fixture
 def asking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Askers]:
-    monkeypatch.setattr(askers, "LINGER", 0.05)
+    monkeypatch.setattr(executor, "LINGER", 0.05)
     made = Askers(2)
     yield made
     until(lambda: not made.are_running)
@@ -137,7 +137,7 @@ def test_run__whatever_ends_it_the_next_call_starts_anew(
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(askers, "_carry_out", fail)
+        patched.setattr(executor, "_carry_out", fail)
         asking.call(ADA, lambda: 1)
         until(lambda: not asking.are_running)
     assert asking.call(ADA, lambda: 2).result(PATIENCE) == 2
@@ -147,15 +147,15 @@ def test_thread__leaves_no_connection_of_any_database(
     asking: Askers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is asked for those who wait may read sessions or accounts from another one."""
-    settings = {"default": connections[database()].settings_dict}
+    settings = {"default": connections[alias()].settings_dict}
     other = ConnectionHandler({**settings, "other": dict(settings["default"])})
-    monkeypatch.setattr(askers, "connections", other)
+    monkeypatch.setattr(executor, "connections", other)
     opened: list[Any] = []
 
     def look() -> None:
-        for alias in other:
-            other[alias].ensure_connection()
-            opened.append(other[alias])
+        for name in other:
+            other[name].ensure_connection()
+            opened.append(other[name])
 
     asking.call(ADA, look).result(PATIENCE)
     until(lambda: not asking.are_running)

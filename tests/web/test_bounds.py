@@ -9,10 +9,11 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from async_reply import services, workers
+from async_reply import services
 from async_reply.exceptions import PayloadError, PayloadTooLarge
 from async_reply.models import Operation, OperationFile
 from async_reply.testing import run_operations
+from async_reply.worker import beat
 from tests.project import tasks, views
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +37,7 @@ Bring = Callable[[dict[str, Any]], object]
 WAYS: dict[str, Bring] = {
     "submit": lambda value: services.submit(tasks.echo, input=value),
     "extra": lambda value: services.submit(tasks.echo, extra=value),
-    "beat": lambda value: workers.submit(tasks.echo.name, input=value),
+    "beat": lambda value: beat.submit(tasks.echo.name, input=value),
 }
 
 

@@ -23,7 +23,7 @@ from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
-from async_reply import conf, cors, pools, tasks
+from async_reply import conf, cors, tasks
 from async_reply import urls as ours
 from async_reply.checks import celery, databases
 from async_reply.checks import celery as celery_checks
@@ -31,6 +31,7 @@ from async_reply.checks.views import ATTRIBUTES
 from async_reply.permissions import OperationAccess
 from async_reply.storage import operation_storage
 from async_reply.views import LongRunningOperationMixin, LongRunningOperationView
+from async_reply.worker import pools
 from tests.conftest import configure_celery
 from tests.project import views
 

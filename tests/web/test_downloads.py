@@ -22,7 +22,7 @@ from async_reply import services
 from async_reply.models import Operation, OperationFile
 from async_reply.testing import run_operations
 from async_reply.views import downloads
-from async_reply.views.operations import ResultView
+from async_reply.views.results import ResultView
 from tests.project import tasks
 
 pytestmark = pytest.mark.django_db

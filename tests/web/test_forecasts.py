@@ -7,8 +7,9 @@ from django.db.models import F
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import backlogs, forecasts, histories, lifecycle, services
-from async_reply.models import Operation, Worker
+from async_reply import lifecycle, services
+from async_reply.estimates import backlogs, forecasts, histories
+from async_reply.models import ESTIMATE_KEY, Operation, Worker
 from tests.project.tasks import echo, expected, sized
 
 pytestmark = pytest.mark.django_db
@@ -147,8 +148,8 @@ def test_expected_duration__counts_from_the_first_operation_on(ran: Ran) -> None
 
 
 def test_estimate_key__classes_are_told_apart(ran: Ran) -> None:
-    ran(*[2.0] * 10, kind=sized.name, reply={histories.KEY: "1"})
-    ran(*[50.0] * 10, kind=sized.name, reply={histories.KEY: "4"})
+    ran(*[2.0] * 10, kind=sized.name, reply={ESTIMATE_KEY: "1"})
+    ran(*[50.0] * 10, kind=sized.name, reply={ESTIMATE_KEY: "4"})
     small = services.submit(sized, input={"rows": 1})
     assert forecasts.retry_after(small) in {2, 3}
     small.delete()

@@ -16,8 +16,10 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import lifecycle, problems, retention
+from async_reply import lifecycle
 from async_reply.models import Operation
+from async_reply.protocol import problems
+from async_reply.services import retention
 from async_reply.testing import run_operations
 
 pytestmark = pytest.mark.django_db

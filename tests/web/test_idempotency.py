@@ -15,8 +15,10 @@ from rest_framework.permissions import BasePermission
 from rest_framework.test import APIClient
 from rest_framework.throttling import BaseThrottle
 
-from async_reply import files, lifecycle, retention, services
+from async_reply import lifecycle, services
+from async_reply.files import streams
 from async_reply.models import Operation
+from async_reply.services import retention
 from async_reply.status import FINAL
 from async_reply.testing import run_operations
 from async_reply.views.submissions import Submission
@@ -324,13 +326,13 @@ def test_fingerprint__reads_an_upload_once(
 ) -> None:
     """Whether the request is stored or refused; the stored file's own digest comes on top."""
     read: list[int] = []
-    digest = files.digest
+    digest = streams.digest
 
     def counted(stream: Any) -> tuple[int, str]:
         read.append(1)
         return digest(stream)
 
-    monkeypatch.setattr(files, "digest", counted)
+    monkeypatch.setattr(streams, "digest", counted)
 
     def post() -> int:
         read.clear()

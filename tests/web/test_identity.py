@@ -17,9 +17,10 @@ from pytest_django import Settings
 from rest_framework.request import Request
 from rest_framework.test import APIClient
 
-from async_reply import permissions, services, users
+from async_reply import permissions, services
 from async_reply.models import Operation
 from async_reply.permissions import OperationAccess
+from async_reply.services import users
 from tests.project import tasks
 from tests.web.access import StatelessUser
 

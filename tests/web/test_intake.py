@@ -3,11 +3,12 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, OperationalError, transaction
 
-from async_reply import intake, services
+from async_reply import services
 from async_reply.exceptions import QuotaExceeded
-from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation
-from async_reply.quotas import Quota
+from async_reply.services import intake
+from async_reply.services.idempotency import IdempotencyKey
+from async_reply.services.quotas import Quota
 from tests.project import tasks
 
 KEY = IdempotencyKey(digest="d" * 64, fingerprint="f" * 64)

@@ -11,9 +11,11 @@ import pytest
 from django.db import connection, connections, transaction
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from async_reply import lifecycle, notifications, seats, watch
+from async_reply import lifecycle
 from async_reply.checks.settings import check_settings
 from async_reply.models import Operation
+from async_reply.notifications import announcements, base, postgresql, redis
+from async_reply.waiting import slots, ticker
 from tests.conftest import need_service
 from tests.waiting import in_thread, until, until_looked, until_parked
 
@@ -25,10 +27,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture(autouse=True)
 def _forget_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(notifications._Pause, "until", 0.0)
+    monkeypatch.setattr(redis._Pause, "until", 0.0)
     yield
-    if notifications._client.cache_info().currsize:
-        notifications._client.cache_clear()
+    if redis._client.cache_info().currsize:
+        redis._client.cache_clear()
 
 
 @pytest.fixture(params=["postgresql", REDIS])
@@ -45,13 +47,13 @@ def notify(request: pytest.FixtureRequest, settings: Settings) -> str:
 
 
 def wait_for(operation: Operation) -> bool | None:
-    return seats.wait(operation, seconds=30, caller=("owner", uuid4().hex))
+    return slots.wait(operation, seconds=30, caller=("owner", uuid4().hex))
 
 
 def test_notification__is_enough(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "TICK_NOTIFIED", NEVER)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED", NEVER)
     with in_thread(lambda: wait_for(running)) as waited:
         until_parked()
         until_looked()
@@ -64,12 +66,12 @@ def test_notification__missed_while_the_waiter_came(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change between the view's read and the wait is found without a notification."""
-    monkeypatch.setattr(watch, "TICK_NOTIFIED", NEVER)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED", NEVER)
     held = Operation.objects.get()
     with in_thread(lambda: wait_for(running)) as first:
         until_parked()
-        until(lambda: not watch.ticker._doubtful)
-        monkeypatch.setattr(notifications, "announce", lambda pk, changes: None)
+        until(lambda: not ticker.ticker._doubtful)
+        monkeypatch.setattr(announcements, "announce", lambda pk, changes: None)
         lifecycle.succeed(running)
         with in_thread(lambda: wait_for(held)) as second:
             assert second.result() is True
@@ -79,8 +81,8 @@ def test_notification__missed_while_the_waiter_came(
 def test_notification__that_is_lost_costs_a_tick(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "TICK_NOTIFIED", 0.05)
-    monkeypatch.setattr(notifications, "announce", lambda pk, changes: None)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED", 0.05)
+    monkeypatch.setattr(announcements, "announce", lambda pk, changes: None)
     with in_thread(lambda: wait_for(running)) as waited:
         until_parked()
         lifecycle.succeed(running)
@@ -91,7 +93,7 @@ def test_notification__only_of_what_is_committed(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Any] = []
-    with notifications.listening(heard.append):
+    with announcements.listening(heard.append):
         until(lambda: heard == [None])
         with transaction.atomic():
             lifecycle.succeed(running)
@@ -103,7 +105,7 @@ def test_notification__only_of_what_is_committed(
 
 def test_notification__of_rubbish_is_ignored() -> None:
     heard: list[Any] = []
-    notifications._pass_on("no id", heard.append)
+    base.pass_on("no id", heard.append)
     assert heard == []
 
 
@@ -120,7 +122,7 @@ def test_none__costs_nothing(
     with django_assert_num_queries(1):
         lifecycle.beat(running, progress=1, message="news")
     before = set(threading.enumerate())
-    with notifications.listening(_refuse):
+    with announcements.listening(_refuse):
         assert set(threading.enumerate()) <= before
 
 
@@ -134,9 +136,9 @@ def test_postgresql__broken_listener_comes_back(
     if connection.vendor != "postgresql":
         pytest.skip("the tests run on another database: DATABASE_URL names it")
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": "postgresql"}
-    monkeypatch.setattr(watch, "TICK_NOTIFIED", NEVER)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED", NEVER)
     heard: list[Any] = []
-    with notifications.listening(heard.append):
+    with announcements.listening(heard.append):
         until(lambda: heard == [None])
         with connection.cursor() as cursor:
             cursor.execute(
@@ -155,7 +157,7 @@ def test_postgresql__failing_notice_is_not_the_changes(
     def fail(pk: Any) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(notifications, "_notify", fail)
+    monkeypatch.setattr(postgresql, "notify", fail)
     assert lifecycle.succeed(running)
 
 
@@ -181,7 +183,7 @@ def test_redis__that_is_away_holds_up_one_writer_a_while(
     for number in range(20):
         assert lifecycle.beat(running, progress=number, message="news")
     assert lifecycle.succeed(running)
-    assert time.monotonic() - started < 5 * notifications.PATIENCE + 5
+    assert time.monotonic() - started < 5 * redis.PATIENCE + 5
     assert len([each for each in caplog.records if "not announced" in each.message]) <= 2
 
 
@@ -189,7 +191,7 @@ def test_redis__that_is_away_leaves_the_slower_tick(
     running: Operation, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": closed()}
-    monkeypatch.setattr(watch, "TICK_NOTIFIED", 0.05)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED", 0.05)
     with in_thread(lambda: wait_for(running)) as waited:
         until_parked()
         lifecycle.succeed(running)
@@ -214,7 +216,7 @@ def test_check__notify(
     expected: list[str],
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": target}
-    monkeypatch.setattr(notifications, "find_spec", lambda name: name != missing or None)
+    monkeypatch.setattr(announcements, "find_spec", lambda name: name != missing or None)
     assert [each.id for each in check_settings(None)] == expected
 
 

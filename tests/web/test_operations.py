@@ -9,9 +9,10 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
-from async_reply import lifecycle, retention, services
-from async_reply.identifiers import uuid7
+from async_reply import lifecycle, services
+from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation, OperationFile
+from async_reply.services import retention
 from async_reply.status import FINAL, Status
 from async_reply.testing import run_operations
 from tests.project import tasks

@@ -9,9 +9,10 @@ from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from async_reply import answers, backlogs, histories
+from async_reply.estimates import backlogs, histories
 from async_reply.models import Operation
 from async_reply.testing import run_operations
+from async_reply.waiting import answers
 from tests.failover import failover
 from tests.project.views import EchoView
 from tests.waiting import in_thread, until_parked

@@ -16,10 +16,11 @@ from rest_framework.test import APIClient
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView, exception_handler
 
-from async_reply import exceptions, lifecycle, problems, responses
-from async_reply.identifiers import uuid7
+from async_reply import exceptions, lifecycle, responses
+from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation
 from async_reply.permissions import OperationAccess
+from async_reply.protocol import problems
 from tests.project import urls
 from tests.project.views import EchoView
 

@@ -4,10 +4,11 @@ import pytest
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from async_reply import quotas, services
+from async_reply import services
 from async_reply.exceptions import QuotaExceeded
 from async_reply.models import Operation
-from async_reply.quotas import Quota
+from async_reply.services import quotas
+from async_reply.services.quotas import Quota
 from async_reply.testing import run_operations
 from tests.project import tasks
 from tests.waiting import in_thread

@@ -12,10 +12,11 @@ from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.test import APIClient
 
-from async_reply import failures, lifecycle
+from async_reply import lifecycle
+from async_reply.attempts import failures
+from async_reply.attempts.results import Outcome
 from async_reply.exceptions import OperationFailed
 from async_reply.models import Operation, OperationAttempt, OperationResult
-from async_reply.results import Outcome
 from async_reply.tasks import operation_task
 from async_reply.testing import run_operations
 from async_reply.views import LongRunningOperationView

@@ -7,8 +7,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from async_reply import backlogs, forecasts, lifecycle, services, signals
-from async_reply.broker import breaker
+from async_reply import lifecycle, services, signals
+from async_reply.attempts.jobs import Job
+from async_reply.estimates import backlogs, forecasts
 from async_reply.exceptions import (
     AlreadyFinished,
     KeyReused,
@@ -19,9 +20,10 @@ from async_reply.exceptions import (
     StorageFailed,
     UnknownKind,
 )
-from async_reply.idempotency import IdempotencyKey
-from async_reply.jobs import Job
 from async_reply.models import Operation, OperationFile
+from async_reply.publishing.broker import breaker
+from async_reply.services import cancellation
+from async_reply.services.idempotency import IdempotencyKey
 from async_reply.status import Status
 from async_reply.tasks import operation_task
 from async_reply.testing import run_operations
@@ -222,7 +224,7 @@ def test_cancel__tells_listeners() -> None:
 
 
 def test_is_cancelable__unknown_kind_may_be() -> None:
-    assert services.is_cancelable(Operation(kind="gone.task"))
+    assert cancellation.is_cancelable(Operation(kind="gone.task"))
 
 
 def test_rerun__is_a_new_operation_with_copies_of_the_files() -> None:

@@ -14,8 +14,8 @@ from rest_framework.test import APIClient
 
 from async_reply import services
 from async_reply.exceptions import PayloadTooLarge
-from async_reply.idempotency import IdempotencyKey
 from async_reply.models import Operation, OperationFile
+from async_reply.services.idempotency import IdempotencyKey
 from async_reply.testing import run_operations
 from async_reply.views.submissions import Submission
 from tests.project.views import DressedView, NoTaskView

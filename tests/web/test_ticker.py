@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from async_reply import notifications, services, watch
+from async_reply import services
 from async_reply.models import Operation
+from async_reply.notifications import announcements
+from async_reply.notifications.base import Hint
+from async_reply.waiting.ticker import Shared, Ticker, Waiter
 from tests.waiting import in_thread, until
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -15,11 +18,11 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "TICK_AFTER_ERROR", 0.01)
+    monkeypatch.setattr("async_reply.waiting.ticker.TICK_AFTER_ERROR", 0.01)
 
 
-def waiter(operation: Operation, told: list[Any]) -> watch.Waiter:
-    return watch.Waiter(operation.pk, operation.version, lambda row, shared: told.append(row))
+def waiter(operation: Operation, told: list[Any]) -> Waiter:
+    return Waiter(operation.pk, operation.version, lambda row, shared: told.append(row))
 
 
 def cancel(operation: Operation) -> None:
@@ -28,7 +31,7 @@ def cancel(operation: Operation) -> None:
 
 
 def test_start__that_fails_leaves_nobody_behind(
-    running: Operation, ticker: watch.Ticker, monkeypatch: pytest.MonkeyPatch
+    running: Operation, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -44,29 +47,29 @@ def test_start__that_fails_leaves_nobody_behind(
         until(lambda: bool(told))
 
 
-def test_waiter__whose_code_exits_harms_nobody(running: Operation, ticker: watch.Ticker) -> None:
-    def leave(row: Operation | None, shared: watch.Shared) -> None:
+def test_waiter__whose_code_exits_harms_nobody(running: Operation, ticker: Ticker) -> None:
+    def leave(row: Operation | None, shared: Shared) -> None:
         raise SystemExit(1)
 
     told: list[Any] = []
-    first = watch.Waiter(running.pk, running.version, leave)
+    first = Waiter(running.pk, running.version, leave)
     with ticker.watching(first), ticker.watching(waiter(running, told)):
         cancel(running)
         until(lambda: bool(told))
 
 
 def test_attend__begins_anew_where_it_could_not(
-    running: Operation, ticker: watch.Ticker, monkeypatch: pytest.MonkeyPatch
+    running: Operation, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors: list[BaseException] = [RuntimeError("can't start new thread"), SystemExit()]
-    listening = notifications.listening
+    listening = announcements.listening
 
-    def fail(hint: notifications.Hint) -> AbstractContextManager[None]:
+    def fail(hint: Hint) -> AbstractContextManager[None]:
         if errors:
             raise errors.pop()
         return listening(hint)
 
-    monkeypatch.setattr(notifications, "listening", fail)
+    monkeypatch.setattr(announcements, "listening", fail)
     told: list[Any] = []
     with ticker.watching(waiter(running, told)):
         cancel(running)
@@ -74,20 +77,20 @@ def test_attend__begins_anew_where_it_could_not(
 
 
 def test_attend__is_given_up_when_nobody_waits(
-    ticker: watch.Ticker, monkeypatch: pytest.MonkeyPatch
+    ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(hint: notifications.Hint) -> None:
+    def fail(hint: Hint) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(notifications, "listening", fail)
-    with ticker.watching(watch.Waiter(Operation().pk, 1, lambda row, shared: None)):
+    monkeypatch.setattr(announcements, "listening", fail)
+    with ticker.watching(Waiter(Operation().pk, 1, lambda row, shared: None)):
         assert ticker.is_running
     until(lambda: not ticker.is_running)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_run__whatever_ends_it_the_next_waiter_starts_anew(
-    running: Operation, ticker: watch.Ticker, monkeypatch: pytest.MonkeyPatch
+    running: Operation, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(step: Any) -> bool:
         raise MemoryError

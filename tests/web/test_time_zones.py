@@ -20,8 +20,11 @@ from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from async_reply import clock, forecasts, histories, lifecycle, services, valet_keys
+from async_reply import lifecycle, services
+from async_reply.database import clock
+from async_reply.estimates import forecasts, histories
 from async_reply.models import Operation
+from async_reply.protocol import valet_keys
 from async_reply.status import Status
 from async_reply.testing import run_operations
 from async_reply.views import downloads

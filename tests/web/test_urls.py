@@ -18,7 +18,7 @@ from rest_framework.urlpatterns import format_suffix_patterns
 from rest_framework.views import APIView
 
 from async_reply import services
-from async_reply.identifiers import uuid7
+from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from tests.project import tasks

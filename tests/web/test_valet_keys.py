@@ -12,8 +12,9 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
-from async_reply import documents, services, valet_keys
+from async_reply import documents, services
 from async_reply.models import Operation
+from async_reply.protocol import valet_keys
 from async_reply.testing import run_operations
 from tests.project.tasks import echo
 from tests.project.views import OpenView

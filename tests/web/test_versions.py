@@ -8,9 +8,10 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from async_reply import lifecycle, versions
+from async_reply import lifecycle
 from async_reply.models import Operation
-from async_reply.versions import UNWRITTEN, Lookout
+from async_reply.waiting import versions
+from async_reply.waiting.versions import UNWRITTEN, Lookout
 from tests.waiting import in_thread, until
 
 pytestmark = pytest.mark.django_db(transaction=True)

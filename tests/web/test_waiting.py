@@ -13,10 +13,12 @@ from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from async_reply import lifecycle, seats, services, watch
+from async_reply import lifecycle, services
 from async_reply.models import Operation
 from async_reply.testing import run_operations
-from async_reply.versions import Lookout
+from async_reply.waiting import slots
+from async_reply.waiting.ticker import Shared, Ticker, Waiter
+from async_reply.waiting.versions import Lookout
 from tests.project.views import EchoView
 from tests.waiting import in_thread, until, until_parked
 
@@ -298,7 +300,7 @@ def test_submit__answers_a_redirecting_results_own_location(api: APIClient) -> N
     assert (answer.status_code, answer["Location"]) == (302, "http://testserver/things/7/")
 
 
-def test_submit__of_nobody_never_holds_a_thread(ticker: watch.Ticker) -> None:
+def test_submit__of_nobody_never_holds_a_thread(ticker: Ticker) -> None:
     """Anybody may send as many as there are threads."""
     answer = APIClient(**THREADS).post("/open/", {"number": 7}, headers=LONG)
     assert answer.status_code == 202
@@ -349,7 +351,7 @@ def _run_after_commit(view: EchoView, operation: Operation) -> None:
 
 
 def wait_for(operation: Operation) -> bool | None:
-    return seats.wait(operation, seconds=30, caller=("owner", str(operation.pk)))
+    return slots.wait(operation, seconds=30, caller=("owner", str(operation.pk)))
 
 
 def test_ticker__misses_nothing_between_read_and_wait(submit: Submit) -> None:
@@ -358,7 +360,7 @@ def test_ticker__misses_nothing_between_read_and_wait(submit: Submit) -> None:
     assert wait_for(operation) is True
 
 
-def test_ticker__has_no_thread_once_nobody_waits(running: Operation, ticker: watch.Ticker) -> None:
+def test_ticker__has_no_thread_once_nobody_waits(running: Operation, ticker: Ticker) -> None:
     with in_thread(lambda: wait_for(running)) as waited:
         until_parked()
         assert ticker.is_running
@@ -370,7 +372,7 @@ def test_ticker__has_no_thread_once_nobody_waits(running: Operation, ticker: wat
 def test_ticker__outage_only_delays(
     running: Operation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watch, "TICK_AFTER_ERROR", 0.01)
+    monkeypatch.setattr("async_reply.waiting.ticker.TICK_AFTER_ERROR", 0.01)
     looks: list[int] = []
     differing = Lookout._differing
 
@@ -406,12 +408,12 @@ def test_ticker__one_statement_a_tick_for_all(submit: Submit, monkeypatch: Any) 
 
 
 def test_ticker__who_cannot_be_told_does_not_harm_others(
-    running: Operation, ticker: watch.Ticker, caplog: pytest.LogCaptureFixture
+    running: Operation, ticker: Ticker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(row: Operation | None, shared: watch.Shared) -> None:
+    def refuse(row: Operation | None, shared: Shared) -> None:
         raise ZeroDivisionError
 
-    waiter = watch.Waiter(running.pk, running.version, refuse)
+    waiter = Waiter(running.pk, running.version, refuse)
     with ticker.watching(waiter), in_thread(lambda: wait_for(running)) as waited:
         until_parked(2)
         lifecycle.succeed(running)
@@ -419,13 +421,11 @@ def test_ticker__who_cannot_be_told_does_not_harm_others(
         until(lambda: "a waiter could not be told" in caplog.text)
 
 
-def test_ticker__tells_each_waiter_what_is_new_to_it(
-    running: Operation, ticker: watch.Ticker
-) -> None:
+def test_ticker__tells_each_waiter_what_is_new_to_it(running: Operation, ticker: Ticker) -> None:
     """One who read an older version is told at once, one who has the newest is not."""
     told: list[str] = []
-    late = watch.Waiter(running.pk, running.version - 1, lambda row, shared: told.append("late"))
-    early = watch.Waiter(running.pk, running.version, lambda row, shared: told.append("early"))
+    late = Waiter(running.pk, running.version - 1, lambda row, shared: told.append("late"))
+    early = Waiter(running.pk, running.version, lambda row, shared: told.append("early"))
     with ticker.watching(early), ticker.watching(late):
         until(lambda: bool(told))
         assert told == ["late"]

@@ -13,8 +13,8 @@ from celery.app.routes import MapRoute
 from django.db.models import F
 from kombu import Exchange, Queue
 
-from async_reply import broker
 from async_reply.models import Operation, Worker
+from async_reply.publishing import broker
 from tests.conftest import configure_celery, need_service
 
 #: Before any fixture takes its place.

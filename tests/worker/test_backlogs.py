@@ -6,7 +6,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from async_reply import backlogs, histories, lifecycle, services
+from async_reply import lifecycle, services
+from async_reply.estimates import backlogs, histories
 from async_reply.models import Operation, Worker
 from tests.project.tasks import echo, persist
 

@@ -15,9 +15,9 @@ from kombu import Queue
 from kombu.exceptions import OperationalError as KombuOperationalError
 from pytest_django import Settings
 
-from async_reply import broker as celerys_broker
-from async_reply.broker import DOWN, count
 from async_reply.models import Operation
+from async_reply.publishing import broker as celerys_broker
+from async_reply.publishing.broker import DOWN, count
 from tests.conftest import configure_celery, need_service
 from tests.faults.servers import Redis
 from tests.project.tasks import echo
@@ -205,7 +205,7 @@ POOLED = """
 import threading, django
 django.setup()
 from redis import Redis
-from async_reply import broker
+from async_reply.publishing import broker
 from async_reply.models import Operation
 from demo_project.celery import app
 

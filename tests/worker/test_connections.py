@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.db import connection
 
-from async_reply import heartbeats, lifecycle, services
-from async_reply.heartbeats import Claim, Ticker
-from async_reply.maintenance import Maintenance, Step
+from async_reply import database, lifecycle, services
+from async_reply.attempts import heartbeats
+from async_reply.attempts.claims import Claim
+from async_reply.attempts.heartbeats import Ticker
 from async_reply.models import Operation
-from async_reply.presence import Presence
+from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.presence import Presence
 from tests.project.tasks import echo
 
 pytestmark = [
@@ -73,7 +75,7 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Claim]:
     claim, ticker = Claim(operation, inline=False), Ticker()
     ticker.add(claim)
     yield claim
-    resting, disconnect = threading.Event(), heartbeats.disconnect
+    resting, disconnect = threading.Event(), database.disconnect
 
     def disconnect_and_tell() -> None:
         disconnect()

@@ -15,25 +15,20 @@ from django.db import Error, InterfaceError, InternalError, OperationalError, tr
 from django.utils import timezone
 from pytest_django import Settings
 
-from async_reply import (
-    heartbeats,
-    lifecycle,
-    maintenance,
-    relay,
-    results,
-    retention,
-    runner,
-    services,
-    workers,
-)
+from async_reply import lifecycle, services
+from async_reply.attempts import claims, heartbeats, rescue, results, runner
+from async_reply.attempts.claims import Claim
+from async_reply.attempts.heartbeats import Ticker
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
+from async_reply.attempts.runner import Ending
 from async_reply.exceptions import DatabaseAway, OperationCanceled
-from async_reply.heartbeats import Claim, Ticker
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
-from async_reply.maintenance import Maintenance, Step
 from async_reply.models import Operation, OperationAttempt, OperationResult
-from async_reply.runner import Ending
+from async_reply.publishing import relay
+from async_reply.services import retention
 from async_reply.status import Status
+from async_reply.worker import requests
+from async_reply.worker.maintenance import Maintenance, Step
 from tests.failover import Failover, failover
 from tests.project.tasks import echo
 
@@ -205,7 +200,7 @@ def test_ticker__goes_on_after_a_failover(caplog: pytest.LogCaptureFixture) -> N
         claim.news = (50, "", 0, None)
         assert ticker._tick() == heartbeats.TICK_AFTER_ERROR
         assert ticker._tick() == heartbeats.TICK_AFTER_ERROR
-        assert ticker._tick() == heartbeats.TICK
+        assert ticker._tick() == claims.TICK
     assert Operation.objects.get().progress == 50
     assert claim.interruption is None
 
@@ -241,7 +236,7 @@ def test_turn__after_a_failover_healthy_jobs_get_to_renew_their_leases(
     """Else all of them count as lost, since no heartbeat could be written either."""
     services.submit(echo)
     operation = lose()
-    steps = [Step("rescue", 0, maintenance.rescue, rescues=True)]
+    steps = [Step("rescue", 0, rescue.rescue, rescues=True)]
     if first is not None:
         steps.insert(0, Step("first", 0, first))
     thread = Maintenance(steps)
@@ -261,7 +256,7 @@ def test_turn__conflict_is_no_reason_to_mistrust_leases() -> None:
         raise OperationalError(1213, "Deadlock found when trying to get lock")
 
     operation = lose()
-    steps = [Step("relay", 1, conflict), Step("rescue", 1, maintenance.rescue, rescues=True)]
+    steps = [Step("relay", 1, conflict), Step("rescue", 1, rescue.rescue, rescues=True)]
     assert Maintenance(steps).turn() == 1
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
@@ -281,7 +276,7 @@ def test_purge__failover_is_no_rows_fault() -> None:
 def test_take_back__is_left_to_the_lease(caplog: pytest.LogCaptureFixture) -> None:
     operation = held().operation
     with failover():
-        workers._take_back(operation.pk, worker="w1", timed_out=False)
+        requests._take_back(operation.pk, worker="w1", timed_out=False)
     assert f"Operation id={operation.pk} is left to its lease" in caplog.text
     operation.refresh_from_db()
     assert operation.status == Status.RUNNING

@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy
 from rest_framework import exceptions as drf
 from rest_framework import serializers
 
-from async_reply import failures, runner, services
+from async_reply import services
+from async_reply.attempts import failures, runner
+from async_reply.attempts.kinds import Kind
 from async_reply.exceptions import OperationFailed, PayloadError, StorageFailed
-from async_reply.kinds import Kind
 from async_reply.models import Operation, OperationAttempt
 from async_reply.tasks import operation_task
 from tests.project.tasks import echo

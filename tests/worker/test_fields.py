@@ -8,10 +8,10 @@ from django.db import connection, models
 
 from async_reply import services
 from async_reply.exceptions import QuotaExceeded
-from async_reply.idempotency import IdempotencyKey
 from async_reply.models import KindStatistics, Operation, OperationFile, Worker
 from async_reply.querysets import PrimaryManager
-from async_reply.quotas import Quota
+from async_reply.services.idempotency import IdempotencyKey
+from async_reply.services.quotas import Quota
 from tests.project.tasks import echo
 
 pytestmark = pytest.mark.django_db

@@ -13,8 +13,9 @@ from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from pytest_django import Settings
 
-from async_reply import files, services
+from async_reply import services
 from async_reply.exceptions import PayloadError, StorageFailed
+from async_reply.files import inputs, store, streams
 from async_reply.models import Operation, OperationFile
 from tests.project.tasks import echo
 
@@ -54,14 +55,14 @@ def upload(name: str = "x.txt", content: bytes = b"x") -> SimpleUploadedFile:
     ],
 )
 def test_safe_name(name: str, expected: str) -> None:
-    assert files.safe_name(name) == expected
+    assert store.safe_name(name) == expected
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".csv", "語" * 300 + ".csv", "." * 300 + "csv"])
 def test_safe_name__long_ones_keep_their_end(name: str) -> None:
-    made = files.safe_name(name)
+    made = store.safe_name(name)
     assert made.endswith("csv")
-    assert len(made.encode()) <= files.LONGEST_NAME
+    assert len(made.encode()) <= store.LONGEST_NAME
 
 
 @pytest.mark.parametrize(
@@ -77,31 +78,31 @@ def test_safe_name__long_ones_keep_their_end(name: str) -> None:
     ],
 )
 def test_take__is_undone_by_put_back(value: dict[str, Any], paths: list[str]) -> None:
-    plain, uploads = files.take(value)
+    plain, uploads = inputs.take(value)
     assert list(uploads) == paths
     assert "SimpleUploadedFile" not in repr(plain)
-    _again, found = files.take(files.put_back(plain, uploads.items()))
+    _again, found = inputs.take(inputs.put_back(plain, uploads.items()))
     assert found == uploads
 
 
 def test_take__leaves_the_callers_value_alone() -> None:
     value = {"a": [upload()]}
-    plain, _uploads = files.take(value)
+    plain, _uploads = inputs.take(value)
     assert plain == {"a": ["x.txt"]}
     assert not isinstance(value["a"][0], str)
 
 
 def test_take__path_must_fit_its_column() -> None:
-    assert files.take({"k" * 255: upload()})[1]
+    assert inputs.take({"k" * 255: upload()})[1]
     with pytest.raises(PayloadError, match="255"):
-        files.take({"k" * 256: upload()})
+        inputs.take({"k" * 256: upload()})
 
 
 def test_digest__rewinds_before_and_after() -> None:
-    content = b"x" * (files.CHUNK + 1)
+    content = b"x" * (streams.CHUNK + 1)
     stream = io.BytesIO(content)
     stream.read(10)
-    assert files.digest(stream) == (len(content), hashlib.sha256(content).hexdigest())
+    assert streams.digest(stream) == (len(content), hashlib.sha256(content).hexdigest())
     assert stream.tell() == 0
 
 
@@ -122,23 +123,23 @@ def test_spool__full_disk_is_told_apart_from_what_the_job_raises() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        files.spool(lines())
+        streams.spool(lines())
     with largest_file(4096), pytest.raises(StorageFailed) as told:
-        files.spool(lines())
+        streams.spool(lines())
     assert isinstance(told.value.__cause__, OSError)
 
 
 def test_spool__leaves_nothing_behind(settings: Settings, tmp_path: Path) -> None:
     settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path)
     with largest_file(4096), pytest.raises(StorageFailed):
-        files.spool([b"x" * 10_000])
-    with files.spool([b"x" * 10_000]) as stream:
+        streams.spool([b"x" * 10_000])
+    with streams.spool([b"x" * 10_000]) as stream:
         assert (stream.size, len(os.listdir(tmp_path))) == (10_000, 1)
     assert os.listdir(tmp_path) == []
 
 
 def test_spool__mixes_text_and_bytes() -> None:
-    with files.spool(["é", b"\xff"]) as stream:
+    with streams.spool(["é", b"\xff"]) as stream:
         assert stream.read() == b"\xc3\xa9\xff"
 
 
@@ -147,7 +148,7 @@ def test_spool__mixes_text_and_bytes() -> None:
     [(io.BytesIO(), True), (io.StringIO(), False), ([], False), (upload(), True)],
 )
 def test_is_stream(content: Any, expected: bool) -> None:
-    assert files.is_stream(content) is expected
+    assert streams.is_stream(content) is expected
 
 
 @pytest.mark.parametrize("name", ["語" * 300 + ".txt", "!!!", "../x", "\ud800"])
@@ -155,7 +156,7 @@ def test_is_stream(content: Any, expected: bool) -> None:
 def test_store__under_whatever_name(name: str, folder: Path) -> None:
     operation = services.submit(echo)
     role = OperationFile.Role.RESULT
-    row = files.store(operation, io.BytesIO(b"1"), role=role, name=name, attempt=3)
+    row = store.save(operation, io.BytesIO(b"1"), role=role, name=name, attempt=3)
     place = folder / str(row.file.name)
     assert place.read_bytes() == b"1"
     assert place.parent.parts[-2:] == (str(operation.pk), "3")
@@ -168,9 +169,9 @@ def test_store__moves_what_lies_on_disk_already(
 ) -> None:
     settings.FILE_UPLOAD_TEMP_DIR = str(folder)
     operation = Operation()
-    with files.spool([content]) as stream:
+    with streams.spool([content]) as stream:
         node = Path(stream.temporary_file_path()).stat().st_ino
-        row = files.store(operation, stream, role=OperationFile.Role.RESULT, name="x")
+        row = store.save(operation, stream, role=OperationFile.Role.RESULT, name="x")
     place = folder / str(row.file.name)
     assert (place.stat().st_ino, place.read_bytes(), row.size) == (node, content, len(content))
     assert [path for path in folder.rglob("*") if path.is_file()] == [place]
@@ -179,7 +180,7 @@ def test_store__moves_what_lies_on_disk_already(
 def test_store__full_disk_leaves_no_half_a_file(folder: Path) -> None:
     content = io.BytesIO(b"x" * 1024 * 1024)
     with largest_file(256 * 1024), pytest.raises(StorageFailed) as told:
-        files.store(Operation(), content, role=OperationFile.Role.RESULT, name="x")
+        store.save(Operation(), content, role=OperationFile.Role.RESULT, name="x")
     assert isinstance(told.value, OSError)  # autoretry_for=(OSError,) covers it
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
@@ -212,7 +213,7 @@ def test_store__two_of_one_name_are_two(folder: Path) -> None:
     rows = OperationFile.objects.order_by("field")
     assert [row.field for row in rows] == ["files.0", "files.1"]
     assert [(folder / str(row.file.name)).read_bytes() for row in rows] == [b"1", b"2"]
-    files.remove(rows)
+    store.remove(rows)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
@@ -225,7 +226,7 @@ def test_remove__goes_on_when_a_storage_refuses(
     (folder / str(first.file.name)).unlink()
     (folder / str(first.file.name)).mkdir()
     (folder / str(first.file.name) / "in the way").touch()
-    files.remove([first, second])
+    store.remove([first, second])
     assert not (folder / str(second.file.name)).exists()
     assert [record.levelno for record in caplog.records if "not removed" in record.message] == [
         logging.WARNING
@@ -235,7 +236,7 @@ def test_remove__goes_on_when_a_storage_refuses(
 @pytest.mark.django_db
 def test_opened__is_what_came_with_the_request() -> None:
     operation = services.submit(echo, input={"a": upload(content=b"abc")})
-    [(path, handle)] = files.opened(Operation.objects.get(pk=operation.pk))
+    [(path, handle)] = inputs.opened(Operation.objects.get(pk=operation.pk))
     assert (path, handle.read(), handle.size) == ("a", b"abc", 3)
     text = io.TextIOWrapper(handle.file)
     text.seek(0)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from django.db import connections
 
-from async_reply import forks
-from async_reply.maintenance import Maintenance, Step
-from async_reply.models import Operation, database
+from async_reply.database import alias
+from async_reply.models import Operation
+from async_reply.worker import forks
+from async_reply.worker.maintenance import Maintenance, Step
 
 # What newer Pythons say of such forks is what this is about.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
@@ -131,7 +132,7 @@ def test_forked__child_has_a_gate_of_its_own(gate: forks.Gate) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_maintenance__runs_its_steps_behind_the_gate(gate: forks.Gate) -> None:
     """On SQLite, without a connection left open; elsewhere it keeps its connection."""
-    on_sqlite = connections[database()].vendor == "sqlite"
+    on_sqlite = connections[alias()].vendor == "sqlite"
     inside: list[int] = []
 
     def look() -> int:
@@ -140,4 +141,4 @@ def test_maintenance__runs_its_steps_behind_the_gate(gate: forks.Gate) -> None:
 
     Maintenance([Step("look", 1, look)]).turn()
     assert (inside, gate._inside) == ([int(on_sqlite)], 0)
-    assert (connections[database()].connection is None) is on_sqlite
+    assert (connections[alias()].connection is None) is on_sqlite

@@ -9,18 +9,21 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 
-from async_reply import heartbeats, interrupts, lifecycle, runner, services
+from async_reply import database, lifecycle, services
+from async_reply.attempts import claims, heartbeats, interrupts, runner
+from async_reply.attempts.claims import Claim
+from async_reply.attempts.heartbeats import Ticker
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
+from async_reply.attempts.runner import Ending
+from async_reply.database import alias
 from async_reply.exceptions import (
     ClaimLost,
     OperationCanceled,
     TimeLimitExceeded,
     WorkerStopping,
 )
-from async_reply.heartbeats import Claim, Ticker
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
-from async_reply.models import Operation, database
-from async_reply.runner import Ending
+from async_reply.models import Operation
 from async_reply.status import Status
 from tests.project.tasks import echo
 
@@ -153,7 +156,7 @@ def test_ticker__beats_for_several_and_rests_without_a_connection(
         assert lifecycle.claim(submitted, worker="w1")
         claims.append(Claim(submitted, inline=False))
     ticker, closed = Ticker(), threading.Event()
-    monkeypatch.setattr(heartbeats, "disconnect", signaling(closed, heartbeats.disconnect))
+    monkeypatch.setattr(heartbeats, "disconnect", signaling(closed, database.disconnect))
     for number, claim in enumerate(claims):
         ticker.add(claim)
         claim.news = (number, "", 0, None)
@@ -176,8 +179,8 @@ def test_disconnect__of_a_connection_that_is_broken(monkeypatch: pytest.MonkeyPa
     def fail() -> None:
         raise InterfaceError("2006")
 
-    monkeypatch.setattr(connections[database()], "close", fail)
-    assert heartbeats.disconnect() is None  # type: ignore[func-returns-value]
+    monkeypatch.setattr(connections[alias()], "close", fail)
+    assert database.disconnect() is None  # type: ignore[func-returns-value]
 
 
 @pytest.mark.django_db
@@ -254,7 +257,7 @@ def test_claim__that_must_not_be_repeated_stays_while_the_worker_stops(
 def test_claim__beating_for_itself_looks_once_in_a_while(
     operation: Operation, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
-    monkeypatch.setattr(heartbeats, "INLINE_TICK", 3600)
+    monkeypatch.setattr(claims, "INLINE_TICK", 3600)
     claim = Claim(operation, inline=True)
     with django_assert_num_queries(1):
         for _ in range(100):
@@ -336,6 +339,6 @@ def test_neglected_job__does_not_beat_within_its_own_transaction(neglected: Clai
 def test_neglected_job__hears_nothing_where_it_cannot_beat_either(
     neglected: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeats, "beat", refuse)
+    monkeypatch.setattr(claims, "beat", refuse)
     Job(neglected.operation, neglected).progress(50)
     assert neglected.is_neglected

@@ -5,8 +5,10 @@ import pytest
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from async_reply import conf, histories, lifecycle, retention, services
-from async_reply.models import Operation
+from async_reply import conf, lifecycle, services
+from async_reply.estimates import histories
+from async_reply.models import ESTIMATE_KEY, Operation
+from async_reply.services import retention
 from async_reply.status import Status
 from tests.project.tasks import echo, sized
 
@@ -75,8 +77,8 @@ def test_durations__survive_the_purge(ran: Ran) -> None:
 
 
 def test_durations__of_a_key_where_there_are_a_few(ran: Ran) -> None:
-    ran(*[50] * 5, reply={histories.KEY: "large"})
-    ran(*[1] * 4, reply={histories.KEY: "small"})
+    ran(*[50] * 5, reply={ESTIMATE_KEY: "large"})
+    ran(*[1] * 4, reply={ESTIMATE_KEY: "small"})
     assert rounded(histories.durations(KIND, "large")) == [50] * 5
     assert len(histories.durations(KIND, "small")) == 9
     assert len(histories.durations(KIND, "unheard of")) == 9
@@ -95,10 +97,10 @@ def test_known__does_not_ask(ran: Ran, django_assert_num_queries: DjangoAssertNu
 def test_key__is_kept_with_the_operation() -> None:
     operation = services.submit(sized, input={"rows": 1000}, reply={"status": 201})
     operation.refresh_from_db()
-    assert operation.reply == {"status": 201, histories.KEY: "4"}
+    assert operation.reply == {"status": 201, ESTIMATE_KEY: "4"}
 
 
 def test_key__a_hook_that_fails_refuses_no_submit(caplog: pytest.LogCaptureFixture) -> None:
     operation = services.submit(sized, input={"rows": 7})
-    assert histories.KEY not in operation.reply
+    assert ESTIMATE_KEY not in operation.reply
     assert "get_estimate_key of tests.sized failed" in caplog.text

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from async_reply import heartbeats, interrupts, lifecycle, runner, services
+from async_reply import lifecycle, services
+from async_reply.attempts import heartbeats, interrupts, runner
+from async_reply.attempts.claims import Claim
+from async_reply.attempts.interrupts import Target
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
+from async_reply.attempts.runner import Ending, Report
 from async_reply.exceptions import ClaimLost, JobInterrupted, OperationCanceled
-from async_reply.interrupts import Target
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
 from async_reply.models import Operation
-from async_reply.runner import Ending, Report
 from async_reply.status import Status
 from tests.project.tasks import echo
 
@@ -129,7 +131,7 @@ def test_run__interrupted_job_may_clean_up(monkeypatch: pytest.MonkeyPatch) -> N
 def test_run__job_that_was_done_first_has_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interruption comes between the job's return and its finish: too late."""
     succeed = lifecycle.succeed
-    claims: list[heartbeats.Claim] = []
+    claims: list[Claim] = []
 
     def job(operation: Job) -> int:
         claims.append(operation._claim)

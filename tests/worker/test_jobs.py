@@ -10,10 +10,12 @@ from typing import IO, Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from async_reply import files, lifecycle, results, services
+from async_reply import lifecycle, services
+from async_reply.attempts import results
+from async_reply.attempts.claims import Claim
+from async_reply.attempts.jobs import Job
 from async_reply.exceptions import OperationCanceled, PayloadError, RetryLater, StorageFailed
-from async_reply.heartbeats import Claim
-from async_reply.jobs import Job
+from async_reply.files import store
 from async_reply.models import Operation, OperationFile
 from tests.project.tasks import echo
 
@@ -230,7 +232,7 @@ def test_input__storage_that_fails_at_the_second_file(
     uploads = {name: SimpleUploadedFile(name, b"x") for name in "ab"}
     operation = services.submit(echo, input=uploads)
     job = Job(Operation.objects.get(pk=operation.pk), Claim(operation, inline=True))
-    open_file = files.opened_for_reading
+    open_file = store.opened_for_reading
     handles: list[Any] = []
 
     def fail_at_the_second(row: OperationFile) -> Any:
@@ -239,7 +241,7 @@ def test_input__storage_that_fails_at_the_second_file(
         handles.append(open_file(row))
         return handles[0]
 
-    monkeypatch.setattr(files, "opened_for_reading", fail_at_the_second)
+    monkeypatch.setattr(store, "opened_for_reading", fail_at_the_second)
     with pytest.raises(StorageFailed):
         job.input  # noqa: B018 it is read
     assert handles[0].closed

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from async_reply import heartbeats, lifecycle, maintenance, services
-from async_reply.clock import after
-from async_reply.heartbeats import Claim
+from async_reply import lifecycle, services
+from async_reply.attempts import rescue
+from async_reply.attempts.claims import Claim, beat
+from async_reply.database.clock import after
 from async_reply.models import Operation
 from async_reply.status import Status
 from tests.project.tasks import echo
@@ -44,7 +45,7 @@ def test_beat__of_the_others_does_not_wait() -> None:
         claim._renew_at = time.monotonic()
     with (
         locked(operations[0]),
-        in_thread(lambda: heartbeats.beat(claims)) as beaten,
+        in_thread(lambda: beat(claims)) as beaten,
         pytest.raises(OperationalError),
     ):
         beaten.result(30)
@@ -55,8 +56,8 @@ def test_beat__of_the_others_does_not_wait() -> None:
 def test_rescue__of_the_others_does_not_wait() -> None:
     operations = [made() for _ in range(3)]
     Operation.objects.update(lease_expires_at=after(-1))
-    with locked(operations[0]), in_thread(maintenance.rescue) as rescued:
+    with locked(operations[0]), in_thread(rescue.rescue) as rescued:
         assert rescued.result(30) == 2
     statuses = [Operation.objects.get(pk=each.pk).status for each in operations]
     assert statuses == [Status.RUNNING, Status.PENDING, Status.PENDING]
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1

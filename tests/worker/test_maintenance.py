@@ -10,10 +10,13 @@ from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
-from async_reply import lifecycle, maintenance, retention, services, workers
-from async_reply.maintenance import Maintenance, Step
+from async_reply import lifecycle, services
+from async_reply.attempts import rescue
 from async_reply.models import Operation, OperationAttempt
+from async_reply.services import retention
 from async_reply.status import Status
+from async_reply.worker import duties
+from async_reply.worker.maintenance import Maintenance, Step
 from tests.project.tasks import echo, persist
 
 pytestmark = pytest.mark.django_db
@@ -30,17 +33,17 @@ def lose(task: Any = echo) -> Operation:
 
 def test_rescue__runs_again_and_keeps_a_record() -> None:
     operation = lose()
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1
     operation.refresh_from_db()
     assert (operation.status, operation.losses, operation.published_at) == ("pending", 1, None)
     kept = OperationAttempt.objects.get()
     assert (kept.number, kept.worker, kept.outcome) == (1, "w1", "lost")
-    assert maintenance.rescue() == 0
+    assert rescue.rescue() == 0
 
 
 def test_rescue__fails_what_must_not_be_repeated() -> None:
     operation = lose(persist)
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1
     operation.refresh_from_db()
     assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "worker-lost")
 
@@ -48,7 +51,7 @@ def test_rescue__fails_what_must_not_be_repeated() -> None:
 def test_rescue__ends_what_was_being_canceled() -> None:
     operation = lose()
     services.cancel(Operation.objects.get())
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED
 
@@ -56,14 +59,14 @@ def test_rescue__ends_what_was_being_canceled() -> None:
 def test_rescue__of_what_another_rescued_before() -> None:
     lose()
     seen = Operation.objects.get()
-    assert maintenance.rescue() == 1
-    assert not maintenance._rescue(seen)
+    assert rescue.rescue() == 1
+    assert not rescue._rescue(seen)
 
 
 def test_rescue__of_what_is_out_of_time_has_timed_out() -> None:
     operation = lose()
     Operation.objects.update(deadline_at=timezone.now() - timedelta(seconds=1))
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1
     operation.refresh_from_db()
     assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "timed-out")
     assert OperationAttempt.objects.get().outcome == "timed out"
@@ -78,11 +81,11 @@ def test_take_back__does_not_wait_for_the_lease(
 ) -> None:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1/7")
-    assert not maintenance.take_back(operation.pk, worker="w1/8", timed_out=timed_out)
-    assert maintenance.take_back(operation.pk, worker="w1/7", timed_out=timed_out)
+    assert not rescue.take_back(operation.pk, worker="w1/8", timed_out=timed_out)
+    assert rescue.take_back(operation.pk, worker="w1/7", timed_out=timed_out)
     operation.refresh_from_db()
     assert (operation.status, OperationAttempt.objects.get().outcome) == (status, outcome)
-    assert not maintenance.take_back(operation.pk, worker="w1/7", timed_out=timed_out)
+    assert not rescue.take_back(operation.pk, worker="w1/7", timed_out=timed_out)
 
 
 def test_step__pauses_longer_while_nothing_is_due() -> None:
@@ -119,7 +122,7 @@ def test_turn__goes_on_after_a_failure_and_says_so_once(caplog: pytest.LogCaptur
 @pytest.mark.django_db(transaction=True)
 def test_thread__runs_until_it_is_stopped() -> None:
     lose()
-    thread = Maintenance([Step("rescue", 0.01, maintenance.rescue, rescues=True)])
+    thread = Maintenance([Step("rescue", 0.01, rescue.rescue, rescues=True)])
     thread.start()
     give_up = time.monotonic() + 10
     while Operation.objects.get().status != Status.PENDING:
@@ -141,9 +144,7 @@ def test_command__names_the_steps_that_failed(monkeypatch: pytest.MonkeyPatch) -
         raise OperationalError("connection refused")
 
     lose()
-    monkeypatch.setattr(
-        workers, "relay", SimpleNamespace(publish_due=refuse, republish_lost=refuse)
-    )
+    monkeypatch.setattr(duties, "relay", SimpleNamespace(publish_due=refuse, republish_lost=refuse))
     monkeypatch.setattr(retention, "purge", refuse)
     told = StringIO()
     with pytest.raises(CommandError, match="relay, republish, purge"):
@@ -156,9 +157,7 @@ def test_turn__defect_of_one_step_does_not_keep_others_from_rescuing() -> None:
         raise ZeroDivisionError
 
     operation = lose()
-    thread = Maintenance(
-        [Step("purge", 1, fail), Step("rescue", 1, maintenance.rescue, rescues=True)]
-    )
+    thread = Maintenance([Step("purge", 1, fail), Step("rescue", 1, rescue.rescue, rescues=True)])
     assert thread.turn() == 1
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
@@ -259,7 +258,7 @@ def test_take_back__from_a_worker_that_stops_costs_nothing(
     operation = services.submit(echo)
     Operation.objects.update(max_losses=max_losses)
     assert lifecycle.claim(operation, worker="w1/7")
-    assert maintenance.take_back(operation.pk, worker="w1/7", timed_out=timed_out, stopping=True)
+    assert rescue.take_back(operation.pk, worker="w1/7", timed_out=timed_out, stopping=True)
     operation.refresh_from_db()
     assert (operation.status, operation.losses) == (status, 0)
     assert OperationAttempt.objects.get().outcome == outcome
@@ -270,6 +269,6 @@ def test_take_back__from_a_worker_that_stops_while_canceling() -> None:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1/7")
     services.cancel(operation)
-    assert maintenance.take_back(operation.pk, worker="w1/7", timed_out=False, stopping=True)
+    assert rescue.take_back(operation.pk, worker="w1/7", timed_out=False, stopping=True)
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from celery.exceptions import Ignore
 
-from async_reply import lifecycle, runner, services, tasks
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
+from async_reply import lifecycle, services, tasks
+from async_reply.attempts import runner
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
+from async_reply.attempts.runner import Ending, Report
 from async_reply.models import Operation
-from async_reply.runner import Ending, Report
 from async_reply.status import Status
 from async_reply.tasks import OperationTask, operation_task
 from tests.project.tasks import break_down, echo

@@ -23,7 +23,7 @@ from django.db import (
 from django.db.transaction import TransactionManagementError
 from django.db.utils import ConnectionHandler
 
-from async_reply import outages
+from async_reply.database import errors
 
 
 class Psycopg(Exception):
@@ -178,9 +178,9 @@ def named(value: Any) -> str | None:
 
 @pytest.mark.parametrize(("error", "expected"), TABLE, ids=named)
 def test_outages__driver_and_code(error: Exception, expected: str) -> None:
-    assert outages.is_passing(error) == (expected != NEITHER)
-    assert outages.is_away(error) == (expected == AWAY)
-    assert outages.is_conflict(error) == (expected == CONFLICT)
+    assert errors.is_passing(error) == (expected != NEITHER)
+    assert errors.is_away(error) == (expected == AWAY)
+    assert errors.is_conflict(error) == (expected == CONFLICT)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_outages__driver_and_code(error: Exception, expected: str) -> None:
     ids=named,
 )
 def test_is_refusal__value_that_no_other_time_will_do(error: Exception, expected: bool) -> None:
-    assert outages.is_refusal(error) == expected
+    assert errors.is_refusal(error) == expected
 
 
 # What real servers and drivers say.
@@ -240,7 +240,7 @@ def test_is_away__sqlite_itself(trouble: Callable[[Path], Iterator[Any]], tmp_pa
         pytest.raises(OperationalError) as raised,
     ):
         execute(another, [first, "INSERT INTO t VALUES (1)"])
-    assert outages.is_away(raised.value)
+    assert errors.is_away(raised.value)
 
 
 LONG = "SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b"
@@ -279,5 +279,5 @@ def test_outages__server_of_this_suite(statements: list[str], expected: str) -> 
             execute(copy, statements)
     finally:
         copy.close()
-    assert outages.is_away(raised.value) == (expected == AWAY), repr(raised.value)
-    assert outages.is_conflict(raised.value) == (expected == CONFLICT)
+    assert errors.is_away(raised.value) == (expected == AWAY), repr(raised.value)
+    assert errors.is_conflict(raised.value) == (expected == CONFLICT)

@@ -4,8 +4,9 @@ import pytest
 from django.contrib.auth.models import Group, User
 from pytest_django import Settings
 
-from async_reply import lifecycle, owners, retention, services
+from async_reply import lifecycle, services
 from async_reply.models import Operation, OperationResult
+from async_reply.services import owners, retention
 from async_reply.status import Status
 from async_reply.testing import run_operations
 from tests.project.tasks import echo

@@ -6,10 +6,10 @@ import pytest
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from async_reply import presence
 from async_reply.models import Worker
-from async_reply.presence import Presence
-from async_reply.queues import SEEN_WITHIN
+from async_reply.publishing.queues import SEEN_WITHIN
+from async_reply.worker import presence
+from async_reply.worker.presence import Presence
 
 pytestmark = pytest.mark.django_db
 

@@ -17,10 +17,11 @@ from django.db import (
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
-from async_reply import forks, lifecycle, processes, runner, services, surroundings
+from async_reply import lifecycle, services
+from async_reply.attempts import processes, runner, surroundings
+from async_reply.attempts.runner import Ending
 from async_reply.exceptions import DatabaseAway
 from async_reply.models import Operation
-from async_reply.runner import Ending
 from async_reply.status import Status
 from tests.project.tasks import echo
 
@@ -157,10 +158,10 @@ def test_end_child__ends_as_python_would(error: BaseException | None, status: in
     parent = os.getpid()
     child = os.fork()
     if not child:
-        forks.end_child(parent, error)
+        processes.end_child(parent, error)
         os._exit(99)
     assert os.waitpid(child, 0)[1] >> 8 == status
-    forks.end_child(parent, error)
+    processes.end_child(parent, error)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -188,7 +189,7 @@ def test_run__child_that_a_job_forks_ends_where_the_job_does(where: str, inline:
             raise ZeroDivisionError
         return "parent" if where == "on_finish" or children[-1] else "child"
 
-    from async_reply.kinds import Kind
+    from async_reply.attempts.kinds import Kind
 
     parent, operation = os.getpid(), services.submit(echo)
     report = runner.run(operation.pk, Kind(name=echo.name, function=job), worker="w", inline=inline)

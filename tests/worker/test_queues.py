@@ -6,9 +6,10 @@ from django.core import checks
 from django.db import models
 from django.utils import timezone
 
-from async_reply import lifecycle, queues, routing, services
+from async_reply import lifecycle, services
 from async_reply.models import Operation, Worker
-from async_reply.presence import Presence
+from async_reply.publishing import queues, routing
+from async_reply.worker.presence import Presence
 from tests.project.tasks import echo, persist
 from tests.worker.brokers import route
 

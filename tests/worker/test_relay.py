@@ -8,10 +8,11 @@ from django.db import OperationalError, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from async_reply import lifecycle, relay, services
-from async_reply.broker import breaker
-from async_reply.clock import after
+from async_reply import lifecycle, services
+from async_reply.database.clock import after
 from async_reply.models import Operation
+from async_reply.publishing import relay
+from async_reply.publishing.broker import breaker
 from async_reply.status import Status
 from tests.conftest import configure_celery
 from tests.project.tasks import break_down, echo
@@ -23,7 +24,7 @@ def down(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(operation: Operation) -> None:
         raise ConnectionRefusedError("no broker")
 
-    monkeypatch.setattr("async_reply.broker.send", refuse)
+    monkeypatch.setattr("async_reply.publishing.broker.send", refuse)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -37,7 +38,7 @@ def test_submit__with_the_broker_down_is_left_to_the_relay(
     assert relay.publish_due() == 0
     breaker.reset()
     monkeypatch.setattr(
-        "async_reply.broker.send", lambda operation: broker.append(str(operation.pk))
+        "async_reply.publishing.broker.send", lambda operation: broker.append(str(operation.pk))
     )
     assert relay.publish_due() == 2
     assert broker == [str(first.pk), str(second.pk)]
@@ -78,7 +79,7 @@ def test_publish_due__what_fails_by_itself_makes_way(
             raise QueueNotFound("typo")
         broker.append(str(operation.pk))
 
-    monkeypatch.setattr("async_reply.broker.send", refuse)
+    monkeypatch.setattr("async_reply.publishing.broker.send", refuse)
     for _ in range(2):
         services.submit(echo)
     Operation.objects.update(queue="typo")
@@ -112,7 +113,7 @@ def test_republish_lost__asks_a_silent_broker_once(
         Operation.objects.filter(pk=services.submit(echo).pk).update(queue=queue)
     read_by("a", "b", "c")
     Operation.objects.update(published_at=after(-60), available_at=after(-60))
-    monkeypatch.setattr("async_reply.broker._connection", hang)
+    monkeypatch.setattr("async_reply.publishing.broker._connection", hang)
     assert relay.republish_lost() == 0
     assert (asked, breaker.is_open) == (["broker"], True)
 
@@ -129,7 +130,7 @@ def test_publish__that_arrived_although_it_failed_delays_no_retry(
         assert lifecycle.retry(row, delay=600)
         raise QueueNotFound("a moment ago")
 
-    monkeypatch.setattr("async_reply.broker.send", fail)
+    monkeypatch.setattr("async_reply.publishing.broker.send", fail)
     operation = services.submit(echo)
     operation.refresh_from_db()
     assert operation.available_at > timezone.now() + timedelta(seconds=300)
@@ -149,7 +150,7 @@ def test_publish__of_what_another_relay_took(broker: list[str]) -> None:
 def test_eager__runs_here_and_its_failure_stays_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("async_reply.broker.send", send)
+    monkeypatch.setattr("async_reply.publishing.broker.send", send)
     configure_celery(monkeypatch, task_always_eager=True)
     configure_celery(monkeypatch, task_eager_propagates=True)
     well, badly = services.submit(echo, input={"a": 1}), services.submit(break_down)
@@ -181,7 +182,7 @@ def test_submit__many_at_once_wait_for_a_broken_broker_once(
         tried.append(operation)
         raise TimeoutError
 
-    monkeypatch.setattr("async_reply.broker.send", time_out)
+    monkeypatch.setattr("async_reply.publishing.broker.send", time_out)
     with transaction.atomic():
         for _ in range(5):
             services.submit(echo)
@@ -228,7 +229,7 @@ def test_publish_due__kind_that_cannot_be_sent_stops_no_other(
             raise QueueNotFound("misspelt")
         broker.append(str(operation.pk))
 
-    monkeypatch.setattr("async_reply.broker.send", refuse_one)
+    monkeypatch.setattr("async_reply.publishing.broker.send", refuse_one)
     assert relay.publish_due() == 1
     assert broker == [str(healthy.pk)]
     assert not breaker.is_open

@@ -7,9 +7,10 @@ from django.utils import timezone
 from kombu import Queue
 from pytest_django import Settings
 
-from async_reply import broker as celerys_broker
-from async_reply import lifecycle, queues, relay, services
+from async_reply import lifecycle, services
 from async_reply.models import Operation, Worker
+from async_reply.publishing import broker as celerys_broker
+from async_reply.publishing import queues, relay
 from async_reply.status import Status
 from tests.project.tasks import echo, persist
 from tests.worker.brokers import pass_time, read_by, route

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from kombu import Queue
 
-from async_reply import broker as celerys_broker
-from async_reply import conf, lifecycle, relay, services
+from async_reply import conf, lifecycle, services
 from async_reply.models import Operation, Worker
+from async_reply.publishing import broker as celerys_broker
+from async_reply.publishing import relay
 from tests.project.tasks import echo
 from tests.worker.brokers import WAYS, Way, pass_time, queue_of, read_by, send
 

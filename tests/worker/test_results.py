@@ -8,10 +8,12 @@ from django.db import transaction
 from django.urls import NoReverseMatch
 from pytest_django import Settings
 
-from async_reply import files, results, services
+from async_reply import services
+from async_reply.attempts import results
+from async_reply.attempts.results import Outcome
 from async_reply.exceptions import PayloadError, PayloadTooLarge
+from async_reply.files import store
 from async_reply.models import Operation, OperationFile, OperationResult
-from async_reply.results import Outcome
 from tests.project.tasks import echo
 
 
@@ -135,7 +137,7 @@ def with_files(
     monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
     operation = services.submit(echo)
     role = OperationFile.Role.RESULT
-    row = files.store(operation, io.BytesIO(b"1"), role=role, name="x")
+    row = store.save(operation, io.BytesIO(b"1"), role=role, name="x")
     return operation, Outcome(file=row, content_type="text/csv", headers={"X": "1"})
 
 
@@ -148,7 +150,7 @@ def test_store__rolled_back_and_again_takes_a_new_number(
         transaction.set_rollback(True)
     assert outcome.file is not None
     role = OperationFile.Role.RESULT
-    files.store(operation, io.BytesIO(b"2"), role=role, name="y").save()
+    store.save(operation, io.BytesIO(b"2"), role=role, name="y").save()
     with transaction.atomic():
         stored = results.store(operation, outcome)
     assert (stored.content_type, stored.headers) == ("text/csv", {"X": "1"})

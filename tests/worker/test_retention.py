@@ -15,11 +15,12 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 from pytest_django import Settings
 
-from async_reply import retention, services
+from async_reply import services
+from async_reply.attempts.jobs import Job
 from async_reply.exceptions import OperationFailed, OperationGone
-from async_reply.idempotency import IdempotencyKey
-from async_reply.jobs import Job
 from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
+from async_reply.services import retention
+from async_reply.services.idempotency import IdempotencyKey
 from async_reply.status import FINAL, UNFINISHED, Status
 from async_reply.testing import run_operations
 from tests.hostile.situations import everything

@@ -7,11 +7,12 @@ import pytest
 from django.core.checks import run_checks
 from kombu import Exchange, Queue, binding
 
-from async_reply import relay, routing, services
-from async_reply.broker import breaker
-from async_reply.clock import after
+from async_reply import services
+from async_reply.database.clock import after
 from async_reply.models import Operation
-from async_reply.routing import Route, Unroutable
+from async_reply.publishing import relay, routing
+from async_reply.publishing.broker import breaker
+from async_reply.publishing.routing import Route, Unroutable
 from tests.conftest import configure_celery
 from tests.project.tasks import echo
 from tests.worker.brokers import route, send, use_memory
@@ -128,7 +129,7 @@ def test_submit__that_cannot_be_routed_is_accepted_and_tried_again(
 ) -> None:
     use_memory(monkeypatch)
     route(monkeypatch, [router], Queue("celery"), create_missing=False)
-    monkeypatch.setattr("async_reply.broker.send", send)
+    monkeypatch.setattr("async_reply.publishing.broker.send", send)
     operation = services.submit(echo)
     assert "not published" in caplog.text
     assert not breaker.is_open

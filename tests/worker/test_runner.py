@@ -9,7 +9,12 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from rest_framework.exceptions import APIException, ValidationError
 
-from async_reply import failures, lifecycle, runner, services, signals
+from async_reply import lifecycle, services, signals
+from async_reply.attempts import failures, runner
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
+from async_reply.attempts.runner import Ending, Report
+from async_reply.database import alias
 from async_reply.exceptions import (
     ClaimLost,
     DatabaseAway,
@@ -19,10 +24,7 @@ from async_reply.exceptions import (
     TimeLimitExceeded,
     WorkerStopping,
 )
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
-from async_reply.models import Operation, OperationAttempt, OperationResult, database
-from async_reply.runner import Ending, Report
+from async_reply.models import Operation, OperationAttempt, OperationResult
 from async_reply.status import Status
 from tests.project.tasks import echo
 
@@ -332,7 +334,7 @@ def test_run__database_that_stays_away_is_an_error_of_the_attempt(
     monkeypatch.setattr(lifecycle, "fail", refuse)
     with pytest.raises(DatabaseAway):
         runner.run(operation.pk, echo.kind, worker="w1", inline=True)
-    connections[database()].close()
+    connections[alias()].close()
     operation.refresh_from_db()
     assert operation.status == Status.RUNNING
 

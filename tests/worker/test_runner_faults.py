@@ -19,12 +19,14 @@ from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 from rest_framework.exceptions import APIException, NotFound, Throttled
 
-from async_reply import failures, files, heartbeats, lifecycle, maintenance, runner, services
+from async_reply import lifecycle, services
+from async_reply.attempts import failures, heartbeats, rescue, runner
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
+from async_reply.attempts.runner import Ending, Report
 from async_reply.exceptions import DatabaseAway, OperationFailed, RetryLater
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
+from async_reply.files import inputs
 from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
-from async_reply.runner import Ending, Report
 from async_reply.status import Status
 from async_reply.tasks import operation_task
 from async_reply.testing import run_operations
@@ -93,14 +95,14 @@ def test_run__error_while_the_input_is_read_is_not_the_jobs(
 ) -> None:
     monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "LEASE": 0.2}
-    read, tries = files.opened, itertools.count(1)
+    read, tries = inputs.opened, itertools.count(1)
 
     def opened(operation: Operation) -> Any:
         if next(tries) <= times:
             raise fault
         return read(operation)
 
-    monkeypatch.setattr(files, "opened", opened)
+    monkeypatch.setattr(inputs, "opened", opened)
     operation = services.submit(count, input={"by": 2})
     expected = nullcontext() if times == 1 else pytest.raises(DatabaseAway)
     with expected:
@@ -118,7 +120,7 @@ def test_run__error_while_a_job_reads_its_input_is_not_swallowed(
     """A job that catches all exceptions would go on without its input."""
     monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "LEASE": 0.2}
-    read, tries = files.opened, itertools.count(1)
+    read, tries = inputs.opened, itertools.count(1)
 
     def opened(operation: Operation) -> Any:
         if next(tries) <= times:
@@ -131,7 +133,7 @@ def test_run__error_while_a_job_reads_its_input_is_not_swallowed(
         except Exception:  # noqa: BLE001
             return "without input"
 
-    monkeypatch.setattr(files, "opened", opened)
+    monkeypatch.setattr(inputs, "opened", opened)
     operation = services.submit(echo, input={"a": 1})
     with nullcontext() if times == 1 else pytest.raises(DatabaseAway):
         runner.run(operation.pk, Kind(name=echo.name, function=careless), worker="w", inline=True)
@@ -238,7 +240,7 @@ def test_run__database_that_stays_away_fails_no_job_that_was_done(
             outage.setattr(lifecycle, name, refuse)
         with pytest.raises(DatabaseAway, match=str(operation.pk)):
             runner.run(operation.pk, echo.kind, worker="w1", inline=True)
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1
     assert [report.ending for report in run_operations()] == [Ending.SUCCEEDED]
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
-from async_reply import runner, services, sessions, signals
+from async_reply import services, signals
+from async_reply.attempts import runner, sessions
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
+from async_reply.attempts.runner import Ending, Report
+from async_reply.database import alias
 from async_reply.exceptions import OperationFailed, TimeLimitExceeded
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
-from async_reply.models import Operation, database
-from async_reply.runner import Ending, Report
+from async_reply.models import Operation
 from async_reply.status import Status
 from async_reply.testing import run_operations
 from tests.project.tasks import echo
@@ -105,7 +107,7 @@ def fails_inside_its_own_transaction(operation: Job) -> None:
 
 def closes_inside_a_block(operation: Job) -> None:
     transaction.atomic().__enter__()
-    connections[database()].close()
+    connections[alias()].close()
 
 
 def leaves_a_savepoint_and_needs_rollback(operation: Job) -> None:

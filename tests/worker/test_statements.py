@@ -6,8 +6,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
-from async_reply import lifecycle, results, services, statements
-from async_reply.clock import after
+from async_reply import lifecycle, services
+from async_reply.attempts import results
+from async_reply.database import statements
+from async_reply.database.clock import after
 from async_reply.models import Operation, OperationResult
 from async_reply.status import Status
 from tests.project.tasks import echo

@@ -12,18 +12,19 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from pytest_django import Settings
 
-from async_reply import failures, heartbeats, interrupts, lifecycle, maintenance, runner, services
+from async_reply import lifecycle, services
+from async_reply.attempts import claims, failures, heartbeats, interrupts, rescue, runner
+from async_reply.attempts.claims import Claim
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
+from async_reply.attempts.runner import Ending, Report
 from async_reply.exceptions import (
     JobInterrupted,
     OperationFailed,
     TimeLimitExceeded,
     WorkerStopping,
 )
-from async_reply.heartbeats import Claim
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
 from async_reply.models import Operation, OperationAttempt
-from async_reply.runner import Ending, Report
 from async_reply.status import Status
 from tests.project.tasks import echo
 from tests.waiting import in_thread, until
@@ -35,7 +36,7 @@ ENDS = [signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGINT, signal.SIG
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeats, "TICK", 0.05)
-    monkeypatch.setattr(heartbeats, "ANNOUNCED_WITHIN", 30.0)
+    monkeypatch.setattr(claims, "ANNOUNCED_WITHIN", 30.0)
 
 
 @pytest.fixture
@@ -117,13 +118,13 @@ def test_exit__that_nobody_announces_loses_the_attempt(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends the process, and costs one of `max_losses`: else it could go on for ever."""
-    monkeypatch.setattr(heartbeats, "ANNOUNCED_WITHIN", 0.1)
+    monkeypatch.setattr(claims, "ANNOUNCED_WITHIN", 0.1)
     with pytest.raises(SystemExit):
         run(exits(number), max_losses=1)
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1
     with pytest.raises(SystemExit):
         runner.run(row().pk, Kind(name=echo.name, function=exits(number)), worker="w")
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1
     assert (row().status, row().losses) == (Status.FAILED, 1)
     assert (row().error or {})["code"] == "worker-lost"
     assert {*OperationAttempt.objects.values_list("outcome", flat=True)} == {"lost"}
@@ -136,7 +137,7 @@ def test_exit__of_a_job_that_must_not_be_repeated_is_no_failure_of_its_own(
 ) -> None:
     with pytest.raises(SystemExit):
         run(exits(number, lambda operation: stopping.set()), max_losses=0)
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1
     assert (row().status, (row().error or {})["code"]) == (Status.FAILED, "worker-lost")
 
 
@@ -252,7 +253,7 @@ def test_beat__of_one_alone_does_not_wait_for_its_job() -> None:
     with transaction.atomic():
         Operation.objects.select_for_update().get()
         with (
-            in_thread(lambda: heartbeats.beat([claim])) as beaten,
+            in_thread(lambda: claims.beat([claim])) as beaten,
             pytest.raises(OperationalError),
         ):
             beaten.result(20)

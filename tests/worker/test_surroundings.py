@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 from django.utils import timezone, translation
 
-from async_reply import interrupts, runner, services, surroundings
-from async_reply.jobs import Job
-from async_reply.kinds import Kind
-from async_reply.runner import Ending
+from async_reply import services
+from async_reply.attempts import interrupts, runner, surroundings
+from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import Kind
+from async_reply.attempts.runner import Ending
 from tests.project.tasks import echo
 from tests.waiting import in_thread, until
 

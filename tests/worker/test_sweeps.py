@@ -12,9 +12,12 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from async_reply import files, maintenance, results, retention, runner, services, sweeps
-from async_reply.identifiers import uuid7
+from async_reply import services
+from async_reply.attempts import rescue, results, runner
+from async_reply.database.identifiers import uuid7
+from async_reply.files import orphans, store
 from async_reply.models import Operation, OperationFile
+from async_reply.services import retention
 from async_reply.status import FINAL, UNFINISHED, Status
 from async_reply.testing import run_operations
 from tests.project.tasks import echo, export
@@ -38,12 +41,12 @@ def storage(
 def put(operation: Operation, *, attempt: int = 1) -> str:
     """Bytes in the storage, without a row; their path."""
     role = OperationFile.Role.RESULT
-    row = files.store(operation, io.BytesIO(b"1"), role=role, name="x", attempt=attempt)
+    row = store.save(operation, io.BytesIO(b"1"), role=role, name="x", attempt=attempt)
     return str(row.file.name)
 
 
 def sweep(today: date = LATER) -> list[str]:
-    return list(sweeps.sweep(today))
+    return list(orphans.sweep(today))
 
 
 def finished(*, attempt: int = 1) -> Operation:
@@ -91,10 +94,10 @@ def test_sweep__never_takes_from_what_is_not_over(
 def test_sweep__leftovers_of_what_is_over(storage: Storage, status: Status) -> None:
     operation = finished(attempt=2)
     Operation.objects.update(status=status)
-    orphans = [put(operation, attempt=attempt) for attempt in (1, 2, 3)]
+    unclaimed = [put(operation, attempt=attempt) for attempt in (1, 2, 3)]
     kept = paths()
     sweep()
-    assert [storage.exists(path) for path in orphans] == [False] * 3
+    assert [storage.exists(path) for path in unclaimed] == [False] * 3
     assert len(kept) == 2
     assert all(storage.exists(path) for path in kept)
 
@@ -162,25 +165,25 @@ def test_sweep__storage_that_cannot_list(storage: Storage, monkeypatch: pytest.M
 def test_sweeper__is_bounded_per_turn_and_goes_on(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    monkeypatch.setattr(sweeps, "SECONDS_PER_TURN", 0)
-    monkeypatch.setattr(sweeps, "YOUNGEST", timedelta(0))
+    monkeypatch.setattr(orphans, "SECONDS_PER_TURN", 0)
+    monkeypatch.setattr(orphans, "YOUNGEST", timedelta(0))
     settings.ASYNC_REPLY = {"BATCH": 2}
-    orphans = [put(Operation(pk=uuid7())) for _ in range(5)]
-    sweeper = sweeps.Sweeper()
+    unclaimed = [put(Operation(pk=uuid7())) for _ in range(5)]
+    sweeper = orphans.Sweeper()
     turns = 0
     while sweeper.turn() == 2:
         turns += 1
         assert turns < 20
     assert turns >= 5
-    assert [storage.exists(path) for path in orphans] == [False] * 5
+    assert [storage.exists(path) for path in unclaimed] == [False] * 5
 
 
 def test_sweeper__begins_anew_after_an_error(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeps, "YOUNGEST", timedelta(0))
+    monkeypatch.setattr(orphans, "YOUNGEST", timedelta(0))
     orphan = put(Operation(pk=uuid7()))
-    sweeper = sweeps.Sweeper()
+    sweeper = orphans.Sweeper()
     with monkeypatch.context() as outage:
 
         def refuse(_: Any, path: str) -> Any:
@@ -208,7 +211,7 @@ def test_sweep__file_that_the_storage_keeps_ends_no_walk(
         delete(self, name)
 
     monkeypatch.setattr(type(storage), "delete", refuse)
-    assert sweeps.Sweeper().turn() == 0
+    assert orphans.Sweeper().turn() == 0
     assert (storage.exists(kept), storage.exists(other)) == (True, False)
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(told) == 1
@@ -259,7 +262,7 @@ def test_sweep__after_a_process_died_between_file_and_row(
     Operation.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     sweep()
     assert orphan.exists()  # nobody knows yet that it died
-    assert maintenance.rescue() == 1
+    assert rescue.rescue() == 1
     sweep()
     assert orphan.exists()  # it is to run again
     assert len(run_operations()) == 1

@@ -9,13 +9,15 @@ from celery.exceptions import Ignore
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from async_reply import interrupts, services, tasks, workers
+from async_reply import services, tasks
+from async_reply.attempts import interrupts
+from async_reply.attempts.jobs import Job
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
-from async_reply.jobs import Job
 from async_reply.models import Operation
 from async_reply.status import Status
 from async_reply.tasks import get_task, operation_task
 from async_reply.testing import run_operations
+from async_reply.worker import duties
 from tests.project.tasks import break_down, echo, persist
 
 
@@ -203,7 +205,7 @@ def test_execute__a_stopping_worker_leaves_it_to_others(stopping: None, broker: 
         echo.pop_request()
     operation.refresh_from_db()
     assert (operation.status, operation.published_at) == (Status.PENDING, None)
-    assert [step.function() for step in workers.steps()[:2]] == [0, 0]
+    assert [step.function() for step in duties.steps()[:2]] == [0, 0]
     assert broker == []
 
 

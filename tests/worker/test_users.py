@@ -8,8 +8,8 @@ from django.db.models.functions import Now
 from django.test.utils import isolate_apps
 from pytest_django import Settings
 
-from async_reply import users
 from async_reply.checks.users import check_keys
+from async_reply.services import users
 
 
 @pytest.fixture(autouse=True)

@@ -13,19 +13,21 @@ from celery.worker.state import revoked
 from django.db import connection, transaction
 from django.utils import timezone
 
-from async_reply import interrupts, lifecycle, pools, services, sessions, tasks, workers
-from async_reply.identifiers import uuid7
+from async_reply import lifecycle, services, tasks
+from async_reply.attempts import interrupts, sessions
+from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
 from async_reply.tasks import process_name
+from async_reply.worker import beat, duties, pools, receivers, requests
 from tests.project.tasks import echo, persist
 
 
 @pytest.mark.django_db
 def test_revoked__in_flower_cancels() -> None:
     operation = services.submit(echo)
-    workers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
-    workers.cancel_revoked(request=SimpleNamespace(task=echo.name, id="not-an-id"))
+    receivers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
+    receivers.cancel_revoked(request=SimpleNamespace(task=echo.name, id="not-an-id"))
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED
 
@@ -33,29 +35,29 @@ def test_revoked__in_flower_cancels() -> None:
 @pytest.mark.django_db
 def test_unknown__kind_fails_after_an_hour() -> None:
     operation = services.submit(echo)
-    workers.reject_unknown(name=echo.name, id=str(operation.pk))
+    receivers.reject_unknown(name=echo.name, id=str(operation.pk))
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
     Operation.objects.update(available_at=timezone.now() - timedelta(hours=2))
-    workers.reject_unknown(name=echo.name, id=str(operation.pk))
-    workers.reject_unknown(name="foreign.task", id=str(operation.pk))
+    receivers.reject_unknown(name=echo.name, id=str(operation.pk))
+    receivers.reject_unknown(name="foreign.task", id=str(operation.pk))
     operation.refresh_from_db()
     assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "unknown-kind")
 
 
 @pytest.mark.django_db(transaction=True)
 def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "steps", list)
+    monkeypatch.setattr(duties, "steps", list)
     sender = SimpleNamespace(hostname="w1", controller=SimpleNamespace(concurrency=3))
-    workers.start_maintenance(sender=sender)
-    workers.start_maintenance(sender=sender)
-    threads = list(workers._threads)
+    receivers.start_maintenance(sender=sender)
+    receivers.start_maintenance(sender=sender)
+    threads = list(receivers._threads)
     assert len(threads) == 2
     while not Worker.objects.filter(name="w1", concurrency=3).exists():
         assert threads[0].is_alive()
-    workers.stop_maintenance()
-    workers.stop_maintenance()
-    assert ([thread.is_alive() for thread in threads], workers._threads) == ([False, False], [])
+    receivers.stop_maintenance()
+    receivers.stop_maintenance()
+    assert ([thread.is_alive() for thread in threads], receivers._threads) == ([False, False], [])
     assert not Worker.objects.exists()
 
 
@@ -64,7 +66,7 @@ def test_worker__says_what_its_pool_cannot_do(
     pool: str, told: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = SimpleNamespace(pool=object.__new__(get_implementation(pool)))
-    workers.describe_pool(sender=kept)
+    receivers.describe_pool(sender=kept)
     assert [record.getMessage().split()[0] for record in caplog.records] == [
         f"async_reply.{each}:" for each in told
     ]
@@ -84,7 +86,7 @@ def test_worker__counts_the_most_processes_it_may_have(
     """With --autoscale there are more than at its start."""
     pool = object.__new__(get_implementation("threads"))
     sender = SimpleNamespace(pool=pool, controller=SimpleNamespace(**controller))
-    assert workers._pool(sender) == ("threads", most)
+    assert receivers._pool(sender) == ("threads", most)
 
 
 @pytest.mark.django_db
@@ -93,9 +95,9 @@ def test_worker__says_where_it_gets_fewer_connections_than_it_wants(
 ) -> None:
     limits = {connection.vendor: (("max_connections",), "SELECT 10")}
     monkeypatch.setattr(pools, "LIMITS", limits)
-    assert workers._count_connections("prefork", 3) == 0
+    assert receivers._count_connections("prefork", 3) == 0
     assert "W124" not in caplog.text
-    assert workers._count_connections("prefork", 4) == 0
+    assert receivers._count_connections("prefork", 4) == 0
     assert "async_reply.W124: A worker of pool prefork and concurrency 4 opens up to 11" in (
         caplog.text
     )
@@ -105,7 +107,7 @@ def test_worker__says_where_it_gets_fewer_connections_than_it_wants(
 def test_revoked__not_by_a_message_that_was_too_old() -> None:
     operation = services.submit(echo)
     request = SimpleNamespace(task=echo.name, id=str(operation.pk))
-    workers.cancel_revoked(request=request, expired=True)
+    receivers.cancel_revoked(request=request, expired=True)
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
 
@@ -115,9 +117,9 @@ def test_signals__leave_no_connection_behind() -> None:
     """In the worker's main process nobody else closes one that the database has ended."""
     operations = [services.submit(echo) for _ in range(2)]
     for operation in operations:
-        workers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
+        receivers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
         assert connection.connection is None
-        workers.reject_unknown(name=echo.name, id=str(operation.pk))
+        receivers.reject_unknown(name=echo.name, id=str(operation.pk))
         assert connection.connection is None
 
 
@@ -131,7 +133,7 @@ def test_revoked__while_a_worker_claims_it(monkeypatch: pytest.MonkeyPatch) -> N
         return cancel(seen)
 
     monkeypatch.setattr(lifecycle, "cancel", meet_the_claim)
-    workers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
+    receivers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
     operation.refresh_from_db()
     assert operation.status == Status.CANCELING
 
@@ -141,17 +143,17 @@ def test_revoked__while_a_worker_claims_it(monkeypatch: pytest.MonkeyPatch) -> N
 def test_signals__of_foreign_tasks_are_ignored(id: Any) -> None:
     operation = services.submit(echo)
     for name in (echo.name, "foreign.task"):
-        workers.cancel_revoked(request=SimpleNamespace(task=name, id=id))
-        workers.reject_unknown(name=name, id=id)
-    workers.cancel_revoked()
-    workers.cancel_revoked(request=SimpleNamespace(task="foreign.task", id=str(operation.pk)))
+        receivers.cancel_revoked(request=SimpleNamespace(task=name, id=id))
+        receivers.reject_unknown(name=name, id=id)
+    receivers.cancel_revoked()
+    receivers.cancel_revoked(request=SimpleNamespace(task="foreign.task", id=str(operation.pk)))
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
 
 
 def test_steps__are_each_a_function_of_its_own() -> None:
-    steps = workers.steps()
-    cleaning = workers.cleaning_steps()
+    steps = duties.steps()
+    cleaning = duties.cleaning_steps()
     assert [step.name for step in steps] == ["relay", "republish", "rescue", "unserved"]
     assert [step.name for step in cleaning] == ["purge", "sweep", "forget"]
     assert [step.name for step in steps if step.rescues] == ["rescue"]
@@ -171,7 +173,7 @@ def test_take_back__not_from_a_worker_of_the_same_name_in_another_container(
         assert lifecycle.claim(operation, worker=process_name("celery@worker", 7))
     before = set(threading.enumerate())
     died: Any = SimpleNamespace(id=str(operation.pk), hostname="celery@worker", worker_pid=7)
-    workers.OperationRequest._take_back(died, timed_out=False)
+    requests.OperationRequest._take_back(died, timed_out=False)
     for thread in set(threading.enumerate()) - before:
         thread.join(30)
     operation.refresh_from_db()
@@ -193,13 +195,13 @@ def test_process_name__fits_its_column() -> None:
 
 
 def test_describe__consumer_that_says_nothing() -> None:
-    told = workers._describe(None)
+    told = receivers._describe(None)
     assert (told["name"], told["concurrency"]) == ("worker", 0)
 
 
 @pytest.mark.django_db
 def test_submit__is_what_a_schedule_runs() -> None:
-    told = workers.submit.apply(kwargs={"kind": echo.name, "input": {"a": 1}, "owner": "7"})
+    told = beat.submit.apply(kwargs={"kind": echo.name, "input": {"a": 1}, "owner": "7"})
     operation = Operation.objects.get()
     assert (told.state, operation.kind, operation.input) == ("SUCCESS", echo.name, {"a": 1})
     assert operation.owner == "7"
@@ -209,15 +211,15 @@ def test_submit__is_what_a_schedule_runs() -> None:
 def test_revoked__that_cannot_be_canceled_goes_on() -> None:
     operation = services.submit(persist)
     assert lifecycle.claim(operation, worker="w1")
-    workers.cancel_revoked(request=SimpleNamespace(task=persist.name, id=str(operation.pk)))
+    receivers.cancel_revoked(request=SimpleNamespace(task=persist.name, id=str(operation.pk)))
     operation.refresh_from_db()
     assert operation.status == Status.RUNNING
 
 
 def test_worker__tells_its_jobs_to_leave() -> None:
-    workers.tell_jobs()
+    receivers.tell_jobs()
     assert interrupts.stopping.is_set()
-    workers.forget_stop()
+    receivers.forget_stop()
     assert not interrupts.stopping.is_set()
 
 
@@ -225,11 +227,11 @@ def test_worker__tells_its_jobs_to_leave() -> None:
 def test_revoked__by_the_terminate_of_an_earlier_job_goes_on() -> None:
     operation = services.submit(echo)
     request = SimpleNamespace(task=echo.name, id=str(operation.pk))
-    workers.cancel_revoked(request=request, terminated=True)
+    receivers.cancel_revoked(request=request, terminated=True)
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
     revoked.add(request.id)
-    workers.cancel_revoked(request=request, terminated=True)
+    receivers.cancel_revoked(request=request, terminated=True)
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED
 
@@ -239,10 +241,10 @@ def test_request__of_no_operation_is_nobodys(id: str, monkeypatch: pytest.Monkey
     started: list[Any] = []
     monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
     request = SimpleNamespace(id=id, hostname="w1", worker_pid=1)
-    workers.OperationRequest._take_back(request, timed_out=False)  # type: ignore[arg-type]
+    requests.OperationRequest._take_back(request, timed_out=False)  # type: ignore[arg-type]
     assert started == []
     request.id = str(uuid7())
-    workers.OperationRequest._take_back(request, timed_out=False)  # type: ignore[arg-type]
+    requests.OperationRequest._take_back(request, timed_out=False)  # type: ignore[arg-type]
     assert len(started) == 1
 
 
@@ -271,8 +273,8 @@ def test_announce__each_signal_tells_jobs_before_celery_acts(
 ) -> None:
     heard: list[bool] = []
     signal.signal(number, lambda *_: heard.append(interrupts.stopping.is_set()))
-    workers.announce_stops()
-    workers.announce_stops()
+    receivers.announce_stops()
+    receivers.announce_stops()
     signal.raise_signal(number)
     assert heard == [True]
 
@@ -282,7 +284,7 @@ def test_announce__what_celery_raises_is_no_error_of_the_job(
 ) -> None:
     signal.signal(signal.SIGQUIT, refused)
     signal.signal(signal.SIGTERM, ended)
-    workers.announce_stops()
+    receivers.announce_stops()
     signal.raise_signal(signal.SIGQUIT)
     with pytest.raises(SystemExit) as raised:
         signal.raise_signal(signal.SIGTERM)
@@ -296,7 +298,7 @@ def test_announce__also_by_the_handler_that_celery_puts_next(
         signal.signal(number, ended)
 
     signal.signal(signal.SIGQUIT, first)
-    workers.announce_stops()
+    receivers.announce_stops()
     signal.raise_signal(signal.SIGQUIT)
     with pytest.raises(SystemExit) as raised:
         signal.raise_signal(signal.SIGQUIT)
@@ -310,9 +312,9 @@ def test_begin_afresh__ends_what_another_task_has_left_open(is_eager: bool) -> N
     transaction.atomic().__enter__()
     echo.push_request(id="x", is_eager=is_eager)
     try:
-        workers.begin_afresh(sender=echo)
+        receivers.begin_afresh(sender=echo)
         assert connection.in_atomic_block is is_eager
-        workers.begin_afresh(sender=workers.submit)
+        receivers.begin_afresh(sender=beat.submit)
     finally:
         echo.pop_request()
         sessions.reset_open()
@@ -322,6 +324,6 @@ def test_begin_afresh__ends_what_another_task_has_left_open(is_eager: bool) -> N
 def test_take_back__of_a_process_that_died_before_its_claim_hands_the_message_back() -> None:
     operation = services.submit(echo)
     Operation.objects.update(published_at=timezone.now())
-    workers._take_back(operation.pk, worker="w1/7", timed_out=False)
+    requests._take_back(operation.pk, worker="w1/7", timed_out=False)
     operation.refresh_from_db()
     assert (operation.status, operation.published_at) == (Status.PENDING, None)

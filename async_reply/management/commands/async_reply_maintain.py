@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from async_reply.maintenance import Maintenance, Step
-from async_reply.workers import cleaning_steps, steps
+from async_reply.worker.duties import cleaning_steps, steps
+from async_reply.worker.maintenance import Maintenance, Step
 
 
 class Command(BaseCommand):

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-from async_reply import broker, failures, lifecycle, relay, results, runner, services, signals
+from async_reply import lifecycle, services, signals
+from async_reply.attempts import failures, results, runner
 from async_reply.models import OperationAttempt
+from async_reply.publishing import broker, relay
 from tests.faults.project import tasks
 
 DIED = 9

@@ -7,9 +7,11 @@ from typing import Any
 
 from django.db.models import Q
 
-from async_reply import conf, lifecycle, maintenance, relay
-from async_reply.clock import DatabaseNow
+from async_reply import conf, lifecycle
+from async_reply.attempts import rescue
+from async_reply.database.clock import DatabaseNow
 from async_reply.models import Operation
+from async_reply.publishing import relay
 from tests.lifecycle.mutants import mutated, without
 
 _open = ExitStack()
@@ -67,7 +69,7 @@ def _forget_failed_publish() -> None:
 
 def _never_rescue() -> None:
     """Who was killed stays running for good: what the peers do."""
-    maintenance.rescue = lambda: 0
+    rescue.rescue = lambda: 0
 
 
 MUTANTS = {

@@ -10,8 +10,8 @@ from typing import Any
 
 from celery import shared_task
 
+from async_reply.attempts.jobs import Job
 from async_reply.exceptions import JobInterrupted, OperationFailed
-from async_reply.jobs import Job
 from async_reply.tasks import operation_task
 from tests.faults import journal
 from tests.faults.project.models import Effect, TutorialJob

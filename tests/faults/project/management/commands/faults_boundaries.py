@@ -10,9 +10,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from async_reply import lifecycle, maintenance, relay
-from async_reply.broker import breaker
+from async_reply import lifecycle
+from async_reply.attempts import rescue
 from async_reply.models import Operation
+from async_reply.publishing import relay
+from async_reply.publishing.broker import breaker
 from async_reply.tasks import get_task
 from async_reply.testing import run_operations
 from tests.faults.project.boundaries import ATTEMPT, DIED, RELAY, RESCUE, SUBMIT, Boundary, submit
@@ -38,7 +40,7 @@ class Command(BaseCommand):
             operation = submit(boundary)
             _die(Boundary("", lifecycle, "claim_unread"), partial(_attempt, operation.pk))
             time.sleep(lifecycle.lease() + 0.2)
-            _die(boundary, maintenance.rescue)
+            _die(boundary, rescue.rescue)
         _finish_all()
 
 
@@ -75,6 +77,6 @@ def _finish_all() -> None:
     """What healthy workers do: rescue what is lost, run what is due."""
     give_up = time.monotonic() + PATIENCE
     while Operation.objects.unfinished().exists() and time.monotonic() < give_up:
-        maintenance.rescue()
+        rescue.rescue()
         run_operations()
         time.sleep(0.1)

@@ -1,0 +1,1 @@
+"""One attempt at an operation: claimed, run, kept alive, finished."""

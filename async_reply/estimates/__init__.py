@@ -1,0 +1,8 @@
+"""Says when a client should poll next, and how long its operation still takes.
+
+The two functions here are pure sums. They need neither Django nor a database.
+"""
+
+from async_reply.estimates.plans import eta, retry_after
+
+__all__ = ["eta", "retry_after"]

@@ -1,0 +1,1 @@
+"""Files of operations: uploads, results, and what is left over of them."""

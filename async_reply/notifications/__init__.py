@@ -1,0 +1,1 @@
+"""Tells the processes in which clients wait that an operation has changed."""

@@ -1,0 +1,1 @@
+"""HTTP as clients see it: headers, problem documents, URLs and valet keys."""

@@ -1,0 +1,1 @@
+"""Sends operations to the broker, and again where a message was lost."""

@@ -1,0 +1,54 @@
+"""Cancels operations: a pending one at once, a running one at its next call."""
+
+from async_reply import lifecycle, signals
+from async_reply.exceptions import AlreadyFinished, NotCancelable, UnknownKind
+from async_reply.logs import logger
+from async_reply.models import Operation
+from async_reply.status import FINAL, Status
+from async_reply.tasks import get_task
+
+CHANGED_BY_CANCEL = (
+    "status",
+    "version",
+    "attempt",
+    "error",
+    "updated_at",
+    "finished_at",
+    "expires_at",
+    "cancel_requested_at",
+)
+
+
+def cancel(operation: Operation) -> Status:
+    """Cancel a pending operation, or ask a running one to stop; the status reached.
+
+    Canceling again changes nothing. Raises AlreadyFinished when it succeeded or failed,
+    NotCancelable when it has begun and its kind cannot be stopped.
+    """
+    while operation.status not in FINAL and operation.status != Status.CANCELING:
+        if has_begun(operation) and not is_cancelable(operation):
+            raise NotCancelable("This operation has begun and cannot be canceled.")
+        if lifecycle.cancel(operation):
+            logger.info("Operation id=%s kind=%s cancel", operation.pk, operation.kind)
+            operation.refresh_from_db(fields=CHANGED_BY_CANCEL)
+            if operation.status == Status.CANCELED:
+                signals.announce_finished(operation, Status.CANCELED)
+        else:
+            operation.refresh_from_db(fields=CHANGED_BY_CANCEL)
+    status = Status(operation.status)
+    if status in FINAL and status != Status.CANCELED:
+        raise AlreadyFinished(f"The operation has already {status.value}.")
+    return status
+
+
+def has_begun(operation: Operation) -> bool:
+    """Whether an attempt was made at it, which may be in the middle of its work for good."""
+    return operation.attempt > 0 or operation.status == Status.RUNNING
+
+
+def is_cancelable(operation: Operation) -> bool:
+    """Whether its kind lets an operation be stopped that has begun, waiting for a retry too."""
+    try:
+        return get_task(operation.kind).kind.cancel != "never"
+    except UnknownKind:
+        return True

@@ -1,0 +1,1 @@
+"""Clients that wait for the end of an operation, or read its events, without polling."""

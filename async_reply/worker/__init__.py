@@ -1,0 +1,1 @@
+"""What runs inside each Celery worker beside its jobs."""

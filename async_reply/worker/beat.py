@@ -1,0 +1,14 @@
+"""The task that a schedule of celery beat names to submit an operation."""
+
+from typing import Any
+
+from celery import shared_task
+
+from async_reply import services
+from async_reply.tasks import get_task
+
+
+@shared_task(name="async_reply.submit", ignore_result=True)
+def submit(kind: str, input: dict[str, Any] | None = None, owner: str = "") -> None:
+    """Submit an operation of `kind`: the task that a schedule of celery beat names."""
+    services.submit(get_task(kind), input=input, owner=owner)

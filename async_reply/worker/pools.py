@@ -1,0 +1,152 @@
+"""What Celery's pools cannot do by nature, and what to do about it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+
+from async_reply.database import alias, pooling
+
+GREEN = frozenset({"gevent", "eventlet"})
+#: Modules of database drivers that wait in C, where no green thread can take over.
+BLOCKING = frozenset({"sqlite3", "MySQLdb"})
+#: What a server's limits of connections are called, and the statement that asks for them.
+LIMITS = {
+    "postgresql": (
+        ("CONNECTION LIMIT of this role", "CONNECTION LIMIT of this database", "max_connections"),
+        """
+        SELECT CASE WHEN rolsuper THEN -1 ELSE rolconnlimit END, datconnlimit,
+            current_setting('max_connections')::int
+            - current_setting('superuser_reserved_connections')::int
+        FROM pg_roles, pg_database
+        WHERE rolname = session_user AND datname = current_database()
+        """,
+    ),
+    "mysql": (
+        ("max_user_connections", "max_connections"),
+        "SELECT IF(@@max_user_connections = 0, -1, @@max_user_connections), @@max_connections",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Shortcoming:
+    """`number` is that of the system check."""
+
+    number: int
+    text: str
+    hint: str
+
+
+def name_of(pool: object) -> str:
+    """The pool's short name, from what `worker_pool` holds: a name, a path or a class."""
+    text = str(getattr(pool, "__module__", "") or pool)
+    short = text.partition(":")[0].rpartition(".")[2]
+    return {"processes": "prefork", "thread": "threads"}.get(short, short)
+
+
+def driver() -> str:
+    """The module that the operations' database is reached by."""
+    connection: Any = connections[alias()]
+    return str(connection.Database.__name__).partition(".")[0]
+
+
+def reuses_connections() -> bool:
+    """Whether Celery leaves a database connection open when a task has ended."""
+    return bool(getattr(settings, "CELERY_DB_REUSE_MAX", None))
+
+
+def connections_wanted(pool: str, concurrency: int) -> int:
+    """The most connections to the operations' database that one worker opens.
+
+    Its jobs', or their pools'; one for the heartbeats of each process; two for maintenance and one
+    for what Celery tells of jobs, in the main process.
+    """
+    _, most = pooling.sizes()
+    if pool in {"threads", *GREEN}:
+        return (most or concurrency) + 1 + 3
+    return concurrency * ((most or 1) + 1) + 3
+
+
+def few_connections(pool: str, concurrency: int) -> Iterator[Shortcoming]:
+    """Where the server, when it is asked, allows fewer connections than one worker wants."""
+    wanted = connections_wanted(pool, concurrency)
+    for name, allowed in _limits():
+        if 0 <= allowed < wanted:
+            yield Shortcoming(
+                124,
+                f"A worker of pool {pool} and concurrency {concurrency} opens up to {wanted} "
+                f"connections to the operations' database, whose {name} is {allowed}. A job whose "
+                "heartbeat gets no connection for a lease counts as lost.",
+                "Raise that limit, for all workers and web processes together, or lower "
+                "--concurrency.",
+            )
+
+
+def _limits() -> list[tuple[str, int]]:
+    """Limits of this database's server by their names; negative ones are none."""
+    connection = connections[alias()]
+    if connection.vendor not in LIMITS:
+        return []
+    names, sql = LIMITS[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return list(zip(names, map(int, cursor.fetchone()), strict=True))
+
+
+def shortcomings(
+    pool: str, *, driver: str, concurrency: int | None = None
+) -> Iterator[Shortcoming]:
+    """What operations on `pool` have to do without; `driver` is a module's name."""
+    yield from _shortcomings_of_connections(pool, concurrency or 1)
+    if pool in {"threads", "solo"}:
+        yield Shortcoming(
+            130,
+            f"The pool {pool} cannot end a job that never calls in: past its time limit, canceled "
+            "or while the worker is to stop, it goes on and keeps its place.",
+            "Call operation.progress() or check_canceled() in each job, or use --pool prefork.",
+        )
+    if pool in GREEN:
+        yield Shortcoming(
+            131,
+            f"The pool {pool} cannot interrupt a job that computes: meanwhile every other job of "
+            "the worker stands still, and after a lease all of them count as lost.",
+            "Give kinds that compute a queue of their own with a worker of --pool prefork.",
+        )
+    if pool in GREEN and driver in BLOCKING:
+        yield Shortcoming(
+            132,
+            f"The pool {pool} stands still during each query: {driver} does not cooperate.",
+            "Use PostgreSQL with psycopg, or PyMySQL with MariaDB.",
+        )
+    if pool in GREEN and reuses_connections():
+        yield Shortcoming(
+            133,
+            f"Each job on the pool {pool} opens a database connection of its own, which stays open "
+            "after it: with CELERY_DB_REUSE_MAX Celery does not close it.",
+            "Leave CELERY_DB_REUSE_MAX unset in the settings of workers of this pool.",
+        )
+
+
+def _shortcomings_of_connections(pool: str, concurrency: int) -> Iterator[Shortcoming]:
+    least, most = pooling.sizes()
+    if not most:
+        return
+    if pool in {"threads", *GREEN} and most < concurrency:
+        yield Shortcoming(
+            123,
+            f"{concurrency} jobs of the pool {pool} share {most} database connections, of which "
+            "each keeps one from its start to its end: the others wait before they start.",
+            f'Set "pool": {{"max_size": {concurrency}}} or more in the OPTIONS of DATABASES, or '
+            f"--concurrency {most}.",
+        )
+    if pool in {"prefork", "solo"}:
+        yield Shortcoming(
+            125,
+            f"Each process of the pool {pool} has a pool of {least} database connections, which "
+            "Celery closes after each job, and one job at a time.",
+            'Leave "pool" out of OPTIONS in the settings of these workers, and set '
+            "CELERY_DB_REUSE_MAX = 1000 there.",
+        )

@@ -1,0 +1,62 @@
+"""Paths by which projects import the package stay: the documentation names them."""
+
+from importlib import import_module
+
+import pytest
+
+PATHS = [
+    "async_reply.admin",
+    "async_reply.asgi.waiting",
+    "async_reply.conf",
+    "async_reply.contrib.s3.signed_url",
+    "async_reply.cors.ALLOWED",
+    "async_reply.cors.EXPOSED",
+    "async_reply.documents",
+    "async_reply.estimates.eta",
+    "async_reply.estimates.retry_after",
+    "async_reply.exceptions.OperationFailed",
+    "async_reply.management.commands.async_reply_maintain",
+    "async_reply.models.Operation",
+    "async_reply.models.OperationAttempt",
+    "async_reply.models.OperationFile",
+    "async_reply.models.OperationResult",
+    "async_reply.permissions.HasOwner",
+    "async_reply.permissions.OperationAccess",
+    "async_reply.responses.exception_handler",
+    "async_reply.services.accept",
+    "async_reply.services.cancel",
+    "async_reply.services.delete",
+    "async_reply.services.owners.remove",
+    "async_reply.services.rerun",
+    "async_reply.services.submit",
+    "async_reply.signals",
+    "async_reply.status.Status",
+    "async_reply.tasks.Job",
+    "async_reply.tasks.operation_task",
+    "async_reply.testing.Ending",
+    "async_reply.testing.Report",
+    "async_reply.testing.run_operations",
+    "async_reply.urls",
+    "async_reply.views.LongRunningOperationMixin",
+    "async_reply.views.LongRunningOperationView",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_public_path__can_be_imported(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    try:
+        import_module(path)
+    except ModuleNotFoundError as error:
+        if not path.startswith(error.name or "?"):
+            raise
+        assert hasattr(import_module(module), name)
+
+
+def test_public_path__of_the_spectacular_extra() -> None:
+    pytest.importorskip("drf_spectacular", reason="needs the extra spectacular")
+    import_module("async_reply.contrib.spectacular")
+
+
+def test_task_name__of_scheduled_submits_stays() -> None:
+    assert import_module("async_reply.worker.beat").submit.name == "async_reply.submit"
