@@ -12,17 +12,22 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from async_reply import lifecycle, services
+from async_reply.attempts import claims
 from async_reply.database import statements
 from async_reply.estimates import backlogs, histories
 from async_reply.models import Operation
-from async_reply.publishing.broker import breaker
+from async_reply.publishing.broker import _pools, breaker
 from async_reply.status import Status
+from async_reply.testing import run_operations
 from async_reply.waiting import executor
 from async_reply.waiting.ticker import Ticker
 from async_reply.waiting.ticker import ticker as the_ticker
-from tests.waiting import until
+from tests.concurrency import until
+from tests.project.tasks import echo
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,14 +47,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 FIRST = ("checker", "faults", "packaging", "system", "clients", "plans")
 
 #: Thousands of the same calls, whose lines others reach; coverage would double what they take.
-REPETITIVE = ("test_answers.py", "test_estimates.py", "test_state_machine.py", "test_cells.py")
+REPETITIVE = (
+    "estimates/test_plans.py",
+    "lifecycle/test_state_machine.py",
+    "matrix/test_cells.py",
+    "views/test_answers.py",
+)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(map(item.get_closest_marker, FIRST)))
     for item in items:
-        if item.get_closest_marker("system") or item.path.name in REPETITIVE:
+        if item.get_closest_marker("system") or item.path.as_posix().endswith(REPETITIVE):
             item.add_marker("no_cover")
 
 
@@ -167,3 +177,67 @@ def ticker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticker]:
     yield the_ticker
     until(lambda: not the_ticker.is_running and not executor.askers.are_running)
     assert the_ticker.waiting == 0
+
+
+@pytest.fixture
+def api(user: AbstractBaseUser, client_of: Callable[..., APIClient]) -> APIClient:
+    """A client that speaks for `user`."""
+    return client_of(user)
+
+
+@pytest.fixture
+def _knowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process reads for its estimates stays good for the test, however slow that is."""
+    monkeypatch.setattr(histories, "REFRESH", float("inf"))
+    monkeypatch.setattr(backlogs, "REFRESH", float("inf"))
+
+
+@pytest.fixture
+def _multilingual(settings: Settings) -> None:
+    """All URLs stand below a language, of which "en" is the default."""
+    settings.LANGUAGE_CODE = "en"
+    settings.ROOT_URLCONF = "tests.project.multilingual"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+
+
+@pytest.fixture
+def submit(user: AbstractBaseUser) -> Callable[..., Operation]:
+    """Store an operation of `user`'s."""
+
+    def make(task: Any = echo, **input: Any) -> Operation:
+        return services.submit(task, input=input, owner=str(user.pk))
+
+    return make
+
+
+@pytest.fixture
+def running(submit: Callable[..., Operation]) -> Operation:
+    """An operation of `user`'s that a worker holds."""
+    operation = submit()
+    assert lifecycle.claim(operation, worker="w1")
+    return operation
+
+
+@pytest.fixture
+def succeeded(submit: Callable[..., Operation]) -> Operation:
+    """An operation of `user`'s that answered {"number": 7}."""
+    operation = submit(number=7)
+    run_operations()
+    operation.refresh_from_db()
+    return operation
+
+
+@pytest.fixture(autouse=True)
+def _inline_jobs_look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "INLINE_TICK", 0)
+
+
+@pytest.fixture(autouse=True)
+def _broker_connections_closed() -> Iterator[None]:
+    """A process keeps its connections to brokers; a test leaves none behind."""
+    yield
+    for pool in _pools.values():
+        for kept in pool._resource.queue:
+            if not callable(kept):  # one that nobody has asked for yet
+                kept._close()
+    _pools.clear()

@@ -43,7 +43,7 @@ def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
     count = Step("connections", 3600, partial(_count_connections, *_pool(sender)))
     with _starting:
         if not _threads:
-            keeping = Maintenance([*duties.steps(), report], farewell=worker.leave)
+            keeping = Maintenance([report, *duties.steps()], farewell=worker.leave)
             _threads.extend((keeping, Maintenance([*duties.cleaning_steps(), count])))
             for thread in _threads:
                 thread.start()

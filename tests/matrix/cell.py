@@ -20,7 +20,7 @@ LEASE = 3
 
 #: Submits where no broker answers, and says what the worker has written about itself.
 OUTAGE = """
-import json
+import json, os, time
 from django.contrib.auth import get_user_model
 from async_reply import services
 from async_reply.publishing.broker import breaker
@@ -30,6 +30,10 @@ from demo_project.tasks import sleep
 owner = str(get_user_model().objects.get(username="demo").pk)
 value = {"seconds": 0, "steps": 1, "outcome": "succeed", "value": "relayed"}
 pk = services.submit(sleep, input=value, owner=owner).pk
+give_up = time.monotonic() + 15
+while not Worker.objects.filter(name=os.environ["WORKER"]).exists():
+    assert time.monotonic() < give_up, "the worker does not report that it lives"
+    time.sleep(0.1)
 workers = Worker.objects.annotate(now=DatabaseNow())
 print(json.dumps({
     "operation": str(pk),
@@ -101,7 +105,9 @@ class Cell:
 
     def submit_without_broker(self) -> dict[str, Any]:
         """Submit from a process that reaches no broker; what it saw in the database."""
-        said = self.stack.manage("shell", "-v0", "-c", OUTAGE, CELERY_BROKER_URL=NOBODY)
+        said = self.stack.manage(
+            "shell", "-v0", "-c", OUTAGE, CELERY_BROKER_URL=NOBODY, WORKER=self.hostname
+        )
         found: dict[str, Any] = json.loads(said.splitlines()[-1])
         return found
 

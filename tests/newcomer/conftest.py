@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import AbstractBaseUser
 from rest_framework.test import APIClient
 
-from tests.worker.brokers import send
+from tests.publishing.brokers import send
 
 
 @pytest.fixture

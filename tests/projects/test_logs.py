@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from demo_project.processes import Process, free_port, listens, wait_for
+from tests.concurrency import until
 from tests.packaging.documents import snippets
 from tests.projects.project import ROOT, Project
-from tests.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.projects]
 

@@ -1,0 +1,314 @@
+"""Messages are sent and counted within a bound, over as many connections as the project allows."""
+
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from kombu import Queue
+from kombu.exceptions import OperationalError as KombuOperationalError
+from pytest_django import Settings
+
+from async_reply.models import Operation
+from async_reply.publishing import broker as celerys_broker
+from async_reply.publishing.broker import DOWN, count
+from tests.concurrency import until
+from tests.conftest import configure_celery, need_service
+from tests.faults.servers import Redis
+from tests.project.tasks import echo
+from tests.publishing import transports
+from tests.publishing.brokers import (
+    AMQP,
+    WAYS,
+    queue_of,
+    route,
+    send,
+    use,
+    use_memory,
+    use_redis,
+)
+
+
+def message_in(queue: str) -> Any:
+    with celerys_broker._connection() as connection:
+        return connection.default_channel.basic_get(queue, no_ack=True)
+
+
+def test_send__carries_nothing_but_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_memory(monkeypatch)
+    operation = Operation(kind=echo.name, queue=f"memory-{uuid4()}")
+    send(operation)
+    message = message_in(operation.queue)
+    assert message.headers["id"] == message.headers["root_id"] == str(operation.pk)
+    assert message.decode()[:2] == [[], {}]
+    assert (message.headers["eta"], message.headers["retries"]) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, ("routed", 2)),
+        ({"queue": "own"}, ("own", 2)),
+        ({"priority": 0}, ("routed", 0)),
+        ({"queue": "own", "priority": 7}, ("own", 7)),
+    ],
+)
+def test_send__to_its_own_queue_or_where_celery_routes_it(
+    monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], expected: tuple[str, int]
+) -> None:
+    use_memory(monkeypatch)
+    mine = f"-{uuid4()}"
+    route(monkeypatch, [{echo.name: {"queue": f"routed{mine}", "priority": 2}}])
+    if "queue" in own:
+        own = {**own, "queue": own["queue"] + mine}
+    send(Operation(kind=echo.name, **own))
+    assert message_in(expected[0] + mine).properties["priority"] == expected[1]
+
+
+def test_send__with_the_projects_default_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_memory(monkeypatch)
+    configure_celery(monkeypatch, task_default_priority=4)
+    queue = f"memory-{uuid4()}"
+    send(Operation(kind=echo.name, queue=queue))
+    assert message_in(queue).properties["priority"] == 4
+
+
+def test_send__compressed_as_its_declaration_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_memory(monkeypatch)
+    monkeypatch.setattr(echo, "compression", "gzip", raising=False)
+    queue = f"memory-{uuid4()}"
+    send(Operation(kind=echo.name, queue=queue))
+    assert message_in(queue).headers["compression"] == "application/x-gzip"
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A broker whose transport waits at one step until the test is over."""
+
+    def wait_at(step: str, *, limit: int | None = 10) -> None:
+        monkeypatch.setattr(transports, "waits_at", step)
+        use_memory(monkeypatch, broker_transport=f"{transports.__name__}:Slow")
+        configure_celery(monkeypatch, broker_pool_limit=limit)
+
+    transports.over.clear()
+    yield wait_at
+    transports.over.set()
+    until(lambda: not asking())
+
+
+def asking() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "async_reply-broker"]
+
+
+@pytest.mark.parametrize("step", ["opening", "sending"])
+@pytest.mark.parametrize("limit", [1, 10, 0, None])
+def test_send__does_not_wait_for_its_transport(
+    slow: Callable[..., None], settings: Settings, step: str, limit: int | None
+) -> None:
+    """Looking up a name, Sentinel, a handshake, authentication: opening. Locks, SQS: sending."""
+    settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.1}
+    slow(step, limit=limit)
+    for _ in range(3):
+        with pytest.raises(DOWN):
+            send(Operation(kind=echo.name))
+    assert asking()
+    assert not transports.over.is_set()
+
+
+@pytest.mark.parametrize("limit", [0, None])
+def test_send__does_not_wait_for_a_connection_to_close(
+    slow: Callable[..., None], limit: int | None
+) -> None:
+    slow("closing", limit=limit)
+    send(Operation(kind=echo.name, queue=f"memory-{uuid4()}"))
+    assert asking()
+
+
+def test_send__failure_does_not_wait_for_a_connection_to_close(
+    slow: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow("closing")
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError("ACCESS_REFUSED")
+
+    monkeypatch.setattr(transports.SlowChannel, "_put", refuse)
+    with pytest.raises(PermissionError):
+        send(Operation(kind=echo.name))
+    assert asking()
+
+
+@pytest.mark.parametrize(("limit", "threads"), [(2, 2), (None, celerys_broker.UNPOOLED)])
+def test_send__hanging_broker_keeps_a_bounded_number_of_threads(
+    slow: Callable[..., None], settings: Settings, limit: int | None, threads: int
+) -> None:
+    settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.05}
+    slow("opening", limit=limit)
+    for _ in range(threads + 2):
+        with pytest.raises(DOWN):
+            send(Operation(kind=echo.name))
+    assert len(asking()) == threads
+
+
+def test_count__does_not_wait_for_its_transport(
+    slow: Callable[..., None], settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.1}
+    slow("counting")
+    assert count("celery") is None
+    assert celerys_broker.breaker.is_open
+
+
+# redis-py leaves the socket of a handshake that fails to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("redis://127.0.0.1:{port}/0", {}),
+        ("rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none", {}),
+        ("sentinel://127.0.0.1:{port}/0", {"master_name": "main"}),
+        ("amqp://guest:guest@127.0.0.1:{port}//", {}),
+    ],
+    ids=["redis", "tls", "sentinel", "amqp"],
+)
+def test_send__to_a_port_that_says_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, url: str, options: dict[str, str]
+) -> None:
+    pytest.importorskip("redis", reason="needs the extra redis")
+    settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.2}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        use(
+            monkeypatch,
+            url.format(port=silent.getsockname()[1]),
+            broker_transport_options=options,
+        )
+        with pytest.raises(DOWN):
+            send(Operation(kind=echo.name))
+        assert count("celery") is None
+    until(lambda: not asking())
+    gc.collect()
+
+
+def test_send__refused_port_says_that_the_broker_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_redis(monkeypatch, port=1)
+    with pytest.raises(KombuOperationalError, match=r"refused|Connection|111"):
+        send(Operation(kind=echo.name))
+
+
+POOLED = """
+import threading, django
+django.setup()
+from redis import Redis
+from async_reply.publishing import broker
+from async_reply.models import Operation
+from demo_project.celery import app
+
+limit = {limit!r}
+app.conf.broker_pool_limit = limit
+errors, go = [], threading.Barrier(8)
+
+def call(function):
+    try:
+        go.wait()
+        for _ in range(5):
+            function()
+    except Exception as error:
+        errors.append(repr(error))
+
+ours = lambda: broker.send(Operation(kind="tests.kind", queue="ours"))
+theirs = lambda: app.send_task("tests.task", queue="theirs")
+threads = [threading.Thread(target=call, args=[f]) for f in [ours] * 6 + [theirs] * 2]
+server = Redis.from_url(app.conf.broker_url)
+before = server.info("clients")["connected_clients"]
+theirs()
+one = server.info("clients")["connected_clients"] - before
+for each in threads: each.start()
+for each in threads: each.join()
+for each in threading.enumerate():
+    if each.name == "async_reply-broker":
+        each.join()
+print(errors)
+print(one, server.info("clients")["connected_clients"] - before, server.llen("ours"))
+"""
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    server = Redis()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize(("limit", "held"), [(1, 2), (2, 4), (0, 0), (None, 0)])
+def test_pool__holds_what_the_project_allows_and_breaks_nothing_of_its_own(
+    redis: Redis, limit: int | None, held: int
+) -> None:
+    """The project's own messages go over a pool of the project's, of the same limit."""
+    pytest.importorskip("redis", reason="needs the extra redis")
+    done = subprocess.run(
+        [sys.executable, "-c", POOLED.format(limit=limit)],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "CELERY_BROKER_URL": redis.url,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    errors, figures = done.stdout.splitlines()
+    one, connected, sent = map(int, figures.split())
+    assert (errors, sent % 30) == ("[]", 0)
+    # Sockets: a connection of kombu's is one or two of them.
+    assert connected <= held * one
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_count__of_what_waits(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    way = WAYS[name]
+    with queue_of(echo.name, way, monkeypatch) as queue:
+        assert count(queue.name) == 0
+        for priority in way.priorities * 2:
+            send(Operation(kind=echo.name, priority=priority))
+        assert count(queue.name) == 2 * len(way.priorities)
+        message: Any = queue.get(no_ack=True)
+        assert message.headers["task"] == echo.name
+        assert count(queue.name) == 2 * len(way.priorities) - 1
+
+
+@pytest.mark.parametrize("name", ["redis-queue", "redis-prefix", "rabbitmq-queue"])
+def test_count__of_a_queue_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with queue_of(echo.name, WAYS[name], monkeypatch):
+        assert count(f"absent-{uuid4()}") == 0
+
+
+@pytest.mark.parametrize("transport", ["Uncounted", "Spared", "Negative", "Failing"])
+def test_count__that_cannot_be_had_is_not_zero(
+    monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    use_memory(monkeypatch, broker_transport=f"{transports.__name__}:{transport}")
+    assert count("celery") is None
+
+
+def test_count__of_a_queue_that_is_not_ours_to_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RabbitMQ locks an exclusive queue to its connection: neither empty, nor a broker down."""
+    need_service("RabbitMQ", port=5672)
+    use(monkeypatch, AMQP)
+    with celerys_broker._connection() as connection:
+        queue = Queue(f"exclusive-{uuid4()}", exclusive=True).bind(connection.default_channel)
+        queue.declare()
+        assert count(queue.name) is None
+    assert not celerys_broker.breaker.is_open
+
+
+def test_count__broker_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_redis(monkeypatch, port=1)
+    assert count("celery") is None
+    assert celerys_broker.breaker.is_open

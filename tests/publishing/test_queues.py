@@ -1,0 +1,116 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.db import models
+from django.utils import timezone
+
+from async_reply import lifecycle, services
+from async_reply.models import Operation, Worker
+from async_reply.publishing import queues, routing
+from async_reply.worker.presence import Presence
+from tests.project.tasks import echo, persist
+from tests.publishing.brokers import route
+
+pytestmark = pytest.mark.django_db
+
+
+def waiting(**changes: Any) -> None:
+    operation = services.submit(echo)
+    long_ago = timezone.now() - timedelta(minutes=5)
+    changes = {"published_at": long_ago, "available_at": long_ago, **changes}
+    Operation.objects.filter(pk=operation.pk).update(**changes)
+
+
+def test_unserved__queue_without_a_worker() -> None:
+    waiting(queue="reports")
+    waiting()
+    assert queues.unserved() == ["celery", "reports"]
+    Presence(name="w1", concurrency=1, queues=["celery"]).report()
+    assert queues.unserved() == ["reports"]
+    Presence(name="w2", concurrency=1, queues=["reports", "celery"]).report()
+    assert queues.unserved() == []
+
+
+def test_unserved__worker_that_is_gone_reads_nothing() -> None:
+    waiting()
+    Presence(name="w1", concurrency=1, queues=["celery"]).report()
+    Worker.objects.update(seen_at=models.F("seen_at") - timedelta(minutes=5))
+    assert queues.unserved() == ["celery"]
+
+
+def test_unserved__what_has_just_become_due_may_be_on_its_way() -> None:
+    waiting(available_at=timezone.now())
+    waiting(available_at=timezone.now() + timedelta(minutes=5))
+    assert queues.unserved() == []
+
+
+@pytest.mark.parametrize("published_at", [None, timezone.now()])
+def test_unserved__however_often_it_is_published_again(published_at: Any) -> None:
+    """The time it has been due for counts, which no publish renews."""
+    waiting(published_at=published_at, publishes=9)
+    assert queues.unserved() == ["celery"]
+
+
+def test_unserved__behind_a_long_backlog_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "LOOKED_AT", 3)
+    for _ in range(5):
+        waiting()
+    Operation.objects.filter(pk=services.submit(persist).pk).update(
+        queue="reports", available_at=timezone.now() - timedelta(minutes=2)
+    )
+    assert queues.unserved() == ["celery", "reports"]
+
+
+def test_unserved__reads_no_more_of_a_long_backlog(
+    monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    monkeypatch.setattr(queues, "LOOKED_AT", 3)
+    monkeypatch.setattr(queues, "LOOKED_AT_OF_A_KIND", 2)
+    for _ in range(9):
+        waiting()
+    with django_assert_max_num_queries(1 + len(routing.kinds()) + 1):
+        assert len(queues.oldest(Operation.objects.due(), "kind")) == 3
+
+
+def test_unserved__what_goes_to_no_known_queue_is_told_by_other_checks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    route(monkeypatch, [{echo.name: {"exchange": "reports", "routing_key": "pdf"}}])
+    waiting()
+    assert queues.unserved() == []
+
+
+def test_served__with_a_process_to_spare() -> None:
+    Presence(name="w1", concurrency=2, queues=["celery", "slow"]).report()
+    Presence(name="w2", concurrency=1, queues=["slow"]).report()
+    for process in ("w1/1", "w1/2"):
+        assert lifecycle.claim(services.submit(echo), worker=process)
+    assert queues.served() == {"celery": False, "slow": True}
+
+
+def test_served__workers_that_share_a_name() -> None:
+    for _ in range(2):
+        Presence(name="w", concurrency=1, queues=["celery"]).report()
+    assert lifecycle.claim(services.submit(echo), worker="w/7-token")
+    assert queues.served() == {"celery": True}
+    assert lifecycle.claim(services.submit(echo), worker="w/7-other")
+    assert queues.served() == {"celery": False}
+
+
+def test_warn__names_queue_and_remedy(caplog: pytest.LogCaptureFixture) -> None:
+    waiting(queue="reports")
+    assert queues.warn() == 0
+    assert "-Q reports" in caplog.text
+
+
+def test_check__names_queue_and_remedy() -> None:
+    waiting(queue="reports")
+    found = checks.run_checks(tags=["async_reply"], databases=["default"])
+    told = [message for message in found if message.id == "async_reply.W110"]
+    assert [
+        "reports" in message.msg and "-Q reports" in (message.hint or "") for message in told
+    ] == [True]
+    found = checks.run_checks(tags=["async_reply"], databases=[])
+    assert "async_reply.W110" not in {message.id for message in found}

@@ -1,0 +1,226 @@
+import inspect
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, get_overloads
+
+import pytest
+from celery.exceptions import Ignore
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+
+from async_reply import services, tasks
+from async_reply.attempts import interrupts
+from async_reply.attempts.jobs import Job
+from async_reply.exceptions import NotCalledThisWay, UnknownKind
+from async_reply.models import Operation
+from async_reply.status import Status
+from async_reply.tasks import get_task, operation_task
+from async_reply.testing import run_operations
+from async_reply.worker import duties
+from tests.project.tasks import break_down, echo, persist
+
+
+def test_operation_task__names_hide_the_module() -> None:
+    assert echo.name == "tests.project.echo"
+    assert persist.name == "tests.persist"
+
+
+def test_operation_task__aliases_run_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "registered", {})
+
+    @operation_task(name="tests.new_name", aliases=["tests.old_name"], soft_time_limit=5)
+    def renamed(operation: Any) -> int:
+        return 7
+
+    old = get_task("tests.old_name")
+    assert old.kind.function(None) == renamed(None) == 7
+    assert renamed.soft_time_limit == 5
+
+
+def test_operation_task__knows_how_gevent_ends_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    gevent = pytest.importorskip("gevent")
+    monkeypatch.setattr(tasks, "registered", {})
+
+    @operation_task(name="tests.waits")
+    def waits(operation: Any) -> None:
+        return None
+
+    assert issubclass(gevent.Timeout, waits.kind.timeouts)
+
+
+@pytest.mark.parametrize("option", ["bind", "acks_late", "reject_on_worker_lost"])
+def test_operation_task__refuses_what_would_break_it(option: str) -> None:
+    options: dict[str, Any] = {option: True}
+    with pytest.raises(TypeError, match=option):
+        operation_task(**options)(leave.kind.function)
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"), [("max_loses", "max_losses"), ("colour", "neither does Celery")]
+)
+def test_operation_task__option_that_nobody_knows(option: str, remedy: str) -> None:
+    options: dict[str, Any] = {option: 0}
+    with pytest.raises(TypeError, match=f"option {option}.*{remedy}"):
+        operation_task(**options)(leave.kind.function)
+
+
+@pytest.mark.parametrize("given", [OSError, (OSError,), [OSError], {OSError}])
+@pytest.mark.parametrize("option", ["autoretry_for", "dont_autoretry_for"])
+def test_operation_task__takes_one_exception_as_it_takes_many(
+    option: str, given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "registered", {})
+    options: dict[str, Any] = {option: given, "name": f"tests.{option}.{type(given).__name__}"}
+    assert getattr(operation_task(**options)(leave.kind.function).kind, option) == (OSError,)
+
+
+@pytest.mark.parametrize("given", ["OSError", None, 7, OSError(), (OSError, "x"), (int,)])
+@pytest.mark.parametrize("option", ["autoretry_for", "dont_autoretry_for"])
+def test_operation_task__retries_for_exceptions_only(option: str, given: Any) -> None:
+    options: dict[str, Any] = {option: given}
+    with pytest.raises(TypeError, match=f"{option} takes exception classes, not "):
+        operation_task(**options)(leave.kind.function)
+
+
+def test_operation_task__value_that_makes_no_sense() -> None:
+    options: dict[str, Any] = {"max_retries": None}
+    with pytest.raises(TypeError, match="max_retries takes a whole number"):
+        operation_task(**options)(leave.kind.function)
+
+
+def test_operation_task__declares_the_options_it_takes() -> None:
+    _, with_options = get_overloads(operation_task)
+    declared = inspect.signature(with_options).parameters.keys() - {"options"}
+    assert declared == tasks.OWN_OPTIONS | {"name", "aliases"}
+
+
+@pytest.mark.parametrize("way", ["delay", "apply_async"])
+def test_task__celerys_ways_name_the_remedy(way: str) -> None:
+    with pytest.raises(NotCalledThisWay, match=r"services\.submit"):
+        getattr(echo, way)()
+
+
+def test_get_task__unknown() -> None:
+    with pytest.raises(UnknownKind):
+        get_task("nobody.knows")
+
+
+def test_get_task__module_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down() -> None:
+        raise ImportError("no such library")
+
+    monkeypatch.setattr(tasks, "discover", break_down)
+    with pytest.raises(UnknownKind) as caught:
+        get_task("nobody.knows")
+    assert str(caught.value.__cause__) == "no such library"
+
+
+@pytest.mark.django_db
+def test_execute__tells_celery_the_truth() -> None:
+    well, badly = services.submit(echo), services.submit(break_down)
+    assert echo.apply(task_id=str(well.pk)).state == "SUCCESS"
+    assert break_down.apply(task_id=str(badly.pk)).state == "FAILURE"
+    again = echo.apply(task_id=str(well.pk))
+    assert isinstance(again.result, Ignore) or again.state in {"IGNORED", "PENDING"}
+
+
+@pytest.mark.django_db
+def test_run_operations__says_when_jobs_never_end() -> None:
+    services.submit(echo)
+    services.submit(echo)
+    with pytest.raises(AssertionError, match="1 attempts"):
+        run_operations(limit=1)
+
+
+@operation_task(name="tests.worker.exit")
+def leave(operation: Job) -> None:
+    raise SystemExit(3)
+
+
+@operation_task
+def count(operation: Any, *, by: int = 1) -> int:
+    return by + 1
+
+
+def test_operation_task__default_name_and_plain_call() -> None:
+    assert count.name == "tests.test_tasks.count"
+    assert (count(None), count(None, by=2)) == (2, 3)
+
+
+def test_operation_task__options_go_where_they_belong() -> None:
+    @operation_task(
+        name="tests.worker.options",
+        rate_limit="1/s",
+        max_retries=7,
+        time_limit=60,
+        queue="slow",
+        priority=3,
+    )
+    def task(operation: Any) -> None: ...
+
+    assert (task.rate_limit, task.time_limit, task.ignore_result) == ("1/s", 63, True)
+    assert (task.kind.max_retries, task.kind.time_limit) == (7, 60)
+    assert (task.kind.queue, task.kind.priority) == ("slow", 3)
+    # Celery 6 ignores these attributes, 5.7 warns of them.
+    assert (getattr(task, "queue", None), task.priority) == (None, None)
+
+
+@pytest.mark.django_db
+def test_execute__system_exit_ends_the_job_and_not_the_worker() -> None:
+    operation = services.submit(leave)
+    told = leave.apply(task_id=str(operation.pk), throw=False)
+    assert (told.state, type(told.result)) == ("FAILURE", RuntimeError)
+    assert isinstance(told.result.__cause__, SystemExit)
+    operation.refresh_from_db()
+    assert operation.status == Status.FAILED
+
+
+@pytest.mark.django_db
+def test_execute__failures_alone_are_in_celerys_results() -> None:
+    for task in (echo, break_down):
+        task.apply(task_id=str(services.submit(task).pk), throw=False)
+    found = TaskResult.objects.get()
+    assert (found.task_id, found.status) == (str(Operation.objects.latest("pk").pk), "FAILURE")
+    assert "a secret of the server" in found.result
+
+
+@pytest.mark.django_db
+def test_execute__what_is_not_mine_is_ignored() -> None:
+    operation = services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
+    state: str = echo.apply(task_id=str(operation.pk)).state
+    assert state == "IGNORED"
+
+
+@pytest.mark.django_db
+def test_execute__a_stopping_worker_leaves_it_to_others(stopping: None, broker: list[str]) -> None:
+    """Neither does it publish: it may be the one to get the message."""
+    operation = services.submit(echo)
+    Operation.objects.update(published_at=timezone.now())
+    echo.push_request(id=str(operation.pk), hostname="w1")
+    try:
+        with pytest.raises(Ignore):
+            echo.execute()
+    finally:
+        echo.pop_request()
+    operation.refresh_from_db()
+    assert (operation.status, operation.published_at) == (Status.PENDING, None)
+    assert [step.function() for step in duties.steps()[:2]] == [0, 0]
+    assert broker == []
+
+
+@pytest.mark.django_db
+def test_execute__a_stopping_worker_may_get_what_is_gone(stopping: None) -> None:
+    echo.push_request(id=str(uuid.uuid4()), hostname="w1")
+    try:
+        with pytest.raises(Ignore):
+            echo.execute()
+    finally:
+        echo.pop_request()
+
+
+@pytest.fixture
+def stopping() -> Iterator[None]:
+    interrupts.stopping.set()
+    yield
+    interrupts.stopping.clear()

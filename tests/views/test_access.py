@@ -1,0 +1,81 @@
+"""OperationAccess as projects override it: who has no row, no user, or a group."""
+
+from typing import Any
+
+import pytest
+from django.core import signing
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from async_reply.models import Operation
+from async_reply.testing import run_operations
+
+pytestmark = pytest.mark.django_db
+
+Headers = dict[str, str]
+
+
+def bearer(subject: str, *groups: str) -> Headers:
+    token = signing.dumps({"sub": subject, "groups": groups}, salt="claims")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def key(secret: str) -> Headers:
+    return {"X-Api-Key": secret}
+
+
+#: ACCESS, a caller, another one, one that is refused, and the owner of what the first submits.
+CALLERS = [
+    (
+        "ClaimsAccess",
+        bearer("auth0|1"),
+        bearer("auth0|2"),
+        {"Authorization": "Bearer x"},
+        "auth0|1",
+    ),
+    ("KeyAccess", key("secret-1"), key("secret-2"), key("guessed"), "key:robot"),
+    (
+        "GroupAccess",
+        {**bearer("ada", "sales"), "X-Group": "sales"},
+        {**bearer("eve", "it"), "X-Group": "sales"},
+        {"X-Group": "sales"},
+        "group:sales",
+    ),
+]
+
+
+@pytest.mark.parametrize(("access", "caller", "other", "refused", "owner"), CALLERS)
+def test_access__whole_conversation_of_each_caller(
+    settings: Settings, access: str, caller: Headers, other: Headers, refused: Headers, owner: str
+) -> None:
+    settings.ASYNC_REPLY = {"ACCESS": f"tests.project.access.{access}", "MAX_UNFINISHED": 1}
+    client = APIClient(raise_request_exception=False)
+    asked: Any = {"headers": {**caller, "Idempotency-Key": "k"}}
+    accepted = client.post("/echoes/", {"number": 7}, **asked)
+    assert (accepted.status_code, Operation.objects.get().owner) == (202, owner)
+    location = accepted["Location"]
+    assert client.post("/echoes/", {"number": 7}, **asked).json() == accepted.json()
+    assert client.post("/echoes/", {}, headers=caller).status_code == 429
+    assert client.get(location, headers=caller).status_code == 200
+    for method in ("get", "delete"):
+        assert getattr(client, method)(location, headers=other).status_code == 404
+        assert getattr(client, method)(location, headers=refused).status_code == 401
+        assert getattr(client, method)(location).status_code == 401
+    assert client.get("/api/operations/", headers=other).json()["results"] == []
+    assert client.post("/echoes/", {}, headers=refused).status_code == 401
+    run_operations()
+    found = client.get(location, headers=caller)
+    assert client.get(found["Location"], headers=caller).json() == {"number": 7}
+    assert client.get(found["Location"], headers=other).status_code == 404
+
+
+def test_group__members_share_and_keep_their_own(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"ACCESS": "tests.project.access.GroupAccess"}
+    client = APIClient()
+    ada, bob = bearer("ada", "sales"), bearer("bob", "sales", "it")
+    shared = client.post("/echoes/", {}, headers={**ada, "X-Group": "sales"})
+    own = client.post("/echoes/", {}, headers=ada)
+    assert client.get(shared["Location"], headers=bob).status_code == 200
+    assert client.get(own["Location"], headers=bob).status_code == 404
+    assert client.post(shared.json()["links"]["cancel"], headers=bob).json()["status"] == "canceled"
+    assert client.get(shared["Location"], headers=bearer("ada")).status_code == 404

@@ -1,0 +1,600 @@
+"""The project's word holds on its views and on ours: nothing of it is replaced by something weaker.
+
+The ways in which a project can speak that are tried here: class attributes, `get_*` hooks, the
+`check_*` hooks and `initial` of a view or of a class it inherits from; `@action(…)` and
+`as_view(…)`; REST framework's defaults; ATOMIC_REQUESTS and the form of errors. Each is tried on
+a ViewSet with the mixin and on the submit view, inherited from on the left and on the right.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, transaction
+from django.urls import include, path
+from pytest_django import Settings
+from rest_framework import exceptions as drf
+from rest_framework import serializers
+from rest_framework.authentication import BasicAuthentication
+from rest_framework.decorators import action
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+from rest_framework.views import exception_handler as drf_handler
+from rest_framework.viewsets import ModelViewSet, ViewSet
+
+from async_reply import services
+from async_reply.models import Operation
+from async_reply.permissions import OperationAccess
+from async_reply.querysets import OperationQuerySet
+from async_reply.testing import run_operations
+from async_reply.views import (
+    LongRunningOperationMixin,
+    LongRunningOperationView,
+    StatusView,
+)
+from tests.project import tasks
+from tests.project.views import EchoSerializer, EchoView
+
+pytestmark = pytest.mark.django_db
+
+Client = Callable[..., APIClient]
+PROBLEM = "application/problem+json"
+
+
+#: What our views override of REST framework's, each of which is tried below.
+OVERRIDDEN = {
+    LongRunningOperationMixin: set(),
+    LongRunningOperationView: {
+        "as_view",
+        "finalize_response",
+        "get_authenticators",
+        "dispatch",
+        "get_exception_handler",
+        "get_permissions",
+        "post",
+    },
+    StatusView: {
+        "as_view",
+        "content_negotiation_class",
+        "delete",
+        "determine_version",
+        "finalize_response",
+        "get",
+        "get_authenticators",
+        "get_exception_handler",
+        "get_object",
+        "get_permissions",
+        "get_queryset",
+        "get_throttles",
+        "perform_authentication",
+    },
+}
+
+
+@pytest.mark.parametrize("view", OVERRIDDEN)
+def test_view__overrides_no_more_than_is_tried_here(view: Any) -> None:
+    ours = [cls for cls in view.__mro__ if cls.__module__.startswith("async_reply.")]
+    names = {name for cls in ours for name in vars(cls) if not name.startswith("__")}
+    handlers = {"get", "post", "delete"}
+    assert names & ({*dir(ModelViewSet)} | handlers) == OVERRIDDEN[view]
+
+
+class SecondRenderer(DefaultContentNegotiation):
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[1], renderers[1].media_type
+
+
+def test_operation__is_negotiated_as_the_project_says(
+    default: Callable[[str, Any], None], settings: Settings, user: Any
+) -> None:
+    pk = services.submit(tasks.echo, owner=str(user.pk)).pk
+    default("content_negotiation_class", SecondRenderer)
+    page = reading_credentials(user).get(f"/api/operations/{pk}/")
+    assert page["Content-Type"] == "text/html; charset=utf-8"
+
+
+# -- permissions, authentication and throttles
+
+
+class Full(BaseThrottle):
+    """Nobody may."""
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        return False
+
+
+class Closed(BasicAuthentication):
+    """Nobody is who they say."""
+
+    def authenticate(self, request: Request) -> Any:
+        raise drf.AuthenticationFailed
+
+
+def refuse(*_args: Any, **_kwargs: Any) -> None:
+    raise drf.PermissionDenied
+
+
+#: What the project's class says -> the status of what it refuses.
+WORDS: dict[str, tuple[dict[str, Any], int]] = {
+    "permission_classes": ({"permission_classes": [IsAdminUser]}, 403),
+    "get_permissions": ({"get_permissions": lambda view: [IsAdminUser()]}, 403),
+    "check_permissions": ({"check_permissions": refuse}, 403),
+    "initial": ({"initial": refuse}, 403),
+    "authentication_classes": ({"authentication_classes": [Closed]}, 401),
+    "get_authenticators": ({"get_authenticators": lambda view: [Closed()]}, 401),
+    "perform_authentication": ({"perform_authentication": refuse}, 403),
+    "throttle_classes": ({"throttle_classes": [Full]}, 429),
+    "get_throttles": ({"get_throttles": lambda view: [Full()]}, 429),
+}
+#: The same as REST framework's defaults.
+DEFAULTS: dict[str, tuple[list[Any], int]] = {
+    "permission_classes": ([IsAdminUser], 403),
+    "authentication_classes": ([Closed], 401),
+    "throttle_classes": ([Full], 429),
+}
+
+
+class Things(LongRunningOperationMixin, ViewSet):
+    def list(self, request: Request) -> Response:
+        return Response([])
+
+    @action(detail=False, methods=["post"])
+    def export(self, request: Request) -> Any:
+        return self.submit(request, tasks.echo, {})
+
+
+class Reports(LongRunningOperationView):
+    serializer_class = EchoSerializer
+    task = tasks.echo
+
+
+@pytest.fixture
+def mount(settings: Settings) -> Callable[..., None]:
+    """Put a view at /view/, its list at /list/, and the operations' views at /operations/."""
+
+    class Module:
+        urlpatterns: list[Any] = [path("", include("async_reply.urls"))]
+
+    def put(view: Any, **given: Any) -> None:
+        if issubclass(view, ViewSet):
+            routes = [
+                path("view/", view.as_view({"post": "export"}, **given)),
+                path("list/", view.as_view({"get": "list"}, **given)),
+            ]
+        else:
+            routes = [path("view/", view.as_view(**given))]
+        Module.urlpatterns = [*routes, *Module.urlpatterns[-1:]]
+        settings.ROOT_URLCONF = Module
+
+    return put
+
+
+@pytest.fixture
+def default(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
+    """Set one of REST framework's defaults, which views read when it is imported."""
+
+    def put(attribute: str, classes: Any) -> None:
+        name = f"DEFAULT_{attribute.upper()}"
+        listed = classes if isinstance(classes, list) else [classes]
+        paths = [f"{cls.__module__}.{cls.__qualname__}" for cls in listed]
+        chosen = paths if isinstance(classes, list) else paths[0]
+        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, name: chosen}
+        monkeypatch.setattr(APIView, attribute, classes)
+
+    return put
+
+
+def reading_credentials(user: Any) -> APIClient:
+    """A client that each authentication is asked about, as `force_authenticate` does not."""
+    client = APIClient()
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("base", [Things, Reports])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_view__keeps_what_a_class_of_the_project_says(
+    mount: Callable[..., None], user: Any, word: str, base: Any, side: str
+) -> None:
+    said, status = WORDS[word]
+    company = type("Company", (APIView,), said)
+    mount(type("Ours", (company, base) if side == "left" else (base, company), {}))
+    client = reading_credentials(user)
+    assert client.post("/view/", {}).status_code == status
+    if base is Things:
+        assert client.get("/list/").status_code == status
+    assert not Operation.objects.exists()
+
+
+@pytest.mark.parametrize("base", [Things, Reports])
+@pytest.mark.parametrize("word", DEFAULTS)
+def test_view__keeps_what_as_view_is_given(
+    mount: Callable[..., None], user: Any, word: str, base: Any
+) -> None:
+    classes, status = DEFAULTS[word]
+    mount(base, **{word: classes})
+    assert reading_credentials(user).post("/view/", {}).status_code == status
+
+
+def test_view__keeps_what_an_action_is_given(mount: Callable[..., None], user: Any) -> None:
+    class Ours(Things):
+        @action(detail=False, methods=["post"], permission_classes=[IsAdminUser])
+        def closed(self, request: Request) -> Any:
+            return self.submit(request, tasks.echo, {})
+
+    extra: Any = Ours.closed
+    mount(Ours, **extra.kwargs)
+    assert reading_credentials(user).post("/view/", {}).status_code == 403
+
+
+@pytest.mark.parametrize("base", [Things, Reports])
+@pytest.mark.parametrize("word", DEFAULTS)
+def test_view__keeps_the_project_s_defaults(
+    mount: Callable[..., None],
+    default: Callable[[str, Any], None],
+    user: Any,
+    word: str,
+    base: Any,
+) -> None:
+    classes, status = DEFAULTS[word]
+    default(word, classes)
+    mount(base)
+    client = reading_credentials(user)
+    assert client.post("/view/", {}).status_code == status
+    if base is Things:
+        assert client.get("/list/").status_code == status
+
+
+@pytest.mark.parametrize("base", [Things, Reports])
+def test_view__asks_for_an_owner_where_everybody_is_let_in(
+    mount: Callable[..., None], default: Callable[[str, Any], None], user: Any, base: Any
+) -> None:
+    default("permission_classes", [AllowAny])
+    mount(base)
+    assert APIClient().post("/view/", {}).status_code == 401
+    assert not Operation.objects.exists()
+    assert reading_credentials(user).post("/view/", {}).status_code == 202
+    if base is Things:
+        assert APIClient().get("/list/").status_code == 200
+
+
+class StaffAccess(OperationAccess):
+    permission_classes = [IsAdminUser]
+
+
+def test_view__access_decides_for_a_submit_view_that_says_nothing(
+    mount: Callable[..., None], settings: Settings, user: Any
+) -> None:
+    settings.ASYNC_REPLY = {"ACCESS": "tests.views.test_project_first.StaffAccess"}
+    mount(Reports)
+    assert reading_credentials(user).post("/view/", {}).status_code == 403
+
+
+# -- the operations' own views
+
+#: Method, end of the URL, and whether it is a poll while the operation is unfinished.
+REQUESTS = [
+    ("get", "", True),
+    ("head", "", True),
+    ("get", "monitor/", True),
+    ("get", "result/", True),
+    ("get", "events/", True),
+    ("delete", "", False),
+    ("delete", "result/", False),
+    ("post", "cancel/", False),
+]
+
+
+@pytest.mark.parametrize(("method", "end", "polls"), REQUESTS)
+@pytest.mark.parametrize("word", DEFAULTS)
+def test_operation__keeps_the_project_s_defaults(
+    default: Callable[[str, Any], None],
+    user: Any,
+    word: str,
+    method: str,
+    end: str,
+    polls: bool,
+) -> None:
+    pk = services.submit(tasks.echo, owner=str(user.pk)).pk
+    classes, status = DEFAULTS[word]
+    default(word, classes)
+    answer = getattr(reading_credentials(user), method)(f"/api/operations/{pk}/{end}")
+    if word == "throttle_classes" and polls:
+        assert answer.status_code in (200, 202)
+    else:
+        assert answer.status_code == status
+        assert Operation.objects.get().status == "pending"
+
+
+@pytest.mark.parametrize("word", DEFAULTS)
+def test_list__keeps_the_project_s_defaults(
+    default: Callable[[str, Any], None], user: Any, word: str
+) -> None:
+    classes, status = DEFAULTS[word]
+    default(word, classes)
+    assert reading_credentials(user).get("/api/operations/").status_code == status
+
+
+def test_result__of_a_finished_operation_is_no_poll(
+    default: Callable[[str, Any], None], user: Any
+) -> None:
+    pk = services.submit(tasks.echo, owner=str(user.pk)).pk
+    run_operations()
+    default("throttle_classes", [Full])
+    client = reading_credentials(user)
+    assert client.get(f"/api/operations/{pk}/").status_code == 302
+    assert client.get(f"/api/operations/{pk}/monitor/").status_code == 200
+    refused = client.get(f"/api/operations/{pk}/result/")
+    assert (refused.status_code, refused["Content-Type"]) == (429, PROBLEM)
+    assert int(refused["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("end", ["", "x/", "x/monitor/", "x/result/", "x/events/"])
+def test_operation__asks_for_an_owner_where_everybody_is_let_in(
+    default: Callable[[str, Any], None], user: Any, end: str
+) -> None:
+    pk = services.submit(tasks.echo, owner=str(user.pk)).pk
+    default("permission_classes", [AllowAny])
+    url = f"/api/operations/{end.replace('x', str(pk))}"
+    assert APIClient().get(url).status_code == 401
+    assert reading_credentials(user).get(url).status_code in (200, 202)
+
+
+class ReadOnly(BasePermission):
+    """Teammates may look."""
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        return request.method in SAFE_METHODS or bool(obj.owner == str(request.user.pk))
+
+
+class Hidden(BasePermission):
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        return bool(obj.owner == str(request.user.pk))
+
+
+class TeamAccess(OperationAccess):
+    permission_classes = [ReadOnly]
+
+    def get_queryset(self, request: Request) -> OperationQuerySet:
+        queryset: OperationQuerySet = Operation.objects.all()
+        return queryset
+
+
+class HiddenAccess(TeamAccess):
+    permission_classes = [Hidden]
+
+
+@pytest.mark.parametrize(("method", "end", "polls"), REQUESTS)
+@pytest.mark.parametrize("finished", [False, True])
+def test_operation__asks_for_permission_of_the_object(
+    settings: Settings,
+    user: Any,
+    stranger: Any,
+    method: str,
+    end: str,
+    polls: bool,
+    finished: bool,
+) -> None:
+    operation = services.submit(tasks.echo, owner=str(user.pk))
+    if finished:
+        run_operations()
+    url = f"/api/operations/{operation.pk}/{end}"
+    settings.ASYNC_REPLY = {"ACCESS": "tests.views.test_project_first.TeamAccess"}
+    answer = getattr(reading_credentials(stranger), method)(url)
+    assert answer.status_code == 403 if not polls else answer.status_code < 400
+    settings.ASYNC_REPLY = {"ACCESS": "tests.views.test_project_first.HiddenAccess"}
+    assert getattr(reading_credentials(stranger), method)(url).status_code == 403
+    assert getattr(reading_credentials(user), method)(url).status_code in (200, 202, 204, 302, 409)
+
+
+@pytest.mark.parametrize("end", ["", "monitor/", "events/"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_links__offer_no_more_than_the_caller_s_permissions(
+    settings: Settings, user: Any, stranger: Any, end: str, finished: bool
+) -> None:
+    """Neither a link to cancel by, nor a valet key that is good for that."""
+    client = reading_credentials(user)
+    location = client.post("/open/", {})["Location"].partition("?")[0]
+    if finished:
+        run_operations()
+    settings.ASYNC_REPLY = {"ACCESS": "tests.views.test_project_first.TeamAccess"}
+    for caller, allows in ((user, True), (stranger, False)):
+        answer = reading_credentials(caller).get(f"{location}{end}")
+        text = f"{answer.headers} {b''.join(answer).decode()}"
+        assert ("sig=cancel." in text) is allows
+        assert ("/cancel/" in text) is (allows and not finished)
+
+
+# -- transactions and the form of errors
+
+
+def in_envelope(error: Exception, context: Any) -> Response:
+    return Response({"envelope": str(error)}, 418)
+
+
+@pytest.mark.parametrize("base", [Things, Reports])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_error__keeps_the_form_that_a_class_of_the_project_gives_it(
+    mount: Callable[..., None], base: Any, side: str
+) -> None:
+    said = {"get_exception_handler": lambda view: in_envelope}
+    company = type("Company", (APIView,), said)
+    mount(type("Ours", (company, base) if side == "left" else (base, company), {}))
+    answer = APIClient().post("/view/", {})
+    assert (answer.status_code, answer["Content-Type"]) == (418, "application/json")
+    assert list(answer.json()) == ["envelope"]
+
+
+class NameSerializer(serializers.ModelSerializer[Group]):
+    class Meta:
+        model = Group
+        fields = ("id", "name")
+
+
+class Groups(LongRunningOperationMixin, ModelViewSet[Group]):
+    queryset = Group.objects.order_by("pk")
+    serializer_class = NameSerializer
+
+    def perform_create(self, serializer: Any) -> None:
+        serializer.save()
+        if serializer.instance.name == "broken":
+            raise KeyError("defect")
+
+    @action(detail=False, methods=["post"])
+    def export(self, request: Request) -> Any:
+        Group.objects.create(name="exported")
+        answer = self.submit(request, tasks.echo, {})
+        if request.query_params:
+            raise KeyError("defect")
+        return answer
+
+
+@pytest.mark.parametrize("base", [Things, Reports])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_error__of_ours_has_its_status_whatever_form_the_project_gives_others(
+    mount: Callable[..., None], settings: Settings, user: Any, base: Any, side: str
+) -> None:
+    company = type("Company", (APIView,), {"get_exception_handler": lambda view: drf_handler})
+    mount(type("Ours", (company, base) if side == "left" else (base, company), {}))
+    client = reading_credentials(user)
+    assert client.post("/view/", {}, headers={"Idempotency-Key": ""}).status_code == 400
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
+    services.submit(tasks.echo, owner=str(user.pk))
+    refused = client.post("/view/", {})
+    assert (refused.status_code, refused["Content-Type"]) == (429, PROBLEM)
+
+
+@pytest.fixture
+def groups(settings: Settings, user: Any) -> APIClient:
+    class Module:
+        urlpatterns = [
+            path("groups/", Groups.as_view({"get": "list", "post": "create"})),
+            path("export/", Groups.as_view({"post": "export"})),
+            path("", include("async_reply.urls")),
+        ]
+
+    settings.ROOT_URLCONF = Module
+    client = APIClient(raise_request_exception=False)
+    client.force_authenticate(user)
+    return client
+
+
+@pytest.fixture
+def _atomic_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+
+
+def test_error__of_an_action_keeps_its_form(groups: APIClient) -> None:
+    answer = groups.post("/groups/", {})
+    assert answer.status_code == 400
+    assert answer.json() == {"name": ["This field is required."]}
+    assert answer["Content-Type"] == "application/json"
+    assert groups.get("/groups/")["Vary"] == "Accept"
+    assert groups.put("/groups/", {}).json() == {"detail": 'Method "PUT" not allowed.'}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_atomic_requests")
+def test_transaction__of_a_request_that_fails_keeps_nothing(
+    groups: APIClient, broker: list[str]
+) -> None:
+    assert groups.post("/groups/", {"name": "broken"}).status_code == 500
+    assert groups.post("/export/?defect", {}).status_code == 500
+    assert (Group.objects.count(), Operation.objects.count(), broker) == (0, 0, [])
+    accepted = groups.post("/export/", {})
+    assert accepted.status_code == 202
+    assert (Group.objects.count(), broker) == (1, [accepted.json()["id"]])
+
+
+class PuttingView(EchoView):
+    def put(self, request: Request) -> Response:
+        Group.objects.create(name="put")
+        raise drf.ValidationError("No.")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_atomic_requests")
+def test_transaction__of_another_method_of_a_submit_view_is_the_project_s(
+    mount: Callable[..., None], user: Any
+) -> None:
+    mount(PuttingView)
+    assert reading_credentials(user).put("/view/", {}).status_code == 400
+    assert not Group.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_atomic_requests")
+@pytest.mark.parametrize("numbers", [1, 3])
+def test_transaction__keeps_what_the_request_has_a_receipt_of(
+    mount: Callable[..., None], settings: Settings, user: Any, numbers: int
+) -> None:
+    """Several submits of one request: a refused one takes none of the others back."""
+
+    class Several(LongRunningOperationMixin, ViewSet):
+        @action(detail=False, methods=["post"])
+        def export(self, request: Request) -> Any:
+            answers = [self.submit(request, tasks.echo, {"number": n}) for n in range(numbers)]
+            return Response([answer.status_code for answer in answers])
+
+        def list(self, request: Request) -> Response:
+            return Response([])
+
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 2}
+    mount(Several)
+    key = {"Idempotency-Key": "k"}
+    first = reading_credentials(user).post("/view/", {}, headers=key)
+    assert first.json() == [202, 202, 429][:numbers]
+    assert Operation.objects.count() == min(numbers, 2)
+    again = reading_credentials(user).post("/view/", {}, headers=key)
+    assert again.json() == first.json()
+    assert Operation.objects.count() == min(numbers, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_atomic_requests")
+def test_transaction__of_a_refused_submit_is_rolled_back(
+    groups: APIClient, settings: Settings, user: Any
+) -> None:
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
+    services.submit(tasks.echo, owner=str(user.pk))
+    refused = groups.post("/export/", {})
+    assert (refused.status_code, refused["Content-Type"]) == (429, PROBLEM)
+    assert refused["Vary"] == "Accept, Authorization, Cookie, Prefer"
+    assert not Group.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_atomic_requests")
+def test_transaction__is_around_a_wait_no_longer_than_the_submit(groups: APIClient) -> None:
+    """Nothing could change while the transaction is open: the 202 comes at once."""
+    answer = groups.post("/export/", {}, headers={"Prefer": "wait=30"})
+    assert (answer.status_code, Operation.objects.count()) == (202, 1)
+    assert not transaction.get_connection().in_atomic_block
+
+
+def test_submit__without_a_database_is_503(
+    groups: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: Any, **_kwargs: Any) -> Any:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(services, "accept", fail)
+    answer = groups.post("/export/", {})
+    assert (answer.status_code, answer["Content-Type"]) == (503, PROBLEM)
+    assert answer["Retry-After"] == "5"
+
+
+def test_submit__shows_its_refusal_as_a_page(
+    groups: APIClient, settings: Settings, user: Any
+) -> None:
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
+    services.submit(tasks.echo, owner=str(user.pk))
+    page = groups.post("/export/", {}, headers={"Accept": "text/html"})
+    assert (page.status_code, page["Content-Type"]) == (429, "text/html; charset=utf-8")

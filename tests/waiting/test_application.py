@@ -1,0 +1,368 @@
+"""Clients parked outside Django, in one process."""
+
+import asyncio
+import signal
+from typing import Any
+
+import pytest
+from django.db import InterfaceError, OperationalError
+
+from async_reply import documents, lifecycle
+from async_reply.asgi import waiting
+from async_reply.estimates import forecasts
+from async_reply.models import Operation
+from async_reply.waiting import ticker
+from tests.waiting.conftest import Site, in_database
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LONG = "wait=50"
+
+
+def url(operation: Operation, name: str = "") -> str:
+    return f"/api/operations/{operation.pk}/{name}"
+
+
+async def finish(operation: Operation) -> None:
+    assert await in_database(lambda: lifecycle.succeed(operation))
+
+
+def test_monitor__is_told_by_the_row_alone(site: Site, operation: Operation) -> None:
+    async def talk() -> Any:
+        poll = site.get(url(operation, "monitor/"), prefer=LONG)
+        await site.parked()
+        await site.work()
+        return await poll.done()
+
+    poll = asyncio.run(talk())
+    assert (poll.status, poll.json()["status"]) == (200, "succeeded")
+    assert poll.json()["resourceLocation"] == f"http://testserver{url(operation, 'result/')}"
+    assert poll.headers["Preference-Applied"] == "wait=50"
+    assert poll.headers["Etag"] == 'W/"3"'
+    assert "Retry-After" not in poll.headers
+
+
+def test_waiting__answers_are_those_of_a_plain_poll(site: Site, operation: Operation) -> None:
+    async def talk() -> Any:
+        waited = site.get(url(operation, "monitor/"), prefer=LONG)
+        await site.parked()
+        await site.work()
+        return await waited.done(), await site.get(url(operation, "monitor/")).done()
+
+    waited, plain = asyncio.run(talk())
+    assert waited.headers.pop("Preference-Applied")
+    assert (waited.status, waited.headers, waited.json()) == (
+        plain.status,
+        plain.headers,
+        plain.json(),
+    )
+
+
+def test_status__redirects(site: Site, operation: Operation) -> None:
+    async def talk() -> Any:
+        poll = site.get(url(operation), prefer=LONG)
+        await site.parked()
+        await site.work()
+        return await poll.done()
+
+    poll = asyncio.run(talk())
+    assert (poll.status, poll.headers["Preference-Applied"]) == (302, "wait=50")
+    assert poll.headers["Location"] == f"http://testserver{url(operation, 'result/')}"
+
+
+@pytest.mark.parametrize("name", ["", "monitor/"])
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_poll__over_time_tells_of_now(
+    site: Site, operation: Operation, name: str, accept: str
+) -> None:
+    async def talk() -> Any:
+        poll = site.get(url(operation, name), prefer="wait=1", accept=accept)
+        await site.parked()
+        await in_database(lambda: lifecycle.claim(operation, worker="w1"))
+        return await poll.done()
+
+    poll = asyncio.run(talk())
+    assert poll.status == 200
+    assert b"running" in poll.body
+    assert poll.headers["Preference-Applied"] == "wait=1"
+    assert int(poll.headers["Retry-After"]) >= 1
+    assert poll.headers["Etag"] == 'W/"2"'
+
+
+def test_poll__with_the_present_version_is_304_at_the_end(site: Site, operation: Operation) -> None:
+    async def talk() -> Any:
+        return await site.get(url(operation), prefer="wait=1", if_none_match='W/"1"').done()
+
+    poll = asyncio.run(talk())
+    assert (poll.status, poll.body) == (304, b"")
+
+
+def test_poll__of_what_is_deleted_meanwhile(site: Site, operation: Operation) -> None:
+    async def talk() -> Any:
+        poll = site.get(url(operation, "monitor/"), prefer=LONG)
+        await site.parked()
+        await in_database(lambda: Operation.objects.filter(pk=operation.pk).delete())
+        return await poll.done()
+
+    assert asyncio.run(talk()).status == 404
+
+
+def test_submit__answers_the_reply(site: Site) -> None:
+    async def talk() -> Any:
+        submit = site.say("POST", "/echoes/", {"number": 7}, prefer=LONG)
+        await site.parked()
+        await site.work()
+        return await submit.done()
+
+    submit = asyncio.run(talk())
+    assert (submit.status, submit.json()) == (200, {"number": 7})
+    assert submit.headers["Preference-Applied"] == "wait=50"
+    assert submit.headers["Content-Location"].endswith("/result/")
+    assert not {"Location", "Operation-Location", "Retry-After"} & set(submit.headers)
+
+
+def test_submit__replay_and_alias_are_told_with_the_reply(site: Site) -> None:
+    fields = {"prefer": LONG, "repeatability_request_id": "k"}
+
+    async def talk() -> Any:
+        submits = []
+        for number in (1, 2):
+            submits.append(site.say("POST", "/echoes/", {"number": 7}, **fields))
+            await site.parked(number)
+        await site.work()
+        return [await submit.done() for submit in submits]
+
+    first, again = asyncio.run(talk())
+    assert first.json() == again.json() == {"number": 7}
+    for submit, replayed in ((first, None), (again, "true")):
+        assert submit.headers["Repeatability-Result"] == "accepted"
+        assert submit.headers.get("Idempotent-Replayed") == replayed
+
+
+def test_submit__unfinished_in_time_is_202(site: Site) -> None:
+    async def talk() -> Any:
+        return await site.say("POST", "/echoes/", {}, prefer="respond-async, wait=1").done()
+
+    submit = asyncio.run(talk())
+    assert (submit.status, submit.json()["status"]) == (202, "pending")
+    assert submit.headers["Preference-Applied"] == "respond-async, wait=1"
+    assert int(submit.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_submit__that_was_accepted_is_told_so_without_a_database(
+    site: Site, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(operation: Operation) -> int:
+        raise error
+
+    async def talk() -> Any:
+        submit = site.say("POST", "/echoes/", {}, prefer="wait=1")
+        await site.parked()
+        monkeypatch.setattr(forecasts, "retry_after", fail)
+        return await submit.done()
+
+    assert asyncio.run(talk()).status == 202
+
+
+def test_submit__whose_result_cannot_be_read_is_202(site: Site) -> None:
+    """The database goes away between the end and the reply: what was accepted stays so."""
+
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b"away"})
+
+    async def talk() -> Any:
+        submit = site.say("POST", "/echoes/", {}, prefer=LONG)
+        await site.parked()
+        site.lot.application = fail
+        await site.work()
+        return await submit.done()
+
+    assert asyncio.run(talk()).status == 202
+
+
+@pytest.mark.parametrize("path", ["", "monitor/", "events/"])
+def test_client__that_leaves_is_freed(site: Site, operation: Operation, path: str) -> None:
+    async def talk() -> None:
+        poll = site.get(url(operation, path), prefer=LONG)
+        await site.parked()
+        poll.leave()
+        await poll.task
+        assert ticker.ticker.waiting == 0
+        assert not site.lot.parked
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize("path", ["", "monitor/", "events/"])
+def test_client__that_its_server_gives_up_leaves_no_timer(
+    site: Site, operation: Operation, path: str
+) -> None:
+    async def talk() -> list[Any]:
+        loop: Any = asyncio.get_running_loop()
+        poll = site.get(url(operation, path), prefer=LONG)
+        await site.parked()
+        poll.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await poll.task
+        return [timer for timer in loop._scheduled if not timer.cancelled()]
+
+    assert asyncio.run(talk()) == []
+    assert ticker.ticker.waiting == 0
+
+
+@pytest.mark.parametrize("path", ["", "monitor/", "events/"])
+def test_stop__answers_everybody_and_parks_nobody(
+    site: Site, operation: Operation, path: str
+) -> None:
+    async def talk() -> Any:
+        first = site.get(url(operation, path), prefer=LONG)
+        await site.parked()
+        site.lot.close()
+        return await first.done(), await site.get(url(operation, path), prefer=LONG).done()
+
+    for exchange in asyncio.run(talk()):
+        assert exchange.status == 200
+        assert b"pending" in exchange.body
+
+
+@pytest.mark.parametrize("path", ["monitor/", "events/"])
+def test_stop__while_a_client_is_about_to_be_parked(
+    site: Site, operation: Operation, path: str
+) -> None:
+    django = site.lot.application
+
+    async def stopping(scope: Any, receive: Any, send: Any) -> None:
+        await django(scope, receive, send)
+        site.lot.close()
+
+    async def talk() -> Any:
+        site.lot.application = stopping
+        return await site.get(url(operation, path), prefer=LONG).done()
+
+    assert b"pending" in asyncio.run(talk()).body
+
+
+def test_stop__by_lifespan(site: Site, operation: Operation) -> None:
+    """An application that knows lifespan is told of it, and so are those who wait."""
+    heard = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        heard.append((await receive())["type"])
+
+    async def stop() -> Any:
+        return {"type": "lifespan.shutdown"}
+
+    async def talk() -> Any:
+        poll = site.get(url(operation), prefer=LONG)
+        await site.parked()
+        site.lot.application, django = application, site.lot.application
+        await site.application({"type": "lifespan"}, stop, None)
+        site.lot.application = django
+        return await poll.done()
+
+    assert asyncio.run(talk()).status == 200
+    assert heard == ["lifespan.shutdown"]
+
+
+def test_stop__by_signal_reaches_each_wrapper_of_the_process(
+    site: Site, operation: Operation
+) -> None:
+    heard: list[int] = []
+    lots = [site.lot, waiting(site.lot.application)]
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+
+    async def talk() -> list[int]:
+        polls = []
+        for number, site.application in enumerate(lots * 2, 1):
+            polls.append(site.get(url(operation), prefer=LONG))
+            await site.parked(number)
+        signal.raise_signal(signal.SIGTERM)
+        return [(await poll.done()).status for poll in polls]
+
+    try:
+        assert asyncio.run(talk()) == [200] * 4
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+def test_other__protocols_pass_untouched(site: Site) -> None:
+    passed = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        passed.append((scope, receive, send))
+
+    site.lot.application = application
+    scope = {"type": "websocket"}
+    asyncio.run(site.application(scope, 1, 2))
+    assert passed == [(scope, 1, 2)]
+
+
+def test_other__responses_stream_through(site: Site) -> None:
+    """Even those of an application that calls its own route an event stream."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(2):
+            await send({"type": "http.response.body", "body": b"part", "more_body": True})
+            await asyncio.sleep(0)
+        assert (await receive())["type"] == "http.request"
+        assert (await receive())["type"] == "http.disconnect"
+
+    async def talk() -> None:
+        site.lot.application = application
+        other = site.get("/elsewhere/", accept="text/event-stream", prefer=LONG)
+        await other.until(b"partpart")
+        other.leave()
+        await other.done()
+
+    asyncio.run(talk())
+
+
+def test_lanes__thousands_at_a_time_take_few_threads(
+    site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many arrive together, WAIT_THREADS of them are inside Django."""
+    inside, most = 0, 0
+    django = site.lot.application
+
+    async def counting(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await django(scope, receive, send)
+        inside -= 1
+
+    async def talk() -> None:
+        site.lot.application = counting
+        polls = [site.get(url(running, "monitor/"), prefer=LONG) for _ in range(30)]
+        await site.parked(30)
+        await finish(running)
+        assert [(await poll.done()).json()["status"] for poll in polls] == ["succeeded"] * 30
+
+    asyncio.run(talk())
+    assert most == 2
+
+
+def test_told__rendered_once_for_all(
+    site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[Any] = []
+    describe = documents.describe
+
+    def counted(*arguments: Any) -> Any:
+        rendered.append(arguments)
+        return describe(*arguments)
+
+    async def talk() -> None:
+        polls = [site.get(url(running, "monitor/"), prefer=LONG) for _ in range(5)]
+        await site.parked(5)
+        monkeypatch.setattr(documents, "describe", counted)
+        await finish(running)
+        for poll in polls:
+            await poll.done()
+
+    asyncio.run(talk())
+    assert len(rendered) == 1
