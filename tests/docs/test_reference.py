@@ -78,11 +78,11 @@ def test_document__each_member(page: nodes.document) -> None:
 
 def test_headers__each_field(page: nodes.document) -> None:
     told = set(table(page, "Header fields", "Answers"))
-    assert (set(cors.EXPOSED) | headers.OF_THE_KEY) - {"Azure-AsyncOperation"} <= told
+    assert (set(cors.EXPOSED) | headers.KEY_ANSWERS) - {"Azure-AsyncOperation"} <= told
     text = section(page, "Header fields").astext()
-    asked = [headers.KEY, headers.KEY_ALIAS, *cors.ALLOWED]
+    asked = [headers.IDEMPOTENCY_KEY, headers.REPEATABILITY_REQUEST_ID, *cors.ALLOWED]
     assert [name for name in asked if name.lower() not in text.lower()] == []
-    fixed = [responses.RESULT_RELATION, headers.POLLED, headers.PRIVATE, ", ".join(headers.VARY)]
+    fixed = [responses.RESULT_RELATION, headers.POLLED, headers.PRIVATE, ", ".join(headers.VARY_ON)]
     assert [value for value in fixed if value not in text] == []
 
 
