@@ -1,4 +1,4 @@
-"""What an operation looks like on the wire."""
+"""Makes the JSON documents of operations: the receipt of a 202, and the document of all others."""
 
 import time
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from async_reply import conf
 from async_reply.database.clock import seconds_until
-from async_reply.estimates import forecasts
+from async_reply.estimates.forecasts import Forecast
 from async_reply.models import Operation
 from async_reply.protocol import problems, valet_keys
 from async_reply.services import cancellation
@@ -23,44 +23,59 @@ LINKS = {"self": "status", "monitor": "monitor", "result": "result", "events": "
 
 
 def links(
-    operation: Operation, request: Request, *, held: str | None = None, may_cancel: bool = True
+    operation: Operation,
+    request: Request,
+    *,
+    held: str | None = None,
+    may_cancel: bool = True,
+    forecast: Forecast | None = None,
 ) -> dict[str, str]:
-    """Relation -> absolute URL, below whatever prefix the app is mounted.
+    """Relation -> absolute URL, under the prefix at which the project included our URLs.
 
-    They carry a valet key where the submitting view said so. `cancel` is missing where there is
-    nothing left to cancel, where the kind cannot be canceled, and where the key does not allow it
-    and there is no owner who could. `held` is the good key that the request itself came with, if
-    any, and `may_cancel` what the caller's permissions say: the links allow no more than that.
+    The URLs carry a valet key if the submitting view signs its links. `cancel` is missing when
+    the operation has finished, when its kind cannot be canceled, and when the key does not allow
+    a cancel and the operation has no owner who could. `held` is the valid key of the request
+    itself. `may_cancel` says whether the caller has permission to cancel. The links never allow
+    more than these two do.
     """
-    found = _links(operation, request, held=held, may_cancel=may_cancel)
+    targets = _links(operation, request, held=held, may_cancel=may_cancel, forecast=forecast)
     if operation.status in FINAL or not may_cancel:
-        found.pop("cancel", None)
-    return found
+        targets.pop("cancel", None)
+    return targets
 
 
 def _links(
-    operation: Operation, request: Request, *, held: str | None = None, may_cancel: bool = True
+    operation: Operation,
+    request: Request,
+    *,
+    held: str | None = None,
+    may_cancel: bool = True,
+    forecast: Forecast | None,
 ) -> dict[str, str]:
-    """The same as when the operation was new."""
+    """The links of the operation when it was new."""
+    forecast = forecast or Forecast(operation)
     key, scope = _valet_key(operation, held, may_cancel=may_cancel)
-    found = {relation: _url(name, operation, request, key=key) for relation, name in LINKS.items()}
-    cancels = valet_keys.includes(scope, "cancel")
-    if cancellation.is_cancelable(operation) and (not key or cancels or operation.owner):
-        found["cancel"] = _url("cancel", operation, request, key=key if cancels else "")
-    return found
+    targets = {
+        relation: _url(name, operation, request, key=key) for relation, name in LINKS.items()
+    }
+    key_cancels = valet_keys.includes(scope, "cancel")
+    if cancellation.allows_cancel(forecast.kind) and (not key or key_cancels or operation.owner):
+        targets["cancel"] = _url("cancel", operation, request, key=key if key_cancels else "")
+    return targets
 
 
 def _url(name: str, operation: Operation, request: Request, *, key: str) -> str:
     view_name = f"{conf.get('URL_NAMESPACE')}:{name}"
-    made: str = reverse(view_name, kwargs={"id": str(operation.pk)}, request=request)
-    return replace_query_param(made, "sig", key) if key else made
+    url: str = reverse(view_name, kwargs={"id": str(operation.pk)}, request=request)
+    return replace_query_param(url, "sig", key) if key else url
 
 
 def _valet_key(operation: Operation, held: str | None, *, may_cancel: bool) -> tuple[str, str]:
-    """A key and its scope; both empty where links are not signed.
+    """A key and its scope; both are empty when the links are not signed.
 
-    A fresh key, so that polling outlasts any job. Once that is over, who holds a key keeps it: a
-    link that has leaked would else renew itself for as long as the result is there.
+    Each answer about an unfinished operation has a new key, so that a client can poll longer than
+    one key lives. After the end a client keeps the key that it has. Otherwise a leaked link would
+    renew itself for as long as the result is kept.
     """
     scope = operation.reply.get("valet_key")
     if scope is None:
@@ -77,52 +92,61 @@ def _valet_key(operation: Operation, held: str | None, *, may_cancel: bool) -> t
     return valet_keys.make(operation.pk, scope=scope, seconds=seconds), scope
 
 
-def receipt(operation: Operation, request: Request) -> Document:
-    """The body of the 202: what never changes, so that each replay gets the same."""
+def receipt(
+    operation: Operation, request: Request, *, forecast: Forecast | None = None
+) -> Document:
+    """The body of the 202: only members that never change, so that each replay is the same."""
     return {
         "id": str(operation.pk),
         "kind": operation.kind,
         "status": Status.PENDING.value,
-        "created_at": _time(operation.created_at),
-        "links": _links(operation, request),
+        "created_at": _utc(operation.created_at),
+        "links": _links(operation, request, forecast=forecast),
     }
 
 
 def document(operation: Operation, request: Request, *, may_cancel: bool = True) -> Document:
     """The operation as it is now; times in ISO 8601, progress in percent, estimates in seconds."""
-    return describe(operation, links(operation, request, may_cancel=may_cancel))
+    forecast = Forecast(operation)
+    targets = links(operation, request, may_cancel=may_cancel, forecast=forecast)
+    return describe(operation, targets, forecast=forecast)
 
 
-def describe(operation: Operation, found: dict[str, str]) -> Document:
-    """The document of an operation whose links are known; needs no request."""
-    remaining = forecasts.eta(operation)
-    made = {
+def describe(
+    operation: Operation, links: dict[str, str], *, forecast: Forecast | None = None
+) -> Document:
+    """The document of an operation with these links; needs no request.
+
+    `forecast` is the one that the answer's headers use too; by default a new one.
+    """
+    forecast = forecast or Forecast(operation)
+    eta_seconds = forecast.eta_seconds
+    members: Document = {
         "id": str(operation.pk),
         "kind": operation.kind,
         "status": str(operation.status),
-        "created_at": _time(operation.created_at),
-        "started_at": _time(operation.started_at),
-        "updated_at": _time(operation.updated_at),
-        "finished_at": _time(operation.finished_at),
-        "expires_at": _time(operation.expires_at),
+        "created_at": _utc(operation.created_at),
+        "started_at": _utc(operation.started_at),
+        "updated_at": _utc(operation.updated_at),
+        "finished_at": _utc(operation.finished_at),
+        "expires_at": _utc(operation.expires_at),
         "progress": operation.progress,
         "message": operation.message,
-        "eta_seconds": None if remaining is None else round(remaining, 2),
+        "eta_seconds": None if eta_seconds is None else round(eta_seconds, 2),
         "attempt": operation.attempt,
-        "links": found,
+        "links": links,
     }
-    position = forecasts.queue_position(operation)
-    if position is not None:
-        made["queue_position"] = position
+    if forecast.queue_position is not None:
+        members["queue_position"] = forecast.queue_position
     if operation.status == Status.SUCCEEDED:
-        made["resourceLocation"] = found["result"]
+        members["resourceLocation"] = links["result"]
     elif operation.status in FINAL:
-        made["error"] = problems.in_order(operation.error or {})
-    return made
+        members["error"] = problems.in_order(operation.error or {})
+    return members
 
 
-def _time(moment: datetime | None) -> str | None:
-    """In UTC, whatever format and time zone project and request have: a receipt repeats itself."""
+def _utc(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC, so that a repeated receipt is the same in any time zone and format."""
     if moment is None:
         return None
     if timezone.is_naive(moment):

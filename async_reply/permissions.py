@@ -1,4 +1,7 @@
-"""Who may do what: one class, which a project replaces by the setting `ACCESS`."""
+"""Decides who may submit, read and cancel operations: OperationAccess, for each request.
+
+A project replaces the class by ASYNC_REPLY["ACCESS"].
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +22,8 @@ from async_reply.querysets import OperationQuerySet
 from async_reply.services import users
 
 if TYPE_CHECKING:
-    # It imports the project's authentication, whose module may hold its OperationAccess as well.
+    # REST framework's views import the project's authentication classes. Their module may import
+    # this one for its own OperationAccess.
     from rest_framework.views import APIView
 
 #: The attribute of Django's request that holds the OperationAccess made for it.
@@ -34,7 +38,7 @@ class HasOwner(BasePermission):
 
 
 class PollThrottle(UserRateThrottle):
-    """`POLL_RATE` per caller, in a bucket of its own: a submit never uses up a poll."""
+    """Limits polls to the setting `POLL_RATE` for each caller. Submits do not count."""
 
     scope = "async_reply"
 
@@ -42,10 +46,10 @@ class PollThrottle(UserRateThrottle):
         return conf.get("POLL_RATE")
 
     def get_cache_key(self, request: Request, view: Any) -> str | None:
-        """By owner, as lists and quotas are; by address where there is none."""
-        owner = view.access.get_owner(request) or f"from {self.get_ident(request)}"
-        # Caches do not take each text for a key.
-        ident = hashlib.sha256(str(owner).encode()).hexdigest()
+        """Polls are counted by owner; those of a caller without an owner by address."""
+        caller = owner(request) or f"from {self.get_ident(request)}"
+        # Some caches refuse spaces and long texts in a key.
+        ident = hashlib.sha256(caller.encode()).hexdigest()
         return self.cache_format % {"scope": self.scope, "ident": ident}
 
     def allow_request(self, request: Request, view: "APIView") -> bool:
@@ -53,23 +57,28 @@ class PollThrottle(UserRateThrottle):
 
 
 class OperationAccess:
-    """Authentication, permissions and throttles of operations, and whose operations are whose.
+    """Decides about the views of operations: authentication, permissions, throttles, ownership.
 
-    A class attribute that is None stands for the project's own default in `REST_FRAMEWORK`. The
-    submit view takes authentication and permissions from here where it does not say its own. One
-    instance serves one request.
+    A project subclasses it and names the subclass in ASYNC_REPLY["ACCESS"]. One instance serves
+    one request. A class attribute that is None stands for the project's default in
+    `REST_FRAMEWORK`. A submit view takes authentication and permissions from here unless it sets
+    its own.
+
+    A caller whom the authenticators refuse gets 401, or 403 when they have no WWW-Authenticate
+    header (RFC 9110, section 15.5.2). A refused permission is 403, a throttle 429. An operation
+    outside of `get_queryset` is 404, like an id that does not exist.
     """
 
     #: None: the project's DEFAULT_AUTHENTICATION_CLASSES.
     authentication_classes: Sequence[type[BaseAuthentication]] | None = None
-    #: None: the project's DEFAULT_PERMISSION_CLASSES, and HasOwner besides.
+    #: None: the project's DEFAULT_PERMISSION_CLASSES and HasOwner.
     permission_classes: (
         Sequence[type[BasePermission] | OperandHolder | SingleOperandHolder] | None
     ) = None
-    #: None: the project's DEFAULT_THROTTLE_CLASSES. They count cancels, deletions, lists and
+    #: None: the project's DEFAULT_THROTTLE_CLASSES. They count cancels, deletes, lists and
     #: downloads of results.
     throttle_classes: Sequence[type[BaseThrottle]] | None = None
-    #: Polls are counted apart, so that two submits do not use up the first poll.
+    #: Polls have throttles of their own, so that submits do not use up a client's polls.
     poll_throttle_classes: Sequence[type[BaseThrottle]] = [PollThrottle]
 
     def get_authenticators(self) -> list[BaseAuthentication]:
@@ -90,10 +99,11 @@ class OperationAccess:
         return [cls() for cls in self.poll_throttle_classes]
 
     def get_owner(self, request: Request) -> str:
-        """The owner of what this request submits: the user's primary key as text; '' for nobody.
+        """The owner of the operations that this request submits, as text.
 
-        Raises ImproperlyConfigured for an authenticated user who is no row of AUTH_USER_MODEL:
-        its primary key may be missing, or be that of somebody else. Override this method then.
+        By default the user's primary key; '' for an anonymous caller. Raises ImproperlyConfigured
+        for an authenticated user that is no saved row of AUTH_USER_MODEL: such a user may have no
+        primary key, or the key of somebody else. Override this method for such users.
         """
         user = request.user
         if user is None or not user.is_authenticated:
@@ -101,14 +111,17 @@ class OperationAccess:
         if not _is_saved_user(user):
             name = type(user).__name__
             raise ImproperlyConfigured(
-                f"The caller is a {name} that is no saved user of AUTH_USER_MODEL, so nothing says "
-                f"who owns its operations: override OperationAccess.get_owner (setting "
+                f"The caller is a {name} and no saved user of AUTH_USER_MODEL, so its operations "
+                "would have no owner: override OperationAccess.get_owner (setting "
                 f'ASYNC_REPLY["ACCESS"]) and return a text of your own for each {name}.'
             )
         return str(user.pk)
 
     def get_queryset(self, request: Request) -> OperationQuerySet:
-        """The operations that exist for this request; all others are unknown to it."""
+        """The operations that the caller may read; every other id is a 404.
+
+        By default those of the caller's owner, and none for a caller without an owner.
+        """
         owner = self.get_owner(request)
         if not owner:
             return Operation.objects.none()
@@ -116,30 +129,30 @@ class OperationAccess:
 
 
 def access(request: Request | HttpRequest | None) -> OperationAccess:
-    """The project's OperationAccess for this request; a new one where there is no request."""
-    http: Any = getattr(request, "_request", request)
-    made: OperationAccess | None = getattr(http, ATTRIBUTE, None)
-    if made is None:
-        made = import_string(conf.get("ACCESS"))()
-        if http is not None:
-            setattr(http, ATTRIBUTE, made)
-    return made
+    """The one OperationAccess of this request, of Django or REST framework; None gets a new one."""
+    django_request: Any = getattr(request, "_request", request)
+    instance: OperationAccess | None = getattr(django_request, ATTRIBUTE, None)
+    if instance is None:
+        instance = import_string(conf.get("ACCESS"))()
+        if django_request is not None:
+            setattr(django_request, ATTRIBUTE, instance)
+    return instance
 
 
 def owner(request: Request) -> str:
-    """The owner that the project's OperationAccess names; '' where it names none."""
-    named: object = access(request).get_owner(request)
-    return "" if named is None else str(named)
+    """The caller's owner by the project's OperationAccess; '' for a caller without an owner."""
+    value: object = access(request).get_owner(request)
+    return "" if value is None else str(value)
 
 
 def _or_default(classes: Any, setting: str) -> Sequence[Any]:
-    chosen: Sequence[Any] = getattr(api_settings, setting) if classes is None else classes
-    return chosen
+    result: Sequence[Any] = getattr(api_settings, setting) if classes is None else classes
+    return result
 
 
 def _is_saved_user(user: Any) -> bool:
     model = users.user_model()
     if model is None or not isinstance(user, model) or user.pk is None:
         return False
-    # A key that a default has made up for an unsaved user is nobody's.
+    # A default may have given an unsaved user a primary key. No row has this key.
     return not (user._state.adding and users.key_of(model).has_default())  # noqa: SLF001

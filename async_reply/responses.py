@@ -1,4 +1,4 @@
-"""The answers of our views: the 202, and problem documents for every error."""
+"""Responses of our views: the 202 of a submit, and a problem document for each error."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +16,14 @@ from rest_framework.views import set_rollback
 
 from async_reply import documents, exceptions
 from async_reply.database import errors, schema
-from async_reply.estimates import forecasts
+from async_reply.estimates.forecasts import Forecast
 from async_reply.logs import logger
 from async_reply.models import Operation
 from async_reply.protocol import headers, problems
 
 RESULT_RELATION = "urn:link-relation:async-reply/result"
 
-# Our own errors: the exception, the status it becomes and the name of its problem.
+#: Our exception -> the HTTP status and the name of the problem document.
 PROBLEMS: dict[type[exceptions.AsyncReplyError], tuple[int, str | None]] = {
     exceptions.PayloadTooLarge: (413, None),
     exceptions.PayloadError: (400, None),
@@ -37,30 +37,30 @@ PROBLEMS: dict[type[exceptions.AsyncReplyError], tuple[int, str | None]] = {
     exceptions.NotCancelable: (409, "operation-not-cancelable"),
     exceptions.StorageFailed: (503, "storage-unavailable"),
 }
-# Statuses that ask the client to come back, with the seconds until then.
-COME_BACK = {429: "5", 503: "5"}
-# Formats of REST framework's renderers that make pages.
+#: HTTP status that asks the client to come back -> the seconds until then.
+RETRY_SECONDS = {429: "5", 503: "5"}
+#: Formats of REST framework's renderers that make HTML pages.
 PAGES = frozenset({"html", "api", "admin"})
-# In the context of an exception handler: the project's is being asked already.
-ASKED = "async_reply.asked"
+#: A key in the context of an exception handler: the project's handler was called already.
+PROJECT_WAS_ASKED = "async_reply.asked"
 
 
 class ProblemRenderer(JSONRenderer):
-    """RFC 9457."""
+    """Renders a problem document (RFC 9457)."""
 
     media_type = problems.MEDIA_TYPE
     format = "problem"
 
 
 def render_as_problem(response: Response) -> None:
-    """Have an error rendered as a problem document, unless its client is shown pages."""
+    """Render this error as a problem document, unless the client gets HTML pages."""
     if response.accepted_renderer.format not in PAGES:
         response.accepted_renderer = ProblemRenderer()
         response.accepted_media_type = problems.MEDIA_TYPE
 
 
 class Refusal(Response):
-    """A problem document out of a view whose other errors are the project's."""
+    """A problem document in a view of the project, which answers its other errors itself."""
 
     @property
     def rendered_content(self) -> Any:
@@ -69,7 +69,10 @@ class Refusal(Response):
 
 
 class OperationAccepted(Response):
-    """202: the operation exists. Location and Retry-After come with it."""
+    """The 202 of a submit: the receipt, always with Location and Retry-After.
+
+    `monitors` are the header fields that name the monitor URL. `extra` are further header fields.
+    """
 
     def __init__(
         self,
@@ -77,16 +80,17 @@ class OperationAccepted(Response):
         request: Request,
         *,
         location: str = "status",
-        monitors: tuple[str, ...] = ("Operation-Location",),
+        monitors: tuple[str, ...] = (headers.OPERATION_LOCATION,),
         extra: Mapping[str, str] | None = None,
     ) -> None:
-        body = documents.receipt(operation, request)
+        forecast = Forecast(operation)
+        body = documents.receipt(operation, request, forecast=forecast)
         fields = {
-            "Location": body["links"]["result" if location == "result" else "self"],
-            "Operation-Id": str(operation.pk),
-            "Retry-After": str(forecasts.retry_after_submit(operation)),
-            "Cache-Control": headers.PRIVATE,
-            "Link": related(body["links"]),
+            headers.LOCATION: body["links"]["result" if location == "result" else "self"],
+            headers.OPERATION_ID: str(operation.pk),
+            headers.RETRY_AFTER: str(forecast.retry_after_or_guess),
+            headers.CACHE_CONTROL: headers.PRIVATE,
+            headers.LINK: related(body["links"]),
             **dict.fromkeys(monitors, body["links"]["monitor"]),
             **(extra or {}),
         }
@@ -94,76 +98,85 @@ class OperationAccepted(Response):
 
 
 class SeeResult(Response):
-    """302 or 303 to the result, with the document; `url` as Django's own redirects have it."""
+    """A 302 or 303 to the result, with the operation's document as its body."""
 
     @property
     def url(self) -> str:
-        return self["Location"]
+        """The target, under the name that Django's own redirects use."""
+        return self[headers.LOCATION]
 
 
 def related(links: Mapping[str, str]) -> str:
-    """The Link field every answer about an operation carries."""
+    """The value of the Link field, which each answer about an operation has."""
     return headers.link({"monitor": links["self"], RESULT_RELATION: links["result"]})
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Every error of our views as a problem document; None for what is a defect of the server.
+    """The answer to an error: a problem document (RFC 9457), or None for a defect of the server.
 
-    What neither we nor REST framework know is asked of the project's EXCEPTION_HANDLER, which may
-    also call this one, or be it: of other views it changes the answers to our own errors only.
+    In our own views every error becomes a problem document with `type`, `title`, `status` and
+    `detail`; a validation error has `errors` besides. An error that neither we nor REST framework
+    know goes to the project's EXCEPTION_HANDLER. A 429 or 503 has Retry-After in whole seconds
+    (RFC 9110, section 10.2.3).
+
+    A project's EXCEPTION_HANDLER may call this function, or be this function. In views of the
+    project it changes the answers to our own exceptions only; all other errors get the answer of
+    REST framework's handler. It raises nothing.
     """
-    is_ours = getattr(context.get("view"), "answers_problems", False)
-    found = _own(error)
-    if found is None and not is_ours:
+    is_our_view = getattr(context.get("view"), "_answers_problems", False)
+    response = _from_our_error(error)
+    if response is None and not is_our_view:
         return drf_exception_handler(error, context)
-    found = found or _outside(error) or _of_framework(error, context)
-    return None if found is None else _finished(found)
+    response = response or _from_environment_error(error) or _from_framework_error(error, context)
+    return None if response is None else _finished(response)
 
 
 def refusal(error: Exception, *, rolls_back: bool = True) -> Response | None:
-    """The answer to an error of ours, or of the database, in a view of the project's.
+    """The answer of a project's view to one of our errors, or to an error of the database.
 
-    None for every other error: the project's own exception handler answers those.
+    None for every other error: the project's own exception handler answers it. `rolls_back`
+    says whether the transaction of ATOMIC_REQUESTS is rolled back.
     """
-    found = _own(error) or _outside(error)
-    if found is None:
+    response = _from_our_error(error) or _from_environment_error(error)
+    if response is None:
         return None
-    refused = Refusal(found.data, found.status_code, exception=True)
-    return _finished(refused, rolls_back=rolls_back)
+    answer = Refusal(response.data, response.status_code, exception=True)
+    return _finished(answer, rolls_back=rolls_back)
 
 
 def _finished(response: Response, *, rolls_back: bool = True) -> Response:
     if rolls_back:
-        # As REST framework does for its own errors: under ATOMIC_REQUESTS nothing is kept.
+        # REST framework does the same for its errors: ATOMIC_REQUESTS then keeps no writes.
         set_rollback()
-    response["Cache-Control"] = headers.PRIVATE
-    _come_back(response)
+    response[headers.CACHE_CONTROL] = headers.PRIVATE
+    _ensure_retry_after(response)
     return response
 
 
-def _come_back(response: Response) -> None:
-    """Say when, wherever the client is to come back; a throttle may not know, or say 0."""
-    told = response.get("Retry-After", "0")
-    if response.status_code in COME_BACK and not (told.isdigit() and int(told)):
-        response["Retry-After"] = COME_BACK[response.status_code]
+def _ensure_retry_after(response: Response) -> None:
+    """Add Retry-After to a 429 or 503. A throttle may have set none, or 0."""
+    field = response.get(headers.RETRY_AFTER, "0")
+    is_positive = field.isdigit() and int(field) > 0
+    if response.status_code in RETRY_SECONDS and not is_positive:
+        response[headers.RETRY_AFTER] = RETRY_SECONDS[response.status_code]
 
 
-def _own(error: Exception) -> Response | None:
+def _from_our_error(error: Exception) -> Response | None:
     if isinstance(error, exceptions.UnknownType):
         return None  # a defect of the project
-    for known, (status, name) in PROBLEMS.items():
-        if isinstance(error, known):
+    for cls, (status, name) in PROBLEMS.items():
+        if isinstance(error, cls):
             if status >= http.HTTP_500_INTERNAL_SERVER_ERROR:
                 logger.error("%s", error, exc_info=error)
             return Response(problems.problem(status, str(error), name=name), status)
     return None
 
 
-def _outside(error: Exception) -> Response | None:
-    """What Django and the database raise around a view."""
+def _from_environment_error(error: Exception) -> Response | None:
+    """The answer to an error that Django or the database raises around a view."""
     if errors.is_passing(error) or schema.is_behind(error):
-        told = schema.REMEDY if schema.is_behind(error) else "Database not available"
-        logger.error(told, exc_info=error)
+        text = schema.REMEDY if schema.is_behind(error) else "Database not available"
+        logger.error(text, exc_info=error)
         body = problems.problem(
             503, "The database cannot be reached: try again.", name="database-unavailable"
         )
@@ -173,15 +186,15 @@ def _outside(error: Exception) -> Response | None:
     if isinstance(error, SuspiciousOperation):
         return Response(problems.problem(400, "The request is malformed."), 400)
     if isinstance(error, UnreadablePostError):
-        # The client went away in the middle of its body: nobody hears this, and nothing is wrong.
+        # The client left while it sent the body. Nobody reads this answer, and nothing is broken.
         return Response(problems.problem(400, "The body ended too early."), 400)
     if isinstance(error, RecursionError):
         return Response(problems.problem(400, "The body is nested too deep."), 400)
     return None
 
 
-def _of_framework(error: Exception, context: dict[str, Any]) -> Response | None:
-    response = drf_exception_handler(error, context) or _of_project(error, context)
+def _from_framework_error(error: Exception, context: dict[str, Any]) -> Response | None:
+    response = drf_exception_handler(error, context) or _from_project(error, context)
     if response is None:
         return None
     status = response.status_code
@@ -194,12 +207,12 @@ def _of_framework(error: Exception, context: dict[str, Any]) -> Response | None:
     return response
 
 
-def _of_project(error: Exception, context: dict[str, Any]) -> Response | None:
-    """What the project's own EXCEPTION_HANDLER answers, unless it is the one that asks."""
-    if ASKED in context:
+def _from_project(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The answer of the project's EXCEPTION_HANDLER; None when that handler is calling us."""
+    if PROJECT_WAS_ASKED in context:
         return None
-    theirs: Any = api_settings.EXCEPTION_HANDLER
-    answer = theirs(error, {**context, ASKED: True})
+    project_handler: Any = api_settings.EXCEPTION_HANDLER
+    answer = project_handler(error, {**context, PROJECT_WAS_ASKED: True})
     if answer is None or isinstance(answer, Response):
         return answer
     return Response(status=answer.status_code)

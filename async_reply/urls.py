@@ -1,7 +1,7 @@
-"""Include these below a prefix of your API: `path("api/", include("async_reply.urls"))`.
+"""The URLs of operations. Include them in your API: `path("api/", include("async_reply.urls"))`.
 
-Ids are taken as text and parsed by the views: a converter would answer a malformed one with
-Django's own 404, which is not the one for an unknown id.
+The views parse the ids. A `uuid` converter would answer a malformed id with Django's own 404,
+which differs from the 404 for an unknown id.
 """
 
 from typing import Any
@@ -23,6 +23,6 @@ VIEWS: dict[str, tuple[str, Any]] = {
 
 urlpatterns = [
     *(path(f"{route}/", view.as_view(), name=name) for name, (route, view) in VIEWS.items()),
-    # Clients that strip the slash reach the same. It is neither handed out nor documented.
+    # The same without the slash, for clients that strip it. No link and no schema contains these.
     *(path(route, view.as_view(schema=None)) for route, view in VIEWS.values()),
 ]

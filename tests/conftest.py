@@ -188,8 +188,8 @@ def api(user: AbstractBaseUser, client_of: Callable[..., APIClient]) -> APIClien
 @pytest.fixture
 def _knowing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the process reads for its estimates stays good for the test, however slow that is."""
-    monkeypatch.setattr(histories, "REFRESH", float("inf"))
-    monkeypatch.setattr(backlogs, "REFRESH", float("inf"))
+    monkeypatch.setattr(histories, "REFRESH_SECONDS", float("inf"))
+    monkeypatch.setattr(backlogs, "REFRESH_SECONDS", float("inf"))
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""Optional parts, each with an extra of its own."""
+"""Optional parts. Each needs the extra of its name."""

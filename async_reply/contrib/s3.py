@@ -1,4 +1,7 @@
-"""Signed URLs of django-storages' S3, for ASYNC_REPLY["SIGNED_URL"]; needs the extra `s3`."""
+"""Makes signed URLs of files in S3 by django-storages, for the setting SIGNED_URL.
+
+Needs the extra `s3`.
+"""
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.http import content_disposition_header
@@ -8,24 +11,24 @@ from async_reply.models import OperationFile
 
 
 def signed_url(row: OperationFile, *, seconds: int, method: str) -> str:
-    """A URL that serves the file of `row` to whoever holds it, for `seconds` at most.
+    """A URL that serves the file of `row` without credentials for `seconds`.
 
-    It ends with the storage's own `querystring_expire` where that is sooner. Name and type of
-    the file are part of what is signed. Raises ImproperlyConfigured for a storage that would
-    hand out an unsigned URL.
+    The URL expires after the storage's own `querystring_expire` if that is shorter. The signature
+    covers the name and the media type of the file. Raises ImproperlyConfigured for a storage that
+    does not sign its URLs.
     """
     storage = row.file.storage
     if not isinstance(storage, S3Storage) or not _signs(storage):
         raise ImproperlyConfigured(
             f"{type(storage).__qualname__} does not sign its URLs: set querystring_auth, and a "
-            'cloudfront_signer beside custom_domain, or leave ASYNC_REPLY["SIGNED_URL"] away.'
+            'cloudfront_signer beside custom_domain, or remove ASYNC_REPLY["SIGNED_URL"].'
         )
     parameters = {
         "ResponseContentType": row.content_type or "application/octet-stream",
         "ResponseContentDisposition": content_disposition_header(True, row.name) or "attachment",
     }
     if storage.custom_domain:
-        # A distribution takes them as the query of the object they become in the end.
+        # A CloudFront distribution passes these names on to S3 as the query of the object.
         parameters = {
             "response-content-type": parameters["ResponseContentType"],
             "response-content-disposition": parameters["ResponseContentDisposition"],
@@ -37,5 +40,5 @@ def signed_url(row: OperationFile, *, seconds: int, method: str) -> str:
 
 
 def _signs(storage: S3Storage) -> bool:
-    through_us = not storage.custom_domain or storage.cloudfront_signer is not None
-    return bool(storage.querystring_auth and through_us)
+    has_signer = not storage.custom_domain or storage.cloudfront_signer is not None
+    return bool(storage.querystring_auth and has_signer)

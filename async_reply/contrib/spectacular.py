@@ -1,6 +1,7 @@
-"""OpenAPI of submit and operation views by drf-spectacular; needs the extra `spectacular`.
+"""Describes submit views and operations' views to drf-spectacular, for the OpenAPI schema.
 
-Import this module where the URLconf is, and drf-spectacular finds what it says.
+Needs the extra `spectacular`. Import this module in the URLconf: drf-spectacular then finds the
+classes here by itself.
 """
 
 from typing import Any, Final
@@ -15,7 +16,7 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 
-from async_reply.protocol import problems
+from async_reply.protocol import headers, problems
 from async_reply.status import Status
 from async_reply.views.lists import FilterSerializer
 
@@ -33,7 +34,7 @@ class OperationLinksSerializer(serializers.Serializer[Any]):
 
 
 class OperationReceiptSerializer(serializers.Serializer[Any]):
-    """The body of a 202 to a submit: the same on each replay."""
+    """The body of a submit's 202. Each replay of the idempotency key gets the same body."""
 
     id = serializers.UUIDField()
     kind = serializers.CharField()
@@ -43,7 +44,7 @@ class OperationReceiptSerializer(serializers.Serializer[Any]):
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
-    """RFC 9457; `errors` names the fields of a request that is not valid."""
+    """A problem document (RFC 9457); `errors` names the invalid fields of a request."""
 
     type = serializers.CharField()
     title = serializers.CharField()
@@ -83,9 +84,11 @@ class OperationPageSerializer(serializers.Serializer[Any]):
 
 ID = OpenApiParameter("id", OpenApiTypes.UUID, PATH)
 SIG = OpenApiParameter("sig", str, QUERY, description="A valet key, in place of credentials.")
-IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, HEADER)
-PREFER = OpenApiParameter("Prefer", str, HEADER, description="RFC 7240: respond-async, wait=N.")
-#: Bare; a quoted one is understood as well.
+IF_NONE_MATCH = OpenApiParameter(headers.IF_NONE_MATCH, str, HEADER)
+PREFER = OpenApiParameter(
+    headers.PREFER, str, HEADER, description="RFC 7240: respond-async, wait=N."
+)
+#: The schema of a bare idempotency key. The views take a quoted key as well.
 KEY = {"type": "string", "pattern": "^[!#-~][!-~]*$", "maxLength": 255}
 PAGES = (
     OpenApiParameter("cursor", str, QUERY),
@@ -93,27 +96,29 @@ PAGES = (
 )
 
 
-def told(
+def field(
     name: str, type_: Any, description: str, *statuses: int, always: bool = False
 ) -> OpenApiParameter:
-    """A header of the answers with these statuses."""
+    """A header field of the answers with these statuses."""
     return OpenApiParameter(
         name, type_, HEADER, description=description, response=list(statuses), required=always
     )
 
 
 def refusals(*statuses: int) -> dict[Any, Any]:
-    """Errors, each as a problem document."""
-    return {(each, problems.MEDIA_TYPE): ProblemSerializer for each in statuses}
+    """The responses of errors, which are problem documents."""
+    return {(status, problems.MEDIA_TYPE): ProblemSerializer for status in statuses}
 
 
-#: What any view of operations may answer; 429 by POLL_RATE, 503 without a database.
+#: Errors of every view of operations: 429 by POLL_RATE, 503 when the database is away.
 COMMON = (401, 403, 404, 410, 429, 503)
-COME_BACK = told("Retry-After", int, "Seconds until the next request.", 202, 429, 503)
-UNFINISHED = told("Retry-After", int, "Seconds until the next poll; unfinished.", 200, 202, 304)
-RETRY = told("Retry-After", int, "Seconds until the next request.", 429, 503)
-LINK = told("Link", str, "RFC 8288: monitor and result.", 200, 202, 302)
-ETAG = told("ETag", str, "The version of the operation.", 200, 304)
+COME_BACK = field(headers.RETRY_AFTER, int, "Seconds until the next request.", 202, 429, 503)
+UNFINISHED = field(
+    headers.RETRY_AFTER, int, "Seconds until the next poll; unfinished.", 200, 202, 304
+)
+RETRY = field(headers.RETRY_AFTER, int, "Seconds until the next request.", 429, 503)
+LINK = field(headers.LINK, str, "RFC 8288: monitor and result.", 200, 202, 302)
+ETAG = field(headers.ETAG, str, "The version of the operation.", 200, 304)
 KNOWN = OpenApiResponse(description="The client has this version.")
 
 
@@ -124,12 +129,12 @@ def poll(**options: Any) -> Any:
     )
 
 
-def cancel(*others: int, gone: bool, **options: Any) -> Any:
-    """Canceling; `gone`: what is over is deleted instead."""
+def cancel(*others: int, deletes: bool, **options: Any) -> Any:
+    """The schema of a cancel. With `deletes` a finished operation is deleted instead."""
     responses = {
         200: OpenApiResponse(OperationSerializer, description="It is canceled."),
         202: OpenApiResponse(OperationSerializer, description="It is asked to stop."),
-        **({204: OpenApiResponse(description="It is deleted.")} if gone else {}),
+        **({204: OpenApiResponse(description="It is deleted.")} if deletes else {}),
         **refusals(409, *others, *COMMON),
     }
     parameters = [ID, SIG, UNFINISHED, RETRY, LINK]
@@ -137,7 +142,7 @@ def cancel(*others: int, gone: bool, **options: Any) -> Any:
 
 
 class SubmitExtension(OpenApiViewExtension):
-    """POST of a LongRunningOperationView: the 202, and the reply where Prefer: wait got it."""
+    """POST of a LongRunningOperationView: the 202, or the result for a client that waited."""
 
     target_class = "async_reply.views.submit.LongRunningOperationView"
     match_subclasses = True
@@ -145,24 +150,24 @@ class SubmitExtension(OpenApiViewExtension):
     def view_replacement(self) -> Any:
         view = self.target
         key = OpenApiParameter(
-            "Idempotency-Key", KEY, HEADER, required=view.idempotency_key_required
+            headers.IDEMPOTENCY_KEY, KEY, HEADER, required=view.idempotency_key_required
         )
-        monitors = [told(each, str, "The monitor URL.", 202) for each in view.operation_headers]
+        monitors = [field(name, str, "The monitor URL.", 202) for name in view.operation_headers]
         responses: dict[Any, Any] = {
             202: OpenApiResponse(OperationReceiptSerializer, description="The operation exists."),
             **refusals(400, 401, 403, 404, 406, 409, 410, 413, 415, 422, 429, 503),
         }
         if view.result_serializer_class is not None:
-            # By `Prefer: wait`, and from the result URL in any case.
+            # The answer to `Prefer: wait`. The result URL gives the same.
             responses[view.result_status] = view.result_serializer_class
         schema = extend_schema(
             parameters=[
                 key, PREFER, COME_BACK, *monitors,
-                told("Location", str, "The status URL, or the result's.", 202, always=True),
-                told("Operation-Id", str, "The operation's id.", 202, always=True),
-                told("Idempotent-Replayed", str, "The key had been used already.", 202),
-                told("Preference-Applied", str, "RFC 7240.", view.result_status, 202),
-                told("Content-Location", str, "The result URL.", view.result_status),
+                field(headers.LOCATION, str, "The status URL, or the result's.", 202, always=True),
+                field(headers.OPERATION_ID, str, "The operation's id.", 202, always=True),
+                field(headers.IDEMPOTENT_REPLAYED, str, "The key had been used already.", 202),
+                field(headers.PREFERENCE_APPLIED, str, "RFC 7240.", view.result_status, 202),
+                field(headers.CONTENT_LOCATION, str, "The result URL.", view.result_status),
             ],
             responses=responses,
         )  # fmt: skip
@@ -173,7 +178,7 @@ class StatusExtension(OpenApiViewExtension):
     target_class = "async_reply.views.operations.StatusView"
 
     def view_replacement(self) -> Any:
-        location = told("Location", str, "The result URL.", 302, always=True)
+        location = field(headers.LOCATION, str, "The result URL.", 302, always=True)
         get = extend_schema(
             operation_id="operation_status",
             parameters=[
@@ -186,7 +191,7 @@ class StatusExtension(OpenApiViewExtension):
                 **refusals(*COMMON),
             },
         )  # fmt: skip
-        delete = cancel(gone=True, operation_id="operation_delete")
+        delete = cancel(deletes=True, operation_id="operation_delete")
         return replaced(self.target, get=get, delete=delete)
 
 
@@ -211,8 +216,8 @@ class ResultExtension(OpenApiViewExtension):
             operation_id="operation_result",
             parameters=[
                 ID, SIG, PREFER, COME_BACK, LINK,
-                OpenApiParameter("Range", str, HEADER, description="Of a file."),
-                told("Location", str, "This URL; or where the result lies.", 202, 302, 303),
+                OpenApiParameter(headers.RANGE, str, HEADER, description="Of a file."),
+                field(headers.LOCATION, str, "This URL; or where the result lies.", 202, 302, 303),
             ],
             responses={
                 (200, "application/json"): anything,
@@ -230,7 +235,7 @@ class ResultExtension(OpenApiViewExtension):
                 ),
             },
         )  # fmt: skip
-        delete = cancel(gone=True, operation_id="operation_result_delete")
+        delete = cancel(deletes=True, operation_id="operation_result_delete")
         return replaced(self.target, get=get, delete=delete)
 
 
@@ -240,9 +245,9 @@ class EventsExtension(OpenApiViewExtension):
     def view_replacement(self) -> Any:
         get = extend_schema(
             operation_id="operation_events",
-            parameters=[ID, SIG, OpenApiParameter("Last-Event-ID", str, HEADER), RETRY],
+            parameters=[ID, SIG, OpenApiParameter(headers.LAST_EVENT_ID, str, HEADER), RETRY],
             responses={
-                (200, "text/event-stream"): OpenApiResponse(str, description="Events."),
+                (200, headers.EVENT_STREAM): OpenApiResponse(str, description="Events."),
                 204: OpenApiResponse(description="The client has had the last event."),
                 **refusals(*COMMON),
             },
@@ -255,7 +260,7 @@ class CancelExtension(OpenApiViewExtension):
 
     def view_replacement(self) -> Any:
         return replaced(
-            self.target, post=cancel(400, 415, gone=False, operation_id="operation_cancel")
+            self.target, post=cancel(400, 415, deletes=False, operation_id="operation_cancel")
         )
 
 
@@ -272,6 +277,9 @@ class ListExtension(OpenApiViewExtension):
 
 
 def replaced(view: Any, **methods: Any) -> Any:
-    """A view of the same name, so that what is derived from it stays, with these schemas."""
-    made = type(view.__name__, (view,), {"__doc__": view.__doc__, "__module__": view.__module__})
-    return extend_schema_view(**methods)(made)
+    """A subclass of the view with these schemas.
+
+    The subclass has the view's name and module, from which drf-spectacular derives other names.
+    """
+    members = {"__doc__": view.__doc__, "__module__": view.__module__}
+    return extend_schema_view(**methods)(type(view.__name__, (view,), members))

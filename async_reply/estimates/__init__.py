@@ -1,6 +1,6 @@
-"""Says when a client should poll next, and how long its operation still takes.
+"""Estimates when a client should poll next, and how long its operation will still take.
 
-The two functions here are pure sums. They need neither Django nor a database.
+The two functions here are pure: they need neither Django nor a database.
 """
 
 from async_reply.estimates.plans import eta, retry_after

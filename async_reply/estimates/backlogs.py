@@ -1,4 +1,7 @@
-"""What waits in each queue, and how many work on it, as every process sees it."""
+"""Reads what waits in each queue and how many workers read it.
+
+Forecasts of pending operations need it. Each process keeps what it read for two seconds.
+"""
 
 import threading
 import time
@@ -12,54 +15,61 @@ from async_reply.estimates import histories, plans
 from async_reply.models import Operation
 from async_reply.publishing import queues, routing
 
-#: The oldest pending operations that are looked at: who stands behind them is far from the front.
-LOOKED_AT = 1000
-#: Seconds for which a process believes what it read.
-REFRESH = 2.0
+#: Rows that are read of the pending operations, oldest first, and of the running ones.
+ROWS_READ = 1000
+REFRESH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Place:
-    """How many operations are before one, the seconds they take on average, and who works.
+class Position:
+    """The place of a pending operation in its queue."""
 
-    `is_exact` is False where more may be before it than were looked at.
-    """
-
+    #: Operations that are before this one.
     ahead: int
-    mean: float | None
+    #: Seconds that each of them takes on average; None when no kind among them is known.
+    mean_seconds: float | None
+    #: Jobs that the queue's workers can run at once, and how many more they could run now.
     workers: int
     idle: int
+    #: False when more operations may be before this one than were read.
     is_exact: bool
 
 
 @dataclass
 class _Queue:
-    """Ids of what waits, oldest first, and of what kind it is; how many run, and could."""
+    """Ids and kinds of the waiting operations, oldest first, and the state of the workers."""
 
     waiting: list[UUID] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
+    #: Jobs that run, and jobs that the living workers can run at once.
     running: int = 0
     capacity: int = 0
-    _work: list[float] | None = None
+    #: Seconds that the first n operations take, by n.
+    _seconds: list[float] | None = None
 
-    def work(self, before: int) -> float | None:
-        """Seconds that the first `before` take, None when nothing is known of any kind."""
-        if self._work is None:
-            means = {kind: _mean(kind) for kind in set(self.kinds)}
-            told = [mean for mean in means.values() if mean is not None]
-            usual = sum(told) / len(told) if told else 0.0
-            seconds = {kind: usual if mean is None else mean for kind, mean in means.items()}
-            self._work = list(accumulate(map(seconds.__getitem__, self.kinds), initial=0.0))
-        return self._work[before] or None
+    def seconds_of_first(self, count: int) -> float | None:
+        """Seconds that the first `count` operations take; None when no kind is known.
+
+        An unknown kind counts as the average of the known ones.
+        """
+        if self._seconds is None:
+            means = {kind: _mean_seconds(kind) for kind in set(self.kinds)}
+            known_means = [mean for mean in means.values() if mean is not None]
+            average = sum(known_means) / len(known_means) if known_means else 0.0
+            by_kind = {kind: average if mean is None else mean for kind, mean in means.items()}
+            self._seconds = list(accumulate(map(by_kind.__getitem__, self.kinds), initial=0.0))
+        return self._seconds[count] or None
 
 
 @dataclass
 class _Snapshot:
+    #: The snapshot is read again after this moment of the monotonic clock.
     due_at: float = 0.0
     queues: dict[str, _Queue] = field(default_factory=dict)
-    #: Queues by an operation's own and its kind: asking Celery's routes takes as long as the rest.
+    #: Names of queues by the queue and the kind of an operation. Asking Celery's routes takes as
+    #: long as all the rest.
     names: dict[tuple[str, str], str] = field(default_factory=dict)
-    #: Whether all that waits was looked at.
+    #: Whether every waiting operation was read.
     is_whole: bool = True
 
 
@@ -67,22 +77,23 @@ _snapshot = _Snapshot()
 _lock = threading.Lock()
 
 
-def place(operation: Operation) -> Place:
-    """Where a pending operation stands in its queue, as it was within the last two seconds.
+def position(operation: Operation) -> Position:
+    """The place of a pending operation in its queue, at most two seconds old.
 
-    Ids grow with time and brokers deliver in turn, retries and priorities apart: an estimate.
+    This is an estimate. Ids grow with time and brokers deliver in this order, but retries and
+    priorities change it.
     """
     snapshot = _fresh()
-    line = (operation.queue, operation.kind)
-    name = snapshot.names.get(line) or snapshot.names.setdefault(line, _queue_of(*line))
+    pair = (operation.queue, operation.kind)
+    name = snapshot.names.get(pair) or snapshot.names.setdefault(pair, _queue_name(*pair))
     queue = snapshot.queues.get(name, _Queue())
     ahead = bisect_left(queue.waiting, operation.pk)
-    work = queue.work(ahead)
-    # A worker says that it lives some seconds after it has started: one there is at least.
+    seconds = queue.seconds_of_first(ahead)
+    # A worker reports itself some seconds after its start. Until then we count one.
     capacity = max(1, queue.capacity)
-    return Place(
+    return Position(
         ahead=ahead,
-        mean=work / ahead if work and ahead else None,
+        mean_seconds=seconds / ahead if seconds and ahead else None,
         workers=max(capacity, queue.running),
         idle=max(0, capacity - queue.running),
         is_exact=snapshot.is_whole,
@@ -90,48 +101,51 @@ def place(operation: Operation) -> Place:
 
 
 def forget() -> None:
-    """Read all anew: for tests, whose database starts empty each time."""
+    """Read the queues anew. Tests need this: each starts with an empty database."""
     _snapshot.due_at = 0.0
 
 
 def _fresh() -> _Snapshot:
-    """Of all who find the snapshot old one reads, and the others go on with the old."""
+    """The snapshot. When it is old, one thread reads it; the others use the old one."""
     with _lock:
         now = time.monotonic()
         if now < _snapshot.due_at:
             return _snapshot
-        _snapshot.due_at = now + REFRESH
+        _snapshot.due_at = now + REFRESH_SECONDS
     _snapshot.queues, _snapshot.is_whole = _read()
     _snapshot.names = {}
     return _snapshot
 
 
 def _read() -> tuple[dict[str, _Queue], bool]:
-    """Three statements, each over a bounded number of rows that an index brings in order."""
-    queue_of = cache(_queue_of)
-    found: dict[str, _Queue] = {}
-    # By the index that holds what is pending and nothing else: by id, PostgreSQL may choose to read
-    # all that has finished first. What is not due is left out by the database: where NULL sorts
-    # first, it would else be all that is looked at.
+    """Queues by name, and whether every waiting operation was read.
+
+    Three queries. Each reads a bounded number of rows in the order of an index.
+    """
+    queue_name = cache(_queue_name)
+    by_name: dict[str, _Queue] = {}
+    # This order is that of the index over pending rows only. Ordered by id, PostgreSQL may read
+    # all finished rows first. `due` leaves out delayed operations: their published_at is NULL, and
+    # on databases that sort NULL first they would fill the whole limit.
     due = Operation.objects.due().order_by("published_at", "available_at")
-    # Sorted again: not every database compares UUIDs as Python does.
-    rows = sorted(due.values_list("pk", "queue", "kind")[:LOOKED_AT])
+    # Sorted again because some databases compare UUIDs in another order than Python does.
+    rows = sorted(due.values_list("pk", "queue", "kind")[:ROWS_READ])
     for pk, queue, kind in rows:
-        line = found.setdefault(queue_of(queue, kind), _Queue())
-        line.waiting.append(pk)
-        line.kinds.append(kind)
-    for queue, kind in Operation.objects.active().values_list("queue", "kind")[:LOOKED_AT]:
-        found.setdefault(queue_of(queue, kind), _Queue()).running += 1
+        backlog = by_name.setdefault(queue_name(queue, kind), _Queue())
+        backlog.waiting.append(pk)
+        backlog.kinds.append(kind)
+    for queue, kind in Operation.objects.active().values_list("queue", "kind")[:ROWS_READ]:
+        by_name.setdefault(queue_name(queue, kind), _Queue()).running += 1
     for concurrency, names in queues.living().values_list("concurrency", "queues"):
         for name in names:
-            found.setdefault(name, _Queue()).capacity += concurrency
-    return found, len(rows) < LOOKED_AT
+            by_name.setdefault(name, _Queue()).capacity += concurrency
+    return by_name, len(rows) < ROWS_READ
 
 
-def _queue_of(queue: str, kind: str) -> str:
+def _queue_name(queue: str, kind: str) -> str:
     return routing.route_or_unknown(kind, queue=queue).queue
 
 
-def _mean(kind: str) -> float | None:
-    seconds = histories.known(kind)
-    return plans.plan(seconds).law.mean if seconds else None
+def _mean_seconds(kind: str) -> float | None:
+    durations = histories.cached(kind)
+    return plans.plan(durations).law.mean if durations else None

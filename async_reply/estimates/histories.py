@@ -1,4 +1,4 @@
-"""How long the last operations of a kind ran, as every process sees it."""
+"""Reads how long the last operations of a kind ran. Each process keeps what it read for seconds."""
 
 import threading
 import time
@@ -9,14 +9,14 @@ from typing import Any
 from async_reply.models import ESTIMATE_KEY, Operation
 from async_reply.status import Status
 
-# The newest rows of a kind that are looked at, and how many of each key are kept of them.
-LOOKED_AT = 400
-KEPT = 150
-# Fewer of a key tell less than all of its kind.
+#: The newest rows of a kind that are read, and the durations of each estimate key that are kept.
+ROWS_READ = 400
+DURATIONS_KEPT = 150
+#: With fewer durations of an estimate key, those of the whole kind tell more.
 FEWEST_OF_KEY = 5
-#: Seconds for which a process believes what it read.
-REFRESH = 5.0
+REFRESH_SECONDS = 5.0
 
+#: Only a job that ran to its end tells how long such jobs take.
 COUNTED = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 Durations = tuple[float, ...]
@@ -24,8 +24,9 @@ Durations = tuple[float, ...]
 
 @dataclass
 class _History:
-    """The durations of a kind by key, None for all of them; read again when `due_at` is past."""
+    """The durations of a kind by estimate key; under None those of all keys."""
 
+    #: The history is read again after this moment of the monotonic clock.
     due_at: float = 0.0
     by_key: dict[str | None, Durations] = field(default_factory=dict)
 
@@ -37,45 +38,45 @@ _lock = threading.Lock()
 def durations(kind: str, key: str | None = None) -> Durations:
     """Seconds from start to end of the last operations of the kind, oldest first.
 
-    With a `key` those of the same one where there are a few. Reads the database once in five
-    seconds, and in between tells what it told before.
+    With an estimate `key`, the durations of this key only, if there are at least five. Queries the
+    database at most once in five seconds for each kind.
     """
     history = _fresh(kind)
-    found = history.by_key.get(key, ())
-    return found if len(found) >= FEWEST_OF_KEY else history.by_key.get(None, ())
+    of_key = history.by_key.get(key, ())
+    return of_key if len(of_key) >= FEWEST_OF_KEY else history.by_key.get(None, ())
 
 
-def known(kind: str) -> Durations:
-    """The same without a look at the database: what this process happens to know."""
+def cached(kind: str) -> Durations:
+    """The durations of the kind that this process has read before; never queries the database."""
     history = _histories.get(kind)
     return history.by_key.get(None, ()) if history else ()
 
 
 def forget() -> None:
-    """Read all anew: for tests, whose database starts empty each time."""
+    """Read every history anew. Tests need this: each starts with an empty database."""
     _histories.clear()
 
 
 def _fresh(kind: str) -> _History:
-    """The kind's history; of all who find it old one reads, and the others go on with the old."""
+    """The kind's history. When it is old, one thread reads it; the others use the old one."""
     with _lock:
         history = _histories.setdefault(kind, _History())
         now = time.monotonic()
         if now < history.due_at:
             return history
-        history.due_at = now + REFRESH
+        history.due_at = now + REFRESH_SECONDS
     history.by_key = _by_key(_newest(kind))
     return history
 
 
 def _newest(kind: str) -> Iterable[tuple[Any, ...]]:
-    """The newest finished rows, by the index over kind and end; how many there are is no matter.
+    """The newest finished rows of the kind. An index over kind and end keeps this query short.
 
-    Tombstones are among them: purging results takes nothing from here.
+    Tombstones are among the rows, so purging results loses no durations.
     """
     finished = Operation.objects.filter(kind=kind, finished_at__isnull=False)
     rows = finished.order_by("-finished_at")
-    return rows.values_list("status", "started_at", "finished_at", "reply")[:LOOKED_AT]
+    return rows.values_list("status", "started_at", "finished_at", "reply")[:ROWS_READ]
 
 
 def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str | None, Durations]:
@@ -84,7 +85,7 @@ def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str | None, Durations]:
         if status in COUNTED and started_at is not None:
             seconds = max(0.0, finished_at.timestamp() - started_at.timestamp())
             for key in {None, reply.get(ESTIMATE_KEY)}:
-                kept = newest_first.setdefault(key, [])
-                if len(kept) < KEPT:
-                    kept.append(seconds)
-    return {key: tuple(reversed(found)) for key, found in newest_first.items()}
+                durations_of_key = newest_first.setdefault(key, [])
+                if len(durations_of_key) < DURATIONS_KEPT:
+                    durations_of_key.append(seconds)
+    return {key: tuple(reversed(seconds)) for key, seconds in newest_first.items()}

@@ -1,25 +1,25 @@
-"""What past durations say about the next one: pure sums, without Django."""
+"""Estimates the distribution of a duration from past durations. Pure: it needs no Django."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf, log, sqrt
 
-# Durations below this are alike: a client is told whole seconds.
-SHORTEST = 0.01
-LONGEST = 1e9
+#: Shorter durations count as equal, because a client gets whole seconds.
+SHORTEST_SECONDS = 0.01
+LONGEST_SECONDS = 1e9
 
-# A trend is believed when it explains the ranks of the durations so much better, in units of a
-# chi-squared statistic: one history in two hundred seems to drift and does not.
-TREND_CHANCE = 10.0
+#: A trend counts when it explains the ranks of the durations this much better, as a chi-squared
+#: statistic. With this value one history in two hundred without a trend is taken for a drift.
+TREND_CHI_SQUARED = 10.0
 FEWEST_FOR_DRIFT = 12
 
 
 @dataclass(frozen=True)
 class Tail:
-    """What is believed where no samples are: a law around `median` that falls as a power above it.
+    """The law of durations that were never seen yet, around a `median`.
 
-    P(T > t) = (median / t) ** power / 2 above the median; below it half of all is spread evenly.
+    Above the median P(T > t) = (median / t) ** power / 2. Below the median the law is uniform.
     """
 
     median: float
@@ -27,7 +27,10 @@ class Tail:
 
     @classmethod
     def of(cls, ordered: Sequence[float], median: float) -> "Tail":
-        """Fitted, and drawn towards a power of two as if by two durations more above the median."""
+        """The tail that fits these durations.
+
+        The fit counts two durations more above the median, which pull the power towards two.
+        """
         above = sum(log(seconds / median) for seconds in ordered if seconds > median)
         return cls(median, power=(len(ordered) / 2 + 2) / (above + 1))
 
@@ -45,28 +48,29 @@ class Tail:
 
 
 class Law:
-    """The law of a duration, estimated from past ones.
+    """The law of a duration, estimated from past durations: at least one, oldest first.
 
-    Each stands for the interval around it, up to a neighbour some ranks away on its nearer side:
-    equal durations stay a point, so that a poll can meet them exactly, and scattered ones become
-    a smooth density. A small share goes to a `Tail`, the less the more is known. Takes at least
-    one duration, oldest first.
+    Each duration becomes an interval around it. The interval reaches to a neighbour some ranks
+    away, on the nearer side. So equal durations stay a point, which a poll can meet exactly, and
+    scattered durations become a smooth density. A small share of the law is a `Tail`; this share
+    shrinks with the number of durations.
     """
 
     def __init__(self, durations: Sequence[float]) -> None:
-        current = without_drift([min(max(each, 0.0), LONGEST) for each in durations])
+        bounded = [min(max(seconds, 0.0), LONGEST_SECONDS) for seconds in durations]
+        current = without_drift(bounded)
         self.ordered = sorted(current)
         self.median = _median(self.ordered)
         self.mean = sum(current) / len(current)
-        self.tail = Tail.of(self.ordered, max(self.median, SHORTEST))
+        self.tail = Tail.of(self.ordered, max(self.median, SHORTEST_SECONDS))
         count = len(self.ordered)
-        #: The share of `tail`: 0.7 of one duration, 0.25 of five, 0.003 of a hundred.
-        self.doubt = 3 / (count + 3) * 10 / (count + 10)
+        #: The share of `tail`: 0.7 after one duration, 0.25 after five, 0.003 after a hundred.
+        self.tail_share = 3 / (count + 3) * 10 / (count + 10)
         self._spread()
 
     def _spread(self) -> None:
-        """Lay out the edges of the intervals, and density and sums between them."""
-        weight = (1 - self.doubt) / len(self.ordered)
+        """Compute the edges of the intervals, and the sums and the density at each edge."""
+        weight = (1 - self.tail_share) / len(self.ordered)
         changes: list[tuple[float, float, float]] = []
         for middle, radius in zip(self.ordered, _radii(self.ordered), strict=True):
             if radius < 1e-6:
@@ -87,13 +91,13 @@ class Law:
             last = moment
             self.edges.append(moment)
             self._sums.append((finished, spent, density))
-        # What rounding left of the density would count for much where nothing ends it.
+        # After the last edge the density is zero. A rounding error left in it would grow with time.
         self._sums[-1] = (finished, spent, 0.0)
 
     def at(self, moment: float) -> tuple[float, float]:
         """P(T <= moment), and the mean of T where it is at most `moment` and 0 elsewhere."""
         finished, spent = self.tail.at(moment) if moment > 0 else (0.0, 0.0)
-        finished, spent = finished * self.doubt, spent * self.doubt
+        finished, spent = finished * self.tail_share, spent * self.tail_share
         index = bisect_right(self.edges, moment) - 1
         if index >= 0:
             edge = self.edges[index]
@@ -104,10 +108,10 @@ class Law:
 
 
 def without_drift(durations: Sequence[float]) -> Sequence[float]:
-    """The durations as if all were of today, oldest first.
+    """The durations as they would be today, oldest first.
 
-    Where a trend explains them, each is multiplied by what has changed since. It is judged by
-    ranks: a few far ones in a row are no drift.
+    When the durations follow a trend, each is multiplied by the change since then. The test for a
+    trend uses ranks, so that a few extreme durations in a row are no trend.
     """
     count = len(durations)
     if count < FEWEST_FOR_DRIFT:
@@ -119,48 +123,54 @@ def without_drift(durations: Sequence[float]) -> Sequence[float]:
     middle, squares = (count - 1) / 2, count * (count * count - 1) / 12
     product = sum((index - middle) * rank for index, rank in enumerate(ranks))
     unexplained = max(noise - product * product / squares, noise * 1e-9)
-    if count * log(noise / unexplained) < TREND_CHANCE:
+    if count * log(noise / unexplained) < TREND_CHI_SQUARED:
         return durations
-    logs = [log(max(seconds, SHORTEST)) for seconds in durations]
-    slope = sum((index - middle) * each for index, each in enumerate(logs)) / squares
+    logs = [log(max(seconds, SHORTEST_SECONDS)) for seconds in durations]
+    slope = sum((index - middle) * value for index, value in enumerate(logs)) / squares
     return [seconds * exp(slope * (count - 1 - index)) for index, seconds in enumerate(durations)]
 
 
 def _centred_ranks(durations: Sequence[float]) -> list[float]:
-    """Ranks less their mean; equal durations share theirs."""
+    """The rank of each duration minus the mean rank; equal durations have equal ranks."""
     ordered = sorted(durations)
     middle = len(ordered) / 2
     return [
-        (bisect_left(ordered, each) + bisect_right(ordered, each)) / 2 - middle
-        for each in durations
+        (bisect_left(ordered, seconds) + bisect_right(ordered, seconds)) / 2 - middle
+        for seconds in durations
     ]
 
 
 def _median(ordered: Sequence[float]) -> float:
-    """The mean of the durations that may be the median: of two clusters it is hardly known."""
+    """The mean of the durations that may be the median.
+
+    Between two clusters of durations the median alone would jump from one to the other.
+    """
     count = len(ordered)
-    aside = max(0, round((count - 1 - sqrt(count)) / 2))
-    central = ordered[aside : count - aside]
+    outer = max(0, round((count - 1 - sqrt(count)) / 2))
+    central = ordered[outer : count - outer]
     return sum(central) / len(central)
 
 
 def _radii(ordered: Sequence[float]) -> list[float]:
-    """How far to both sides each duration stands for its surroundings.
+    """Half the width of each duration's interval, in seconds.
 
-    The number of ranks is a compromise between noise and blur, and five times the distance of
-    a nearer neighbour keeps what belongs to one cluster from reaching for another.
+    More ranks would blur the law, fewer would leave noise in it. At most five times the distance
+    of a nearer neighbour: this keeps an interval from reaching into the next cluster.
     """
     root = sqrt(len(ordered))
     far, near = max(1, round(1.5 * root)), max(1, round(0.5 * root))
     wide, narrow = _distances(ordered, far), _distances(ordered, near)
     return [
-        min(one, 5 * other) if one < inf else (other if other < inf else 0.0)
-        for one, other in zip(wide, narrow, strict=True)
+        min(distant, 5 * close) if distant < inf else (close if close < inf else 0.0)
+        for distant, close in zip(wide, narrow, strict=True)
     ]
 
 
 def _distances(ordered: Sequence[float], ranks: int) -> list[float]:
-    """From each to its neighbour `ranks` away, on the nearer side."""
+    """The distance from each duration to its neighbour `ranks` away, on the nearer side.
+
+    Infinite for a duration that has no such neighbour.
+    """
     gaps = [high - low for low, high in zip(ordered, ordered[ranks:], strict=False)]
     padding = [inf] * min(ranks, len(ordered))
     return list(map(min, [*padding, *gaps], [*gaps, *padding]))

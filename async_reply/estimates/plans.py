@@ -1,4 +1,7 @@
-"""When to look whether something has ended, at the least cost: pure sums, without Django."""
+"""Computes when to poll an operation, so that polls and late news together cost least.
+
+Pure: the functions need neither Django nor a database. Forecasts call them for each answer.
+"""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -7,20 +10,33 @@ from math import ceil, floor, sqrt
 
 from async_reply.estimates.laws import Law
 
-# Seconds of waiting that one poll is worth.
-CHEAPEST_POLL = 0.25
-SHARE_OF_MEDIAN = 0.05
+#: The price of a poll in seconds of waiting: this share of the median, but at least so many.
+PRICE_SHARE_OF_MEDIAN = 0.05
+LOWEST_PRICE_SECONDS = 0.25
+
+#: The part of the expected time in the queue after which a pending operation is polled. The
+#: operations ahead may end sooner than expected, and the next answer knows more.
+SHARE_OF_QUEUE = 0.7
+
+#: Clients with equal estimates are spread over this many prices of a poll.
+JITTER = 0.25
+#: For an operation in the queue they are spread over this share of its time there besides.
+JITTER_IN_QUEUE = 0.05
+
+#: The first durations of a kind when only `expected_duration` is known, in units of it.
+EXPECTED_SPREAD = (1.0, 0.6, 1.6)
 
 
 def price(median: float) -> float:
-    """What a poll costs, in seconds of waiting, for operations that take `median` seconds."""
-    return max(CHEAPEST_POLL, SHARE_OF_MEDIAN * median)
+    """The price of a poll, in seconds of waiting, for operations that take `median` seconds."""
+    return max(LOWEST_PRICE_SECONDS, PRICE_SHARE_OF_MEDIAN * median)
 
 
 def after_all(elapsed: float, cost: float, power: float) -> float:
-    """The wait where P(T > t) falls as t ** -power, so that the hazard is power / t.
+    """Seconds until the next poll of an operation that takes longer than all durations seen.
 
-    For a hazard that changes slowly the best wait is sqrt(2 * cost / hazard).
+    There P(T > t) falls as t ** -power, so the hazard is power / t. The best wait for a hazard
+    that changes slowly is sqrt(2 * cost / hazard).
     """
     return sqrt(2 * cost * elapsed / power)
 
@@ -33,24 +49,25 @@ def solve(
     cost: float,
     rest: float,
 ) -> list[int]:
-    """The best next poll after each of the `moments`, as an index of them; the last has none.
+    """The best next poll after each of the `moments`, as an index of `moments`.
 
-    `finished` and `spent` are the law at the moments, as `Law.at` has them; `rest` is what is
-    still to be paid after the last. Minimises polls * cost + the time between the end and the
-    poll that sees it (Barlow, Hunter and Proschan, "Optimum checking procedures", 1963).
+    `finished` and `spent` are the values of `Law.at` at the moments. `rest` is the cost after the
+    last moment. Minimises polls * cost + the time between the end and the poll that sees the end
+    (Barlow, Hunter and Proschan, "Optimum checking procedures", 1963). The last index means
+    nothing.
     """
     last = len(moments) - 1
     following = [last] * (last + 1)
-    # With J(s) for what is paid after a poll at s, times the probability of getting there, the
-    # best next poll after t minimises J(s) + s * F(s) - M(s) - s * F(t). The levels hold all of
-    # it but the last term.
+    # Let J(s) be the cost after a poll at s, times the probability that the operation still runs
+    # then. The best next poll s after t minimises J(s) + s * F(s) - M(s) - s * F(t). The levels
+    # hold the first three terms, which do not depend on t.
     levels = [0.0] * last + [rest + moments[last] * finished[last] - spent[last]]
     for index in range(last - 1, -1, -1):
-        known = finished[index]
+        share = finished[index]
         level, following[index] = min(
-            (levels[later] - moments[later] * known, later) for later in range(index + 1, last + 1)
+            (levels[later] - moments[later] * share, later) for later in range(index + 1, last + 1)
         )
-        levels[index] = cost * (1 - known) + level + moments[index] * known
+        levels[index] = cost * (1 - share) + level + moments[index] * share
     return following
 
 
@@ -61,9 +78,9 @@ class Plan:
         self.law = law
         self.cost = price(law.median)
         self.moments = _moments(law, self.cost)
-        known = [law.at(moment) for moment in self.moments]
-        finished = [each[0] for each in known]
-        spent = [each[1] for each in known]
+        values = [law.at(moment) for moment in self.moments]
+        finished = [value[0] for value in values]
+        spent = [value[1] for value in values]
         tail = 2 * after_all(self.moments[-1], self.cost, law.tail.power)
         self.following = solve(
             self.moments,
@@ -81,7 +98,7 @@ class Plan:
         return max(1, ceil(self.moments[self.following[index]] - elapsed - 1e-6))
 
     def remaining(self, elapsed: float) -> float:
-        """Seconds that half of the operations still take which are not done after `elapsed`."""
+        """The median of the seconds left for operations that still run after `elapsed` seconds."""
         finished, _ = self.law.at(elapsed)
         target = (1 + finished) / 2
         low, high = elapsed, max(2 * elapsed, self.law.median, 0.1)
@@ -97,24 +114,26 @@ class Plan:
 
 
 def _moments(law: Law, cost: float) -> list[int]:
-    """Whole seconds worth a look: the closer together, the cheaper a poll is."""
+    """The seconds after the submit at which a poll may be planned.
+
+    They are close together when a poll is cheap, and further apart later.
+    """
     end = 2 * ceil(law.edges[-1]) + 8
     step = max(1, int(cost / 4))
     near = min(end, 30 * step)
-    found = set(range(0, near, step))
+    moments = list(range(0, near, step))
     moment = near
     while moment < end:
-        found.add(moment)
+        moments.append(moment)
         moment += max(step, moment // 25)
-    found.add(end)
-    return sorted(found)
+    return [*moments, end]
 
 
 @lru_cache(maxsize=512)
 def plan(durations: tuple[float, ...]) -> Plan:
     """The plan for operations that took `durations` seconds, oldest first; at least one.
 
-    Made in well under a millisecond, and found again by comparing the numbers.
+    A new plan takes well under a millisecond. The cache compares all durations.
     """
     return Plan(Law(durations))
 
@@ -122,10 +141,10 @@ def plan(durations: tuple[float, ...]) -> Plan:
 def retry_after(durations: Sequence[float], elapsed: float) -> int:
     """Whole seconds >= 1 until the next poll.
 
-    `durations` are the seconds from submit to end of past operations of the kind, oldest first,
-    up to a few hundred; `elapsed` are those since this one was submitted. Minimises polls times
-    their price plus the time that a client learns of the end too late. The price of a poll is
-    5 % of the median duration, at least 0.25 s.
+    `durations` are the seconds that past operations of the kind took, oldest first, up to a few
+    hundred. `elapsed` are the seconds that this operation has taken so far. Minimises the number
+    of polls times their price, plus the time from the end until the client learns of it. The
+    price of a poll is 5 % of the median duration, at least 0.25 s.
     """
     elapsed = max(0.0, elapsed)
     if durations:
@@ -134,33 +153,23 @@ def retry_after(durations: Sequence[float], elapsed: float) -> int:
 
 
 def eta(durations: Sequence[float], elapsed: float) -> float | None:
-    """Seconds that half of those still take which last longer than `elapsed`; None: unknown."""
+    """Seconds until the end, with fractions; None without any `durations`.
+
+    The median over past operations that took longer than `elapsed` seconds; `durations` as for
+    `retry_after`.
+    """
     return plan(tuple(durations)).remaining(max(0.0, elapsed)) if durations else None
 
 
-# How much of the expected time in the queue passes before a pending operation is asked about:
-# those ahead may be quicker than thought, and the next answer knows more.
-SHARE_OF_QUEUE = 0.7
-
-
-# What a client is kept longer at most so that not all come at once, in prices of a poll.
-JITTER = 0.25
-
-
-# What is added to it for an operation in the queue, as a share of the time until it starts.
-JITTER_IN_QUEUE = 0.05
-
-
-# How the durations scatter of which nothing is known but what they are expected to be.
-EXPECTED_SPREAD = (1.0, 0.6, 1.6)
-
-
 def blend(durations: Sequence[float], expected: float | None) -> tuple[float, ...]:
-    """`durations` preceded by what is `expected` of the kind, until nine tell more about it."""
+    """`durations`, with some made from the kind's `expected` duration in front.
+
+    Every third duration that was seen replaces a made one; from nine on there are none.
+    """
     if expected is None:
         return tuple(durations)
-    believed = EXPECTED_SPREAD[: max(0, 3 - len(durations) // 3)]
-    return (*(expected * each for each in believed), *durations)
+    factors = EXPECTED_SPREAD[: max(0, 3 - len(durations) // 3)]
+    return (*(expected * factor for factor in factors), *durations)
 
 
 def by_progress(elapsed: float, progress: int) -> float:
@@ -169,15 +178,17 @@ def by_progress(elapsed: float, progress: int) -> float:
 
 
 def weigh(estimate: float, own: float, progress: int) -> float:
-    """Between what the kind tells and the operation's own progress: the further it got, the more
-    counts the latter."""
+    """The mean of the kind's `estimate` and the operation's `own`, weighted by `progress` percent.
+
+    The further the operation got, the more its own progress counts.
+    """
     return own * progress / 100 + estimate * (100 - progress) / 100
 
 
 def in_queue(ahead: float, *, mean: float, workers: int) -> float:
-    """Seconds until an operation starts that has `ahead` before it, of `mean` seconds each.
+    """Seconds until an operation starts that has `ahead` others before it, of `mean` seconds each.
 
-    All of the `workers` are busy, and one of them half through on average.
+    All `workers` are busy. On average the next one to be free has half a job left.
     """
     return (ahead + 0.5) * mean / max(1, workers)
 
@@ -191,14 +202,14 @@ def retry_after_in_queue(durations: Sequence[float], queued: float) -> int:
 
 
 def width(durations: Sequence[float]) -> float:
-    """Seconds over which those who are told the same are spread: a part of a poll's price."""
+    """Seconds over which clients with equal estimates are spread: a part of a poll's price."""
     return JITTER * (plan(tuple(durations)).cost if durations else price(0))
 
 
 def jitter(wait: int, width: float, seed: int) -> int:
-    """`wait` or up to `width` seconds more, the same for a `seed` and evenly spread over many.
+    """`wait` plus up to `width` seconds: equal for equal seeds, evenly spread over many seeds.
 
-    One second stays one: clients who come each second come to different parts of it.
+    A wait of one second stays as it is, since clients come at different moments of a second.
     """
     if wait == 1:
         return wait

@@ -1,6 +1,7 @@
 """Cancels operations: a pending one at once, a running one at its next call."""
 
 from async_reply import lifecycle, signals
+from async_reply.attempts.kinds import Kind
 from async_reply.exceptions import AlreadyFinished, NotCancelable, UnknownKind
 from async_reply.logs import logger
 from async_reply.models import Operation
@@ -49,6 +50,11 @@ def has_begun(operation: Operation) -> bool:
 def is_cancelable(operation: Operation) -> bool:
     """Whether its kind lets an operation be stopped that has begun, waiting for a retry too."""
     try:
-        return get_task(operation.kind).kind.cancel != "never"
+        return allows_cancel(get_task(operation.kind).kind)
     except UnknownKind:
-        return True
+        return allows_cancel(None)
+
+
+def allows_cancel(kind: Kind | None) -> bool:
+    """Whether an operation of this kind can be stopped once it has begun; None: unknown kind."""
+    return kind is None or kind.cancel != "never"

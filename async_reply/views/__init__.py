@@ -1,4 +1,4 @@
-"""Submit by subclassing; status, monitor, result, cancel and list as they are."""
+"""The views: a project subclasses those that submit, and includes the others by their URLs."""
 
 from async_reply.views.events import EventsView
 from async_reply.views.lists import ListView

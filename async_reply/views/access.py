@@ -1,4 +1,7 @@
-"""Reaching operations: by the caller's own right, or by a valet key in the URL."""
+"""Finds operations for a request, by the caller's credentials or by a valet key in the URL.
+
+Base classes of the views that read, cancel and delete operations.
+"""
 
 import time
 from math import inf
@@ -23,20 +26,19 @@ from async_reply.views.negotiation import LenientNegotiation
 from async_reply.waiting import tickets
 
 
-class OperationsMixin(ProblemsMixin):
-    """A view of existing operations: the project's OperationAccess decides about everything."""
+class AccessMixin(ProblemsMixin):
+    """A view of existing operations. The project's OperationAccess decides who may use it."""
 
     content_negotiation_class = LenientNegotiation
+    #: Whether GET and HEAD are polls, which have throttles of their own.
+    polls: bool = True
 
     def determine_version(self, request: Request, *args: Any, **kwargs: Any) -> Any:
-        """None of a version that Accept does not name: pollers do not, nor can an EventSource."""
+        """No version when Accept names none: pollers and an EventSource cannot name one."""
         try:
             return super().determine_version(request, *args, **kwargs)
         except drf.NotAcceptable:
             return None, None
-
-    #: Whether GET and HEAD are polls, which are counted apart.
-    polls: bool = True
 
     @property
     def access(self) -> permissions.OperationAccess:
@@ -49,7 +51,7 @@ class OperationsMixin(ProblemsMixin):
         return self.access.get_permissions()
 
     def get_throttles(self) -> list[BaseThrottle]:
-        """None where the request has waited: it was counted when it came."""
+        """No throttles for a request that has waited: it was counted when it came in."""
         if tickets.found(self.request).again:
             return []
         if self.polls and self.request.method in ("GET", "HEAD"):
@@ -57,7 +59,7 @@ class OperationsMixin(ProblemsMixin):
         return self.access.get_throttles()
 
     def may_cancel(self, operation: Operation) -> bool:
-        """Whether the caller's permissions allow a POST as well: links offer no more than that."""
+        """Whether the caller's permissions allow a POST besides; otherwise no link cancels."""
         request = clone_request(self.request, "POST")
         try:
             return all(
@@ -69,29 +71,30 @@ class OperationsMixin(ProblemsMixin):
             return False
 
     def get_queryset(self) -> OperationQuerySet:
-        """The caller's operations; the input stays in the database."""
+        """The caller's operations, without their input: it may be large and no view shows it."""
         return self.access.get_queryset(self.request).defer("input", "extra")
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
-        final.headers.setdefault("Cache-Control", headers.PRIVATE)
+        final.headers.setdefault(headers.CACHE_CONTROL, headers.PRIVATE)
         return final
 
 
-class OperationMixin(OperationsMixin):
-    """A view of one operation; unknown, malformed and another's id are the same 404.
+class SingleOperationMixin(AccessMixin):
+    """A view of one operation. Unknown ids, malformed ids and ids of others are the same 404.
 
-    With `?sig=` the valet key decides, and the caller's credentials are not looked at. A key that
-    is not good for the operation and the method is a 404. OPTIONS, and methods that the view does
-    not have, are answered as without it: they ask nothing of an operation.
+    With a valet key (`?sig=`) the key decides, and the caller's credentials are ignored. A key
+    that is invalid for the operation or the method is a 404 too. OPTIONS and methods that the
+    view lacks ignore the key, since they tell nothing about an operation.
     """
 
-    #: What a valet key must allow for each method.
+    #: Method -> the scope that a valet key needs for it; every other method needs "cancel".
     scopes: ClassVar[dict[str, valet_keys.Scope]] = {"GET": "read", "HEAD": "read"}
 
     @property
     def valet_key(self) -> str | None:
-        # Generators of schemas ask a view that has no request.
+        """The key of the URL; None without one, '' for a URL with several."""
+        # Schema generators use a view without a request.
         request: Any = self.request
         if request is None or request.method == "OPTIONS":
             return None
@@ -100,14 +103,15 @@ class OperationMixin(OperationsMixin):
         try:
             keys = request.GET.getlist("sig")
         except SuspiciousOperation:
-            # Asked before errors are caught; negotiation comes next and answers with a problem.
+            # REST framework reads the key before it handles errors. Negotiation comes next, raises
+            # the same error, and the client gets a problem document.
             return None
-        # Several are none that is good: not each reader of a URL takes the same one of them.
+        # Software in front of us may read another one of several keys than we do.
         return None if not keys else keys[0] if len(keys) == 1 else ""
 
     @property
     def seconds_left(self) -> float:
-        """For how long the caller's valet key is good; infinite without one."""
+        """Seconds until the caller's valet key expires; infinite without a key."""
         if self.valet_key is None:
             return inf
         return max(0.0, valet_keys.expiry(self.valet_key) - time.time())
@@ -116,13 +120,13 @@ class OperationMixin(OperationsMixin):
         return super().get_authenticators() if self.valet_key is None else []
 
     def perform_authentication(self, request: Request) -> None:
-        """Refuse a bad key before anything is asked of the view; a good one needs no user."""
+        """Refuse an invalid key before the view does anything; a valid key needs no user."""
         if self.valet_key is None:
             super().perform_authentication(request)
             return
-        wanted = self.scopes.get(request.method or "", "cancel")
-        if not valet_keys.allows(self.valet_key, self.get_pk(), wanted=wanted):
-            raise unknown()
+        scope = self.scopes.get(request.method or "", "cancel")
+        if not valet_keys.allows(self.valet_key, self.get_pk(), wanted=scope):
+            raise not_found()
 
     def get_permissions(self) -> Any:
         return super().get_permissions() if self.valet_key is None else []
@@ -137,12 +141,12 @@ class OperationMixin(OperationsMixin):
         try:
             return UUID(self.kwargs["id"])
         except ValueError:
-            raise unknown() from None
+            raise not_found() from None
 
     def get_object(self) -> Operation:
         operation: Operation | None = self.get_queryset().filter(pk=self.get_pk()).first()
         if operation is None or operation.was_deleted:
-            raise unknown()
+            raise not_found()
         self.check_object_permissions(self.request, operation)
         if operation.is_gone:
             raise OperationGone("The operation has expired: its result is no longer kept.")
@@ -151,10 +155,10 @@ class OperationMixin(OperationsMixin):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
         if self.valet_key is not None:
-            # The key is in the URL: a page that a result leads to must not be told of it.
-            final["Referrer-Policy"] = "no-referrer"
+            # The key is in the URL. A page that the result links to must not see it as Referer.
+            final[headers.REFERRER_POLICY] = "no-referrer"
         return final
 
 
-def unknown() -> drf.NotFound:
+def not_found() -> drf.NotFound:
     return drf.NotFound("There is no such operation.")

@@ -1,6 +1,6 @@
-"""What our own views have in common: the submit view, and the views of operations.
+"""What all of our own views share: problem documents, common headers, no transaction.
 
-LongRunningOperationMixin takes nothing from here: a project's view stays the project's.
+LongRunningOperationMixin uses none of this, so that a project's view stays as the project made it.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,17 +27,17 @@ def is_said(view: Any, *names: str) -> bool:
     return inheritance.is_said(type(view), *names) or any(name in vars(view) for name in names)
 
 
-def dress(response: HttpResponseBase, request: Request) -> None:
-    """Add the headers that each of our answers carries."""
+def add_common_headers(response: HttpResponseBase, request: Request) -> None:
+    """Add the headers that each of our answers has: Vary, and those for pages of other origins."""
     patch_vary_headers(response, headers.VARY_ON)
-    if "Origin" in request.headers:
-        # Whether that origin may read anything is for the project's CORS middleware to say.
-        response["Access-Control-Expose-Headers"] = ", ".join(cors.EXPOSED)
+    if headers.ORIGIN in request.headers:
+        # The project's CORS middleware decides whether that origin may read the answer at all.
+        response[headers.ACCESS_CONTROL_EXPOSE_HEADERS] = ", ".join(cors.EXPOSED)
 
 
 @contextmanager
 def atomic_requests() -> Iterator[None]:
-    """The transactions that Django opens around a view of a project with ATOMIC_REQUESTS."""
+    """The transactions that Django opens around a view on databases with ATOMIC_REQUESTS."""
     with ExitStack() as transactions:
         for connection in connections.all():
             if connection.settings_dict["ATOMIC_REQUESTS"]:
@@ -46,14 +46,14 @@ def atomic_requests() -> Iterator[None]:
 
 
 class ProblemsMixin(APIView):
-    """Errors as problem documents, the common headers, and no transaction around the view."""
+    """Answers errors by problem documents, adds our headers, and runs outside of a transaction."""
 
-    #: For the exception handler, which does not know views.
-    answers_problems: ClassVar[bool] = True
+    #: `exception_handler` reads it: a handler of the project's may call it for any view.
+    _answers_problems: ClassVar[bool] = True
 
     @classmethod
     def as_view(cls, *args: Any, **initkwargs: Any) -> Any:
-        """A view outside ATOMIC_REQUESTS: it must see, and wait for, what others commit."""
+        """A view outside of ATOMIC_REQUESTS. It waits for others' commits and has to see them."""
         view = super().as_view(*args, **initkwargs)
         for alias in connections:
             view = transaction.non_atomic_requests(using=alias)(view)
@@ -63,10 +63,10 @@ class ProblemsMixin(APIView):
         return exception_handler
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Any response of Django's passes here, not only REST framework's."""
+        """Takes any response of Django's, not only those of REST framework."""
         final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
         is_ours = not is_said(self, "get_exception_handler", "handle_exception")
         if is_ours and isinstance(final, Response) and final.exception:
             render_as_problem(final)
-        dress(final, request)
+        add_common_headers(final, request)
         return final

@@ -1,4 +1,4 @@
-"""A request's body: as the job gets it, and as an idempotency key remembers it."""
+"""Converts a request's body into the job's input, and into the form that is compared by key."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -15,17 +15,17 @@ from async_reply.files import streams
 
 
 def plain(value: Any, field: Any = None) -> Any:
-    """Validated data as JSON values and files; a model instance is its primary key.
+    """Validated data as JSON values and files; a model instance becomes its primary key.
 
-    `field` is the serializer or field that has validated it. It represents the values that JSON
-    has no type for: a phone number, a time zone, an enum.
+    `field` is the serializer or field that validated the value. It represents values that JSON
+    has no type for, such as a phone number, a time zone or an enum.
     """
     if isinstance(value, models.Model):
         return value.pk
     child = getattr(field, "child", None)
     converted = value
     if isinstance(value, Mapping):
-        by_source = {each.source: each for each in _fields(field)}
+        by_source = {subfield.source: subfield for subfield in _fields(field)}
         converted = {
             str(key): plain(item, by_source.get(str(key), child)) for key, item in value.items()
         }
@@ -37,7 +37,7 @@ def plain(value: Any, field: Any = None) -> Any:
 
 
 def _is_stored(value: Any) -> bool:
-    """Whether all of it is JSON, or a file."""
+    """Whether the value and all that it contains are JSON values or files."""
     if isinstance(value, dict):
         return all(map(_is_stored, value.values()))
     if isinstance(value, list):
@@ -48,7 +48,7 @@ def _is_stored(value: Any) -> bool:
 def undeclared(serializer: BaseSerializer[Any]) -> set[str]:
     """The keys of the validated data that no field of the serializer declares.
 
-    A client chose them, and the serializer let them through.
+    The client chose these keys, and the serializer did not remove them.
     """
     data = serializer.validated_data
     if not isinstance(data, Mapping):
@@ -57,7 +57,7 @@ def undeclared(serializer: BaseSerializer[Any]) -> set[str]:
 
 
 def _fields(field: Any) -> list[Any]:
-    """The fields of a serializer; none of any other field."""
+    """The fields of a serializer; empty for any other field."""
     return list(getattr(field, "fields", {}).values())
 
 
@@ -69,7 +69,10 @@ def _sources(serializer: Any) -> Iterator[str]:
 
 
 def canonical(data: Any) -> Any:
-    """The parsed body as JSON, uploads as name and SHA-256, bytes of a parser as SHA-256."""
+    """The parsed body as JSON values: equal for equal requests.
+
+    An upload becomes its name and SHA-256, and bytes from a parser become their SHA-256.
+    """
     if isinstance(data, QueryDict):
         return {key: canonical(data.getlist(key)) for key in data}
     if isinstance(data, Mapping):

@@ -1,4 +1,4 @@
-"""A stored file as the reply: the whole, a part, or where its storage serves it."""
+"""Answers a request for a result that is a file: all of it, a part, or a redirect."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,13 +20,13 @@ from async_reply.protocol import headers, problems
 
 
 class Download(FileResponse):
-    """A file in blocks that are worth a system call."""
+    """A file that is sent in larger blocks than Django's 4 KiB."""
 
     block_size = streams.CHUNK
 
 
 class Part:
-    """`length` bytes of a stream from where it stands: all that Django asks of a file."""
+    """The next `length` bytes of a stream, with the methods of a file that Django calls."""
 
     def __init__(self, stream: Any, length: int) -> None:
         self._stream = stream
@@ -46,9 +46,9 @@ class Part:
 
 
 def signed_url(operation: Operation, row: OperationFile, *, method: str) -> str | None:
-    """Where the storage serves the file by itself, as the setting SIGNED_URL says; else None.
+    """The URL at which the storage itself serves the file, by the setting SIGNED_URL, or None.
 
-    The URL ends with the operation, or before.
+    The URL is valid until the operation expires at most.
     """
     path = conf.get("SIGNED_URL")
     if path is None:
@@ -56,24 +56,25 @@ def signed_url(operation: Operation, row: OperationFile, *, method: str) -> str 
     seconds = conf.get("RETENTION")
     if operation.expires_at is not None:
         seconds = seconds_until(operation.expires_at)
-    made: str = import_string(path)(row, seconds=max(1, int(seconds)), method=method)
-    return made
+    url: str = import_string(path)(row, seconds=max(1, int(seconds)), method=method)
+    return url
 
 
 def serve(request: HttpRequest, row: OperationFile) -> HttpResponseBase:
-    """The file, or what the request's conditions and its Range make of it (RFC 9110, 13 and 14).
+    """The answer with the file, by the request's conditions and its Range (RFC 9110, 13 and 14).
 
-    Raises StorageFailed. The caller adds what every result carries.
+    200 or 206 with bytes, 304, 412 or 416. Raises StorageFailed. The caller adds the headers that
+    every result has.
     """
     tag = headers.strong_tag(row.sha256)
     response = get_conditional_response(request, etag=tag) or _body(request, row, tag)
     if response.status_code == 412:
-        response = _refuse(412, "The file is not the one the request speaks of.")
+        response = _refuse(412, "The file is not the one that the request names.")
     elif response.status_code == 304:
-        # That of the 200 (RFC 9110, section 8.6); CommonMiddleware would say 0.
-        response["Content-Length"] = str(row.size)
-    response["ETag"] = tag
-    response["Accept-Ranges"] = "bytes"
+        # The length of the 200 (RFC 9110, section 8.6). CommonMiddleware would set 0.
+        response[headers.CONTENT_LENGTH] = str(row.size)
+    response[headers.ETAG] = tag
+    response[headers.ACCEPT_RANGES] = "bytes"
     return response
 
 
@@ -81,40 +82,40 @@ def _body(request: HttpRequest, row: OperationFile, tag: str) -> HttpResponseBas
     if request.method == "HEAD":
         return _describe(HttpResponse(), row, length=row.size)
     part = None
-    if headers.if_range(request.headers.get("If-Range", ""), tag):
-        part = headers.byte_range(request.headers.get("Range", ""), row.size)
+    if headers.if_range(request.headers.get(headers.IF_RANGE, ""), tag):
+        part = headers.byte_range(request.headers.get(headers.RANGE, ""), row.size)
     if part is None:
         return _describe(_stream(request, row, range(row.size)), row, length=row.size)
-    told = headers.content_range(part, row.size)
     if not part:
         response: HttpResponseBase = _refuse(416, f"The file has {row.size} bytes.")
     else:
         response = _describe(_stream(request, row, part), row, length=len(part))
         response.status_code = 206
-        # GZipMiddleware would compress the part and leave Content-Range as it is.
+        # GZipMiddleware would compress the part and leave Content-Range unchanged.
         request.META.pop("HTTP_ACCEPT_ENCODING", None)
-    response["Content-Range"] = told
+    response[headers.CONTENT_RANGE] = headers.content_range(part, row.size)
     return response
 
 
 def _stream(request: HttpRequest, row: OperationFile, part: range) -> HttpResponseBase:
-    """The bytes of `part`; Django closes the file with the response."""
+    """A response with the bytes of `part`. Django closes the file with the response."""
     stream = store.opened_for_reading(row)
     if part.start:
         stream.seek(part.start)
-    piece = Part(stream, len(part))
+    part_of_stream = Part(stream, len(part))
     if isinstance(request, ASGIRequest):
-        # Given a plain file, Django would read all of it into memory first.
-        return StreamingHttpResponse(piece)
-    # The whole as the file it is, so that a server can hand it to the kernel.
-    return Download(stream if len(part) == row.size else piece)
+        # Under ASGI Django reads a plain file into memory before it sends the first byte.
+        return StreamingHttpResponse(part_of_stream)
+    # A server may send a whole file by sendfile(2), if it gets the file itself.
+    return Download(stream if len(part) == row.size else part_of_stream)
 
 
 def _describe(response: HttpResponseBase, row: OperationFile, *, length: int) -> HttpResponseBase:
-    response["Content-Type"] = row.content_type or "application/octet-stream"
-    response["Content-Length"] = str(length)
-    response["Content-Disposition"] = content_disposition_header(True, row.name) or "attachment"
-    response["X-Content-Type-Options"] = "nosniff"
+    disposition = content_disposition_header(True, row.name) or "attachment"
+    response[headers.CONTENT_TYPE] = row.content_type or "application/octet-stream"
+    response[headers.CONTENT_LENGTH] = str(length)
+    response[headers.CONTENT_DISPOSITION] = disposition
+    response[headers.X_CONTENT_TYPE_OPTIONS] = "nosniff"
     return response
 
 

@@ -1,4 +1,4 @@
-"""Filters and pages of the list of operations."""
+"""The view that lists the caller's operations, with its filters and its pages."""
 
 from datetime import datetime
 from typing import Any
@@ -17,13 +17,13 @@ from async_reply.database import clock
 from async_reply.protocol import headers
 from async_reply.querysets import OperationQuerySet
 from async_reply.status import Status
-from async_reply.views.access import OperationsMixin
+from async_reply.views.access import AccessMixin
 
 
 class MomentField(serializers.DateTimeField):
-    """A date that the database can be asked for; documents tell theirs in ISO 8601 as well.
+    """A date in ISO 8601, in the range that the database can compare.
 
-    One without an offset is in the request's time zone, or without USE_TZ in TIME_ZONE.
+    A date without an offset is in the current time zone; without USE_TZ it is in TIME_ZONE.
     """
 
     input_formats = [ISO_8601]
@@ -37,7 +37,7 @@ class MomentField(serializers.DateTimeField):
 
 
 class FilterSerializer(serializers.Serializer[Any]):
-    """The query parameters; what they mean is in FILTERS."""
+    """Validates the query parameters. FILTERS maps them to lookups."""
 
     status = serializers.ChoiceField(choices=Status.choices, required=False)
     kind = serializers.CharField(max_length=200, required=False, trim_whitespace=False)
@@ -54,7 +54,7 @@ FILTERS = {
 
 
 class OperationFilter:
-    """`?status=&kind=&created_after=&created_before=`; anything malformed is a 400."""
+    """The filters `?status=&kind=&created_after=&created_before=`; a malformed value is a 400."""
 
     def __init__(self, params: QueryDict) -> None:
         serializer = FilterSerializer(data={key: params[key] for key in FILTERS if key in params})
@@ -66,7 +66,7 @@ class OperationFilter:
 
 
 class OperationPagination(CursorPagination):
-    """By id, which sorts by time: a page costs the same however many come before it."""
+    """Pages by id, newest first. Each page costs the same, however many are before it."""
 
     ordering = "-id"
     page_size = 50
@@ -83,20 +83,20 @@ class OperationPagination(CursorPagination):
         return cursor
 
 
-class ListView(OperationsMixin):
-    """The caller's operations, newest first, by cursor."""
+class ListView(AccessMixin):
+    """GET: the caller's operations that have not expired, newest first, in pages."""
 
     polls = False
 
     def get(self, request: Request, **kwargs: Any) -> Response:
         queryset = OperationFilter(request.query_params).apply(self.get_queryset())
-        live = queryset.filter(deleted_at=None).exclude(expires_at__lte=timezone.now())
+        alive = queryset.filter(deleted_at=None).exclude(expires_at__lte=timezone.now())
         pagination = OperationPagination()
-        page = pagination.paginate_queryset(live, request, view=self)
-        found = [
+        page = pagination.paginate_queryset(alive, request, view=self)
+        rows = [
             documents.document(operation, request, may_cancel=self.may_cancel(operation))
             for operation in page or []
         ]
-        response = pagination.get_paginated_response(found)
-        response["Cache-Control"] = headers.PRIVATE
+        response = pagination.get_paginated_response(rows)
+        response[headers.CACHE_CONTROL] = headers.PRIVATE
         return response

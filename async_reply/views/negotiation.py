@@ -1,4 +1,4 @@
-"""Content negotiation that never refuses a client over its Accept header."""
+"""Content negotiation for the views of operations: no Accept header is refused."""
 
 from typing import Any
 
@@ -11,26 +11,26 @@ from rest_framework.settings import api_settings
 
 
 class LenientNegotiation(BaseContentNegotiation):
-    """The project's negotiation, and the first renderer where that finds none.
+    """The project's negotiation, or the first renderer if that finds none.
 
-    A poller or an event stream never gets a 406, nor a 404 for `?format=`, which would tell it
-    that its operation is lost.
+    A client that polls must get neither a 406 for its Accept nor a 404 for its `?format=`: it
+    would take its operation for lost.
     """
 
     def __init__(self) -> None:
-        chosen: Any = api_settings.DEFAULT_CONTENT_NEGOTIATION_CLASS
-        self._chosen: BaseContentNegotiation = chosen()
+        cls: Any = api_settings.DEFAULT_CONTENT_NEGOTIATION_CLASS
+        self._negotiation: BaseContentNegotiation = cls()
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
-        return self._chosen.select_parser(request, parsers)
+        return self._negotiation.select_parser(request, parsers)
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         try:
-            chosen: tuple[BaseRenderer, str] = self._chosen.select_renderer(
+            renderer: tuple[BaseRenderer, str] = self._negotiation.select_renderer(
                 request, renderers, format_suffix
             )
         except (drf.NotAcceptable, Http404):
             return renderers[0], renderers[0].media_type
-        return chosen
+        return renderer

@@ -1,5 +1,6 @@
-"""Status, monitor, result, cancel and list: the URLs whose meaning never changes."""
+"""The views that answer status and monitor URLs, and cancel or delete an operation."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.http.response import HttpResponseBase
@@ -7,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from async_reply import conf, documents, permissions, services
-from async_reply.estimates import forecasts
+from async_reply.estimates.forecasts import Forecast
 from async_reply.exceptions import NotCancelable
 from async_reply.models import Operation
 from async_reply.protocol import headers
@@ -15,61 +16,74 @@ from async_reply.responses import SeeResult, related
 from async_reply.services import cancellation
 from async_reply.status import FINAL, Status
 from async_reply.views import waiting
-from async_reply.views.access import OperationMixin
+from async_reply.views.access import SingleOperationMixin
 from async_reply.waiting import callers, tickets
 
-#: Seconds of a valet key that are left for the answer to who has waited by it.
-ANSWER = 1.0
+#: A client that waits by a valet key is answered so long before the key expires.
+ANSWER_SECONDS = 1.0
 
 SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
-class OperationView(OperationMixin):
-    """What the views of one operation answer with.
+class OperationView(SingleOperationMixin):
+    """The answers that all views of one operation give.
 
-    Handlers ignore further parts of the URL: the version, where the project has it in the path.
+    Handlers take and ignore further parts of the URL, such as the version of an API.
     """
 
     #: Whether clients of this view wait: "never", "if preferred" or "always".
     parks: ClassVar[str] = "never"
 
     def get_caller(self) -> callers.Caller:
-        """Whose places it takes while the request waits; that of a valet key is nobody."""
+        """The caller in whose name the request waits. A valet key names no owner."""
         owner = permissions.owner(self.request) if self.valet_key is None else ""
         return callers.caller(owner, tickets.address(self.request))
 
     def get_wait(self) -> int | None:
-        """The answer comes while the valet key is good, which is asked once more for it."""
+        """Whole seconds that this request waits; None if it is answered at once.
+
+        The answer comes before the valet key expires, because the key is checked again for it.
+        """
         seconds = waiting.wanted(self.request, most=conf.get("MAX_WAIT"))
-        most = max(0.0, self.seconds_left - ANSWER)
+        most = max(0.0, self.seconds_left - ANSWER_SECONDS)
         return None if seconds is None else int(min(seconds, most))
 
-    def get_links(self, operation: Operation) -> dict[str, str]:
-        may_cancel = self.may_cancel(operation)
-        return documents.links(operation, self.request, held=self.valet_key, may_cancel=may_cancel)
+    def get_links(
+        self, operation: Operation, *, forecast: Forecast | None = None
+    ) -> dict[str, str]:
+        return documents.links(
+            operation,
+            self.request,
+            held=self.valet_key,
+            may_cancel=self.may_cancel(operation),
+            forecast=forecast,
+        )
 
-    def get_headers(self, operation: Operation, links: dict[str, str]) -> dict[str, str]:
-        fields = {"Cache-Control": headers.PRIVATE, "Link": related(links)}
+    def get_document(self, operation: Operation) -> tuple[documents.Document, dict[str, str]]:
+        """The operation's document and the headers that belong to it, from one forecast."""
+        forecast = Forecast(operation)
+        links = self.get_links(operation, forecast=forecast)
+        fields = {headers.CACHE_CONTROL: headers.PRIVATE, headers.LINK: related(links)}
         if operation.status not in FINAL:
-            fields["Retry-After"] = str(forecasts.retry_after(operation))
-        return fields
+            fields[headers.RETRY_AFTER] = str(forecast.retry_after)
+        return documents.describe(operation, links, forecast=forecast), fields
 
-    def answer(self, operation: Operation, *, status: int = 200, **fields: str) -> Response:
-        """The operation's document; `fields` are headers, underscores for hyphens."""
-        body = documents.describe(operation, self.get_links(operation))
-        response = Response(body, status, headers=self.get_headers(operation, body["links"]))
-        for name, value in fields.items():
-            response[name.replace("_", "-")] = value
-        return response
+    def answer(
+        self, operation: Operation, *, status: int = 200, fields: Mapping[str, str] | None = None
+    ) -> Response:
+        """The operation's document, with further header `fields`."""
+        document, own_fields = self.get_document(operation)
+        return Response(document, status, headers={**own_fields, **(fields or {})})
 
     def answer_poll(self, operation: Operation) -> HttpResponseBase:
-        """The document with its entity tag, or 304 where the client has this version.
+        """The document with its entity tag, or 304 if the client has this version already.
 
-        Held while it is unfinished, where the client prefers.
+        The answer waits while the operation is unfinished, if the client prefers to wait.
         """
         tag = headers.entity_tag(operation.version)
-        condition = self.request.headers.get("If-None-Match", "")
-        response = self.answer(operation, ETag=tag, Cache_Control=headers.POLLED)
+        condition = self.request.headers.get(headers.IF_NONE_MATCH, "")
+        fields = {headers.ETAG: tag, headers.CACHE_CONTROL: headers.POLLED}
+        response = self.answer(operation, fields=fields)
         if headers.none_match(condition, tag):
             response.status_code = 304
             response.data = None
@@ -81,22 +95,28 @@ class OperationView(OperationMixin):
         return waiting.hold(self.request, ticket, response)
 
     def cancel(self, operation: Operation) -> Response:
-        """Of a kind that cannot be canceled not even what waits: links and answer say the same."""
+        """200 for a canceled operation, 202 while its job is asked to stop; raises NotCancelable.
+
+        The kind decides even for a pending operation. Links and answer thus say the same.
+        """
         if operation.status not in FINAL and not cancellation.is_cancelable(operation):
             raise NotCancelable("Operations of this kind cannot be canceled.")
         status = services.cancel(operation)
         return self.answer(operation, status=200 if status in FINAL else 202)
 
-    def remove(self, operation: Operation) -> Response:
-        """DELETE: cancels, and where there is nothing left to cancel, deletes."""
+    def cancel_or_delete(self, operation: Operation) -> Response:
+        """The answer to a DELETE: 204 deletes an operation that succeeded or failed.
+
+        Any other operation is canceled.
+        """
         if operation.status not in SUCCESSFUL:
             return self.cancel(operation)
         services.delete(operation)
-        return Response(status=204, headers={"Cache-Control": headers.PRIVATE})
+        return Response(status=204, headers={headers.CACHE_CONTROL: headers.PRIVATE})
 
 
 class StatusView(OperationView):
-    """200 while unfinished, then 302 to the result; DELETE cancels or deletes."""
+    """GET: 200 while unfinished, then 302 to the result. DELETE: cancels or deletes."""
 
     parks = "if preferred"
 
@@ -104,17 +124,16 @@ class StatusView(OperationView):
         operation = self.get_object()
         if operation.status not in FINAL:
             return self.answer_poll(operation)
-        status = operation.reply.get("redirect_status", 302)
-        body = documents.describe(operation, self.get_links(operation))
-        fields = self.get_headers(operation, body["links"])
-        return SeeResult(body, status, headers={**fields, "Location": body["links"]["result"]})
+        document, fields = self.get_document(operation)
+        fields[headers.LOCATION] = document["links"]["result"]
+        return SeeResult(document, operation.reply.get("redirect_status", 302), headers=fields)
 
     def delete(self, request: Request, id: str, **kwargs: Any) -> Response:
-        return self.remove(self.get_object())
+        return self.cancel_or_delete(self.get_object())
 
 
 class MonitorView(OperationView):
-    """200 always: what clients of the Azure family poll."""
+    """GET: always 200, for clients of the Azure family."""
 
     parks = "if preferred"
 
@@ -123,7 +142,7 @@ class MonitorView(OperationView):
 
 
 class CancelView(OperationView):
-    """POST: 202 while the job is asked to stop, 200 once it is canceled, 409 when it is over."""
+    """POST: 202 while the job is asked to stop, 200 when canceled, 409 when it has finished."""
 
     def post(self, request: Request, id: str, **kwargs: Any) -> Response:
         return self.cancel(self.get_object())

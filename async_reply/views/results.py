@@ -1,4 +1,4 @@
-"""The result of an operation: JSON, a file, or a redirect to another resource."""
+"""The view that answers with the result: JSON, a file, or a redirect to another resource."""
 
 from typing import Any
 
@@ -24,16 +24,16 @@ from async_reply.waiting import tickets
 
 
 class ResultView(OperationView):
-    """The reply itself; 202 while there is none, a 4xx problem when there never will be.
+    """GET: the result; 202 while the operation is unfinished, a 4xx problem when it has failed.
 
-    DELETE as on the status URL, for clients that were handed this one alone.
+    DELETE does the same as on the status URL, for clients that know the result URL only.
     """
 
     def get_queryset(self) -> OperationQuerySet:
         return super().get_queryset().select_related("result__file")
 
     def check_download(self) -> None:
-        """Count what is no poll any more: the result is there, and may be large."""
+        """Apply the throttles of downloads: a result may be large, so reading it is no poll."""
         self.polls = False
         self.check_throttles(self.request)
 
@@ -41,23 +41,23 @@ class ResultView(OperationView):
         operation = self.get_object()
         if operation.status not in FINAL:
             answer = self.answer(operation, status=202)
-            answer["Location"] = answer.data["links"]["result"]
+            answer[headers.LOCATION] = answer.data["links"]["result"]
             return answer
         self.check_download()
         if operation.status == Status.SUCCEEDED:
             response = self.get_reply(operation, operation.result)
         else:
             response = _refuse(problems.in_order(operation.error or {"status": 409}))
-        response["Cache-Control"] = headers.PRIVATE
-        response["Link"] = related(self.get_links(operation))
+        response[headers.CACHE_CONTROL] = headers.PRIVATE
+        response[headers.LINK] = related(self.get_links(operation))
         if operation.expires_at is not None:
-            response["Expires"] = http_date(operation.expires_at.timestamp())
-        # A submit that waits is answered by this, and by nothing else in its place.
+            response[headers.EXPIRES] = http_date(operation.expires_at.timestamp())
+        # A submit that waited passes on this answer. It never passes on an answer of a middleware.
         tickets.found(request).replied = True
         return response
 
     def delete(self, request: Request, id: str, **kwargs: Any) -> Response:
-        return self.remove(self.get_object())
+        return self.cancel_or_delete(self.get_object())
 
     def get_reply(self, operation: Operation, result: OperationResult) -> HttpResponseBase:
         if result.file is not None:
@@ -68,41 +68,45 @@ class ResultView(OperationView):
             status = operation.reply.get("status", 200)
             if result.value is None and status == 200:
                 status = 204
-            # 204 has no body (RFC 9110, section 15.3.5), whatever the job returned.
+            # A 204 has no body (RFC 9110, section 15.3.5). What the job returned is left out.
             response = Response(None if status == 204 else result.value, status)
         for name, value in result.headers.items():
             response[name] = value
         return response
 
     def get_file(self, operation: Operation, row: OperationFile) -> HttpResponseBase:
-        """The file itself, or a redirect to where its storage serves it."""
+        """The file itself, or a redirect to the URL at which its storage serves the file."""
         url = downloads.signed_url(operation, row, method=self.request.method or "GET")
         if url is not None:
             return _redirect(operation, url)
         try:
             return downloads.serve(self.request._request, row)  # noqa: SLF001 what DRF wraps
         except StorageFailed:
-            # Its bytes may have gone since the row was read: with the operation.
+            # The operation may have been purged after we read its row, and its file with it. Then
+            # this raises a 404 or 410.
             self.get_object()
             raise
 
     def get_elsewhere(self, operation: Operation, location: dict[str, Any]) -> HttpResponseBase:
-        """A redirect; a problem that none retries where there is no such URL or host now."""
+        """A redirect; 409 when the URL or the host exists no more, so that no client retries."""
         try:
             return _redirect(operation, self.locate(location))
         except (NoReverseMatch, ValueError):
-            text = "Operation id=%s kind=%s its result has no URL any more"
+            text = "Operation id=%s kind=%s the URL of its result exists no more"
             logger.exception(text, operation.pk, operation.kind)
-            detail = "The resource that the operation made has no address any more."
+            detail = "The resource that the operation made has no URL any more."
             return _refuse(problems.problem(409, detail, name="result-unreachable"))
 
     def locate(self, location: dict[str, Any]) -> str:
-        """Where a result that lies elsewhere is now; ValueError where nobody is sent any more."""
+        """The present URL of a result elsewhere.
+
+        Raises NoReverseMatch for a lost route, ValueError for a host that is not allowed any more.
+        """
         if "url" in location:
             return results.allowed(location["url"])
         args, kwargs = location["args"] or None, location["kwargs"] or None
-        made: str = reverse(location["route"], args=args, kwargs=kwargs, request=self.request)
-        return made
+        url: str = reverse(location["route"], args=args, kwargs=kwargs, request=self.request)
+        return url
 
 
 def _refuse(problem: dict[str, Any]) -> Response:

@@ -1,4 +1,4 @@
-"""A request that submits: the new operation's 202, or what an earlier request was answered."""
+"""Handles one request to a view that submits: stores the operation and makes the 202."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -26,27 +26,27 @@ from async_reply.waiting import callers, tickets
 if TYPE_CHECKING:
     from async_reply.views.submit import LongRunningOperationMixin
 
-#: The attribute of Django's request that counts what was submitted in it.
+#: The attribute of Django's request that counts the operations it has submitted.
 COUNTER = "async_reply_submissions"
-#: A task, and the input that its job is called with.
+#: A task, and the input of its job.
 Work: TypeAlias = tuple[OperationTask[..., Any], Mapping[str, Any]]
 
 
 class Submission:
-    """One request to a view that submits; the view's attributes and hooks say how."""
+    """One submit by a request. The view's attributes and hooks say how."""
 
     def __init__(self, view: "LongRunningOperationMixin", request: Request) -> None:
         self.view = view
         self.request = request
-        #: How many operations this request has submitted before.
+        #: How many operations this request has submitted before this one.
         self.number: int = getattr(request._request, COUNTER, 0)  # noqa: SLF001 what DRF wraps
 
     def store(self, validate: Callable[[], Work]) -> Submitted:
-        """Submit what `validate` returns, or find what an earlier request has submitted.
+        """Submit the operation, or find the one that an earlier request with this key submitted.
 
-        The idempotency key is looked up first, and once more where the request is refused: the
-        earlier request may have come in between, and have taken the unique name or the last of
-        the quota.
+        The idempotency key is looked up first, and again when validation or the quota refuses the
+        request. An earlier request may be the cause: it finished in between, and took a unique
+        name or the last place of the quota.
         """
         earlier = self._earlier()
         if earlier is not None:
@@ -61,10 +61,10 @@ class Submission:
             return earlier
 
     def respond(self, submitted: Submitted) -> HttpResponseBase:
-        """The 202; where the client prefers to wait, the reply if it comes in time.
+        """The 202, or the result if the client prefers to wait and the result comes in time.
 
-        The row is stored: whatever the database does from here on, an error would make the
-        client submit it again. Raises OperationGone where it was removed meanwhile.
+        The row is stored, so a database error here must not reach the client: it would submit
+        again. Raises OperationGone when the operation was deleted in between.
         """
         operation = submitted.operation
         setattr(self.request._request, COUNTER, self.number + 1)  # noqa: SLF001 what DRF wraps
@@ -79,7 +79,7 @@ class Submission:
         try:
             operation.refresh_from_db(fields=["status", "version"])
         except Operation.DoesNotExist:
-            raise OperationGone("The operation is gone, and what it answered.") from None
+            raise OperationGone("The operation was deleted, and its result with it.") from None
         except Error:
             return accepted
         ticket = tickets.Submit(operation, seconds, caller, url)
@@ -87,9 +87,9 @@ class Submission:
 
     @cached_property
     def key(self) -> IdempotencyKey | None:
-        """The view's `get_idempotency_key`, asked once: it reads uploads to their end.
+        """The key by the view's `get_idempotency_key`, which is called once: it reads uploads.
 
-        A request that submits several operations has one key for each of them.
+        In a request that submits several operations, each operation gets a key of its own.
         """
         key = self.view.get_idempotency_key(self.request)
         if key is None or not self.number:
@@ -121,7 +121,7 @@ class Submission:
         )
 
     def _reply(self) -> dict[str, Any]:
-        """What the operation's own views need to know of this view."""
+        """The attributes of this view that the operation's views read from its row."""
         view = self.view
         reply: dict[str, Any] = {
             "redirect_status": view.redirect_status,
@@ -134,12 +134,12 @@ class Submission:
     def _accepted(self, operation: Operation, *, replayed: bool) -> Response:
         extra = dict(self.view.get_accepted_headers(operation))
         if replayed:
-            extra["Idempotent-Replayed"] = "true"
+            extra[headers.IDEMPOTENT_REPLAYED] = "true"
         sent = self.request.headers
         if headers.REPEATABILITY_REQUEST_ID in sent and headers.IDEMPOTENCY_KEY not in sent:
-            extra["Repeatability-Result"] = "accepted"
-        if "respond-async" in headers.preferences(sent.get("Prefer", "")):
-            extra["Preference-Applied"] = "respond-async"
+            extra[headers.REPEATABILITY_RESULT] = "accepted"
+        if "respond-async" in headers.preferences(sent.get(headers.PREFER, "")):
+            extra[headers.PREFERENCE_APPLIED] = "respond-async"
         return OperationAccepted(
             operation,
             self.request,
@@ -150,10 +150,10 @@ class Submission:
 
 
 def idempotency_key(request: Request, *, scope: str, required: bool) -> IdempotencyKey | None:
-    """The request's key, bound to its caller, to `scope` and to what was sent.
+    """The request's idempotency key, with its caller, the `scope` and a fingerprint of the body.
 
-    Raises KeyMissing where one is `required`, KeyMalformed, and ParseError for a caller whom
-    nothing tells from others.
+    None without a key. Raises KeyMissing if the key is `required`, KeyMalformed, and ParseError
+    (400) for a caller without an owner, whose key would clash with those of others.
     """
     field = request.headers.get(
         headers.IDEMPOTENCY_KEY, request.headers.get(headers.REPEATABILITY_REQUEST_ID)

@@ -1,4 +1,4 @@
-"""Submitting: the view a project subclasses, and the mixin it is made of."""
+"""The submit view that a project subclasses, and the mixin that adds `submit` to any view."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -17,42 +17,45 @@ from rest_framework.views import APIView
 
 from async_reply import conf, permissions
 from async_reply.models import Operation
+from async_reply.protocol import headers
 from async_reply.responses import refusal
 from async_reply.services.idempotency import IdempotencyKey
 from async_reply.tasks import OperationTask
 from async_reply.views import bodies
-from async_reply.views.base import ProblemsMixin, atomic_requests, dress, is_said
+from async_reply.views.base import ProblemsMixin, add_common_headers, atomic_requests, is_said
 from async_reply.views.submissions import Submission, Work, idempotency_key
 
-UNKNOWN_FIELD = _("This field is not known: leave it out.")
+UNKNOWN_FIELD = _("This field is unknown: leave it out.")
 
 
 class LongRunningOperationMixin(APIView):
-    """Adds `submit` to a view of REST framework, and changes nothing else of it.
+    """Adds the method `submit` to a view of REST framework, and changes nothing else.
 
+    `submit` stores an operation and returns the answer: a 202 with the receipt as JSON, Location,
+    Operation-Location, Operation-Id, Link and Retry-After in seconds (RFC 9110, section 15.3.3).
     Authentication, permissions, throttles, transactions and the form of errors stay those of the
-    view. `submit` asks for an owner besides, unless the links are signed.
+    view. A caller without an owner gets 401, unless the links are signed.
     """
 
-    #: Where Location points: "status", or "result" for clients that know nothing else.
+    #: The URL in Location: "status", or "result" for clients that know no other URL.
     location_target: ClassVar[str] = "status"
-    #: "owner": links work with the submitter's credentials; "signed": for whoever has them, by a
-    #: valet key, which anonymous submits need.
+    #: "owner": links need the submitter's credentials. "signed": links contain a valet key and
+    #: need no credentials; anonymous submits need it.
     location_access: ClassVar[str] = "owner"
-    #: What a valet key allows: "read", or "cancel" besides.
+    #: What a valet key allows: "read", or "cancel", which includes "read".
     valet_key_scope: ClassVar[str] = "read"
-    #: Headers that name the monitor URL.
-    operation_headers: ClassVar[Sequence[str]] = ("Operation-Location",)
-    #: How the status URL answers a finished operation: 302 or 303.
+    #: Header fields of the 202 that contain the monitor URL.
+    operation_headers: ClassVar[Sequence[str]] = (headers.OPERATION_LOCATION,)
+    #: The status URL's answer for a finished operation: 302 or 303.
     redirect_status: ClassVar[int] = 302
-    #: The status of the result itself.
+    #: The HTTP status of a result that is JSON.
     result_status: ClassVar[int] = 200
-    #: Seconds the result is kept; None: as the kind or the setting says.
+    #: Seconds that the result is kept; None: by the kind or the setting RETENTION.
     retention: ClassVar[int | None] = None
-    #: Seconds for which a client may wait for the reply itself (`Prefer: wait`), 0: it may not;
-    #: None: as the setting MAX_WAIT says.
+    #: Seconds that a client may wait for the result (`Prefer: wait`, RFC 7240, section 4.3).
+    #: 0: waiting is off. None: the setting MAX_WAIT.
     max_wait: ClassVar[int | None] = None
-    #: Whether a request without Idempotency-Key is refused.
+    #: Whether a request without an Idempotency-Key is refused with 400.
     idempotency_key_required: ClassVar[bool] = False
 
     def submit(
@@ -61,12 +64,14 @@ class LongRunningOperationMixin(APIView):
         task: OperationTask[..., Any],
         input: Mapping[str, Any],
     ) -> HttpResponseBase:
-        """Store the operation and answer 202; a replayed idempotency key gets its first receipt.
+        """Store an operation of `task` with this `input` and return the answer.
 
-        Errors of ours, and a database that is away, are answered by a problem document. REST
-        framework's exceptions (NotAuthenticated without an owner) and TypeError for an input that
-        the task does not take are raised. Inside a transaction of the view's the operation is
-        stored with it, and sent to a worker once it is committed.
+        The answer is the 202 with the receipt, or the result if the client waits for it
+        (`Prefer: wait`). A request with a known idempotency key gets the receipt of its first
+        operation. Our own errors and a database that is away become a problem document (RFC
+        9457). Raises NotAuthenticated for a caller without an owner, other exceptions of REST
+        framework, and TypeError for an input that the task does not take. In a transaction of the
+        view the operation is stored with it, and a worker gets it after the commit.
         """
         return self._submit(request, lambda: (task, input))
 
@@ -75,55 +80,61 @@ class LongRunningOperationMixin(APIView):
         try:
             answer = submission.respond(submission.store(validate))
         except Exception as error:
-            # What this request has stored before stays: its receipt may be in the answer.
-            refused = refusal(error, rolls_back=not submission.number)
-            if refused is None:
+            # Earlier operations of this request stay stored. Their receipts may be in the answer.
+            problem = refusal(error, rolls_back=not submission.number)
+            if problem is None:
                 raise
-            answer = refused
-        dress(answer, request)
+            answer = problem
+        add_common_headers(answer, request)
         return answer
 
     def perform_submit(self, operation: Operation) -> None:
-        """A hook inside the transaction that inserts the operation: write what belongs to it.
+        """Write the project's rows for the operation, in the transaction that inserts it.
 
-        Called again where that transaction failed for what others did at the same time.
+        A hook, which does nothing by default. It is called again when the transaction is repeated
+        because of a conflict with another one.
         """
 
     def get_extra(self, request: Request) -> Mapping[str, Any]:
-        """What the project wants to keep with the operation; JSON values."""
+        """JSON values that are stored with the operation for the project's own use."""
         return {}
 
     def get_max_wait(self) -> int:
-        """Seconds that a client may wish to wait at most; 0: waiting is off."""
+        """The most seconds that a client may wait; 0: waiting is off."""
         seconds: int = conf.get("MAX_WAIT") if self.max_wait is None else self.max_wait
         return seconds
 
     def get_idempotency_scope(self) -> str:
-        """The name of this view: the same key means another request elsewhere."""
+        """The name within which an idempotency key counts: the view's path, and its action."""
         action = getattr(self, "action", None)
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return f"{name}.{action}" if action else name
 
     def get_accepted_headers(self, operation: Operation) -> Mapping[str, str]:
-        """Further headers for the 202."""
+        """Further header fields for the 202."""
         return {}
 
     def get_idempotency_key(self, request: Request) -> IdempotencyKey | None:
-        """The request's key, bound to its caller, this view and what was sent."""
+        """The request's key with its caller, scope and body; None without one.
+
+        Raises KeyMissing, KeyMalformed, and ParseError for a caller without an owner.
+        """
         return idempotency_key(
             request, scope=self.get_idempotency_scope(), required=self.idempotency_key_required
         )
 
 
 class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, GenericAPIView[Any]):
-    """POST validates by `serializer_class` and submits to `task`; the answer is 202.
+    """POST validates the body by `serializer_class` and submits it to `task`. The answer is 202.
 
-    Where the project has set no authentication or permissions on the view, or on a class that the
-    view inherits from, those of its OperationAccess hold.
+    An invalid body is 400 with `errors`, and so is an unknown field; every error is a problem
+    document (RFC 9457). OperationAccess decides about authentication and permissions, unless the
+    project sets its own on the view or on a class that the view inherits from. POST runs outside
+    of ATOMIC_REQUESTS.
     """
 
     task: ClassVar[OperationTask[..., Any]]
-    #: Documents the result; nothing is validated by it.
+    #: Describes the result in the OpenAPI schema. It validates nothing.
     result_serializer_class: ClassVar[type[BaseSerializer[Any]] | None] = None
 
     def get_authenticators(self) -> list[BaseAuthentication]:
@@ -137,7 +148,7 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
         return permissions.access(self.request).get_permissions()
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """POST runs outside of ATOMIC_REQUESTS, every other method as the project says."""
+        """Runs POST outside of ATOMIC_REQUESTS, and every other method as the project says."""
         if request.method == "POST":
             return super().dispatch(request, *args, **kwargs)
         with atomic_requests():
@@ -156,8 +167,8 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
             serializer = self.get_serializer(data=request.data)
             serializer.is_valid(raise_exception=True)
             values = self.get_input(serializer)
-            chosen = bodies.undeclared(serializer) & values.keys() - self.kwargs.keys()
-            unknown = sorted(name for name in chosen if not self.task.kind.takes(name))
+            undeclared = bodies.undeclared(serializer) & values.keys() - self.kwargs.keys()
+            unknown = sorted(name for name in undeclared if not self.task.kind.takes(name))
             if unknown:
                 raise drf.ValidationError({name: [UNKNOWN_FIELD] for name in unknown})
             return self.task, values
@@ -165,13 +176,13 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
         return self._submit(request, validate)
 
     def get_input(self, serializer: BaseSerializer[Any]) -> dict[str, Any]:
-        """The job's input: the validated data, a list under `items`, and the URL's kwargs.
+        """The job's input: the validated data and the URL's kwargs; a list becomes `items`.
 
-        The API's version and a suffix of the format are none of the job's business.
+        The API's version and a format suffix are left out.
         """
         data = bodies.plain(serializer.validated_data, serializer)
         values: dict[str, Any] = data if isinstance(data, dict) else {"items": data}
         scheme = self.request.versioning_scheme
         version = scheme.version_param if isinstance(scheme, URLPathVersioning) else None
-        left_out = {version, self.settings.FORMAT_SUFFIX_KWARG}
-        return {**values, **{name: self.kwargs[name] for name in self.kwargs.keys() - left_out}}
+        names = self.kwargs.keys() - {version, self.settings.FORMAT_SUFFIX_KWARG}
+        return {**values, **{name: self.kwargs[name] for name in names}}

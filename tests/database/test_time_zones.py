@@ -133,10 +133,10 @@ def test_submit__starts_at_the_moment_it_was_given(
     # As it was returned, and as the next request reads it.
     for each in (operation, Operation.objects.get(pk=operation.pk)):
         assert each.available_at.timestamp() == pytest.approx(moment.timestamp(), abs=0.001)
-        eta = forecasts.eta(each)
+        eta = forecasts.Forecast(each).eta_seconds
         assert eta is not None
         assert (eta > 300 + 240) is (minutes > 0)
-        assert (forecasts.queue_position(each) is None) is (minutes > 0)
+        assert (forecasts.Forecast(each).queue_position is None) is (minutes > 0)
     assert len(run_operations()) == (minutes < 0)
 
 
@@ -186,7 +186,7 @@ def test_expiry__ends_what_can_be_read(
 def test_retry_after__of_what_runs_counts_from_its_start(submit: Submit) -> None:
     operation = submit(tasks.expected)
     assert lifecycle.claim(operation, worker="w1")
-    eta = forecasts.eta(Operation.objects.get(pk=operation.pk))
+    eta = forecasts.Forecast(Operation.objects.get(pk=operation.pk)).eta_seconds
     assert eta is not None
     assert 200 < eta < 400
 

@@ -1,3 +1,5 @@
+"""The durations of a kind's last operations, and those of an estimate key."""
+
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -19,7 +21,7 @@ Ran = Callable[..., None]
 
 
 def rounded(seconds: Sequence[float]) -> list[float]:
-    return [round(each, 3) for each in seconds]
+    return [round(duration, 3) for duration in seconds]
 
 
 def test_durations__oldest_first(ran: Ran) -> None:
@@ -28,15 +30,15 @@ def test_durations__oldest_first(ran: Ran) -> None:
     assert rounded(histories.durations(KIND)) == [3, 1, 2]
 
 
-def test_durations__of_none(ran: Ran) -> None:
+def test_durations__without_operations(ran: Ran) -> None:
     assert histories.durations(KIND) == ()
 
 
-def test_durations__one_statement_in_five_seconds(
+def test_durations__need_one_query_in_five_seconds(
     ran: Ran, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     ran(3)
-    monkeypatch.setattr(histories, "REFRESH", float("inf"))
+    monkeypatch.setattr(histories, "REFRESH_SECONDS", float("inf"))
     with django_assert_num_queries(1):
         first = histories.durations(KIND)
         assert histories.durations(KIND, "a key") == first
@@ -45,15 +47,17 @@ def test_durations__one_statement_in_five_seconds(
         assert histories.durations(KIND) == first
 
 
-def test_durations__follow_what_finishes(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(histories, "REFRESH", 0)
+def test_durations__include_newly_finished_operations(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "REFRESH_SECONDS", 0)
     ran(3)
     assert len(histories.durations(KIND)) == 1
     ran(4)
     assert len(histories.durations(KIND)) == 2
 
 
-def test_durations__of_what_ran_to_its_end(ran: Ran) -> None:
+def test_durations__of_jobs_that_ran_to_their_end(ran: Ran) -> None:
     ran(1, status=Status.FAILED)
     ran(2, status=Status.CANCELED)
     services.cancel(services.submit(echo))
@@ -62,7 +66,7 @@ def test_durations__of_what_ran_to_its_end(ran: Ran) -> None:
 
 
 def test_durations__are_bounded(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(histories, "KEPT", 3)
+    monkeypatch.setattr(histories, "DURATIONS_KEPT", 3)
     ran(1, 2, 3, 4, 5)
     assert rounded(histories.durations(KIND)) == [3, 4, 5]
 
@@ -76,31 +80,33 @@ def test_durations__survive_the_purge(ran: Ran) -> None:
     assert rounded(histories.durations(KIND)) == [1, 2]
 
 
-def test_durations__of_a_key_where_there_are_a_few(ran: Ran) -> None:
+def test_durations__of_a_key_when_there_are_five(ran: Ran) -> None:
     ran(*[50] * 5, reply={ESTIMATE_KEY: "large"})
     ran(*[1] * 4, reply={ESTIMATE_KEY: "small"})
     assert rounded(histories.durations(KIND, "large")) == [50] * 5
     assert len(histories.durations(KIND, "small")) == 9
-    assert len(histories.durations(KIND, "unheard of")) == 9
+    assert len(histories.durations(KIND, "never used")) == 9
     assert len(histories.durations(KIND)) == 9
 
 
-def test_known__does_not_ask(ran: Ran, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_cached__needs_no_query(
+    ran: Ran, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     ran(3)
     with django_assert_num_queries(0):
-        assert histories.known(KIND) == ()
+        assert histories.cached(KIND) == ()
     histories.durations(KIND)
     with django_assert_num_queries(0):
-        assert rounded(histories.known(KIND)) == [3]
+        assert rounded(histories.cached(KIND)) == [3]
 
 
-def test_key__is_kept_with_the_operation() -> None:
+def test_estimate_key__is_stored_with_the_operation() -> None:
     operation = services.submit(sized, input={"rows": 1000}, reply={"status": 201})
     operation.refresh_from_db()
     assert operation.reply == {"status": 201, ESTIMATE_KEY: "4"}
 
 
-def test_key__a_hook_that_fails_refuses_no_submit(caplog: pytest.LogCaptureFixture) -> None:
+def test_estimate_key__submit_works_when_the_hook_fails(caplog: pytest.LogCaptureFixture) -> None:
     operation = services.submit(sized, input={"rows": 7})
     assert ESTIMATE_KEY not in operation.reply
     assert "get_estimate_key of tests.sized failed" in caplog.text

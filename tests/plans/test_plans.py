@@ -135,7 +135,7 @@ def test_estimates() -> None:
     (history,) = plans_of(lambda: histories.durations("tests.export"))
     assert history.indexes <= {KIND_FINISHED}, history
     assert history.sorts == 0, history
-    waiting, running = plans_of(lambda: backlogs.place(Operation(kind="tests.export")))
+    waiting, running = plans_of(lambda: backlogs.position(Operation(kind="tests.export")))
     assert waiting.indexes <= {DUE, STATUS}, waiting
     assert waiting.sorts <= BACKLOG, waiting
     assert running.indexes <= {STATUS}, running

@@ -73,8 +73,8 @@ def test_submit__date_that_is_far_away_harms_no_poll(far: datetime) -> None:
     operation = services.submit(tasks.echo, available_at=far)
     operation.refresh_from_db()
     assert operation.available_at == far
-    assert backlogs.place(services.submit(tasks.echo)).is_exact
-    assert forecasts.retry_after(operation) > 0
+    assert backlogs.position(services.submit(tasks.echo)).is_exact
+    assert forecasts.Forecast(operation).retry_after > 0
 
 
 @pytest.mark.parametrize(

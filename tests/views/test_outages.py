@@ -36,8 +36,8 @@ class Outage:
 
 @pytest.fixture
 def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
-    monkeypatch.setattr(histories, "REFRESH", 0)
-    monkeypatch.setattr(backlogs, "REFRESH", 0)
+    monkeypatch.setattr(histories, "REFRESH_SECONDS", 0)
+    monkeypatch.setattr(backlogs, "REFRESH_SECONDS", 0)
     return Outage()
 
 

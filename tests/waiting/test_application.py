@@ -153,13 +153,13 @@ def test_submit__unfinished_in_time_is_202(site: Site) -> None:
 def test_submit__that_was_accepted_is_told_so_without_a_database(
     site: Site, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(operation: Operation) -> int:
+    def fail(forecast: forecasts.Forecast) -> int:
         raise error
 
     async def talk() -> Any:
         submit = site.say("POST", "/echoes/", {}, prefer="wait=1")
         await site.parked()
-        monkeypatch.setattr(forecasts, "retry_after", fail)
+        monkeypatch.setattr(forecasts.Forecast, "retry_after", property(fail))
         return await submit.done()
 
     assert asyncio.run(talk()).status == 202
