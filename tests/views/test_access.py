@@ -1,4 +1,4 @@
-"""OperationAccess as projects override it: who has no row, no user, or a group."""
+"""OperationAccess as projects override it, for callers without a row, without a user, in groups."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def key(secret: str) -> Headers:
     return {"X-Api-Key": secret}
 
 
-#: ACCESS, a caller, another one, one that is refused, and the owner of what the first submits.
+#: ACCESS; the headers of a caller, of another caller, of a refused caller; the first one's owner.
 CALLERS = [
     (
         "ClaimsAccess",
@@ -50,11 +50,11 @@ def test_access__whole_conversation_of_each_caller(
 ) -> None:
     settings.ASYNC_REPLY = {"ACCESS": f"tests.project.access.{access}", "MAX_UNFINISHED": 1}
     client = APIClient(raise_request_exception=False)
-    asked: Any = {"headers": {**caller, "Idempotency-Key": "k"}}
-    accepted = client.post("/echoes/", {"number": 7}, **asked)
+    options: Any = {"headers": {**caller, "Idempotency-Key": "k"}}
+    accepted = client.post("/echoes/", {"number": 7}, **options)
     assert (accepted.status_code, Operation.objects.get().owner) == (202, owner)
     location = accepted["Location"]
-    assert client.post("/echoes/", {"number": 7}, **asked).json() == accepted.json()
+    assert client.post("/echoes/", {"number": 7}, **options).json() == accepted.json()
     assert client.post("/echoes/", {}, headers=caller).status_code == 429
     assert client.get(location, headers=caller).status_code == 200
     for method in ("get", "delete"):
@@ -64,12 +64,12 @@ def test_access__whole_conversation_of_each_caller(
     assert client.get("/api/operations/", headers=other).json()["results"] == []
     assert client.post("/echoes/", {}, headers=refused).status_code == 401
     run_operations()
-    found = client.get(location, headers=caller)
-    assert client.get(found["Location"], headers=caller).json() == {"number": 7}
-    assert client.get(found["Location"], headers=other).status_code == 404
+    result = client.get(location, headers=caller)["Location"]
+    assert client.get(result, headers=caller).json() == {"number": 7}
+    assert client.get(result, headers=other).status_code == 404
 
 
-def test_group__members_share_and_keep_their_own(settings: Settings) -> None:
+def test_group__members_share_its_operations_only(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"ACCESS": "tests.project.access.GroupAccess"}
     client = APIClient()
     ada, bob = bearer("ada", "sales"), bearer("bob", "sales", "it")

@@ -1,4 +1,4 @@
-"""Each URL in each situation, to the letter: status, header fields and the keys of the body."""
+"""Each URL in each situation of an operation: exact status, header fields and keys of the body."""
 
 import json
 import re
@@ -51,7 +51,7 @@ STATUSES: dict[str, dict[str, int]] = {
     }.items()
 }
 UNFINISHED = {"pending", "running", "canceling"}
-OVER = {"expired", "purged", "deleted"}
+GONE = {"expired", "purged", "deleted"}
 ALLOW = {
     "": "GET, DELETE, HEAD, OPTIONS",
     "monitor/": "GET, HEAD, OPTIONS",
@@ -64,8 +64,8 @@ LINKS |= {"cancel": "cancel/"}
 
 
 def links(situation: str) -> list[tuple[str, str]]:
-    """Relation and end of the URL; nothing is left to cancel once an operation is finished."""
-    return [each for each in LINKS.items() if each[0] != "cancel" or situation in UNFINISHED]
+    """Relation and end of the URL. A finished operation has no link to cancel it."""
+    return [link for link in LINKS.items() if link[0] != "cancel" or situation in UNFINISHED]
 
 
 ERROR = ["code", "message", "type", "title", "status", "detail"]
@@ -74,9 +74,14 @@ DOCUMENT = [
     *("id", "kind", "status", "created_at", "started_at", "updated_at", "finished_at"),
     *("expires_at", "progress", "message", "eta_seconds", "attempt", "links"),
 ]
-#: What Django's middleware adds to each answer.
-UNTOLD = {"X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy", "Content-Length"}
-UNTOLD |= {"Cross-Origin-Opener-Policy"}
+#: Fields that Django's middleware adds to each answer.
+MIDDLEWARE_FIELDS = {
+    "X-Frame-Options",
+    "X-Content-Type-Options",
+    "Referrer-Policy",
+    "Content-Length",
+}
+MIDDLEWARE_FIELDS |= {"Content-Length", "Cross-Origin-Opener-Policy"}
 ACCEPTS = ["text/csv", "text/event-stream", "application/problem+json", "image/png", "q=x;/"]
 
 situations = pytest.mark.parametrize("operation", STATUSES, indirect=True)
@@ -92,21 +97,21 @@ def operation(request: pytest.FixtureRequest, user: AbstractBaseUser) -> Operati
     """An operation of `user`'s in the situation that the test is parametrised with."""
     owner = str(user.pk)
     if request.param == "elsewhere":
-        made = finished(owner, tasks.forward)
+        operation = finished(owner, tasks.forward)
     elif request.param == "purged":
-        made = SITUATIONS["expired"](owner)
-        Operation.objects.update(purge_at=made.created_at)
+        operation = SITUATIONS["expired"](owner)
+        Operation.objects.update(purge_at=operation.created_at)
         assert retention.purge() == 1
     else:
-        made = SITUATIONS[request.param](owner)
-    made.refresh_from_db()
-    return made
+        operation = SITUATIONS[request.param](owner)
+    operation.refresh_from_db()
+    return operation
 
 
 @pytest.fixture
 def situation(request: pytest.FixtureRequest) -> str:
-    found: str = request.node.callspec.params["operation"]
-    return found
+    name: str = request.node.callspec.params["operation"]
+    return name
 
 
 def url(operation: Operation, end: str = "") -> str:
@@ -118,8 +123,8 @@ def body_of(response: Any) -> bytes:
     return content
 
 
-def told(response: Any) -> set[str]:
-    return set(response.headers) - UNTOLD
+def field_names(response: Any) -> set[str]:
+    return set(response.headers) - MIDDLEWARE_FIELDS
 
 
 def expected_fields(ask: str, status: int, situation: str) -> set[str]:
@@ -132,7 +137,7 @@ def expected_fields(ask: str, status: int, situation: str) -> set[str]:
     fields.add("Link")
     if ask == "events":
         return fields | {"X-Accel-Buffering"}
-    # Of a pending one that is canceled the answer tells of the end.
+    # A pending operation that is canceled has finished in the answer already.
     if situation in UNFINISHED and not (ask in WRITES and status == 200):
         fields.add("Retry-After")
     if ask in {"S", "M"} and status == 200:
@@ -157,9 +162,9 @@ def test_answer__status_and_fields(
     response = api.generic(method, url(operation, end))
     status = STATUSES[situation][ask]
     body_of(response)
-    names = told(response)
+    names = field_names(response)
     if situation in {"created", "elsewhere"} and ask == "R":
-        names -= {"Content-Type"}  # Django's redirects have one, of an empty body
+        names -= {"Content-Type"}  # Django's redirects have it, although their body is empty
     assert (response.status_code, names) == (status, expected_fields(ask, status, situation))
     assert response["Vary"] == "Accept, Authorization, Cookie, Prefer"
     assert response["Allow"] == ALLOW[end]
@@ -195,22 +200,24 @@ def test_answer__locations(api: APIClient, operation: Operation, situation: str)
 
 @situations
 @pytest.mark.parametrize("ask", [*READS, "events"])
-def test_head__is_get_without_a_body(api: APIClient, operation: Operation, ask: str) -> None:
-    got, asked = (api.generic(method, url(operation, ASKS[ask][1])) for method in ("GET", "HEAD"))
-    body_of(got)
-    assert (asked.status_code, body_of(asked)) == (got.status_code, b"")
-    assert {name: asked[name] for name in told(asked)} == {name: got[name] for name in told(got)}
+def test_head__equals_get_without_the_body(api: APIClient, operation: Operation, ask: str) -> None:
+    get, head = (api.generic(method, url(operation, ASKS[ask][1])) for method in ("GET", "HEAD"))
+    body_of(get)
+    assert (head.status_code, body_of(head)) == (get.status_code, b"")
+    assert {name: head[name] for name in field_names(head)} == {
+        name: get[name] for name in field_names(get)
+    }
 
 
 @situations
 @pytest.mark.parametrize("end", ALLOW)
-def test_options__of_any_operation_are_the_same(
+def test_options__are_the_same_for_every_operation(
     api: APIClient, operation: Operation, end: str
 ) -> None:
     response = api.options(url(operation, end))
     unknown = api.options(f"/api/operations/odd/{end}")
     assert (response.status_code, response["Allow"]) == (200, ALLOW[end])
-    assert told(response) == {"Allow", "Cache-Control", "Content-Type", "Vary"}
+    assert field_names(response) == {"Allow", "Cache-Control", "Content-Type", "Vary"}
     assert response["Cache-Control"] == "private, no-store"
     assert (response.content, sorted(response.items())) == (
         unknown.content,
@@ -220,7 +227,7 @@ def test_options__of_any_operation_are_the_same(
 
 @situations
 @pytest.mark.parametrize("ask", ["S", "M"])
-def test_304__of_the_version_the_client_has(
+def test_304__when_the_client_has_the_version(
     api: APIClient, operation: Operation, situation: str, ask: str
 ) -> None:
     fields = {"If-None-Match": f'W/"{operation.version}"'}
@@ -231,12 +238,12 @@ def test_304__of_the_version_the_client_has(
     names = {"Allow", "Cache-Control", "ETag", "Link", "Vary"}
     if situation in UNFINISHED:
         names.add("Retry-After")
-    assert (response.status_code, response.content, told(response)) == (304, b"", names)
+    assert (response.status_code, response.content, field_names(response)) == (304, b"", names)
     assert response["Cache-Control"] == "private, no-cache"
 
 
 def documents(api: APIClient, operation: Operation, situation: str) -> Iterator[dict[str, Any]]:
-    """The document from wherever it is told."""
+    """The document from each answer that contains it."""
     yield api.get(url(operation)).json()
     yield api.get(url(operation, "monitor/")).json()
     if situation in UNFINISHED:
@@ -249,36 +256,37 @@ def documents(api: APIClient, operation: Operation, situation: str) -> Iterator[
 
 
 @pytest.mark.parametrize(
-    "operation", [each for each in STATUSES if each not in OVER], indirect=True
+    "operation", [name for name in STATUSES if name not in GONE], indirect=True
 )
 def test_document__keys(api: APIClient, operation: Operation, situation: str) -> None:
-    more: list[str] = []
+    optional: list[str] = []
     if situation == "pending":
-        more = ["queue_position"]
+        optional = ["queue_position"]
     elif situation in {"failed", "canceled"}:
-        more = ["error"]
+        optional = ["error"]
     elif situation not in UNFINISHED:
-        more = ["resourceLocation"]
-    for found in documents(api, operation, situation):
-        assert list(found) == [*DOCUMENT, *more]
-        assert found["status"] == WORDS.get(situation, "succeeded")
-        assert found["links"] == {name: url(operation, end) for name, end in links(situation)}
-        assert (found["finished_at"] is None) == (situation in UNFINISHED)
-        assert found.get("resourceLocation", found["links"]["result"]) == found["links"]["result"]
-        if "error" in found:
-            error = found["error"]
+        optional = ["resourceLocation"]
+    for document in documents(api, operation, situation):
+        assert list(document) == [*DOCUMENT, *optional]
+        assert document["status"] == WORDS.get(situation, "succeeded")
+        assert document["links"] == {name: url(operation, end) for name, end in links(situation)}
+        assert (document["finished_at"] is None) == (situation in UNFINISHED)
+        result = document["links"]["result"]
+        assert document.get("resourceLocation", result) == result
+        if "error" in document:
+            error = document["error"]
             assert list(error) == ERROR
             assert (error["message"], error["title"]) == (error["detail"], TITLES[situation])
 
 
-#: To the letter: "cancelled" or "SUCCESS" never ends the polling of some clients.
+#: The exact statuses. With "cancelled" or "SUCCESS" some clients would poll for ever.
 WORDS = {
-    each: each for each in ("pending", "running", "canceling", "succeeded", "failed", "canceled")
+    word: word for word in ("pending", "running", "canceling", "succeeded", "failed", "canceled")
 }
 TITLES = {"failed": "The operation failed", "canceled": "The operation was canceled"}
 
 
-def test_document__error_of_a_canceled_one(api: APIClient, user: AbstractBaseUser) -> None:
+def test_document__error_of_a_canceled_operation(api: APIClient, user: AbstractBaseUser) -> None:
     operation = SITUATIONS["canceled"](str(user.pk))
     error = api.get(url(operation, "monitor/")).json()["error"]
     assert error["type"] == "urn:problem-type:async-reply/operation-canceled"
@@ -308,7 +316,7 @@ def test_accept__never_changes_the_answer(
 @situations
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"])
 @pytest.mark.parametrize("end", ALLOW)
-def test_method__that_there_is_not_names_those_that_are(
+def test_method__that_is_not_allowed_gets_the_allowed_ones(
     api: APIClient, operation: Operation, end: str, method: str
 ) -> None:
     if method in ALLOW[end].split(", "):
@@ -322,26 +330,26 @@ def test_method__that_there_is_not_names_those_that_are(
 
 
 @situations
-def test_urls__are_absolute_and_lead_on_without_a_redirect_to_their_end(
+def test_urls__are_absolute_and_need_no_redirect(
     api: APIClient, operation: Operation, situation: str
 ) -> None:
-    found: set[str] = set()
+    targets: set[str] = set()
     answers = [api.get(url(operation, end)) for end in ("", "monitor/", "result/", "events/")]
     answers.append(api.get("/api/operations/?page_size=1"))
     for response in answers:
         fields = "\n".join(response.get(name, "") for name in ("Location", "Link"))
         text = fields + "\n" + body_of(response).decode()
-        found |= set(re.findall(r"https?://[^\s\"<>]+", text))
+        targets |= set(re.findall(r"https?://[^\s\"<>]+", text))
         assert not re.search(r"[\"<]/", text), text
-    assert situation in OVER or len(found) >= len(links(situation))
-    for each in found - {"https://files.example.org/report.pdf"}:
-        response = api.get(each)
+    assert situation in GONE or len(targets) >= len(links(situation))
+    for target in targets - {"https://files.example.org/report.pdf"}:
+        response = api.get(target)
         body_of(response)
-        assert response.status_code in {200, 202, 302, 405, 409, 422}, each
+        assert response.status_code in {200, 202, 302, 405, 409, 422}, target
 
 
 @situations
-def test_events__whoever_has_seen_the_end_is_told_to_stop(
+def test_events__client_that_has_seen_the_end_gets_204(
     api: APIClient, operation: Operation, situation: str
 ) -> None:
     fields = {"Last-Event-ID": str(operation.version)}
@@ -349,16 +357,18 @@ def test_events__whoever_has_seen_the_end_is_told_to_stop(
     content = body_of(response)
     if situation in UNFINISHED:
         assert (response.status_code, content) == (200, b":\n")
-    elif situation not in OVER:
+    elif situation not in GONE:
         names = {"Allow", "Cache-Control", "Link", "Vary", "X-Accel-Buffering"}
-        assert (response.status_code, content, told(response)) == (204, b"", names)
+        assert (response.status_code, content, field_names(response)) == (204, b"", names)
     else:
         assert response.status_code == STATUSES[situation]["events"]
 
 
 @situations
-def test_result__is_never_waited_for(api: APIClient, operation: Operation, situation: str) -> None:
-    """A 202 there means pending: who prefers to wait asks S or M."""
+def test_result__ignores_prefer_wait(
+    api: APIClient, operation: Operation, situation: str
+) -> None:
+    """A 202 of this URL means unfinished. A client that prefers to wait asks S or M."""
     response = api.get(url(operation, "result/"), headers={"Prefer": "wait=9"})
     body_of(response)
     assert response.status_code == STATUSES[situation]["R"]
@@ -367,7 +377,7 @@ def test_result__is_never_waited_for(api: APIClient, operation: Operation, situa
 
 @situations
 @pytest.mark.parametrize("times", [1, 3])
-def test_cancel__never_removes_anything(
+def test_cancel__never_deletes_anything(
     api: APIClient, operation: Operation, situation: str, times: int
 ) -> None:
     before = everything()
@@ -385,8 +395,8 @@ def test_cancel__never_removes_anything(
     )
 
 
-def test_cancel__that_comes_too_late_for_the_job(api: APIClient, running: Operation) -> None:
-    """A 202 says that the job is asked to stop; one that is done first has succeeded."""
+def test_cancel__comes_too_late_for_the_job(api: APIClient, running: Operation) -> None:
+    """A 202 says that the job is asked to stop. A job that ends first has succeeded."""
     assert api.post(url(running, "cancel/")).status_code == 202
     with transaction.atomic():
         assert lifecycle.succeed(running)
@@ -405,7 +415,7 @@ def test_urls__of_the_list_are_absolute(api: APIClient, user: AbstractBaseUser) 
     second = api.get(first.json()["next"])
     assert second.status_code == 200
     assert api.get(second.json()["previous"]).status_code == 200
-    assert told(first) == {"Allow", "Cache-Control", "Content-Type", "Vary"}
+    assert field_names(first) == {"Allow", "Cache-Control", "Content-Type", "Vary"}
     assert first["Allow"] == "GET, HEAD, OPTIONS"
 
 
@@ -434,26 +444,26 @@ def test_submit__other_methods(api: APIClient, method: str) -> None:
 def test_cors__names_each_field_of_ours(
     api: APIClient, operation: Operation, page: dict[str, str]
 ) -> None:
-    """Shown without being named, and of no use to a page: see test_cors."""
-    shown = {"Cache-Control", "Content-Type", "Expires", "Vary", "Allow", "X-Accel-Buffering"}
+    """The other fields are readable anyway, or of no use to a page: see test_cors."""
+    others = {"Cache-Control", "Content-Type", "Expires", "Vary", "Allow", "X-Accel-Buffering"}
     for method, end in ASKS.values():
         response = api.generic(method, url(operation, end), headers=page)
         body_of(response)
-        names = told(response)
+        names = field_names(response)
         if not page:
             assert "Access-Control-Expose-Headers" not in names
             continue
         exposed = response["Access-Control-Expose-Headers"].split(", ")
         assert exposed == list(cors.EXPOSED)
-        assert names - shown - {"Access-Control-Expose-Headers"} <= set(exposed)
+        assert names - others - {"Access-Control-Expose-Headers"} <= set(exposed)
 
 
-#: A kind that cannot be canceled: neither while it waits nor while it runs.
 @pytest.mark.parametrize("claimed", [False, True])
 @pytest.mark.parametrize("ask", WRITES)
 def test_kind__that_cannot_be_canceled(
     api: APIClient, user: AbstractBaseUser, ask: str, claimed: bool
 ) -> None:
+    """Its operations can be canceled neither while they are pending nor while they run."""
     operation = services.submit(tasks.persist, owner=str(user.pk))
     if claimed:
         assert lifecycle.claim(operation, worker="w1")
@@ -470,11 +480,11 @@ def test_kind__that_cannot_be_canceled(
 def test_receipt__keys(api: APIClient) -> None:
     response = api.post("/echoes/", {})
     assert list(response.json()) == RECEIPT
-    assert told(response) == {
+    assert field_names(response) == {
         *("Allow", "Cache-Control", "Content-Type", "Link", "Location"),
         *("Operation-Id", "Operation-Location", "Retry-After", "Vary"),
     }
     run_operations()
-    assert told(api.get(response["Location"])) == {
+    assert field_names(api.get(response["Location"])) == {
         *("Allow", "Cache-Control", "Content-Type", "Link", "Location", "Vary"),
     }

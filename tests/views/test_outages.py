@@ -1,4 +1,4 @@
-"""A submit whose row is committed is answered 202, whatever becomes of the database."""
+"""Requests while the database is away: a committed submit is 202, all others are 503."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 class Outage:
-    """A database that is gone for the thread that asks it through this, once it `began`."""
+    """After `begin` every statement of a thread that uses this wrapper fails."""
 
     began = False
 
@@ -42,7 +42,7 @@ def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
 
 
 @pytest.mark.parametrize("fields", [{}, {"Prefer": "wait=1"}])
-def test_submit__whose_database_goes_away_after_the_commit(
+def test_submit__database_goes_away_after_the_commit(
     api: APIClient, outage: Outage, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str]
 ) -> None:
     def lose(view: EchoView, operation: Operation) -> None:
@@ -56,19 +56,19 @@ def test_submit__whose_database_goes_away_after_the_commit(
 
 
 @pytest.mark.parametrize("finishes", [True, False])
-def test_submit__whose_database_goes_away_during_the_wait(
+def test_submit__database_goes_away_during_the_wait(
     user: Any, outage: Outage, finishes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {"Authorization": f"Token {Token.objects.create(user=user)}"}
     api = APIClient(headers=fields, **{"wsgi.multithread": True})
     respond = answers._respond
 
-    def again(*args: Any, **kwargs: Any) -> Any:
-        """The second look has a connection of its own."""
+    def respond_in_outage(*args: Any, **kwargs: Any) -> Any:
+        """Django is asked again in a thread with a connection of its own."""
         with connection.execute_wrapper(outage):
             return respond(*args, **kwargs)
 
-    monkeypatch.setattr(answers, "_respond", again)
+    monkeypatch.setattr(answers, "_respond", respond_in_outage)
 
     def ask() -> Any:
         seconds = 50 if finishes else 1
@@ -85,9 +85,7 @@ def test_submit__whose_database_goes_away_during_the_wait(
     assert int(answer["Retry-After"]) >= 1
 
 
-def test_poll__may_be_told_to_come_back(
-    api: APIClient, outage: Outage, submit: Callable[..., Operation]
-) -> None:
+def test_poll__is_503(api: APIClient, outage: Outage, submit: Callable[..., Operation]) -> None:
     operation = submit()
     outage.begin()
     with connection.execute_wrapper(outage):
@@ -95,7 +93,7 @@ def test_poll__may_be_told_to_come_back(
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
 
 
-#: Everything a client may ask that writes: method and end of the URL.
+#: All requests that write: method, URL and header fields.
 WRITES = [
     ("post", "/echoes/", {}),
     ("post", "/echoes/", {"Idempotency-Key": "k1"}),
@@ -111,7 +109,7 @@ WRITES = [
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
 @pytest.mark.parametrize("bounded", [False, True], ids=["", "near the quota"])
 @pytest.mark.parametrize(("method", "url", "fields"), WRITES)
-def test_write__meets_a_failover_and_is_told_to_come_back(
+def test_write__during_a_failover_is_503(
     api: APIClient,
     running: Operation,
     succeeded: Operation,
@@ -122,7 +120,7 @@ def test_write__meets_a_failover_and_is_told_to_come_back(
     bounded: bool,
     accept: str,
 ) -> None:
-    """A server that is read-only raises InternalError: it was a 500 in HTML."""
+    """A read-only server raises InternalError, which must not become a 500 in HTML."""
     if bounded:
         settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_UNFINISHED": 10}
     path = url.format(running=running.pk, succeeded=succeeded.pk)

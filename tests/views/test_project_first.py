@@ -1,12 +1,15 @@
-"""The project's word holds on its views and on ours: nothing of it is replaced by something weaker.
+"""A project's configuration holds on its views and on ours. We replace nothing by weaker rules.
 
-The ways in which a project can speak that are tried here: class attributes, `get_*` hooks, the
-`check_*` hooks and `initial` of a view or of a class it inherits from; `@action(…)` and
-`as_view(…)`; REST framework's defaults; ATOMIC_REQUESTS and the form of errors. Each is tried on
-a ViewSet with the mixin and on the submit view, inherited from on the left and on the right.
+A project configures views by class attributes, `get_*` hooks, `check_*` hooks and `initial`, on the
+view or on a class that it inherits from; by `@action(…)` and `as_view(…)`; by REST framework's
+defaults, ATOMIC_REQUESTS and the form of errors. The tests try each way on a ViewSet with the mixin
+and on the submit view, with the project's class before ours and after it.
 """
 
+import inspect
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from rest_framework import exceptions as drf
 from rest_framework import serializers
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.decorators import action
+from rest_framework.generics import GenericAPIView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAdminUser
 from rest_framework.request import Request
@@ -45,9 +49,9 @@ pytestmark = pytest.mark.django_db
 
 Client = Callable[..., APIClient]
 PROBLEM = "application/problem+json"
+REFERENCE = Path(__file__).parents[2] / "docs/reference.rst"
 
-
-#: What our views override of REST framework's, each of which is tried below.
+#: The names of REST framework that our views override. Tests below try each of them.
 OVERRIDDEN = {
     LongRunningOperationMixin: set(),
     LongRunningOperationView: {
@@ -78,11 +82,24 @@ OVERRIDDEN = {
 
 
 @pytest.mark.parametrize("view", OVERRIDDEN)
-def test_view__overrides_no_more_than_is_tried_here(view: Any) -> None:
+def test_view__overrides_only_names_that_are_tested_here(view: Any) -> None:
     ours = [cls for cls in view.__mro__ if cls.__module__.startswith("async_reply.")]
     names = {name for cls in ours for name in vars(cls) if not name.startswith("__")}
     handlers = {"get", "post", "delete"}
     assert names & ({*dir(ModelViewSet)} | handlers) == OVERRIDDEN[view]
+
+
+@pytest.mark.parametrize("view", [LongRunningOperationMixin, LongRunningOperationView])
+def test_view__names_without_documentation_start_with_an_underscore(view: Any) -> None:
+    """A project's own attribute of such a name must not change what our views do."""
+    text = REFERENCE.read_text()
+    section = text.partition("\nViews (")[2].partition("\nAccess (")[0]
+    documented = set(re.findall(r"``(\w+)", section))
+    public = {name for name in dir(view) if not name.startswith("_")}
+    annotated = {name for cls in view.__mro__ for name in inspect.get_annotations(cls)}
+    public |= {name for name in annotated if not name.startswith("_")}
+    from_framework = {*dir(GenericAPIView), "kwargs", "args", "request", "post"}
+    assert public - from_framework - documented == set()
 
 
 class SecondRenderer(DefaultContentNegotiation):
@@ -103,14 +120,14 @@ def test_operation__is_negotiated_as_the_project_says(
 
 
 class Full(BaseThrottle):
-    """Nobody may."""
+    """Refuses every request."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         return False
 
 
 class Closed(BasicAuthentication):
-    """Nobody is who they say."""
+    """Refuses every caller."""
 
     def authenticate(self, request: Request) -> Any:
         raise drf.AuthenticationFailed
@@ -120,8 +137,8 @@ def refuse(*_args: Any, **_kwargs: Any) -> None:
     raise drf.PermissionDenied
 
 
-#: What the project's class says -> the status of what it refuses.
-WORDS: dict[str, tuple[dict[str, Any], int]] = {
+#: Name -> what the project's class contains, and the status of its refusal.
+RULES: dict[str, tuple[dict[str, Any], int]] = {
     "permission_classes": ({"permission_classes": [IsAdminUser]}, 403),
     "get_permissions": ({"get_permissions": lambda view: [IsAdminUser()]}, 403),
     "check_permissions": ({"check_permissions": refuse}, 403),
@@ -132,7 +149,7 @@ WORDS: dict[str, tuple[dict[str, Any], int]] = {
     "throttle_classes": ({"throttle_classes": [Full]}, 429),
     "get_throttles": ({"get_throttles": lambda view: [Full()]}, 429),
 }
-#: The same as REST framework's defaults.
+#: The same for the defaults of REST framework.
 DEFAULTS: dict[str, tuple[list[Any], int]] = {
     "permission_classes": ([IsAdminUser], 403),
     "authentication_classes": ([Closed], 401),
@@ -197,14 +214,14 @@ def reading_credentials(user: Any) -> APIClient:
     return client
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("base", [Things, Reports])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_view__keeps_what_a_class_of_the_project_says(
-    mount: Callable[..., None], user: Any, word: str, base: Any, side: str
+def test_view__keeps_the_rules_of_a_class_of_the_project(
+    mount: Callable[..., None], user: Any, name: str, base: Any, side: str
 ) -> None:
-    said, status = WORDS[word]
-    company = type("Company", (APIView,), said)
+    members, status = RULES[name]
+    company = type("Company", (APIView,), members)
     mount(type("Ours", (company, base) if side == "left" else (base, company), {}))
     client = reading_credentials(user)
     assert client.post("/view/", {}).status_code == status
@@ -214,16 +231,16 @@ def test_view__keeps_what_a_class_of_the_project_says(
 
 
 @pytest.mark.parametrize("base", [Things, Reports])
-@pytest.mark.parametrize("word", DEFAULTS)
-def test_view__keeps_what_as_view_is_given(
-    mount: Callable[..., None], user: Any, word: str, base: Any
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_view__keeps_the_arguments_of_as_view(
+    mount: Callable[..., None], user: Any, name: str, base: Any
 ) -> None:
-    classes, status = DEFAULTS[word]
-    mount(base, **{word: classes})
+    classes, status = DEFAULTS[name]
+    mount(base, **{name: classes})
     assert reading_credentials(user).post("/view/", {}).status_code == status
 
 
-def test_view__keeps_what_an_action_is_given(mount: Callable[..., None], user: Any) -> None:
+def test_view__keeps_the_arguments_of_an_action(mount: Callable[..., None], user: Any) -> None:
     class Ours(Things):
         @action(detail=False, methods=["post"], permission_classes=[IsAdminUser])
         def closed(self, request: Request) -> Any:
@@ -235,16 +252,16 @@ def test_view__keeps_what_an_action_is_given(mount: Callable[..., None], user: A
 
 
 @pytest.mark.parametrize("base", [Things, Reports])
-@pytest.mark.parametrize("word", DEFAULTS)
+@pytest.mark.parametrize("name", DEFAULTS)
 def test_view__keeps_the_project_s_defaults(
     mount: Callable[..., None],
     default: Callable[[str, Any], None],
     user: Any,
-    word: str,
+    name: str,
     base: Any,
 ) -> None:
-    classes, status = DEFAULTS[word]
-    default(word, classes)
+    classes, status = DEFAULTS[name]
+    default(name, classes)
     mount(base)
     client = reading_credentials(user)
     assert client.post("/view/", {}).status_code == status
@@ -253,7 +270,7 @@ def test_view__keeps_the_project_s_defaults(
 
 
 @pytest.mark.parametrize("base", [Things, Reports])
-def test_view__asks_for_an_owner_where_everybody_is_let_in(
+def test_view__needs_an_owner_even_with_allow_any(
     mount: Callable[..., None], default: Callable[[str, Any], None], user: Any, base: Any
 ) -> None:
     default("permission_classes", [AllowAny])
@@ -269,7 +286,7 @@ class StaffAccess(OperationAccess):
     permission_classes = [IsAdminUser]
 
 
-def test_view__access_decides_for_a_submit_view_that_says_nothing(
+def test_view__without_rules_of_its_own_follows_access(
     mount: Callable[..., None], settings: Settings, user: Any
 ) -> None:
     settings.ASYNC_REPLY = {"ACCESS": "tests.views.test_project_first.StaffAccess"}
@@ -293,32 +310,32 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("method", "end", "polls"), REQUESTS)
-@pytest.mark.parametrize("word", DEFAULTS)
+@pytest.mark.parametrize("name", DEFAULTS)
 def test_operation__keeps_the_project_s_defaults(
     default: Callable[[str, Any], None],
     user: Any,
-    word: str,
+    name: str,
     method: str,
     end: str,
     polls: bool,
 ) -> None:
     pk = services.submit(tasks.echo, owner=str(user.pk)).pk
-    classes, status = DEFAULTS[word]
-    default(word, classes)
+    classes, status = DEFAULTS[name]
+    default(name, classes)
     answer = getattr(reading_credentials(user), method)(f"/api/operations/{pk}/{end}")
-    if word == "throttle_classes" and polls:
+    if name == "throttle_classes" and polls:
         assert answer.status_code in (200, 202)
     else:
         assert answer.status_code == status
         assert Operation.objects.get().status == "pending"
 
 
-@pytest.mark.parametrize("word", DEFAULTS)
+@pytest.mark.parametrize("name", DEFAULTS)
 def test_list__keeps_the_project_s_defaults(
-    default: Callable[[str, Any], None], user: Any, word: str
+    default: Callable[[str, Any], None], user: Any, name: str
 ) -> None:
-    classes, status = DEFAULTS[word]
-    default(word, classes)
+    classes, status = DEFAULTS[name]
+    default(name, classes)
     assert reading_credentials(user).get("/api/operations/").status_code == status
 
 
@@ -337,7 +354,7 @@ def test_result__of_a_finished_operation_is_no_poll(
 
 
 @pytest.mark.parametrize("end", ["", "x/", "x/monitor/", "x/result/", "x/events/"])
-def test_operation__asks_for_an_owner_where_everybody_is_let_in(
+def test_operation__needs_an_owner_even_with_allow_any(
     default: Callable[[str, Any], None], user: Any, end: str
 ) -> None:
     pk = services.submit(tasks.echo, owner=str(user.pk)).pk
@@ -348,7 +365,7 @@ def test_operation__asks_for_an_owner_where_everybody_is_let_in(
 
 
 class ReadOnly(BasePermission):
-    """Teammates may look."""
+    """Lets everybody read, and the owner do the rest."""
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         return request.method in SAFE_METHODS or bool(obj.owner == str(request.user.pk))
@@ -373,7 +390,7 @@ class HiddenAccess(TeamAccess):
 
 @pytest.mark.parametrize(("method", "end", "polls"), REQUESTS)
 @pytest.mark.parametrize("finished", [False, True])
-def test_operation__asks_for_permission_of_the_object(
+def test_operation__checks_object_permissions(
     settings: Settings,
     user: Any,
     stranger: Any,
@@ -396,10 +413,10 @@ def test_operation__asks_for_permission_of_the_object(
 
 @pytest.mark.parametrize("end", ["", "monitor/", "events/"])
 @pytest.mark.parametrize("finished", [False, True])
-def test_links__offer_no_more_than_the_caller_s_permissions(
+def test_links__allow_no_more_than_the_caller_s_permissions(
     settings: Settings, user: Any, stranger: Any, end: str, finished: bool
 ) -> None:
-    """Neither a link to cancel by, nor a valet key that is good for that."""
+    """No cancel link and no valet key for a cancel."""
     client = reading_credentials(user)
     location = client.post("/open/", {})["Location"].partition("?")[0]
     if finished:
@@ -421,11 +438,11 @@ def in_envelope(error: Exception, context: Any) -> Response:
 
 @pytest.mark.parametrize("base", [Things, Reports])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_error__keeps_the_form_that_a_class_of_the_project_gives_it(
+def test_error__keeps_the_form_of_a_class_of_the_project(
     mount: Callable[..., None], base: Any, side: str
 ) -> None:
-    said = {"get_exception_handler": lambda view: in_envelope}
-    company = type("Company", (APIView,), said)
+    members = {"get_exception_handler": lambda view: in_envelope}
+    company = type("Company", (APIView,), members)
     mount(type("Ours", (company, base) if side == "left" else (base, company), {}))
     answer = APIClient().post("/view/", {})
     assert (answer.status_code, answer["Content-Type"]) == (418, "application/json")
@@ -458,7 +475,7 @@ class Groups(LongRunningOperationMixin, ModelViewSet[Group]):
 
 @pytest.mark.parametrize("base", [Things, Reports])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_error__of_ours_has_its_status_whatever_form_the_project_gives_others(
+def test_error__of_ours_keeps_its_status_beside_the_project_s_form(
     mount: Callable[..., None], settings: Settings, user: Any, base: Any, side: str
 ) -> None:
     company = type("Company", (APIView,), {"get_exception_handler": lambda view: drf_handler})
@@ -502,7 +519,7 @@ def test_error__of_an_action_keeps_its_form(groups: APIClient) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_atomic_requests")
-def test_transaction__of_a_request_that_fails_keeps_nothing(
+def test_transaction__of_a_failed_request_keeps_nothing(
     groups: APIClient, broker: list[str]
 ) -> None:
     assert groups.post("/groups/", {"name": "broken"}).status_code == 500
@@ -521,7 +538,7 @@ class PuttingView(EchoView):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_atomic_requests")
-def test_transaction__of_another_method_of_a_submit_view_is_the_project_s(
+def test_transaction__of_put_on_a_submit_view_is_the_project_s(
     mount: Callable[..., None], user: Any
 ) -> None:
     mount(PuttingView)
@@ -532,10 +549,10 @@ def test_transaction__of_another_method_of_a_submit_view_is_the_project_s(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_atomic_requests")
 @pytest.mark.parametrize("numbers", [1, 3])
-def test_transaction__keeps_what_the_request_has_a_receipt_of(
+def test_transaction__keeps_operations_with_a_receipt(
     mount: Callable[..., None], settings: Settings, user: Any, numbers: int
 ) -> None:
-    """Several submits of one request: a refused one takes none of the others back."""
+    """A request submits several operations. A refused one rolls none of the others back."""
 
     class Several(LongRunningOperationMixin, ViewSet):
         @action(detail=False, methods=["post"])
@@ -572,8 +589,8 @@ def test_transaction__of_a_refused_submit_is_rolled_back(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_atomic_requests")
-def test_transaction__is_around_a_wait_no_longer_than_the_submit(groups: APIClient) -> None:
-    """Nothing could change while the transaction is open: the 202 comes at once."""
+def test_transaction__is_not_held_during_a_wait(groups: APIClient) -> None:
+    """Nothing can change while the transaction is open, so the 202 comes at once."""
     answer = groups.post("/export/", {}, headers={"Prefer": "wait=30"})
     assert (answer.status_code, Operation.objects.count()) == (202, 1)
     assert not transaction.get_connection().in_atomic_block
@@ -591,7 +608,7 @@ def test_submit__without_a_database_is_503(
     assert answer["Retry-After"] == "5"
 
 
-def test_submit__shows_its_refusal_as_a_page(
+def test_submit__refusal_is_a_page_for_html(
     groups: APIClient, settings: Settings, user: Any
 ) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
