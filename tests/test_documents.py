@@ -1,4 +1,4 @@
-"""What an operation's document is made of."""
+"""The operation's document: statuses, times and versions of the API."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
 
 
-def test_status__has_exactly_these_words() -> None:
+def test_status__is_one_of_these_words() -> None:
     assert {status.value for status in Status} == {
         *("pending", "running", "canceling", "succeeded", "failed", "canceled")
     }
@@ -39,23 +39,23 @@ def test_status__has_exactly_these_words() -> None:
     ],
     ids=str,
 )
-def test_times__are_utc_whatever_the_project_prefers(
+def test_times__are_utc_with_any_settings_of_the_project(
     api: APIClient, settings: Settings, succeeded: Operation, configured: dict[str, Any]
 ) -> None:
-    started = succeeded.created_at
-    assert started is not None
+    created_at = succeeded.created_at
+    assert created_at is not None
     for name, value in configured.items():
-        own = {**settings.REST_FRAMEWORK, **value} if isinstance(value, dict) else value
-        setattr(settings, name, own)
+        merged = {**settings.REST_FRAMEWORK, **value} if isinstance(value, dict) else value
+        setattr(settings, name, merged)
     with timezone.override(ZoneInfo("America/New_York")):
-        found = api.get(f"/api/operations/{succeeded.pk}/monitor/").json()
+        document = api.get(f"/api/operations/{succeeded.pk}/monitor/").json()
     for name in ("created_at", "started_at", "updated_at", "finished_at", "expires_at"):
-        assert TIME.fullmatch(found[name])
+        assert TIME.fullmatch(document[name])
     if configured.get("USE_TZ", True):
-        assert datetime.fromisoformat(found["created_at"]) == started.astimezone(UTC)
+        assert datetime.fromisoformat(document["created_at"]) == created_at.astimezone(UTC)
 
 
-def test_times__of_a_receipt_repeat_themselves_in_any_time_zone(api: APIClient) -> None:
+def test_times__of_a_replayed_receipt_are_equal_in_any_time_zone(api: APIClient) -> None:
     key = {"Idempotency-Key": "k"}
     first = api.post("/echoes/", {}, headers=key)
     with timezone.override(ZoneInfo("Asia/Kolkata")):
@@ -65,14 +65,14 @@ def test_times__of_a_receipt_repeat_themselves_in_any_time_zone(api: APIClient) 
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json; version=9", "*/*"])
 @pytest.mark.parametrize("end", ["", "monitor/", "result/", "events/"])
-def test_version__that_accept_does_not_name_is_no_406(
+def test_version__missing_in_accept_is_no_406(
     api: APIClient,
     submit: Callable[..., Operation],
     monkeypatch: pytest.MonkeyPatch,
     accept: str,
     end: str,
 ) -> None:
-    """A project may insist on one; an EventSource and most pollers cannot name it."""
+    """A project may require a version. An EventSource and most pollers cannot name one."""
     monkeypatch.setattr(APIView, "versioning_class", AcceptHeaderVersioning)
     monkeypatch.setattr(AcceptHeaderVersioning, "allowed_versions", ["1"])
     assert api.post("/echoes/", {}, headers={"Accept": accept}).status_code == 406
@@ -82,10 +82,10 @@ def test_version__that_accept_does_not_name_is_no_406(
 
 
 def test_times__of_a_project_without_time_zones(api: APIClient, settings: Settings) -> None:
-    """Only PostgreSQL tells its own times in the project's: see the check W122."""
+    """Without USE_TZ only PostgreSQL works in a time zone other than UTC: see the check W122."""
     zone = "Asia/Kolkata" if connection.vendor == "postgresql" else "UTC"
     settings.TIME_ZONE, settings.USE_TZ = zone, False
     with timezone.override(ZoneInfo("America/New_York")):
-        told = api.post("/echoes/", {}).json()["created_at"]
-    assert TIME.fullmatch(told)
-    assert abs(datetime.now(UTC) - datetime.fromisoformat(told)).total_seconds() < 60
+        text = api.post("/echoes/", {}).json()["created_at"]
+    assert TIME.fullmatch(text)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds() < 60

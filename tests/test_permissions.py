@@ -1,8 +1,8 @@
-"""An owner is never made from nothing.
+"""Owners of callers: no caller gets the operations of somebody else by accident.
 
-Callers that are looked at: users without a primary key, users that are no rows of AUTH_USER_MODEL
-although they have the number of one, users that were deleted or never saved, lazy ones, nobody;
-and what an OperationAccess may answer by mistake.
+Callers: users without a primary key; users with the key of a row of AUTH_USER_MODEL that are not
+this row; users that were deleted or never saved; lazy users; anonymous callers. And wrong values
+that a project's `get_owner` may return.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def stateless(pk: Any) -> Any:
     return StatelessUser(pk)
 
 
-NO_ROW: dict[str, Callable[[], Any]] = {
+WITHOUT_ROW: dict[str, Callable[[], Any]] = {
     "without a primary key": lambda: stateless(None),
     "with the number of a user": lambda: stateless(User.objects.create_user("ada").pk),
     "with the text of that number": lambda: stateless(str(User.objects.create_user("ada").pk)),
@@ -56,28 +56,30 @@ NO_ROW: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", NO_ROW)
+@pytest.mark.parametrize("kind", WITHOUT_ROW)
 @pytest.mark.parametrize("method", ["get_owner", "get_queryset"])
-def test_owner__of_a_user_without_a_row_is_the_project_s_to_name(kind: str, method: str) -> None:
-    request: Any = SimpleNamespace(user=NO_ROW[kind]())
+def test_owner__of_a_user_without_a_row_has_to_be_defined_by_the_project(
+    kind: str, method: str
+) -> None:
+    request: Any = SimpleNamespace(user=WITHOUT_ROW[kind]())
     with pytest.raises(ImproperlyConfigured, match=r"override OperationAccess\.get_owner"):
         getattr(OperationAccess(), method)(request)
 
 
-@pytest.mark.parametrize("kind", NO_ROW)
-def test_request__of_a_user_without_a_row_reads_and_stores_nothing(kind: str) -> None:
+@pytest.mark.parametrize("kind", WITHOUT_ROW)
+def test_request__of_a_user_without_a_row_is_500(kind: str) -> None:
     services.submit(tasks.echo, owner="None")
     client = APIClient(raise_request_exception=False)
-    client.force_authenticate(NO_ROW[kind]())
+    client.force_authenticate(WITHOUT_ROW[kind]())
     assert client.get("/api/operations/").status_code == 500
     assert client.post("/echoes/", {}).status_code == 500
     assert Operation.objects.count() == 1
 
 
-def test_owner__of_an_unsaved_user_is_no_key_that_a_default_has_made_up(
+def test_owner__of_an_unsaved_user_with_a_default_key_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As of a project whose users have a UUIDField with a default as their key."""
+    """The users of the project have a UUIDField with a default as their primary key."""
     monkeypatch.setattr(users, "user_model", lambda: Operation)
     user: Any = Operation(kind="x")
     user.is_authenticated = True
@@ -90,7 +92,7 @@ def test_owner__of_an_unsaved_user_is_no_key_that_a_default_has_made_up(
 
 
 @pytest.mark.parametrize("user", [None, AnonymousUser()])
-def test_owner__of_nobody_is_nobody(user: Any) -> None:
+def test_owner__of_an_anonymous_caller_is_empty(user: Any) -> None:
     request: Any = SimpleNamespace(user=user)
     assert OperationAccess().get_owner(request) == ""
     assert not OperationAccess().get_queryset(request).exists()
@@ -98,13 +100,13 @@ def test_owner__of_nobody_is_nobody(user: Any) -> None:
 
 @pytest.mark.parametrize("wrap", [lambda user: user, lambda user: SimpleLazyObject(lambda: user)])
 @pytest.mark.parametrize("model", [User, Proxy])
-def test_owner__of_a_user_is_its_primary_key(model: Any, wrap: Any) -> None:
+def test_owner__of_a_saved_user_is_its_primary_key(model: Any, wrap: Any) -> None:
     user = model.objects.create(username="ada")
     request: Any = SimpleNamespace(user=wrap(user))
     assert OperationAccess().get_owner(request) == str(user.pk)
 
 
-class OddAccess(OperationAccess):
+class WrongAccess(OperationAccess):
     answer: Any = None
 
     def get_owner(self, request: Request) -> Any:
@@ -114,7 +116,7 @@ class OddAccess(OperationAccess):
 @pytest.mark.parametrize(
     ("answer", "status", "owners"), [(None, 403, []), ("", 403, []), (7, 202, ["7"])]
 )
-def test_owner__that_a_project_names(
+def test_owner__returned_by_a_project(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     user: Any,
@@ -122,8 +124,8 @@ def test_owner__that_a_project_names(
     status: int,
     owners: list[str],
 ) -> None:
-    settings.ASYNC_REPLY = {"ACCESS": "tests.test_permissions.OddAccess"}
-    monkeypatch.setattr(OddAccess, "answer", answer)
+    settings.ASYNC_REPLY = {"ACCESS": "tests.test_permissions.WrongAccess"}
+    monkeypatch.setattr(WrongAccess, "answer", answer)
     client = APIClient()
     client.force_login(user)
     assert client.post("/echoes/", {}).status_code == status
@@ -133,14 +135,14 @@ def test_owner__that_a_project_names(
 def test_access__is_made_once_for_a_request(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, user: Any
 ) -> None:
-    settings.ASYNC_REPLY = {"ACCESS": "tests.test_permissions.OddAccess"}
-    monkeypatch.setattr(OddAccess, "answer", "7")
-    made: list[OperationAccess] = []
-    monkeypatch.setattr(OddAccess, "__init__", lambda access: made.append(access))
+    settings.ASYNC_REPLY = {"ACCESS": "tests.test_permissions.WrongAccess"}
+    monkeypatch.setattr(WrongAccess, "answer", "7")
+    instances: list[OperationAccess] = []
+    monkeypatch.setattr(WrongAccess, "__init__", lambda access: instances.append(access))
     client = APIClient()
     client.force_login(user)
     location = client.post("/echoes/", {})["Location"]
-    assert len(made) == 1
+    assert len(instances) == 1
     assert client.get(location).status_code == 200
-    assert len(made) == 2
+    assert len(instances) == 2
     assert permissions.access(None) is not permissions.access(None)

@@ -1,4 +1,4 @@
-"""Errors of submits and operations: problem documents, whoever raises them."""
+"""Errors of submits and operations become problem documents, whatever code raises them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ MEMBERS = ["type", "title", "status", "detail"]
 
 
 class Trouble(Exception):
-    """An error of the project's own."""
+    """An exception of the project."""
 
 
 class Away(drf.APIException):
@@ -75,8 +75,8 @@ RAISED: list[tuple[BaseException, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("error", "status", "name"), RAISED, ids=lambda each: repr(each)[:40])
-@pytest.mark.parametrize("place", ["initial", "get_serializer", "perform_submit"])
+@pytest.mark.parametrize(("error", "status", "name"), RAISED, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize("method", ["initial", "get_serializer", "perform_submit"])
 def test_error__of_a_submit_is_a_problem(
     api: APIClient,
     monkeypatch: pytest.MonkeyPatch,
@@ -84,9 +84,9 @@ def test_error__of_a_submit_is_a_problem(
     error: BaseException,
     status: int,
     name: str,
-    place: str,
+    method: str,
 ) -> None:
-    monkeypatch.setattr(EchoView, place, raising(error))
+    monkeypatch.setattr(EchoView, method, raising(error))
     response = api.post("/echoes/", {})
     assert (response.status_code, response["Content-Type"]) == (status, PROBLEM)
     problem = response.json()
@@ -104,16 +104,16 @@ def test_error__of_a_submit_is_a_problem(
     assert (Operation.objects.count(), broker) == (0, [])
 
 
-def test_throttle__says_when_to_come_back(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throttle__answer_has_retry_after(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(BaseThrottle):
         def allow_request(self, *_: Any) -> bool:
             return False
 
     monkeypatch.setattr(EchoView, "throttle_classes", [Full])
-    for seconds, told in ((6.1, "7"), (0.2, "1"), (None, "5"), (0.0, "5")):
+    for seconds, field in ((6.1, "7"), (0.2, "1"), (None, "5"), (0.0, "5")):
         monkeypatch.setattr(Full, "wait", lambda self, seconds=seconds: seconds)
         response = api.post("/echoes/", {})
-        assert (response.status_code, response["Retry-After"]) == (429, told)
+        assert (response.status_code, response["Retry-After"]) == (429, field)
     assert not Operation.objects.exists()
 
 
@@ -124,7 +124,7 @@ def test_throttle__says_when_to_come_back(api: APIClient, monkeypatch: pytest.Mo
         *[("DELETE", "x/"), ("DELETE", "x/result/"), ("POST", "x/cancel/")],
     ],
 )
-def test_error__of_a_database_that_is_down_asks_to_come_back(
+def test_error__of_the_database_is_503_with_retry_after(
     api: APIClient, monkeypatch: pytest.MonkeyPatch, method: str, end: str
 ) -> None:
     refuse = raising(OperationalError("connection refused to db.internal:5432"))
@@ -136,7 +136,7 @@ def test_error__of_a_database_that_is_down_asks_to_come_back(
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "text/event-stream", "image/png"])
-def test_submit__is_406_as_any_view_of_the_project(
+def test_submit__is_406_like_any_view_of_the_project(
     api: APIClient, accept: str, broker: list[str]
 ) -> None:
     response = api.post("/echoes/", {}, headers={"Accept": accept})
@@ -145,7 +145,7 @@ def test_submit__is_406_as_any_view_of_the_project(
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "application/*", None])
-def test_problem__has_a_media_type_of_its_own(api: APIClient, accept: str | None) -> None:
+def test_problem__has_its_own_media_type(api: APIClient, accept: str | None) -> None:
     fields = {} if accept is None else {"Accept": accept}
     for method, url in (("POST", "/echoes/"), ("GET", "/api/operations/odd/")):
         response = api.generic(method, url, "[", "application/json", headers=fields)
@@ -156,7 +156,7 @@ TEXT = "<script>alert(1)</script>"
 
 
 @pytest.mark.parametrize("end", ["", "monitor/", "result/"])
-def test_html__escapes_what_a_job_says(
+def test_html__escapes_texts_of_a_job(
     api: APIClient, submit: Callable[..., Operation], end: str
 ) -> None:
     operation = submit(anything=TEXT)
@@ -172,17 +172,17 @@ def test_html__escapes_what_a_job_says(
         assert TEXT.encode() not in page.content
 
 
-def test_html__escapes_what_a_client_says(api: APIClient) -> None:
+def test_html__escapes_texts_of_a_client(api: APIClient) -> None:
     page = api.post("/echoes/", {"user": TEXT}, headers={"Accept": "text/html"})
     assert (page.status_code, page["Content-Type"]) == (400, "text/html; charset=utf-8")
     assert TEXT.encode() not in page.content
 
 
-# -- with an exception handler of the project's
+# -- with an exception handler of the project
 
 
 class Other(APIView):
-    """A view of the project's that has nothing to do with operations."""
+    """A view of the project that does not submit."""
 
     permission_classes = []
     error: BaseException
@@ -196,7 +196,7 @@ class WithOther:
 
 
 def own_handler(error: Exception, context: Any) -> Any:
-    """In an envelope, as projects do."""
+    """Puts each error into an envelope, as projects do."""
     if isinstance(error, Trouble):
         return Response({"detail": "Trouble.", "envelope": 1}, 418, headers={"X-Own": "1"})
     if isinstance(error, ZeroDivisionError):
@@ -208,7 +208,7 @@ def own_handler(error: Exception, context: Any) -> Any:
 
 
 def composed_handler(error: Exception, context: Any) -> Any:
-    """The project's own words first, then ours for all views."""
+    """Answers the project's own exception, and calls our handler for all others."""
     if isinstance(error, Trouble):
         return own_handler(error, context)
     return responses.exception_handler(error, context)
@@ -227,7 +227,7 @@ def handler(
 
 
 @pytest.mark.usefixtures("handler")
-def test_handler__of_the_project_is_asked_what_we_do_not_know(
+def test_handler__of_the_project_answers_its_own_exceptions(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EchoView, "perform_submit", raising(Trouble()))
@@ -239,12 +239,12 @@ def test_handler__of_the_project_is_asked_what_we_do_not_know(
 
 
 @pytest.mark.usefixtures("handler")
-def test_handler__of_the_project_does_not_change_what_we_know(api: APIClient) -> None:
+def test_handler__of_the_project_does_not_change_known_errors(api: APIClient) -> None:
     assert list(api.get("/api/operations/odd/").json()) == MEMBERS
     assert list(api.post("/echoes/", {"number": "x"}).json()) == [*MEMBERS, "errors"]
 
 
-def test_handler__of_the_project_may_answer_by_any_response(
+def test_handler__of_the_project_may_return_any_response(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", own_handler, raising=False)
@@ -254,7 +254,7 @@ def test_handler__of_the_project_may_answer_by_any_response(
 
 
 @pytest.mark.parametrize("chosen", [*HANDLERS, responses.exception_handler, exception_handler])
-def test_handler__knows_nothing_of_a_defect(
+def test_handler__leaves_defects_to_django(
     api: APIClient, monkeypatch: pytest.MonkeyPatch, chosen: Any
 ) -> None:
     monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", chosen, raising=False)
@@ -264,10 +264,10 @@ def test_handler__knows_nothing_of_a_defect(
 
 
 @pytest.mark.parametrize("chosen", [responses.exception_handler, composed_handler])
-def test_handler__leaves_other_views_alone(
+def test_handler__changes_only_our_exceptions_in_other_views(
     api: APIClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, chosen: Any
 ) -> None:
-    """As the project's own it puts our errors into words everywhere, and nothing else."""
+    """Our handler is the project's EXCEPTION_HANDLER, directly or by a call."""
     settings.ROOT_URLCONF = WithOther
     monkeypatch.setattr(api_settings, "EXCEPTION_HANDLER", chosen, raising=False)
 

@@ -83,7 +83,7 @@ class OperationPageSerializer(serializers.Serializer[Any]):
 
 
 ID = OpenApiParameter("id", OpenApiTypes.UUID, PATH)
-SIG = OpenApiParameter("sig", str, QUERY, description="A valet key, in place of credentials.")
+SIG = OpenApiParameter("sig", str, QUERY, description="A valet key, instead of credentials.")
 IF_NONE_MATCH = OpenApiParameter(headers.IF_NONE_MATCH, str, HEADER)
 PREFER = OpenApiParameter(
     headers.PREFER, str, HEADER, description="RFC 7240: respond-async, wait=N."
@@ -112,21 +112,21 @@ def refusals(*statuses: int) -> dict[Any, Any]:
 
 #: Errors of every view of operations: 429 by POLL_RATE, 503 when the database is away.
 COMMON = (401, 403, 404, 410, 429, 503)
-COME_BACK = field(headers.RETRY_AFTER, int, "Seconds until the next request.", 202, 429, 503)
-UNFINISHED = field(
-    headers.RETRY_AFTER, int, "Seconds until the next poll; unfinished.", 200, 202, 304
+RETRY_ACCEPTED = field(headers.RETRY_AFTER, int, "Seconds until the next request.", 202, 429, 503)
+RETRY_UNFINISHED = field(
+    headers.RETRY_AFTER, int, "Seconds until the next poll, while unfinished.", 200, 202, 304
 )
-RETRY = field(headers.RETRY_AFTER, int, "Seconds until the next request.", 429, 503)
+RETRY_ERROR = field(headers.RETRY_AFTER, int, "Seconds until the next request.", 429, 503)
 LINK = field(headers.LINK, str, "RFC 8288: monitor and result.", 200, 202, 302)
 ETAG = field(headers.ETAG, str, "The version of the operation.", 200, 304)
-KNOWN = OpenApiResponse(description="The client has this version.")
+NOT_MODIFIED = OpenApiResponse(description="The client has this version.")
 
 
-def poll(**options: Any) -> Any:
-    return extend_schema(
-        parameters=[ID, SIG, IF_NONE_MATCH, PREFER, UNFINISHED, RETRY, LINK, ETAG],
-        **options,
-    )
+def poll(*others: OpenApiParameter, **options: Any) -> Any:
+    """The schema of a poll, with further parameters."""
+    conditions = [ID, SIG, IF_NONE_MATCH, PREFER]
+    fields = [RETRY_UNFINISHED, RETRY_ERROR, LINK, ETAG, *others]
+    return extend_schema(parameters=[*conditions, *fields], **options)
 
 
 def cancel(*others: int, deletes: bool, **options: Any) -> Any:
@@ -137,7 +137,7 @@ def cancel(*others: int, deletes: bool, **options: Any) -> Any:
         **({204: OpenApiResponse(description="It is deleted.")} if deletes else {}),
         **refusals(409, *others, *COMMON),
     }
-    parameters = [ID, SIG, UNFINISHED, RETRY, LINK]
+    parameters = [ID, SIG, RETRY_UNFINISHED, RETRY_ERROR, LINK]
     return extend_schema(request=None, responses=responses, parameters=parameters, **options)
 
 
@@ -162,16 +162,16 @@ class SubmitExtension(OpenApiViewExtension):
             responses[view.result_status] = view.result_serializer_class
         schema = extend_schema(
             parameters=[
-                key, PREFER, COME_BACK, *monitors,
+                key, PREFER, RETRY_ACCEPTED, *monitors,
                 field(headers.LOCATION, str, "The status URL, or the result's.", 202, always=True),
                 field(headers.OPERATION_ID, str, "The operation's id.", 202, always=True),
-                field(headers.IDEMPOTENT_REPLAYED, str, "The key had been used already.", 202),
+                field(headers.IDEMPOTENT_REPLAYED, str, "The key was used before.", 202),
                 field(headers.PREFERENCE_APPLIED, str, "RFC 7240.", view.result_status, 202),
                 field(headers.CONTENT_LOCATION, str, "The result URL.", view.result_status),
             ],
             responses=responses,
         )  # fmt: skip
-        return replaced(view, post=schema)
+        return with_schemas(view, post=schema)
 
 
 class StatusExtension(OpenApiViewExtension):
@@ -179,20 +179,18 @@ class StatusExtension(OpenApiViewExtension):
 
     def view_replacement(self) -> Any:
         location = field(headers.LOCATION, str, "The result URL.", 302, always=True)
-        get = extend_schema(
+        get = poll(
+            location,
             operation_id="operation_status",
-            parameters=[
-                ID, SIG, IF_NONE_MATCH, PREFER, UNFINISHED, RETRY, LINK, ETAG, location,
-            ],
             responses={
                 200: OpenApiResponse(OperationSerializer, description="Unfinished."),
                 302: OpenApiResponse(OperationSerializer, description="Finished: see the result."),
-                304: KNOWN,
+                304: NOT_MODIFIED,
                 **refusals(*COMMON),
             },
-        )  # fmt: skip
+        )
         delete = cancel(deletes=True, operation_id="operation_delete")
-        return replaced(self.target, get=get, delete=delete)
+        return with_schemas(self.target, get=get, delete=delete)
 
 
 class MonitorExtension(OpenApiViewExtension):
@@ -201,42 +199,42 @@ class MonitorExtension(OpenApiViewExtension):
     def view_replacement(self) -> Any:
         get = poll(
             operation_id="operation_monitor",
-            responses={200: OperationSerializer, 304: KNOWN, **refusals(*COMMON)},
+            responses={200: OperationSerializer, 304: NOT_MODIFIED, **refusals(*COMMON)},
         )
-        return replaced(self.target, get=get)
+        return with_schemas(self.target, get=get)
 
 
 class ResultExtension(OpenApiViewExtension):
     target_class = "async_reply.views.results.ResultView"
 
     def view_replacement(self) -> Any:
-        anything = OpenApiResponse(OpenApiTypes.ANY, description="The reply.")
+        anything = OpenApiResponse(OpenApiTypes.ANY, description="The result.")
         part = {"type": "string", "format": "binary"}
         get = extend_schema(
             operation_id="operation_result",
             parameters=[
-                ID, SIG, PREFER, COME_BACK, LINK,
+                ID, SIG, PREFER, RETRY_ACCEPTED, LINK,
                 OpenApiParameter(headers.RANGE, str, HEADER, description="Of a file."),
-                field(headers.LOCATION, str, "This URL; or where the result lies.", 202, 302, 303),
+                field(headers.LOCATION, str, "This URL, or the resource's URL.", 202, 302, 303),
             ],
             responses={
                 (200, "application/json"): anything,
                 (200, "*/*"): OpenApiResponse(part, description="A file."),
                 201: anything,
                 202: OpenApiResponse(OperationSerializer, description="Unfinished."),
-                204: OpenApiResponse(description="There is nothing to reply."),
+                204: OpenApiResponse(description="The job returned nothing."),
                 (206, "*/*"): OpenApiResponse(part, description="A part of a file."),
-                302: OpenApiResponse(description="The result lies elsewhere."),
-                303: OpenApiResponse(description="The result lies elsewhere."),
+                302: OpenApiResponse(description="The result is at another URL."),
+                303: OpenApiResponse(description="The result is at another URL."),
                 304: OpenApiResponse(description="The client has this file."),
                 **refusals(*COMMON, 412, 416),
                 ("4XX", problems.MEDIA_TYPE): OpenApiResponse(
-                    ProblemSerializer, description="It failed, as the job says, or was canceled."
+                    ProblemSerializer, description="The job failed or was canceled."
                 ),
             },
         )  # fmt: skip
         delete = cancel(deletes=True, operation_id="operation_result_delete")
-        return replaced(self.target, get=get, delete=delete)
+        return with_schemas(self.target, get=get, delete=delete)
 
 
 class EventsExtension(OpenApiViewExtension):
@@ -245,21 +243,26 @@ class EventsExtension(OpenApiViewExtension):
     def view_replacement(self) -> Any:
         get = extend_schema(
             operation_id="operation_events",
-            parameters=[ID, SIG, OpenApiParameter(headers.LAST_EVENT_ID, str, HEADER), RETRY],
+            parameters=[
+                ID,
+                SIG,
+                OpenApiParameter(headers.LAST_EVENT_ID, str, HEADER),
+                RETRY_ERROR,
+            ],
             responses={
                 (200, headers.EVENT_STREAM): OpenApiResponse(str, description="Events."),
-                204: OpenApiResponse(description="The client has had the last event."),
+                204: OpenApiResponse(description="The client has seen the last event."),
                 **refusals(*COMMON),
             },
         )
-        return replaced(self.target, get=get)
+        return with_schemas(self.target, get=get)
 
 
 class CancelExtension(OpenApiViewExtension):
     target_class = "async_reply.views.operations.CancelView"
 
     def view_replacement(self) -> Any:
-        return replaced(
+        return with_schemas(
             self.target, post=cancel(400, 415, deletes=False, operation_id="operation_cancel")
         )
 
@@ -270,13 +273,13 @@ class ListExtension(OpenApiViewExtension):
     def view_replacement(self) -> Any:
         get = extend_schema(
             operation_id="operation_list",
-            parameters=[FilterSerializer, *PAGES, RETRY],
+            parameters=[FilterSerializer, *PAGES, RETRY_ERROR],
             responses={200: OperationPageSerializer, **refusals(400, 401, 403, 404, 429, 503)},
         )
-        return replaced(self.target, get=get)
+        return with_schemas(self.target, get=get)
 
 
-def replaced(view: Any, **methods: Any) -> Any:
+def with_schemas(view: Any, **methods: Any) -> Any:
     """A subclass of the view with these schemas.
 
     The subclass has the view's name and module, from which drf-spectacular derives other names.

@@ -59,8 +59,10 @@ class OperationView(SingleOperationMixin):
             forecast=forecast,
         )
 
-    def get_document(self, operation: Operation) -> tuple[documents.Document, dict[str, str]]:
-        """The operation's document and the headers that belong to it, from one forecast."""
+    def get_document_and_fields(
+        self, operation: Operation
+    ) -> tuple[documents.Document, dict[str, str]]:
+        """The operation's document and the header fields that belong to it, from one forecast."""
         forecast = Forecast(operation)
         links = self.get_links(operation, forecast=forecast)
         fields = {headers.CACHE_CONTROL: headers.PRIVATE, headers.LINK: related(links)}
@@ -72,7 +74,7 @@ class OperationView(SingleOperationMixin):
         self, operation: Operation, *, status: int = 200, fields: Mapping[str, str] | None = None
     ) -> Response:
         """The operation's document, with further header `fields`."""
-        document, own_fields = self.get_document(operation)
+        document, own_fields = self.get_document_and_fields(operation)
         return Response(document, status, headers={**own_fields, **(fields or {})})
 
     def answer_poll(self, operation: Operation) -> HttpResponseBase:
@@ -124,7 +126,7 @@ class StatusView(OperationView):
         operation = self.get_object()
         if operation.status not in FINAL:
             return self.answer_poll(operation)
-        document, fields = self.get_document(operation)
+        document, fields = self.get_document_and_fields(operation)
         fields[headers.LOCATION] = document["links"]["result"]
         return SeeResult(document, operation.reply.get("redirect_status", 302), headers=fields)
 

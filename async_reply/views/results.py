@@ -45,25 +45,25 @@ class ResultView(OperationView):
             return answer
         self.check_download()
         if operation.status == Status.SUCCEEDED:
-            response = self.get_reply(operation, operation.result)
+            response = self.answer_result(operation, operation.result)
         else:
             response = _refuse(problems.in_order(operation.error or {"status": 409}))
         response[headers.CACHE_CONTROL] = headers.PRIVATE
         response[headers.LINK] = related(self.get_links(operation))
         if operation.expires_at is not None:
             response[headers.EXPIRES] = http_date(operation.expires_at.timestamp())
-        # A submit that waited passes on this answer. It never passes on an answer of a middleware.
+        # A submit that waited passes on this answer, and never the answer of a middleware.
         tickets.found(request).replied = True
         return response
 
     def delete(self, request: Request, id: str, **kwargs: Any) -> Response:
         return self.cancel_or_delete(self.get_object())
 
-    def get_reply(self, operation: Operation, result: OperationResult) -> HttpResponseBase:
+    def answer_result(self, operation: Operation, result: OperationResult) -> HttpResponseBase:
         if result.file is not None:
-            response = self.get_file(operation, result.file)
+            response = self.answer_file(operation, result.file)
         elif result.location is not None:
-            response = self.get_elsewhere(operation, result.location)
+            response = self.answer_elsewhere(operation, result.location)
         else:
             status = operation.reply.get("status", 200)
             if result.value is None and status == 200:
@@ -74,7 +74,7 @@ class ResultView(OperationView):
             response[name] = value
         return response
 
-    def get_file(self, operation: Operation, row: OperationFile) -> HttpResponseBase:
+    def answer_file(self, operation: Operation, row: OperationFile) -> HttpResponseBase:
         """The file itself, or a redirect to the URL at which its storage serves the file."""
         url = downloads.signed_url(operation, row, method=self.request.method or "GET")
         if url is not None:
@@ -87,7 +87,7 @@ class ResultView(OperationView):
             self.get_object()
             raise
 
-    def get_elsewhere(self, operation: Operation, location: dict[str, Any]) -> HttpResponseBase:
+    def answer_elsewhere(self, operation: Operation, location: dict[str, Any]) -> HttpResponseBase:
         """A redirect; 409 when the URL or the host exists no more, so that no client retries."""
         try:
             return _redirect(operation, self.locate(location))

@@ -38,8 +38,8 @@ class Submission:
     def __init__(self, view: "LongRunningOperationMixin", request: Request) -> None:
         self.view = view
         self.request = request
-        #: How many operations this request has submitted before this one.
-        self.number: int = getattr(request._request, COUNTER, 0)  # noqa: SLF001 what DRF wraps
+        #: The number of operations that this request has submitted before this one.
+        self.earlier_submits: int = getattr(request._request, COUNTER, 0)  # noqa: SLF001 what DRF wraps
 
     def store(self, validate: Callable[[], Work]) -> Submitted:
         """Submit the operation, or find the one that an earlier request with this key submitted.
@@ -63,11 +63,11 @@ class Submission:
     def respond(self, submitted: Submitted) -> HttpResponseBase:
         """The 202, or the result if the client prefers to wait and the result comes in time.
 
-        The row is stored, so a database error here must not reach the client: it would submit
-        again. Raises OperationGone when the operation was deleted in between.
+        The row is stored, so a database error must not reach the client: a client that gets an
+        error submits again. Raises OperationGone when the operation was deleted in between.
         """
         operation = submitted.operation
-        setattr(self.request._request, COUNTER, self.number + 1)  # noqa: SLF001 what DRF wraps
+        setattr(self.request._request, COUNTER, self.earlier_submits + 1)  # noqa: SLF001 what DRF wraps
         accepted = self._accepted(operation, replayed=submitted.replayed)
         owner = permissions.owner(self.request)
         caller = callers.caller(owner, tickets.address(self.request))
@@ -92,9 +92,9 @@ class Submission:
         In a request that submits several operations, each operation gets a key of its own.
         """
         key = self.view.get_idempotency_key(self.request)
-        if key is None or not self.number:
+        if key is None or not self.earlier_submits:
             return key
-        return replace(key, digest=payloads.digest(key.digest, self.number))
+        return replace(key, digest=payloads.digest(key.digest, self.earlier_submits))
 
     def _earlier(self) -> Submitted | None:
         earlier = self.key.find() if self.key is not None else None
@@ -112,7 +112,7 @@ class Submission:
             task,
             values=values,
             operation=Operation(
-                owner=owner, view=name, reply=self._reply(), retention=view.retention
+                owner=owner, view=name, reply=self._attributes(), retention=view.retention
             ),
             extra=view.get_extra(self.request),
             key=self.key,
@@ -120,16 +120,16 @@ class Submission:
             quota=quota if quota.is_near() else None,
         )
 
-    def _reply(self) -> dict[str, Any]:
+    def _attributes(self) -> dict[str, Any]:
         """The attributes of this view that the operation's views read from its row."""
         view = self.view
-        reply: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             "redirect_status": view.redirect_status,
             "status": view.result_status,
         }
         if view.location_access == "signed":
-            reply["valet_key"] = view.valet_key_scope
-        return reply
+            attributes["valet_key"] = view.valet_key_scope
+        return attributes
 
     def _accepted(self, operation: Operation, *, replayed: bool) -> Response:
         extra = dict(self.view.get_accepted_headers(operation))

@@ -81,7 +81,7 @@ class LongRunningOperationMixin(APIView):
             answer = submission.respond(submission.store(validate))
         except Exception as error:
             # Earlier operations of this request stay stored. Their receipts may be in the answer.
-            problem = refusal(error, rolls_back=not submission.number)
+            problem = refusal(error, rolls_back=not submission.earlier_submits)
             if problem is None:
                 raise
             answer = problem

@@ -1,4 +1,4 @@
-"""Against a server that speaks S3: moto's, as a process of its own."""
+"""Signed URLs and files in S3, with moto's S3 server in a process of its own."""
 
 import subprocess
 import sys
@@ -54,16 +54,16 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def storage(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """django-storages with its defaults, but for its memory."""
-    made = s3.S3Storage(
+    """django-storages with its defaults, except for a small memory."""
+    storage = s3.S3Storage(
         bucket_name="operations", endpoint_url=endpoint, max_memory_size=1024, **CREDENTIALS
     )
-    made.connection.create_bucket(Bucket="operations")
-    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", made)
-    yield made
-    made.bucket.objects.all().delete()
-    made.bucket.delete()
-    made.connection.meta.client.close()
+    storage.connection.create_bucket(Bucket="operations")
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    yield storage
+    storage.bucket.objects.all().delete()
+    storage.bucket.delete()
+    storage.connection.meta.client.close()
 
 
 @pytest.fixture(autouse=True)
@@ -77,12 +77,12 @@ def api(user: AbstractBaseUser, client_of: Callable[..., APIClient]) -> APIClien
 
 
 def keys(storage: Any) -> list[str]:
-    return sorted(found.key for found in storage.bucket.objects.all())
+    return sorted(item.key for item in storage.bucket.objects.all())
 
 
 @pytest.fixture
 def result(api: APIClient) -> str:
-    """The URL of what was made of two uploads of one name."""
+    """The result URL of an operation that made a file of two uploads of one name."""
     uploads = [SimpleUploadedFile("a.csv", content) for content in (b"a\n" * 2000, b"b\n")]
     accepted = api.post("/uppers/", {"title": "Übung 1.csv", "files": uploads}, format="multipart")
     assert accepted.status_code == 202
@@ -95,7 +95,7 @@ CONTENT = b"A\n" * 2000 + b"B\n"
 
 
 @pytest.mark.django_db
-def test_result__is_downloaded_by_whoever_holds_the_signed_url(
+def test_result__can_be_downloaded_by_the_signed_url_alone(
     api: APIClient, result: str, endpoint: str
 ) -> None:
     response = api.get(result)
@@ -118,26 +118,26 @@ def test_result__is_downloaded_by_whoever_holds_the_signed_url(
 
 
 @pytest.mark.django_db
-def test_result__head_is_signed_as_such(api: APIClient, result: str) -> None:
+def test_result__signature_of_head_is_another(api: APIClient, result: str) -> None:
     response = api.head(result)
     assert response.status_code == 302
     with httpx.Client() as client:
-        told = client.head(response["Location"])
-    assert (told.status_code, told.headers["Content-Length"]) == (200, str(len(CONTENT)))
+        head = client.head(response["Location"])
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(CONTENT)))
     assert response["Location"] != api.get(result)["Location"]
 
 
-@pytest.mark.parametrize(("left", "longest"), [(90, 90), (30 * 24 * 3600, 3600)])
+@pytest.mark.parametrize(("seconds_left", "longest"), [(90, 90), (30 * 24 * 3600, 3600)])
 @pytest.mark.django_db
-def test_result__signature_ends_with_the_operation_or_before(
-    api: APIClient, result: str, left: int, longest: int
+def test_result__signature_expires_with_the_operation_or_earlier(
+    api: APIClient, result: str, seconds_left: int, longest: int
 ) -> None:
-    Operation.objects.update(expires_at=timezone.now() + timedelta(seconds=left))
+    Operation.objects.update(expires_at=timezone.now() + timedelta(seconds=seconds_left))
     assert longest - 30 < seconds(api.get(result)["Location"]) <= longest
 
 
 def seconds(url: str) -> float:
-    """For how long a signed URL holds: by either version of the signature."""
+    """Seconds until a signed URL expires, for both versions of the signature."""
     query = {key: values[0] for key, values in parse_qs(urlsplit(url).query).items()}
     if "X-Amz-Expires" in query:
         return int(query["X-Amz-Expires"])
@@ -145,7 +145,7 @@ def seconds(url: str) -> float:
 
 
 @pytest.mark.django_db
-def test_result__streamed_where_no_setting_says_otherwise(
+def test_result__is_streamed_without_the_setting(
     api: APIClient, result: str, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {}
@@ -164,22 +164,22 @@ def test_purge__deletes_the_objects(storage: Any, result: str) -> None:
 
 
 @pytest.mark.django_db
-def test_sweep__removes_objects_that_no_row_speaks_of(storage: Any, result: str) -> None:
-    kept = keys(storage)
-    day, operation = kept[0].split("/")[1:3]
-    unclaimed = [
+def test_sweep__deletes_objects_without_a_row(storage: Any, result: str) -> None:
+    with_row = keys(storage)
+    day, operation = with_row[0].split("/")[1:3]
+    without_row = [
         storage.save(f"async_reply/{folder}/1/x", SimpleUploadedFile("x", b"1"))
         for folder in (f"{day}/{operation}", f"{day}/0192aaaa-0000-7000-8000-000000000000")
     ]
     Operation.objects.update(attempt=2)
-    assert len(keys(storage)) == len(kept) + len(unclaimed)
+    assert len(keys(storage)) == len(with_row) + len(without_row)
     for _ in orphans.sweep(datetime.now(UTC).date() + timedelta(days=3)):
         pass
-    assert keys(storage) == kept
+    assert keys(storage) == with_row
 
 
 @pytest.mark.django_db
-def test_submit__bucket_that_is_gone_is_503(storage: Any, api: APIClient) -> None:
+def test_submit__to_a_missing_bucket_is_503(storage: Any, api: APIClient) -> None:
     storage.bucket.delete()
     uploads = [SimpleUploadedFile("a.csv", b"a")]
     response = api.post("/uppers/", {"title": "Übung 1.csv", "files": uploads}, format="multipart")
@@ -189,7 +189,7 @@ def test_submit__bucket_that_is_gone_is_503(storage: Any, api: APIClient) -> Non
 
 
 @pytest.mark.django_db
-def test_job__bucket_that_is_gone_fails_readably(storage: Any, api: APIClient) -> None:
+def test_job__with_missing_objects_fails_with_the_reason(storage: Any, api: APIClient) -> None:
     uploads = [SimpleUploadedFile("a.csv", b"a")]
     api.post("/uppers/", {"title": "Übung 1.csv", "files": uploads}, format="multipart")
     storage.bucket.objects.all().delete()
@@ -205,14 +205,16 @@ def test_job__bucket_that_is_gone_fails_readably(storage: Any, api: APIClient) -
         {"custom_domain": "cdn.example.org"},
     ],
 )
-def test_signed_url__never_an_unsigned_one(options: dict[str, Any], storage: Any) -> None:
+def test_signed_url__of_a_storage_that_does_not_sign_is_refused(
+    options: dict[str, Any], storage: Any
+) -> None:
     row = OperationFile(name="x", file="async_reply/x")
     row.file.storage = s3.S3Storage(bucket_name="operations", **CREDENTIALS, **options)
     with pytest.raises(ImproperlyConfigured, match="does not sign"):
         signatures.signed_url(row, seconds=60, method="GET")
 
 
-def test_signed_url__through_a_distribution() -> None:
+def test_signed_url__of_a_cloudfront_distribution() -> None:
     class Signer:
         def generate_presigned_url(self, url: str, date_less_than: datetime) -> str:
             return f"{url}&Signature=1&Expires={date_less_than.timestamp():.0f}"

@@ -17,17 +17,17 @@ Schema = dict[str, Any]
 
 
 def schema_of(*patterns: Any) -> Schema:
-    """The valid schema of these URLs, made without a warning."""
+    """The schema of these URLs. It is valid, and drf-spectacular gave no warning."""
     drainage.reset_generator_stats()
-    made: Schema = generators.SchemaGenerator(patterns=list(patterns)).get_schema(public=True)
-    validation.validate_schema(made)
+    schema: Schema = generators.SchemaGenerator(patterns=list(patterns)).get_schema(public=True)
+    validation.validate_schema(schema)
     assert not drainage.GENERATOR_STATS
-    return made
+    return schema
 
 
 @pytest.fixture(autouse=True)
 def schema_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the setting would have it, which views read once, at import."""
+    """What the setting DEFAULT_SCHEMA_CLASS does. Views read that setting at import."""
     from drf_spectacular.openapi import AutoSchema
     from rest_framework.views import APIView
 
@@ -42,8 +42,11 @@ def operations() -> Schema:
 
 def parameters(operation: Schema, where: str) -> dict[str, bool]:
     """Name -> whether it is required."""
-    found = operation.get("parameters", [])
-    return {each["name"]: each.get("required", False) for each in found if each["in"] == where}
+    return {
+        parameter["name"]: parameter.get("required", False)
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == where
+    }
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def parameters(operation: Schema, where: str) -> dict[str, bool]:
         ("result/", "delete", {200, 202, 204, 401, 403, 404, 409, 410, 429, 503}),
     ],
 )
-def test_operation__its_answers(
+def test_operation__has_its_answers(
     operations: Schema, url: str, method: str, expected: set[int]
 ) -> None:
     operation = operations[f"/api/operations/{{id}}/{url}"][method]
@@ -73,7 +76,7 @@ def test_result__may_be_anything(operations: Schema) -> None:
     assert {"202", "204", "206", "302", "4XX"} < set(responses)
 
 
-def test_list__its_filters_and_pages(operations: Schema) -> None:
+def test_list__has_its_filters_and_pages(operations: Schema) -> None:
     operation = operations["/api/operations/"]["get"]
     assert set(parameters(operation, "query")) == {
         "status", "kind", "created_after", "created_before", "cursor", "page_size",
@@ -82,37 +85,38 @@ def test_list__its_filters_and_pages(operations: Schema) -> None:
     assert page == {"$ref": "#/components/schemas/OperationPage"}
 
 
-def test_submit__its_answers_and_headers() -> None:
-    made = schema_of(path("echoes/", views.EchoView.as_view()))["paths"]["/echoes/"]["post"]
+def test_submit__has_its_answers_and_headers() -> None:
+    submit = schema_of(path("echoes/", views.EchoView.as_view()))["paths"]["/echoes/"]["post"]
     expected = {202, 400, 401, 403, 404, 406, 409, 410, 413, 415, 422, 429, 503}
-    assert set(map(int, made["responses"])) == expected
-    headers = made["responses"]["202"]["headers"]
+    assert set(map(int, submit["responses"])) == expected
+    headers = submit["responses"]["202"]["headers"]
     assert {name for name in headers if headers[name].get("required")} == {
         "Location", "Operation-Id",
     }  # fmt: skip
     assert {"Retry-After", "Operation-Location", "Idempotent-Replayed"} < set(headers)
-    assert "Retry-After" in made["responses"]["429"]["headers"]
-    assert parameters(made, "header") == {"Idempotency-Key": False, "Prefer": False}
-    assert made["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith(
+    assert "Retry-After" in submit["responses"]["429"]["headers"]
+    assert parameters(submit, "header") == {"Idempotency-Key": False, "Prefer": False}
+    assert submit["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith(
         "/EchoRequest"
     )
 
 
-def test_submit__attributes_of_the_view() -> None:
+def test_submit__follows_the_attributes_of_the_view() -> None:
     class View(views.DressedView):
         result_serializer_class = views.EchoSerializer
 
-    made = schema_of(path("x/", View.as_view()))["paths"]["/x/"]["post"]
-    assert parameters(made, "header")["Idempotency-Key"] is True
-    assert "Azure-AsyncOperation" in made["responses"]["202"]["headers"]
-    reply = made["responses"]["201"]
-    assert reply["content"]["application/json"]["schema"]["$ref"].endswith("/Echo")
-    assert "Content-Location" in reply["headers"]
+    submit = schema_of(path("x/", View.as_view()))["paths"]["/x/"]["post"]
+    assert parameters(submit, "header")["Idempotency-Key"] is True
+    assert "Azure-AsyncOperation" in submit["responses"]["202"]["headers"]
+    answer = submit["responses"]["201"]
+    assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/Echo")
+    assert "Content-Location" in answer["headers"]
 
 
-def test_demo__serves_its_schema() -> None:
+def test_demo__has_a_schema() -> None:
     from demo_project.urls import urlpatterns
 
-    made = schema_of(*[each for each in urlpatterns if "api/" in str(each.pattern)])
-    assert "/api/sleeps/" in made["paths"]
-    assert made["paths"]["/api/sleeps/"]["post"]["responses"]["200"]["content"]
+    patterns = [pattern for pattern in urlpatterns if "api/" in str(pattern.pattern)]
+    paths = schema_of(*patterns)["paths"]
+    assert "/api/sleeps/" in paths
+    assert paths["/api/sleeps/"]["post"]["responses"]["200"]["content"]

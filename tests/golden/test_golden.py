@@ -1,6 +1,6 @@
-"""Whole conversations, compared with files that a person can read.
+"""Whole HTTP conversations, compared with files that a person can read.
 
-UPDATE_GOLDEN=1 writes them anew: read the difference before you commit it.
+UPDATE_GOLDEN=1 writes the files anew. Read the difference before you commit it.
 """
 
 import json
@@ -32,13 +32,18 @@ MASKS = (
     (re.compile(r"(?<=[?]sig=)[\w:.-]+"), "{key}"),
     (re.compile(r'"eta_seconds": \d+\.\d+'), '"eta_seconds": {seconds}'),
 )
-# What Django's middleware adds to each answer says nothing about the protocol.
-UNTOLD = {"X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy", "Content-Length"}
-UNTOLD |= {"Cross-Origin-Opener-Policy"}
+# Fields that Django's middleware adds to each answer. They are no part of the protocol.
+MIDDLEWARE_FIELDS = {
+    "X-Frame-Options",
+    "X-Content-Type-Options",
+    "Referrer-Policy",
+    "Content-Length",
+}
+MIDDLEWARE_FIELDS |= {"Cross-Origin-Opener-Policy"}
 
 
 class Conversation:
-    """Sends requests and writes down both sides."""
+    """Sends requests, and writes down requests and answers."""
 
     def __init__(self, client: APIClient) -> None:
         self.client = client
@@ -58,8 +63,10 @@ class Conversation:
         if body is not None:
             self.lines += ["", json.dumps(body)]
         self.lines += ["", f"{response.status_code} {problems.PHRASES[response.status_code]}"]
-        told = sorted((name, value) for name, value in response.items() if name not in UNTOLD)
-        self.lines += [f"{name}: {value}" for name, value in told]
+        response_fields = sorted(
+            (name, value) for name, value in response.items() if name not in MIDDLEWARE_FIELDS
+        )
+        self.lines += [f"{name}: {value}" for name, value in response_fields]
         content = response.getvalue().decode()
         if content:
             is_json = response["Content-Type"].endswith("json")
@@ -77,18 +84,18 @@ class Conversation:
 
 @pytest.fixture
 def conversation(api: APIClient, request: pytest.FixtureRequest) -> Iterator[Conversation]:
-    """Compared with `tests/golden/<name of the test>.http` at the end."""
-    held = Conversation(api)
-    yield held
+    """A conversation that is compared with `tests/golden/<name of the test>.http` at the end."""
+    conversation = Conversation(api)
+    yield conversation
     name = request.node.name.removeprefix("test_conversation__")
     path = GOLDEN / f"{name}.http"
     if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(held.text)
-    assert path.read_text() == held.text
+        path.write_text(conversation.text)
+    assert path.read_text() == conversation.text
 
 
 def start(conversation: Conversation) -> Operation:
-    """A worker claims the only operation."""
+    """Claim the only operation for a worker."""
     operation: Operation = Operation.objects.get()
     assert lifecycle.claim(operation, worker="w1")
     return operation
@@ -171,7 +178,7 @@ def test_conversation__list(conversation: Conversation) -> None:
 
 
 def test_conversation__dialect(conversation: Conversation) -> None:
-    """Of clients that want other headers: each attribute of a submit view that points elsewhere."""
+    """A submit view with other headers: every attribute has a value that is not the default."""
     body = {"number": 7}
     key = {"Idempotency_Key": "a-1", "Prefer": "respond-async"}
     links = conversation.say("POST", "/dressed/", body, **key).json()["links"]
@@ -215,7 +222,7 @@ def test_conversation__expired(conversation: Conversation) -> None:
 
 
 def test_conversation__browser(conversation: Conversation) -> None:
-    """A page of another origin: what the project's CORS middleware says comes on top."""
+    """A page of another origin. The project's CORS middleware would add more headers."""
     page = {"Origin": "https://page.example"}
     links = conversation.say("POST", "/echoes/", {}, **page).json()["links"]
     run_operations()

@@ -1,3 +1,5 @@
+"""Fixtures for mistakes and set-ups of new projects."""
+
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +11,7 @@ from tests.publishing.brokers import send
 
 @pytest.fixture
 def api(user: AbstractBaseUser, client_of: Callable[..., APIClient]) -> APIClient:
-    """A client that speaks for `user` and gets a 500 where a server would send one."""
+    """A client of `user`. An exception in a view becomes a 500, as on a server."""
     client = client_of(user)
     client.raise_request_exception = False
     return client
@@ -17,5 +19,5 @@ def api(user: AbstractBaseUser, client_of: Callable[..., APIClient]) -> APIClien
 
 @pytest.fixture
 def real_send(monkeypatch: pytest.MonkeyPatch, broker: list[str]) -> None:
-    """Messages go where Celery's settings say."""
+    """Messages are really sent, to the broker of Celery's settings."""
     monkeypatch.setattr("async_reply.publishing.broker.send", send)

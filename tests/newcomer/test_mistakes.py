@@ -1,4 +1,4 @@
-"""What newcomers forget: the server says what to do, and no job is lost or fails for it."""
+"""Mistakes of new projects: log and checks name the remedy, and no job is lost or fails."""
 
 import warnings
 from typing import Any
@@ -27,8 +27,8 @@ class NumberSerializer(serializers.Serializer[Any]):
     number = serializers.IntegerField(required=False)
 
 
-class DisagreeingView(LongRunningOperationView):
-    """Its serializer knows nothing of what the task wants."""
+class MismatchedView(LongRunningOperationView):
+    """Its serializer lacks the parameters of the task."""
 
     serializer_class = NumberSerializer
     task = read
@@ -40,7 +40,7 @@ class BareView(LongRunningOperationView):
 
 class Urls:
     urlpatterns = [
-        path("disagreeing/", DisagreeingView.as_view()),
+        path("mismatched/", MismatchedView.as_view()),
         path("bare/", BareView.as_view()),
         path("api/", include("async_reply.urls")),
     ]
@@ -51,20 +51,20 @@ def urls(settings: Settings) -> None:
     settings.ROOT_URLCONF = Urls
 
 
-def found() -> set[str]:
+def check_ids() -> set[str]:
     return {str(message.id) for message in run_checks(tags=["async_reply"], databases=[])}
 
 
-def test_kind__of_two_apps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kind__declared_by_two_apps_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "registered", dict(tasks.registered))
     for _ in range(2):
         operation_task(name="tests.newcomer.twice")(_first)
-    assert "async_reply.E004" not in found()
+    assert "async_reply.E004" not in check_ids()
     with warnings.catch_warnings():
-        # Celery 5.7 warns of it, too; in the log of whoever looks there.
+        # Celery 5.7 warns about it too.
         warnings.simplefilter("ignore")
         operation_task(name="tests.newcomer.twice")(_second)
-    assert "async_reply.E004" in found()
+    assert "async_reply.E004" in check_ids()
 
 
 def _first(operation: Any) -> None: ...
@@ -75,9 +75,9 @@ def _second(operation: Any) -> None: ...
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("url", "remedy"), [("/disagreeing/", "get_input"), ("/bare/", "serializer_class")]
+    ("url", "remedy"), [("/mismatched/", "get_input"), ("/bare/", "serializer_class")]
 )
-def test_view__that_cannot_call_its_task_is_a_500_which_the_log_explains(
+def test_view__that_cannot_call_its_task_is_500_and_logged(
     api: APIClient, urls: None, caplog: pytest.LogCaptureFixture, url: str, remedy: str
 ) -> None:
     response = api.post(url, {"number": 7})
@@ -86,19 +86,19 @@ def test_view__that_cannot_call_its_task_is_a_500_which_the_log_explains(
     assert not Operation.objects.exists()
 
 
-def test_rest_framework__is_no_installed_app(settings: Settings) -> None:
+def test_rest_framework__missing_in_installed_apps_is_a_warning(settings: Settings) -> None:
     installed = [name for name in settings.INSTALLED_APPS if name != "rest_framework"]
     settings.INSTALLED_APPS = installed
-    assert found() == {"async_reply.W107"}
+    assert check_ids() == {"async_reply.W107"}
 
 
-def test_broker__that_nobody_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broker__not_configured_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     configure_celery(monkeypatch, broker_url=None, broker_transport=None)
-    assert found() == {"async_reply.W106"}
+    assert check_ids() == {"async_reply.W106"}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_broker__that_nobody_configured_is_a_202_all_the_same(
+def test_broker__not_configured_gets_202(
     api: APIClient,
     monkeypatch: pytest.MonkeyPatch,
     real_send: None,
@@ -112,7 +112,7 @@ def test_broker__that_nobody_configured_is_a_202_all_the_same(
 
 
 @pytest.mark.django_db
-def test_kind__that_the_worker_has_not_imported(caplog: pytest.LogCaptureFixture) -> None:
+def test_kind__not_imported_by_the_worker_stays_pending(caplog: pytest.LogCaptureFixture) -> None:
     operation = services.submit(read, input={"title": "", "files": []})
     receivers.reject_unknown(name=read.name, id=str(operation.pk))
     operation.refresh_from_db()
@@ -122,7 +122,7 @@ def test_kind__that_the_worker_has_not_imported(caplog: pytest.LogCaptureFixture
 
 @pytest.fixture
 def without_tables(transactional_db: None) -> Any:
-    """The database as it is before `migrate`."""
+    """The database before `migrate`."""
     models = [OperationResult, Operation]
     names = {model: model._meta.db_table for model in models}
     with connection.schema_editor() as editor:
@@ -134,7 +134,7 @@ def without_tables(transactional_db: None) -> Any:
             editor.alter_db_table(model, f"hidden_{name}", name)
 
 
-def test_migrations__not_run_is_a_503_which_the_log_explains(
+def test_migrations__not_run_is_503_and_logged(
     api: APIClient, without_tables: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     unknown = "/api/operations/0192aaaa-0000-7000-8000-000000000000/"
@@ -144,12 +144,12 @@ def test_migrations__not_run_is_a_503_which_the_log_explains(
     assert "run manage.py migrate" in caplog.text
 
 
-def test_migrations__not_run_keep_migrate_from_nothing(without_tables: None) -> None:
-    """`migrate` runs the checks of the database before it makes the tables."""
+def test_migrations__not_run_do_not_stop_migrate(without_tables: None) -> None:
+    """`migrate` runs the database checks before it creates the tables."""
     assert run_checks(tags=["async_reply"], databases=["default"]) == []
 
 
-def test_migrations__not_run_is_one_line_of_the_workers_log(
+def test_migrations__not_run_is_one_line_in_the_worker_s_log(
     without_tables: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     maintenance = Maintenance([Step(f"{n}", 0, Operation.objects.count) for n in range(3)])

@@ -1,4 +1,4 @@
-"""Wherever a project mounts the app, and however it is configured, the links lead on."""
+"""Links work at each place where a project includes the URLs, and with each configuration."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +45,7 @@ class Translated:
 
 
 class Slashless:
-    """APPEND_SLASH has nothing to redirect: our own URLs end as they are linked."""
+    """For APPEND_SLASH, which has nothing to redirect: each of our URLs works as it is linked."""
 
     urlpatterns = Plain.urlpatterns
 
@@ -65,19 +65,19 @@ PLACES: list[tuple[type[Any], str, dict[str, Any]]] = [
 def middleware(settings: Settings) -> Iterator[None]:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
     yield
-    # The language of a request stays with its thread.
+    # The thread keeps the language of its last request.
     translation.deactivate()
 
 
 def follow(api: APIClient, url: str) -> Any:
-    """GET of an absolute URL."""
+    """GET an absolute URL."""
     assert url.startswith("http://testserver/")
     return api.get(url)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("urls", "start", "configured"), PLACES)
-def test_place__links_lead_from_submit_to_result(
+def test_place__links_work_from_submit_to_result(
     api: APIClient, settings: Settings, urls: type[Any], start: str, configured: dict[str, Any]
 ) -> None:
     settings.ROOT_URLCONF = urls
@@ -96,7 +96,7 @@ def test_place__links_lead_from_submit_to_result(
 
 @pytest.fixture
 def script_prefix() -> Iterator[None]:
-    """A thread keeps the prefix of the request that it answered last."""
+    """Reset the prefix: a thread keeps that of its last request."""
     yield
     set_script_prefix("/")
 
@@ -106,7 +106,7 @@ def script_prefix() -> Iterator[None]:
 def test_place__below_a_script_name(
     user: Any, settings: Settings, script_prefix: None, forced: bool
 ) -> None:
-    """By Django's WSGI handler: its test client knows no script prefix."""
+    """With Django's WSGI handler. Its test client has no script prefix."""
     settings.ROOT_URLCONF = Plain
     settings.FORCE_SCRIPT_NAME = "/site" if forced else None
     transport = httpx.WSGITransport(WSGIHandler(), script_name="" if forced else "/site")
@@ -131,25 +131,25 @@ def atomic_requests(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> 
 def test_atomic_requests__message_is_sent_after_the_commit(
     api: APIClient, atomic_requests: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[bool] = []
+    in_transaction: list[bool] = []
 
-    def look(operation: Operation) -> None:
-        seen.append(transaction.get_connection().in_atomic_block)
+    def send(operation: Operation) -> None:
+        in_transaction.append(transaction.get_connection().in_atomic_block)
 
-    monkeypatch.setattr(broker, "send", look)
+    monkeypatch.setattr(broker, "send", send)
     assert api.post("/echoes/").status_code == 202
-    assert seen == [False]
+    assert in_transaction == [False]
 
 
-def test_atomic_requests__database_down_is_a_503(
+def test_atomic_requests__without_a_database_is_503(
     api: APIClient, atomic_requests: None, monkeypatch: pytest.MonkeyPatch, broker: list[str]
 ) -> None:
     def refuse() -> None:
         raise OperationalError("connection refused")
 
-    with monkeypatch.context() as down:
+    with monkeypatch.context() as outage:
         connection.close()
-        down.setattr(connection, "connect", refuse)
+        outage.setattr(connection, "connect", refuse)
         response = api.post("/echoes/")
     assert (response.status_code, response["Content-Type"]) == (503, PROBLEM)
     assert "Retry-After" in response
@@ -202,19 +202,19 @@ def test_production__foreign_host_is_refused_by_django(api: APIClient, settings:
 
 
 @pytest.mark.django_db
-def test_proxy__links_are_those_of_the_outside(api: APIClient, settings: Settings) -> None:
-    """Where the project trusts its proxy; elsewhere what anybody may send is not believed."""
-    told = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "api.example.org"}
-    plain = api.post("/echoes/", headers=told)
+def test_proxy__links_have_the_public_host(api: APIClient, settings: Settings) -> None:
+    """The forwarded host counts only if the project trusts its proxy: anybody can send it."""
+    forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "api.example.org"}
+    plain = api.post("/echoes/", headers=forwarded)
     assert plain["Location"].startswith("http://testserver/")
     settings.USE_X_FORWARDED_HOST = True
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     settings.ALLOWED_HOSTS = ["api.example.org"]
-    trusted = api.post("/echoes/", headers=told)
+    trusted = api.post("/echoes/", headers=forwarded)
     links = trusted.json()["links"].values()
     assert all(link.startswith("https://api.example.org/api/operations/") for link in links)
     assert trusted["Location"] in links
-    forged = api.post("/echoes/", headers={**told, "X-Forwarded-Host": "evil.example.org"})
+    forged = api.post("/echoes/", headers={**forwarded, "X-Forwarded-Host": "evil.example.org"})
     assert forged.status_code == 400
 
 
@@ -236,7 +236,7 @@ class ByPath:
 @pytest.mark.parametrize(
     ("urls", "scheme"), [(ByNamespace, NamespaceVersioning), (ByPath, URLPathVersioning)]
 )
-def test_versions__links_keep_the_caller_s(
+def test_versions__links_have_the_version_of_the_request(
     api: APIClient,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -251,14 +251,14 @@ def test_versions__links_keep_the_caller_s(
     for link in accepted.json()["links"].values():
         assert link.startswith(f"http://testserver/{version}/operations/")
     run_operations()
-    found = follow(api, accepted["Location"])
-    result = follow(api, found["Location"])
+    poll = follow(api, accepted["Location"])
+    result = follow(api, poll["Location"])
     assert result["Location"] == f"http://testserver/{version}/things/7/"
     assert Operation.objects.get().input == {}
 
 
 class Replica:
-    """Reads go to a replica that lags for ever."""
+    """A router that sends reads to a replica, which never gets a row."""
 
     def db_for_read(self, model: type[Any], **hints: Any) -> str | None:
         return "replica" if model._meta.app_label == "async_reply" else None
@@ -271,7 +271,7 @@ class Replica:
 def replica(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[None]:
-    """A second database, without a table: whatever is read from it is an error."""
+    """A second database without tables: each read from it is an error."""
     engine = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "replica.sqlite3")}
     complete = connections.configure_settings({"default": {}, "replica": engine})["replica"]
     monkeypatch.setitem(connections.settings, "replica", complete)
@@ -282,16 +282,16 @@ def replica(
     del connections["replica"]
 
 
-def test_replica__is_never_asked_about_operations(api: APIClient, replica: None) -> None:
-    """Its lag would make the first poll a 404, and a replayed key a second run."""
+def test_replica__is_never_read_for_operations(api: APIClient, replica: None) -> None:
+    """Otherwise its lag would make the first poll a 404, and a replayed key a second operation."""
     key = {"Idempotency-Key": "k"}
     accepted = api.post("/exports/", headers=key)
     assert api.get(accepted["Location"]).status_code == 200
     assert api.post("/exports/", headers=key).json() == accepted.json()
     assert len(api.get("/api/operations/").json()["results"]) == 1
     assert len(run_operations()) == 1
-    found = api.get(accepted["Location"])
-    result = api.get(found["Location"])
-    assert (found.status_code, b"".join(result)) == (302, b"a;b\n1;2\n")
+    poll = api.get(accepted["Location"])
+    result = api.get(poll["Location"])
+    assert (poll.status_code, b"".join(result)) == (302, b"a;b\n1;2\n")
     assert api.delete(accepted["Location"]).status_code == 204
     assert api.post("/exports/", headers=key).status_code == 410

@@ -1,4 +1,7 @@
-"""The ways a project submits and runs: eagerly, in its tests, in transactions, from a job."""
+"""The ways in which a project submits and runs jobs.
+
+Eagerly, in its tests, in transactions, from a job and from a command.
+"""
 
 from datetime import timedelta
 from typing import Any
@@ -40,16 +43,14 @@ def statuses() -> list[str]:
     return list(Operation.objects.order_by("pk").values_list("status", flat=True))
 
 
-def test_eager__result_is_there_right_after_the_202(eager: None, api: APIClient) -> None:
+def test_eager__result_exists_right_after_the_202(eager: None, api: APIClient) -> None:
     accepted = api.post("/echoes/", {"number": 7})
     assert (accepted.status_code, accepted.json()["status"]) == (202, "pending")
     assert api.get(accepted["Location"], follow=True).json() == {"number": 7}
 
 
 @pytest.mark.parametrize(("url", "status"), [("/refusals/", 422), ("/breakdowns/", 409)])
-def test_eager__failing_job_is_a_202_all_the_same(
-    eager: None, api: APIClient, url: str, status: int
-) -> None:
+def test_eager__failing_job_is_202(eager: None, api: APIClient, url: str, status: int) -> None:
     accepted = api.post(url)
     assert (accepted.status_code, accepted.json()["status"]) == (202, "pending")
     assert api.get(accepted["Location"], follow=True).status_code == status
@@ -58,7 +59,7 @@ def test_eager__failing_job_is_a_202_all_the_same(
 @pytest.mark.parametrize(
     ("url", "status"), [("/echoes/", 200), ("/refusals/", 422), ("/breakdowns/", 409)]
 )
-def test_eager__who_prefers_to_wait_gets_the_reply(
+def test_eager__client_that_prefers_to_wait_gets_the_result(
     eager: None, user: User, url: str, status: int
 ) -> None:
     api = APIClient()
@@ -69,7 +70,7 @@ def test_eager__who_prefers_to_wait_gets_the_reply(
     assert "Location" not in answer
 
 
-def test_eager__waits_for_the_commit(eager: None) -> None:
+def test_eager__job_runs_after_the_commit(eager: None) -> None:
     with transaction.atomic():
         services.submit(echo)
         assert statuses() == [Status.PENDING]
@@ -80,43 +81,43 @@ def test_eager__waits_for_the_commit(eager: None) -> None:
     assert statuses() == [Status.SUCCEEDED]
 
 
-def test_eager__job_that_submits_another(eager: None) -> None:
+def test_eager__job_submits_another(eager: None) -> None:
     services.submit(nest, input={"depth": 2})
     assert statuses() == [Status.SUCCEEDED] * 3
 
 
-def test_eager__later_is_later(eager: None) -> None:
+def test_eager__delayed_job_stays_pending(eager: None) -> None:
     services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
     assert statuses() == [Status.PENDING]
 
 
 class InTestCase(TestCase):
-    def test_run_operations__runs_what_the_transaction_holds(self) -> None:
+    def test_run_operations__in_the_transaction_of_a_test(self) -> None:
         with transaction.atomic():
             services.submit(echo)
         services.submit(refuse)
         endings = [report.ending for report in run_operations()]
         assert endings == [Ending.SUCCEEDED, Ending.FAILED]
 
-    def test_run_operations__job_that_submits_another(self) -> None:
+    def test_run_operations__job_submits_another(self) -> None:
         services.submit(nest, input={"depth": 3}, owner="7")
         assert len(run_operations()) == 4
         assert statuses() == [Status.SUCCEEDED] * 4
         assert Operation.objects.filter(owner="7").count() == 4
 
-    def test_run_operations__what_is_not_due_stays(self) -> None:
+    def test_run_operations__delayed_job_stays_pending(self) -> None:
         services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
         assert run_operations() == []
 
 
 class InTransactionTestCase(TransactionTestCase):
-    def test_run_operations__after_real_commits(self) -> None:
+    def test_run_operations__after_commits(self) -> None:
         services.submit(echo)
         services.submit(break_down)
         endings = [report.ending for report in run_operations()]
         assert endings == [Ending.SUCCEEDED, Ending.FAILED]
 
-    def test_submit__rolled_back_is_no_operation(self) -> None:
+    def test_submit__rolled_back_stores_no_operation(self) -> None:
         with transaction.atomic():
             services.submit(echo)
             transaction.set_rollback(True)
@@ -130,6 +131,6 @@ def test_command__submits(broker: list[str]) -> None:
         def handle(self, *args: Any, **options: Any) -> str:
             return str(services.submit(echo, owner="7").pk)
 
-    told = call_command(Command())
-    assert broker == [told]
+    pk = call_command(Command())
+    assert broker == [pk]
     assert [report.ending for report in run_operations()] == [Ending.SUCCEEDED]

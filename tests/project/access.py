@@ -1,4 +1,4 @@
-"""OperationAccess classes of projects."""
+"""OperationAccess classes as projects write them, and the authentication that they need."""
 
 from typing import Any, ClassVar
 
@@ -29,7 +29,7 @@ class OpenAccess(OperationAccess):
 
 
 class NamingAccess(OpenAccess):
-    """Nobody is nobody: who brings no credentials has a name all the same."""
+    """Callers without credentials share one owner."""
 
     def get_owner(self, request: Request) -> str:
         return super().get_owner(request) or "public"
@@ -44,7 +44,7 @@ class OrAccess(OperationAccess):
 
 
 class TenantAccess(OperationAccess):
-    """Everybody sees what their tenant, a header, owns."""
+    """The owner is the tenant in a header. All of a tenant see its operations."""
 
     def get_owner(self, request: Request) -> str:
         return f"tenant:{request.headers.get('X-Tenant', '')}"
@@ -55,7 +55,7 @@ class TenantAccess(OperationAccess):
 
 
 class StatelessUser:
-    """Whom a signed token speaks for: no row anywhere."""
+    """The user of a signed token, without a row in the database."""
 
     is_authenticated = True
     is_active = True
@@ -66,7 +66,7 @@ class StatelessUser:
 
 
 class ClaimsAuthentication(BaseAuthentication):
-    """Claims as an identity provider signs them: `Bearer <signed JSON>`."""
+    """Authenticates by the signed claims of an identity provider: `Bearer <signed JSON>`."""
 
     def authenticate(self, request: Request) -> tuple[StatelessUser, str] | None:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -83,7 +83,7 @@ class ClaimsAuthentication(BaseAuthentication):
 
 
 class KeyAuthentication(BaseAuthentication):
-    """An API key in a header speaks for a machine: no user at all, only `request.auth`."""
+    """Authenticates a machine by an API key. It has no user, only `request.auth`."""
 
     keys: ClassVar[dict[str, str]] = {"secret-1": "robot", "secret-2": "other"}
 
@@ -100,7 +100,7 @@ class KeyAuthentication(BaseAuthentication):
 
 
 class NameAuthentication(BaseAuthentication):
-    """The user whose id a header names; of one who is unknown others may know more."""
+    """Authenticates by a user's id in a header. Unknown ids go to the next authentication."""
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
         user = User.objects.filter(pk=request.headers.get("X-User", "0")).first()
@@ -115,7 +115,7 @@ class EitherAccess(OperationAccess):
 
 
 def forward_user(get_response: Any) -> Any:
-    """A middleware that finds the user by itself, and not in the session."""
+    """A middleware that reads the user from a header, not from the session."""
 
     def middleware(request: Any) -> Any:
         request.user = User.objects.get(pk=request.headers["X-User"])
@@ -125,7 +125,7 @@ def forward_user(get_response: Any) -> Any:
 
 
 class ForwardedAuthentication(BaseAuthentication):
-    """Takes the word of the middleware in front."""
+    """Authenticates the user that a middleware has put on the request."""
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
         user = getattr(request._request, "user", None)
@@ -142,7 +142,7 @@ class HasKey(BasePermission):
 
 
 class ClaimsAccess(OperationAccess):
-    """Callers without a row are owners by what their token says."""
+    """The owner is the subject of the token. Callers need no row in the database."""
 
     authentication_classes = [ClaimsAuthentication]
 
@@ -159,7 +159,7 @@ class KeyAccess(OperationAccess):
 
 
 class GroupAccess(ClaimsAccess):
-    """The caller's own, and those of groups it is in; the submit's group is a header."""
+    """The owner is the caller, or the group in a header. Members see a group's operations."""
 
     def get_owner(self, request: Request) -> str:
         user: Any = request.user
@@ -171,6 +171,6 @@ class GroupAccess(ClaimsAccess):
         user: Any = request.user
         if not user.is_authenticated:
             return Operation.objects.none()
-        owners = [str(user.pk), *(f"group:{each}" for each in user.groups)]
+        owners = [str(user.pk), *(f"group:{group}" for group in user.groups)]
         queryset: OperationQuerySet = Operation.objects.filter(owner__in=owners)
         return queryset

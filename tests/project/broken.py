@@ -1,3 +1,3 @@
-"""A module of a project that has a mistake in it."""
+"""A module that cannot be imported."""
 
 raise ValueError("Set MINE in the settings.")

@@ -1,4 +1,4 @@
-"""What jobs do to their process and its database that they should not do."""
+"""Jobs that harm their process or its database connection."""
 
 import asyncio
 import multiprocessing
@@ -12,7 +12,7 @@ from django.db import ProgrammingError, connection, transaction
 from async_reply.attempts.jobs import Job
 from async_reply.models import Operation
 
-#: What stays in the process for good.
+#: Keeps objects alive until the process ends.
 kept: list[Any] = []
 
 
@@ -23,7 +23,7 @@ def rows() -> Iterator[int]:
 
 
 def generator(operation: Job) -> None:
-    """Keeps all rows locked, and is stopped by its time limit."""
+    """Keeps all rows locked until its time limit stops it."""
     for _ in operation.track(rows()):
         pass
 
@@ -40,7 +40,7 @@ def begin(operation: Job) -> None:
 
 
 def session(operation: Job) -> None:
-    """Behind Django's back, so that nobody sees the statement."""
+    """Changes the session by the driver, so that Django does not see the statement."""
     connection.ensure_connection()
     statement = {
         "postgresql": "SET search_path TO pg_temp",
@@ -50,12 +50,12 @@ def session(operation: Job) -> None:
 
 
 def loop(operation: Job) -> None:
-    """As Playwright's synchronous interface does."""
+    """Leaves an event loop running, like Playwright's synchronous interface."""
     asyncio._set_running_loop(asyncio.new_event_loop())
 
 
 def descriptors(operation: Job) -> None:
-    """Leaks all that there are."""
+    """Uses up all file descriptors."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
     try:
         while True:
@@ -69,7 +69,7 @@ def refuse(*_: Any, **__: Any) -> None:
 
 
 def mind(operation: Job) -> None:
-    """No connection of this process works any more, the next one neither."""
+    """Breaks every connection of this process, present and future."""
     operation.on_finish(lambda: transaction.on_commit(break_down, using=connection.alias))
 
 
@@ -78,7 +78,7 @@ def break_down() -> None:
 
 
 def fork(operation: Job) -> str:
-    """The child comes to the job's end first."""
+    """Forks. The child reaches the end of the job first."""
     child = os.fork()
     if not child:
         return "child"
@@ -101,7 +101,7 @@ def fork_that_exits(operation: Job) -> str:
 
 
 def process(operation: Job) -> str:
-    """A worker's children are daemons, which multiprocessing lets have no children."""
+    """Starts a process. A worker's child is a daemon, which normally may not start any."""
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     child = multiprocessing.get_context("fork").Process(target=operation.progress, args=(50,))
     child.start()
@@ -110,8 +110,8 @@ def process(operation: Job) -> str:
 
 
 WAYS: dict[str, Callable[[Job], Any]] = {
-    way.__name__: way
-    for way in (
+    function.__name__: function
+    for function in (
         *(generator, autocommit, begin, session, loop, descriptors, mind),
         *(fork, fork_that_fails, fork_that_exits, process),
     )

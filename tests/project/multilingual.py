@@ -1,4 +1,4 @@
-"""The project's URLs below a language."""
+"""The project's URLs with a language as their prefix."""
 
 from django.conf.urls.i18n import i18n_patterns
 

@@ -1,4 +1,4 @@
-"""Kinds that tests submit."""
+"""Tasks that tests submit."""
 
 import ctypes
 import time
@@ -14,7 +14,7 @@ from tests.project.disturbances import WAYS
 
 @operation_task
 def echo(operation: Job) -> Any:
-    """Answers its input."""
+    """Returns its input."""
     return operation.input
 
 
@@ -61,7 +61,7 @@ def persist(operation: Job) -> None:
 
 @operation_task(name="tests.overrun", time_limit=2)
 def overrun(operation: Job, *, calls: bool) -> None:
-    """Goes on beyond its time limit, whether it calls in or not."""
+    """Runs longer than its time limit, with or without calls of its handle."""
     while True:
         time.sleep(0.1)
         if calls:
@@ -70,7 +70,7 @@ def overrun(operation: Job, *, calls: bool) -> None:
 
 @operation_task(name="tests.stubborn", cancel="interrupt")
 def stubborn(operation: Job, *, calls: bool) -> None:
-    """Sleeps for minutes in one call to the system."""
+    """Sleeps for minutes in one system call."""
     operation.progress(1)
     time.sleep(600)
 
@@ -81,7 +81,7 @@ def expected(operation: Job) -> None:
 
 
 def digits(operation: Operation) -> int:
-    """The size class of an input: LookupError where it has none."""
+    """The size class of an input. Raises LookupError for a number of rows without a class."""
     return {1: 1, 100: 3, 1000: 4}[operation.input["rows"]]
 
 
@@ -92,7 +92,7 @@ def sized(operation: Job, *, rows: int) -> None:
 
 @operation_task(name="tests.hold_gil")
 def hold_gil(operation: Job, *, calls: bool) -> dict[str, int]:
-    """In its first attempt, keeps every other thread of its process from running."""
+    """Stops all other threads of its process during the first attempt."""
     if operation.attempt == 1:
         ctypes.PyDLL(None).sleep(10)
         operation.check_canceled()
@@ -101,13 +101,13 @@ def hold_gil(operation: Job, *, calls: bool) -> dict[str, int]:
 
 @operation_task(name="tests.disturb", time_limit=4)
 def disturb(operation: Job, *, way: str) -> Any:
-    """Harms its process in one of many ways."""
+    """Harms its process in one of the ways of WAYS."""
     return WAYS[way](operation)
 
 
 @operation_task(name="tests.wait", max_losses=1)
 def wait(operation: Job, *, calls: bool) -> int:
-    """Its first attempt goes on for minutes."""
+    """Its first attempt never ends by itself."""
     while operation.attempt == 1:
         time.sleep(0.1)
         if calls:
@@ -117,6 +117,6 @@ def wait(operation: Job, *, calls: bool) -> int:
 
 @operation_task(name="tests.once", max_losses=0)
 def once(operation: Job, *, calls: bool) -> int:
-    """As `wait`, and must not be repeated."""
+    """Never ends by itself, and may be attempted only once."""
     while True:
         time.sleep(0.1)

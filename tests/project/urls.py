@@ -1,3 +1,5 @@
+"""URLs of the project that tests use: its submit views, the demo, and our URLs a second time."""
+
 from django.urls import include, path
 
 from demo_project.urls import urlpatterns as demo

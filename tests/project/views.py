@@ -1,4 +1,4 @@
-"""Views that use each hook once."""
+"""Submit views of the project: one for each task, attribute and hook."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

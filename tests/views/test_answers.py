@@ -365,9 +365,7 @@ def test_events__client_that_has_seen_the_end_gets_204(
 
 
 @situations
-def test_result__ignores_prefer_wait(
-    api: APIClient, operation: Operation, situation: str
-) -> None:
+def test_result__ignores_prefer_wait(api: APIClient, operation: Operation, situation: str) -> None:
     """A 202 of this URL means unfinished. A client that prefers to wait asks S or M."""
     response = api.get(url(operation, "result/"), headers={"Prefer": "wait=9"})
     body_of(response)

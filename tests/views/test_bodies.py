@@ -1,9 +1,9 @@
-"""What a serializer makes of a request, as the job gets it.
+"""The job's input as it is made from the data of a serializer.
 
-Looked at here: keys that a serializer lets through (its own `to_internal_value`, a JSON object, a
-list, a field with `source="*"`); values of which JSON has no type (enums, time zones, phone
-numbers, IP addresses, sets, bytes, dates, models, lazy texts), alone, in lists, in dicts and in
-nested serializers.
+Keys that a serializer does not declare: by its own `to_internal_value`, a JSON object, a list, a
+field with `source="*"`. Values that JSON has no type for (enums, time zones, phone numbers, IP
+addresses, sets, bytes, dates, models, lazy texts): alone, in lists, in dicts and in nested
+serializers.
 """
 
 import datetime as dt
@@ -47,7 +47,7 @@ def take_all(operation: Any, /, **values: Any) -> None: ...
 
 
 class Lenient(serializers.Serializer[Any]):
-    """Lets each key of the client's through."""
+    """Keeps each key that the client sends."""
 
     value = serializers.JSONField(required=False)
 
@@ -56,7 +56,7 @@ class Lenient(serializers.Serializer[Any]):
 
 
 class Everything(serializers.BaseSerializer[Any]):
-    """Takes the body for what it is."""
+    """Returns the body as it is."""
 
     def to_internal_value(self, data: Any) -> Any:
         return data
@@ -81,7 +81,7 @@ def view(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.mark.parametrize("serializer", [Lenient, Everything])
 @pytest.mark.parametrize("key", ["unknown", "operation", "self", "a b", "", "class", "é", "__x__"])
-def test_key__that_the_job_does_not_take_is_a_400(
+def test_key__unknown_to_the_job_is_400(
     api: APIClient, view: Callable[..., None], serializer: Any, key: str
 ) -> None:
     view(serializer)
@@ -92,7 +92,7 @@ def test_key__that_the_job_does_not_take_is_a_400(
 
 
 @pytest.mark.parametrize("serializer", [Lenient, Everything])
-def test_key__that_the_job_takes_is_input(
+def test_key__known_to_the_job_is_input(
     api: APIClient, view: Callable[..., None], serializer: Any
 ) -> None:
     view(serializer)
@@ -101,7 +101,7 @@ def test_key__that_the_job_takes_is_input(
 
 
 @pytest.mark.parametrize("key", ["unknown", "a b", "class", "operation"])
-def test_key__of_any_name_is_input_of_a_job_that_takes_all(
+def test_key__of_any_name_is_input_of_a_job_with_kwargs(
     api: APIClient, view: Callable[..., None], key: str
 ) -> None:
     view(Lenient, take_all)
@@ -109,15 +109,13 @@ def test_key__of_any_name_is_input_of_a_job_that_takes_all(
     assert run_operations()[0].ending is Ending.SUCCEEDED
 
 
-def test_key__of_a_field_that_is_merged_is_declared(
-    api: APIClient, view: Callable[..., None]
-) -> None:
+def test_key__of_a_merged_field_is_declared(api: APIClient, view: Callable[..., None]) -> None:
     view(Merged)
     assert api.post("/echoes/", {"inner": {"value": 3}}).status_code == 202
     assert Operation.objects.get().input == {"value": 3}
 
 
-def test_key__of_the_url_wins_over_the_client_s(
+def test_key__of_the_url_replaces_the_client_s(
     api: APIClient, view: Callable[..., None], settings: Settings
 ) -> None:
     view(Lenient, take_all)
@@ -129,7 +127,7 @@ class Undeclared(serializers.Serializer[Any]):
     year = serializers.IntegerField(required=False)
 
 
-def test_key__that_the_project_declares_and_the_job_lacks_is_the_programmer_s(
+def test_key__declared_by_the_project_and_unknown_to_the_job_is_a_type_error(
     api: APIClient, view: Callable[..., None]
 ) -> None:
     view(Undeclared)
@@ -157,8 +155,8 @@ class Phone:
     number: str
 
 
-class OpaqueField(serializers.Field):  # type: ignore[type-arg]  # of whatever the test gives
-    """Makes a Python value of a client's text, and a text of that value."""
+class OpaqueField(serializers.Field):  # type: ignore[type-arg]  # the test chooses the type
+    """Converts a client's text into a Python value, and the value into a text."""
 
     value: Any = None
 
@@ -169,7 +167,7 @@ class OpaqueField(serializers.Field):  # type: ignore[type-arg]  # of whatever t
         return f"text of {type(value).__name__}"
 
 
-#: Value -> what the job gets.
+#: Value, and the job's input.
 VALUES: list[tuple[Any, Any]] = [
     (Color.RED, "text of Color"),
     (Size.SMALL, "s"),
@@ -197,7 +195,7 @@ VALUES: list[tuple[Any, Any]] = [
 
 
 def shapes() -> dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]]:
-    """A field that holds an opaque one, what is sent, and where the value is in the input."""
+    """Shape -> a field that contains an opaque one; functions that send and find the value."""
 
     class Nested(serializers.Serializer[Any]):
         renamed = OpaqueField(source="inner")
@@ -217,7 +215,7 @@ def shapes() -> dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]
 
 @pytest.mark.parametrize("shape", shapes())
 @pytest.mark.parametrize(
-    ("value", "expected"), VALUES, ids=[type(each[0]).__name__ for each in VALUES]
+    ("value", "expected"), VALUES, ids=[type(value).__name__ for value, _ in VALUES]
 )
 def test_value__is_represented_by_its_field(
     api: APIClient,
@@ -235,7 +233,7 @@ def test_value__is_represented_by_its_field(
     assert find(Operation.objects.get().input["value"]) == expected
 
 
-def test_value__that_is_a_row_is_its_primary_key(
+def test_value__row_becomes_its_primary_key(
     api: APIClient, view: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = Group.objects.create(name="x")
@@ -246,27 +244,27 @@ def test_value__that_is_a_row_is_its_primary_key(
         assert Operation.objects.get(pk=answer.json()["id"]).input == {"value": expected}
 
 
-class Stubborn(OpaqueField):
+class Unconverted(OpaqueField):
     def to_representation(self, value: Any) -> Any:
         return value
 
 
-def test_value__that_no_field_represents_is_the_programmer_s(
+def test_value__without_a_json_type_is_500_and_logged(
     settings: Settings,
     user: Any,
     view: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """No 400 without a word: the log names the value's place and the remedy."""
+    """The log names the value's key and type, and the remedy."""
     settings.ROOT_URLCONF = urls
     monkeypatch.setattr(OpaqueField, "value", Phone("+49 30"))
-    view(type("Body", (serializers.Serializer,), {"value": Stubborn()}))
+    view(type("Body", (serializers.Serializer,), {"value": Unconverted()}))
     client = APIClient(raise_request_exception=False)
     client.force_authenticate(user)
     assert client.post("/echoes/", {"value": "x"}).status_code == 500
     assert not Operation.objects.exists()
-    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info is not None
     assert "'value' is of type Phone" in str(record.exc_info[1])
     assert "get_input()" in str(record.exc_info[1])

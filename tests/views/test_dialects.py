@@ -1,4 +1,4 @@
-"""Attributes of a submit view that only point elsewhere: one header each, all else the same."""
+"""Attributes of a submit view for other clients: each changes one header and nothing else."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def point_to_the_result(view: Any, operation: Any) -> dict[str, str]:
     return {"Content-Location": links(operation, view.request)["result"]}
 
 
-#: Attribute, value, and what of the 202 it changes: header -> link, None for absent.
+#: Attribute, value, and the changed headers of the 202: name -> link, or None for no header.
 CHANGES: list[tuple[str, Any, dict[str, str | None]]] = [
     ("location_target", "status", {}),
     ("location_target", "result", {"Location": "result"}),
@@ -50,9 +50,9 @@ def test_attribute__changes_its_header_and_no_url(
     accepted = api.post("/echoes/", {"number": 7})
     urls = accepted.json()["links"]
     expected = {"Location": "self", "Operation-Location": "monitor", **changed}
-    told = {name: urls[link] for name, link in expected.items() if link is not None}
+    headers = {name: urls[link] for name, link in expected.items() if link is not None}
     names = {"Location", "Operation-Location", "Azure-AsyncOperation", "Content-Location"}
-    assert {name: accepted[name] for name in names & set(accepted.headers)} == told
+    assert {name: accepted[name] for name in names & set(accepted.headers)} == headers
     run_operations()
     statuses = [api.get(urls[link]).status_code for link in ("self", "monitor", "result")]
     assert statuses == [302, 200, 200]
@@ -79,10 +79,10 @@ def test_attribute__statuses_of_the_view(
     ]
 
 
-def test_kick_off__of_a_bulk_export_by_a_cookie_starts_nothing(
+def test_bulk_export__by_a_get_with_a_cookie_is_401(
     rf: RequestFactory, client: Client, user: Any
 ) -> None:
-    """A page of any origin can have a browser send a GET with its cookies."""
+    """A page of any origin can make a browser send a GET with the user's cookies."""
     client.force_login(user)
     request: Any = rf.get("/fhir/$export")
     request.session, request.user = client.session, user

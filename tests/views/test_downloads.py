@@ -1,4 +1,4 @@
-"""A stored file as the result: conditions, ranges, and where its storage serves it."""
+"""A result that is a file: conditions, ranges, and redirects to its storage."""
 
 import asyncio
 import hashlib
@@ -40,13 +40,13 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def result(submit: Callable[..., Operation]) -> str:
-    """The result URL of an operation that answers CONTENT."""
+    """The result URL of an operation whose result is CONTENT."""
     operation = submit(tasks.export)
     run_operations()
     return f"/api/operations/{operation.pk}/result/"
 
 
-def test_get__the_whole(api: APIClient, result: str) -> None:
+def test_get__whole_file(api: APIClient, result: str) -> None:
     response = api.get(result)
     assert (response.status_code, response.getvalue()) == (200, CONTENT)
     assert response["ETag"] == TAG
@@ -56,21 +56,21 @@ def test_get__the_whole(api: APIClient, result: str) -> None:
     assert "Expires" in response
 
 
-def test_head__tells_of_the_whole_without_opening_it(
+def test_head__describes_the_whole_file_without_opening_it(
     api: APIClient, result: str, folder: Path
 ) -> None:
-    got = api.get(result)
-    got.getvalue()
+    get = api.get(result)
+    get.getvalue()
     for path in folder.rglob("*.csv"):
         path.unlink()
-    asked = api.head(result, headers={"Range": "bytes=0-1"})
-    assert (asked.status_code, asked.content) == (200, b"")
-    told = {name: value for name, value in got.items() if name != "Date"}
-    assert dict(asked.items()) == told
+    head = api.head(result, headers={"Range": "bytes=0-1"})
+    assert (head.status_code, head.content) == (200, b"")
+    fields = {name: value for name, value in get.items() if name != "Date"}
+    assert dict(head.items()) == fields
 
 
 @pytest.mark.parametrize(
-    ("field", "content", "told"),
+    ("field", "content", "content_range"),
     [
         ("bytes=0-0", b"a", "bytes 0-0/8"),
         ("bytes=2-4", b"b\n1", "bytes 2-4/8"),
@@ -80,12 +80,12 @@ def test_head__tells_of_the_whole_without_opening_it(
         ("bytes=5-999", b";2\n", "bytes 5-7/8"),
     ],
 )
-def test_range__is_a_part(
-    api: APIClient, result: str, field: str, content: bytes, told: str
+def test_range__gets_a_part(
+    api: APIClient, result: str, field: str, content: bytes, content_range: str
 ) -> None:
     response = api.get(result, headers={"Range": field})
     assert (response.status_code, response.getvalue()) == (206, content)
-    assert response["Content-Range"] == told
+    assert response["Content-Range"] == content_range
     assert response["Content-Length"] == str(len(content))
     assert (response["ETag"], response["Content-Type"]) == (TAG, "text/csv")
     assert response["X-Content-Type-Options"] == "nosniff"
@@ -93,7 +93,7 @@ def test_range__is_a_part(
 
 
 @pytest.mark.parametrize("field", ["bytes=0-1,4-5", "bytes=5-2", "rows=1-2", "nonsense", ""])
-def test_range__of_several_parts_or_none_is_the_whole(
+def test_range__of_several_parts_or_invalid_gets_the_whole_file(
     api: APIClient, result: str, field: str
 ) -> None:
     response = api.get(result, headers={"Range": field})
@@ -118,7 +118,9 @@ def test_range__beyond_the_end_is_416(api: APIClient, result: str, field: str) -
         ("Tue, 24 Nov 2026 12:00:00 GMT", 200),
     ],
 )
-def test_if_range__else_the_whole(api: APIClient, result: str, condition: str, status: int) -> None:
+def test_if_range__of_another_file_gets_the_whole_file(
+    api: APIClient, result: str, condition: str, status: int
+) -> None:
     response = api.get(result, headers={"Range": "bytes=0-1", "If-Range": condition})
     assert (response.status_code, response.getvalue()[:2]) == (status, b"a;")
 
@@ -130,25 +132,25 @@ def test_if_none_match__is_304(api: APIClient, result: str, field: str, method: 
     response = request(result, headers={"If-None-Match": field, "Range": "bytes=99-"})
     assert (response.status_code, response.content) == (304, b"")
     assert (response["ETag"], response["Cache-Control"]) == (TAG, "private, no-store")
-    # RFC 9110, section 8.6: none, or that of the file.
+    # RFC 9110, section 8.6: no length, or that of the file.
     assert response["Content-Length"] == "8"
 
 
-def test_if_none_match__of_another_is_the_file(api: APIClient, result: str) -> None:
+def test_if_none_match__of_another_file_gets_the_file(api: APIClient, result: str) -> None:
     response = api.get(result, headers={"If-None-Match": '"x"'})
     assert (response.status_code, response.getvalue()) == (200, CONTENT)
 
 
-def test_if_match__of_another_is_412(api: APIClient, result: str) -> None:
-    kept = api.get(result, headers={"If-Match": TAG, "Range": "bytes=0-1"})
-    assert (kept.status_code, kept.getvalue()) == (206, b"a;")
+def test_if_match__of_another_file_is_412(api: APIClient, result: str) -> None:
+    matching = api.get(result, headers={"If-Match": TAG, "Range": "bytes=0-1"})
+    assert (matching.status_code, matching.getvalue()) == (206, b"a;")
     response = api.get(result, headers={"If-Match": '"x"', "Range": "bytes=0-1"})
     assert response.status_code == 412
     assert response["Content-Type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("field", [None, "bytes=2-4"])
-def test_gzip__does_not_touch_a_part(
+def test_gzip__compresses_no_part(
     api: APIClient, result: str, settings: Settings, field: str | None
 ) -> None:
     settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
@@ -160,10 +162,10 @@ def test_gzip__does_not_touch_a_part(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_get__deleted_since_its_row_was_read_is_unknown(
+def test_get__operation_deleted_after_its_row_was_read_is_404(
     api: APIClient, result: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By another request of the same caller's: no failure of the storage."""
+    """Another request of the caller deleted it. This is no failure of the storage."""
     serve = downloads.serve
 
     def serve_late(*arguments: Any) -> Any:
@@ -175,7 +177,7 @@ def test_get__deleted_since_its_row_was_read_is_unknown(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def test_file__that_is_gone_from_its_storage_is_503_and_logged(
+def test_file__missing_in_its_storage_is_503_and_logged(
     api: APIClient, result: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for path in folder.rglob("*.csv"):
@@ -205,16 +207,16 @@ def stored(content: bytes) -> OperationFile:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Any]]:
-    """Answer a request with Range `field` from a row of bytes; closed at the end."""
-    served: list[Any] = []
+    """Serve a row to a request with this Range. The fixture closes the files at the end."""
+    responses: list[Any] = []
 
     def make(field: str, row: OperationFile, factory: Any = RequestFactory) -> Any:
-        served.append(downloads.serve(factory().get("/", headers={"Range": field}), row))
-        return served[-1]
+        responses.append(downloads.serve(factory().get("/", headers={"Range": field}), row))
+        return responses[-1]
 
     yield make
-    # close() would also tell Django to close the test's connection.
-    for closer in [closer for response in served for closer in response._resource_closers]:
+    # response.close() would make Django close the test's connection too.
+    for closer in [closer for response in responses for closer in response._resource_closers]:
         closer()
 
 
@@ -244,7 +246,7 @@ def test_serve__closes_the_file_with_the_response(
 
 
 @pytest.mark.parametrize(("field", "whole"), [("", True), ("bytes=0-", True), ("bytes=1-", False)])
-def test_serve__the_whole_is_a_file_that_the_kernel_can_send(
+def test_serve__whole_file_can_be_sent_by_the_kernel(
     serve: Callable[..., Any], field: str, whole: bool
 ) -> None:
     response = serve(field, stored(LARGE))
@@ -255,18 +257,18 @@ def test_serve__the_whole_is_a_file_that_the_kernel_can_send(
 @pytest.mark.parametrize(
     ("field", "part"), [("", slice(None)), ("bytes=70000-200000", slice(70000, 200001))]
 )
-def test_serve__asgi_reads_piece_by_piece(
+def test_serve__asgi_reads_block_by_block(
     serve: Callable[..., Any], field: str, part: slice
 ) -> None:
     response = serve(field, stored(LARGE), AsyncRequestFactory)
 
     async def read() -> list[bytes]:
-        return [piece async for piece in response]
+        return [block async for block in response]
 
-    pieces = asyncio.run(read())
-    assert b"".join(pieces) == LARGE[part]
-    assert max(map(len, pieces)) <= 64 * 1024
-    assert len(pieces) > 1
+    blocks = asyncio.run(read())
+    assert b"".join(blocks) == LARGE[part]
+    assert max(map(len, blocks)) <= 64 * 1024
+    assert len(blocks) > 1
 
 
 @pytest.mark.parametrize(("field", "status"), [("", 200), ("bytes=-5", 200), ("bytes=0-", 416)])
@@ -281,13 +283,13 @@ SIGNED: list[dict[str, Any]] = []
 
 
 def sign(row: OperationFile, **options: Any) -> str:
-    """A project's own function."""
+    """The function of a project for SIGNED_URL."""
     SIGNED.append(options)
     return f"https://files.example.org/{row.file.name}?signature=1"
 
 
 @pytest.mark.parametrize("method", ["get", "head"])
-def test_signed_url__is_a_redirect_that_ends_with_the_operation(
+def test_signed_url__is_valid_until_the_operation_expires(
     api: APIClient, result: str, settings: Settings, method: str
 ) -> None:
     settings.ASYNC_REPLY = {"SIGNED_URL": f"{__name__}.sign"}
@@ -301,7 +303,7 @@ def test_signed_url__is_a_redirect_that_ends_with_the_operation(
     assert 60 < SIGNED[0]["seconds"] <= 90
 
 
-def test_signed_url__of_a_storage_that_does_not_sign_is_never_handed_out(
+def test_signed_url__of_a_storage_that_does_not_sign_is_refused(
     api: APIClient, result: str, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {"SIGNED_URL": "async_reply.contrib.s3.signed_url"}
@@ -327,7 +329,7 @@ class CsvRenderer(BaseRenderer):
         ("image/png", "application/json", b'{"number":7}'),
     ],
 )
-def test_value__through_the_renderers_of_the_project(
+def test_value__is_rendered_by_the_project_s_renderers(
     api: APIClient,
     succeeded: Operation,
     monkeypatch: pytest.MonkeyPatch,
@@ -341,7 +343,7 @@ def test_value__through_the_renderers_of_the_project(
 
 
 @pytest.mark.parametrize(("status", "content"), [(201, b'{"number":7}'), (204, b"")])
-def test_value__with_the_status_of_its_view(
+def test_value__has_the_status_of_its_view(
     api: APIClient, succeeded: Operation, status: int, content: bytes
 ) -> None:
     Operation.objects.update(reply={"status": status})

@@ -1,3 +1,5 @@
+"""The list of the caller's operations: its order, pages and filters."""
+
 import base64
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,10 +23,10 @@ LIST = "/api/operations/"
 
 
 def ids(response: Any) -> list[str]:
-    return [each["id"] for each in response.json()["results"]]
+    return [document["id"] for document in response.json()["results"]]
 
 
-def test_list__own_ones_newest_first(
+def test_list__of_the_caller_newest_first(
     api: APIClient, submit: Submit, stranger: AbstractBaseUser
 ) -> None:
     mine = [str(submit().pk) for _ in range(3)]
@@ -35,7 +37,7 @@ def test_list__own_ones_newest_first(
 
 
 @pytest.mark.usefixtures("_knowing")
-def test_list__pages_by_cursor_in_one_statement_each(
+def test_list__each_page_needs_one_query(
     api: APIClient, submit: Submit, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     mine = [str(submit().pk) for _ in range(5)]
@@ -62,18 +64,18 @@ def test_list__filters(api: APIClient, submit: Submit) -> None:
     assert str(waiting.pk) not in ids(api.get(LIST, {"created_before": moment}))
 
 
-def test_list__hides_what_was_deleted(api: APIClient, succeeded: Operation) -> None:
+def test_list__without_deleted_operations(api: APIClient, succeeded: Operation) -> None:
     services.delete(succeeded)
     assert ids(api.get(LIST)) == []
 
 
-def test_list__hides_what_has_expired(api: APIClient, succeeded: Operation) -> None:
+def test_list__without_expired_operations(api: APIClient, succeeded: Operation) -> None:
     assert ids(api.get(LIST)) == [str(succeeded.pk)]
     Operation.objects.update(expires_at=succeeded.created_at)
     assert ids(api.get(LIST)) == []
 
 
-def test_list__filters_together_and_none(api: APIClient, submit: Submit) -> None:
+def test_list__filters_combined(api: APIClient, submit: Submit) -> None:
     done, waiting = submit(tasks.persist), submit()
     Operation.objects.filter(pk=done.pk).update(status="succeeded")
     after = done.created_at - timedelta(seconds=1)
@@ -89,16 +91,16 @@ def test_list__filters_together_and_none(api: APIClient, submit: Submit) -> None
 
 @pytest.mark.parametrize("status", list(Status))
 def test_list__filters_by_each_status(api: APIClient, submit: Submit, status: Status) -> None:
-    made = {each: str(submit().pk) for each in Status}
-    for each, pk in made.items():
-        Operation.objects.filter(pk=pk).update(status=each)
-    assert ids(api.get(LIST, {"status": status.value})) == [made[status]]
+    keys = {status: str(submit().pk) for status in Status}
+    for row_status, pk in keys.items():
+        Operation.objects.filter(pk=pk).update(status=row_status)
+    assert ids(api.get(LIST, {"status": status.value})) == [keys[status]]
 
 
 @pytest.mark.parametrize(
     "query", ["status=SUCCESS", "created_after=yesterday", f"kind={'x' * 300}", "status="]
 )
-def test_list__bad_filters_are_400(api: APIClient, query: str) -> None:
+def test_list__invalid_filter_is_400(api: APIClient, query: str) -> None:
     response = api.get(f"{LIST}?{query}")
     assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
     assert response.json()["errors"]
@@ -108,10 +110,10 @@ def test_list__bad_filters_are_400(api: APIClient, query: str) -> None:
 @pytest.mark.parametrize("name", ["created_after", "created_before"])
 @pytest.mark.parametrize("end", ["0001-01-01T00:00:00", "9999-12-31T23:59:59"])
 @pytest.mark.parametrize("offset", ["", "Z", "+14:00", "-12:00", "+00:53:28"])
-def test_list__the_ends_of_time(
+def test_list__first_and_last_dates(
     api: APIClient, settings: Settings, zone: str, name: str, end: str, offset: str
 ) -> None:
-    """A moment that does not exist in UTC is a bad filter, wherever the project is."""
+    """A date out of the range of UTC is an invalid filter, in each time zone."""
     settings.TIME_ZONE = zone
     response = api.get(LIST, {name: end + offset})
     assert response.status_code in {200, 400}
@@ -120,12 +122,12 @@ def test_list__the_ends_of_time(
 
 
 @pytest.mark.parametrize("position", ["p=x", "p=%00", "r=1&p=1' OR 1", "o=9999999999"])
-def test_list__bad_cursor_is_404(api: APIClient, position: str) -> None:
+def test_list__invalid_cursor_is_404(api: APIClient, position: str) -> None:
     cursor = base64.b64encode(position.encode()).decode()
     response = api.get(LIST, {"cursor": cursor})
     assert response.status_code in {200, 404}
     assert api.get(LIST, {"cursor": "not base64"}).status_code == 404
 
 
-def test_list__nobody(client_of: Callable[..., APIClient]) -> None:
+def test_list__of_an_anonymous_caller_is_401(client_of: Callable[..., APIClient]) -> None:
     assert client_of().get(LIST).status_code == 401

@@ -1,3 +1,5 @@
+"""Status, monitor, result, cancel and delete of one operation, over HTTP."""
+
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -51,13 +53,15 @@ def test_status__finished_redirects_with_the_document(api: APIClient, succeeded:
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))
-def test_status__every_end_redirects(api: APIClient, submit: Submit, status: Status) -> None:
+def test_status__of_each_final_status_redirects(
+    api: APIClient, submit: Submit, status: Status
+) -> None:
     operation = finished(submit, status)
     assert api.get(url(operation)).status_code == 302
 
 
 @pytest.mark.parametrize("name", ["", "monitor/"])
-def test_poll__304_for_a_version_the_client_has(
+def test_poll__is_304_when_the_client_has_the_version(
     api: APIClient, running: Operation, name: str
 ) -> None:
     tag = api.get(url(running, name))["ETag"]
@@ -83,7 +87,7 @@ def test_monitor__never_redirects(api: APIClient, submit: Submit, status: Status
 @pytest.mark.usefixtures("_knowing")
 @pytest.mark.parametrize("name", ["", "monitor/", "result/"])
 @pytest.mark.parametrize("state", ["pending", "running", "succeeded", "failed"])
-def test_poll__is_one_statement(
+def test_poll__needs_one_query(
     api: APIClient,
     submit: Submit,
     django_assert_num_queries: DjangoAssertNumQueries,
@@ -114,7 +118,7 @@ def test_result__json(api: APIClient, succeeded: Operation) -> None:
 
 @pytest.mark.parametrize("accept", ["application/json", "text/csv", "*/*"])
 @pytest.mark.parametrize("method", ["get", "head"])
-def test_result__of_a_job_that_returns_nothing_has_no_content(
+def test_result__of_a_job_that_returns_none_is_204(
     api: APIClient, submit: Submit, method: str, accept: str
 ) -> None:
     operation = submit(tasks.persist)
@@ -124,7 +128,7 @@ def test_result__of_a_job_that_returns_nothing_has_no_content(
     assert (response.content, response.get("Content-Type")) == (b"", None)
 
 
-def test_result__of_a_job_that_returns_nothing_ends_a_submit_that_waits(
+def test_result__of_an_eager_job_that_returns_none_is_204(
     api: APIClient, settings: Settings
 ) -> None:
     settings.CELERY_TASK_ALWAYS_EAGER = True
@@ -144,7 +148,9 @@ def test_result__file_streams_and_ignores_accept(api: APIClient, submit: Submit)
     assert response["Content-Disposition"].startswith("attachment; filename*=utf-8''%C3%9Cbung_1")
 
 
-def test_result__created_resource_is_reversed_when_read(api: APIClient, submit: Submit) -> None:
+def test_result__url_of_a_created_resource_is_made_for_each_request(
+    api: APIClient, submit: Submit
+) -> None:
     operation = submit(tasks.create)
     run_operations()
     set_script_prefix("/prefix/")
@@ -158,7 +164,7 @@ def test_result__created_resource_is_reversed_when_read(api: APIClient, submit: 
     )
 
 
-def test_result__elsewhere_on_an_allowed_host(
+def test_result__redirects_to_an_allowed_host(
     api: APIClient, submit: Submit, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {"REDIRECT_HOSTS": ["files.example.org"]}
@@ -171,7 +177,7 @@ def test_result__elsewhere_on_an_allowed_host(
     )
 
 
-def test_result__failure_has_the_words_of_the_job(api: APIClient, submit: Submit) -> None:
+def test_result__failure_has_the_text_of_the_job(api: APIClient, submit: Submit) -> None:
     operation = submit(tasks.refuse)
     run_operations()
     response = api.get(url(operation, "result/"))
@@ -186,7 +192,9 @@ def test_result__failure_has_the_words_of_the_job(api: APIClient, submit: Submit
     assert (response.status_code, response["Content-Type"]) == (422, "application/problem+json")
 
 
-def test_result__failure_keeps_the_secrets_of_the_server(api: APIClient, submit: Submit) -> None:
+def test_result__failure_does_not_show_the_server_s_exception(
+    api: APIClient, submit: Submit
+) -> None:
     operation = submit(tasks.break_down)
     run_operations()
     answers = [api.get(url(operation, name)) for name in ("", "monitor/", "result/")]
@@ -203,7 +211,7 @@ def test_result__canceled_is_409(api: APIClient, submit: Submit) -> None:
     assert response.json()["type"].endswith("/operation-canceled")
 
 
-def test_cancel__pending_is_done_at_once_and_again(api: APIClient, submit: Submit) -> None:
+def test_cancel__pending_is_canceled_at_once(api: APIClient, submit: Submit) -> None:
     operation = submit()
     for _ in range(2):
         response = api.post(url(operation, "cancel/"))
@@ -227,7 +235,7 @@ def test_cancel__finished_is_409(api: APIClient, submit: Submit, status: Status)
     assert response.json()["type"].endswith("/operation-finished")
 
 
-def test_cancel__kind_that_cannot(api: APIClient, submit: Submit) -> None:
+def test_cancel__kind_that_cannot_be_canceled_is_409(api: APIClient, submit: Submit) -> None:
     operation = submit(tasks.persist)
     lifecycle.claim(operation, worker="w")
     response = api.post(url(operation, "cancel/"))
@@ -237,7 +245,7 @@ def test_cancel__kind_that_cannot(api: APIClient, submit: Submit) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "result/"])
-def test_delete__unfinished_cancels_and_removes_nothing(
+def test_delete__unfinished_is_canceled_and_not_deleted(
     api: APIClient, running: Operation, name: str
 ) -> None:
     path = url(running, name)
@@ -248,14 +256,14 @@ def test_delete__unfinished_cancels_and_removes_nothing(
 
 
 @pytest.mark.parametrize("name", ["", "result/"])
-def test_delete__finished_removes_result_and_files(
+def test_delete__finished_deletes_result_and_files(
     api: APIClient, submit: Submit, name: str
 ) -> None:
     operation = submit(tasks.export)
     run_operations()
     assert api.delete(url(operation, name)).status_code == 204
-    for each in ("", "monitor/", "result/"):
-        assert api.get(url(operation, each)).status_code == 404
+    for end in ("", "monitor/", "result/"):
+        assert api.get(url(operation, end)).status_code == 404
     assert api.delete(url(operation, name)).status_code == 404
     assert not OperationFile.objects.exists()
     assert Operation.objects.get().input == {}
@@ -275,7 +283,7 @@ def test_expired__is_410_then_404(api: APIClient, succeeded: Operation) -> None:
 
 @pytest.mark.parametrize("name", ["", "monitor/", "result/"])
 @pytest.mark.parametrize("method", ["get", "head", "options", "put", "patch", "delete", "post"])
-def test_unknown__malformed_and_foreign_are_the_same_bytes(
+def test_id__unknown_malformed_and_of_others_get_equal_answers(
     stranger: AbstractBaseUser,
     client_of: Callable[..., APIClient],
     running: Operation,
@@ -284,14 +292,14 @@ def test_unknown__malformed_and_foreign_are_the_same_bytes(
 ) -> None:
     client = client_of(stranger)
     ids = [str(running.pk), str(uuid7()), "not-an-id", "%00"]
-    answers = [getattr(client, method)(f"/api/operations/{each}/{name}") for each in ids]
+    answers = [getattr(client, method)(f"/api/operations/{pk}/{name}") for pk in ids]
     assert len({(a.status_code, a.content, *sorted(a.items())) for a in answers}) == 1
     assert answers[0].status_code in {404, 405, 200}
     running.refresh_from_db()
     assert running.status == Status.RUNNING
 
 
-def test_cancel__foreign_is_unknown(
+def test_cancel__operation_of_others_is_404(
     stranger: AbstractBaseUser, client_of: Callable[..., APIClient], running: Operation
 ) -> None:
     assert client_of(stranger).post(url(running, "cancel/")).status_code == 404
@@ -300,35 +308,33 @@ def test_cancel__foreign_is_unknown(
 
 
 @pytest.mark.parametrize("name", ["", "monitor/", "result/", "cancel/"])
-def test_nobody__is_401_for_every_id(
+def test_anonymous__is_401_for_every_id(
     client_of: Callable[..., APIClient], running: Operation, name: str
 ) -> None:
     client = client_of()
     ids = [str(running.pk), str(uuid7()), "not-an-id"]
-    answers = [client.get(f"/api/operations/{each}/{name}") for each in ids]
+    answers = [client.get(f"/api/operations/{pk}/{name}") for pk in ids]
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.content for answer in answers}) == 1
 
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/problem+json", "image/png"])
 @pytest.mark.parametrize("name", ["", "monitor/", "result/"])
-def test_accept__never_406(api: APIClient, running: Operation, name: str, accept: str) -> None:
+def test_accept__is_never_406(api: APIClient, running: Operation, name: str, accept: str) -> None:
     response = api.get(url(running, name), headers={"Accept": accept})
     assert response.status_code in {200, 202}
     assert response["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize("name", ["", "monitor/", "result/"])
-def test_format__that_there_is_not_is_no_unknown_operation(
-    api: APIClient, running: Operation, name: str
-) -> None:
+def test_format__unknown_one_is_ignored(api: APIClient, running: Operation, name: str) -> None:
     response = api.get(url(running, name), {"format": "csv"})
     assert response.status_code in {200, 202}
     assert response["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize("name", ["", "monitor/", "result/"])
-def test_query__of_too_many_parameters_is_a_problem(
+def test_query__with_too_many_parameters_is_a_problem(
     api: APIClient, running: Operation, settings: Settings, name: str
 ) -> None:
     settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 2
@@ -336,19 +342,19 @@ def test_query__of_too_many_parameters_is_a_problem(
     assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
 
 
-def test_accept__problems_are_html_in_a_browser(api: APIClient) -> None:
+def test_accept__problem_is_html_in_a_browser(api: APIClient) -> None:
     response = api.get(f"/api/operations/{uuid7()}/", headers={"Accept": "text/html"})
     assert (response.status_code, response["Content-Type"]) == (404, "text/html; charset=utf-8")
 
 
 def test_head__has_the_headers_of_get(api: APIClient, running: Operation) -> None:
-    got, asked = api.get(url(running)), api.head(url(running))
-    assert asked.status_code == 200
-    assert (asked["ETag"], asked["Retry-After"]) == (got["ETag"], got["Retry-After"])
-    assert asked.content == b""
+    get, head = api.get(url(running)), api.head(url(running))
+    assert head.status_code == 200
+    assert (head["ETag"], head["Retry-After"]) == (get["ETag"], get["Retry-After"])
+    assert head.content == b""
 
 
-def test_poll_rate__is_refused_with_retry_after(
+def test_poll_rate__more_polls_are_429_with_retry_after(
     api: APIClient, running: Operation, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {"POLL_RATE": "2/min"}
@@ -357,7 +363,7 @@ def test_poll_rate__is_refused_with_retry_after(
     assert int(answers[-1]["Retry-After"]) >= 1
 
 
-def test_default_throttles__of_the_project_do_not_count_polls(
+def test_throttles__of_the_project_do_not_count_polls(
     api: APIClient, settings: Settings, running: Operation
 ) -> None:
     settings.REST_FRAMEWORK = {
@@ -373,10 +379,10 @@ def test_access__of_a_tenant(
 ) -> None:
     settings.ASYNC_REPLY = {"ACCESS": "tests.project.access.TenantAccess"}
     client = client_of(user)
-    made = client.post("/echoes/", {}, headers={"X-Tenant": "a"})
+    accepted = client.post("/echoes/", {}, headers={"X-Tenant": "a"})
     assert Operation.objects.get().owner == "tenant:a"
-    assert client.get(made["Location"], headers={"X-Tenant": "a"}).status_code == 200
-    assert client.get(made["Location"], headers={"X-Tenant": "b"}).status_code == 404
+    assert client.get(accepted["Location"], headers={"X-Tenant": "a"}).status_code == 200
+    assert client.get(accepted["Location"], headers={"X-Tenant": "b"}).status_code == 404
 
 
 def test_namespace__of_the_project(api: APIClient, settings: Settings) -> None:
@@ -387,7 +393,7 @@ def test_namespace__of_the_project(api: APIClient, settings: Settings) -> None:
 
 
 def finished(submit: Submit, status: Status) -> Operation:
-    """An operation that ended as `status` says."""
+    """An operation with this final status."""
     kinds = {Status.SUCCEEDED: tasks.echo, Status.FAILED: tasks.refuse, Status.CANCELED: tasks.echo}
     operation = submit(kinds[status])
     if status == Status.CANCELED:

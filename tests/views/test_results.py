@@ -1,4 +1,4 @@
-"""The reply: where it leads, and what is said where there will never be one."""
+"""The result URL: failures, resources that the job made, and redirects."""
 
 import logging
 from collections.abc import Callable
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 Submit = Callable[..., Operation]
 PROBLEM = "application/problem+json"
-#: They mean something else here, or make clients retry: forget, log in, come back.
+#: 4xx that a job cannot choose: clients would log in, retry or forget the operation.
 EXCLUDED = {401, 404, 405, 406, 408, 410, 425, 429}
 
 
@@ -34,24 +34,24 @@ def url(operation: Operation, end: str = "result/") -> str:
     return f"/api/operations/{operation.pk}/{end}"
 
 
-class Refusal(APIException):
+class StatusException(APIException):
     def __init__(self, status: int) -> None:
         super().__init__("No.")
         self.status_code = status
 
 
-def words(status: int) -> list[BaseException]:
-    """A job's refusals with this status, in each way that it has."""
-    refusals: list[BaseException] = [Refusal(status)]
+def errors_with(status: int) -> list[BaseException]:
+    """The exceptions by which a job can choose this status."""
+    errors: list[BaseException] = [StatusException(status)]
     if status not in EXCLUDED and 400 <= status < 500:
-        refusals.append(OperationFailed("No.", status_code=status))
-    return refusals
+        errors.append(OperationFailed("No.", status_code=status))
+    return errors
 
 
 @pytest.mark.parametrize("status", [200, 302, *range(400, 500), 500, 502, 503, 504, 599])
 def test_failure__has_the_job_s_own_4xx_or_409(api: APIClient, submit: Submit, status: int) -> None:
     expected = status if 400 <= status < 500 and status not in EXCLUDED else 409
-    for error in words(status):
+    for error in errors_with(status):
         operation = submit()
         assert lifecycle.claim(operation, worker="w1")
         assert lifecycle.fail(operation, failures.explain(tasks.echo.kind, error).problem)
@@ -80,7 +80,7 @@ class RowsView(LongRunningOperationView):
 
 
 @pytest.mark.parametrize("rows", [[{"amount": 0}, {}], [{"amount": "x"}], ["x"]])
-def test_failure__has_field_errors_in_the_shape_of_a_submit_s_400(
+def test_failure__has_field_errors_like_those_of_a_submit(
     api: APIClient, submit: Submit, settings: Settings, rows: list[Any]
 ) -> None:
     settings.ROOT_URLCONF = type("Urls", (), {"urlpatterns": [*urls.urlpatterns, ROWS]})
@@ -105,7 +105,7 @@ def overdraw(operation: Any) -> None:
     raise OperationFailed("Too much.", code="overdrawn", status_code=403, members=members)
 
 
-def test_failure__has_members_of_the_job_s_own(api: APIClient, submit: Submit) -> None:
+def test_failure__has_the_job_s_own_members(api: APIClient, submit: Submit) -> None:
     operation = submit(overdraw)
     run_operations()
     failed = api.get(url(operation))
@@ -125,7 +125,7 @@ def misspell(operation: Any, *, route: str) -> Outcome:
 
 
 @pytest.mark.parametrize("route", ["no-such-route", "thing", "no-such:thing"])
-def test_created__at_a_url_that_there_is_not_fails_readably(
+def test_created__at_an_unknown_url_fails_with_the_reason(
     api: APIClient, submit: Submit, route: str
 ) -> None:
     operation = submit(misspell, route=route)
@@ -138,7 +138,7 @@ def test_created__at_a_url_that_there_is_not_fails_readably(
 
 @pytest.mark.parametrize("method", ["get", "head"])
 @pytest.mark.parametrize("route", ["renamed-since", "no-such-namespace:thing", "thing"])
-def test_created__at_a_url_that_is_gone_since_is_409_and_logged(
+def test_created__at_a_url_that_was_removed_is_409_and_logged(
     api: APIClient, submit: Submit, caplog: pytest.LogCaptureFixture, route: str, method: str
 ) -> None:
     operation = submit(tasks.create)
@@ -152,7 +152,7 @@ def test_created__at_a_url_that_is_gone_since_is_409_and_logged(
     if method == "get":
         assert response.json()["type"] == "urn:problem-type:async-reply/result-unreachable"
         assert route not in response.content.decode()
-    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert str(operation.pk) in record.getMessage()
     assert "Traceback" in caplog.text
     assert api.get(url(operation, "")).status_code == 302
@@ -167,14 +167,14 @@ def test_redirect__has_the_status_of_the_view(
     operation = submit(task)
     Operation.objects.update(reply={"redirect_status": status})
     run_operations()
-    found = api.get(url(operation, ""))
+    poll = api.get(url(operation, ""))
     result = api.get(url(operation))
-    assert found.status_code == status
+    assert poll.status_code == status
     assert result.status_code == (200 if task is tasks.echo else status)
-    assert not {"Retry-After"} & (set(found.headers) | set(result.headers))
+    assert not {"Retry-After"} & (set(poll.headers) | set(result.headers))
 
 
-def test_redirect__to_a_host_that_is_allowed_no_longer_is_409(
+def test_redirect__to_a_host_that_was_removed_from_the_setting_is_409(
     api: APIClient, submit: Submit, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "REDIRECT_HOSTS": ["files.example.org"]}
@@ -188,7 +188,7 @@ def test_redirect__to_a_host_that_is_allowed_no_longer_is_409(
     assert "files.example.org" not in response.content.decode()
 
 
-def test_redirect__elsewhere_than_on_an_allowed_host_fails(
+def test_redirect__to_a_host_that_is_not_allowed_fails(
     api: APIClient, submit: Submit, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "REDIRECT_HOSTS": ["example.org"]}

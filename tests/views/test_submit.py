@@ -1,3 +1,5 @@
+"""Submits over HTTP: the 202, refusals, uploads, hooks and idempotency keys."""
+
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.django_db
 Deferred = Callable[..., Any]
 
 
-def test_post__answers_202_with_where_and_when(api: APIClient) -> None:
+def test_post__answers_202_with_links_and_retry_after(api: APIClient) -> None:
     response = api.post("/echoes/", {"number": 7})
     operation = Operation.objects.get()
     base = f"http://testserver/api/operations/{operation.pk}/"
@@ -51,7 +53,7 @@ def test_post__answers_202_with_where_and_when(api: APIClient) -> None:
     }
 
 
-def test_post__stores_what_the_job_needs(api: APIClient, user: AbstractBaseUser) -> None:
+def test_post__stores_input_owner_and_view(api: APIClient, user: AbstractBaseUser) -> None:
     api.post("/echoes/", {"day": "2026-11-23", "price": "9.50", "user": "ada"})
     operation = Operation.objects.get()
     assert operation.input == {"day": "2026-11-23", "price": "9.50", "user": user.pk}
@@ -71,12 +73,12 @@ def test_post__publishes_after_the_commit(
 
 
 @pytest.mark.usefixtures("_knowing")
-def test_post__takes_one_statement_to_store(
+def test_post__stores_with_one_insert(
     api: APIClient, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1000}
     api.post("/echoes/", {"number": 6})
-    # savepoint, quota, insert, release: in TestCase's transaction atomic() is a savepoint
+    # Savepoint, quota, insert, release. Inside the test's transaction atomic() is a savepoint.
     with django_assert_num_queries(4):
         api.post("/echoes/", {"number": 7})
 
@@ -86,7 +88,7 @@ def test_post__url_kwargs_are_input(api: APIClient) -> None:
     assert Operation.objects.get().input == {"number": 9}
 
 
-def test_post__list_bodies_come_as_items(api: APIClient) -> None:
+def test_post__list_becomes_items(api: APIClient) -> None:
     api.post("/many/", [{"number": 1}, {"number": 2}])
     assert Operation.objects.get().input == {"items": [{"number": 1}, {"number": 2}]}
 
@@ -103,8 +105,8 @@ def test_post__hooks(api: APIClient) -> None:
     assert operation.extra == {"agent": "ada/1"}
     assert operation.retention == 3600
     run_operations()
-    found = api.get(links["self"])
-    assert (found.status_code, found["Location"]) == (303, links["result"])
+    redirect = api.get(links["self"])
+    assert (redirect.status_code, redirect["Location"]) == (303, links["result"])
     assert api.get(links["result"]).status_code == 201
 
 
@@ -171,7 +173,7 @@ def test_post__uploads_reach_the_job(api: APIClient) -> None:
         ('{"anything": "' + "x" * 2_700_000 + '"}', "application/json", 413),
     ],
 )
-def test_post__bad_bodies_are_problems_and_store_nothing(
+def test_post__invalid_body_is_a_problem_and_stores_nothing(
     api: APIClient, body: Any, content_type: str, status: int
 ) -> None:
     response = api.post("/echoes/", data=body, content_type=content_type)
@@ -182,7 +184,7 @@ def test_post__bad_bodies_are_problems_and_store_nothing(
     assert not Operation.objects.exists()
 
 
-def test_post__invalid_fields_are_named(api: APIClient) -> None:
+def test_post__names_invalid_fields(api: APIClient) -> None:
     problem = api.post("/echoes/", {"number": "seven"}).json()
     assert problem == {
         "type": "about:blank",
@@ -193,13 +195,13 @@ def test_post__invalid_fields_are_named(api: APIClient) -> None:
     }
 
 
-def test_post__nobody_is_let_in(client_of: Callable[..., APIClient]) -> None:
+def test_post__anonymous_caller_is_401(client_of: Callable[..., APIClient]) -> None:
     response = client_of().post("/echoes/", {})
     assert (response.status_code, response["Content-Type"]) == (401, "application/problem+json")
     assert response["WWW-Authenticate"] == "Token"
 
 
-def test_post__database_down_is_503_and_asks_to_come_back(
+def test_post__without_a_database_is_503_with_retry_after(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
@@ -211,7 +213,7 @@ def test_post__database_down_is_503_and_asks_to_come_back(
     assert "db.internal" not in response.content.decode()
 
 
-def test_post__client_that_goes_away_is_no_defect(
+def test_post__client_that_leaves_is_logged_as_no_error(
     api: APIClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(BytesIO):
@@ -224,12 +226,12 @@ def test_post__client_that_goes_away_is_no_defect(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_post__files_of_a_refused_submit_are_removed(
+def test_post__files_of_a_failed_submit_are_deleted(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    removed: list[str] = []
+    deleted: list[str] = []
     storage = OperationFile._meta.get_field("file").storage
-    monkeypatch.setattr(storage, "delete", lambda name: removed.append(name))
+    monkeypatch.setattr(storage, "delete", lambda name: deleted.append(name))
 
     def refuse(*_: Any, **__: Any) -> None:
         raise OperationalError
@@ -237,7 +239,7 @@ def test_post__files_of_a_refused_submit_are_removed(
     monkeypatch.setattr(Operation, "save", refuse)
     upload = SimpleUploadedFile("a.txt", b"first")
     api.post("/files/", {"title": "one", "files": [upload]}, format="multipart")
-    assert [name.rpartition("-")[2] for name in removed] == ["a.txt"]
+    assert [name.rpartition("-")[2] for name in deleted] == ["a.txt"]
 
 
 def test_post__failing_storage_is_503_and_stores_nothing(
@@ -245,7 +247,7 @@ def test_post__failing_storage_is_503_and_stores_nothing(
 ) -> None:
     storage = FileSystemStorage(location=tmp_path)
     monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
-    (tmp_path / "async_reply").touch()  # where the storage wants a folder
+    (tmp_path / "async_reply").touch()  # the storage needs a folder of this name
     upload = SimpleUploadedFile("a.txt", b"first")
     response = api.post("/files/", {"title": "one", "files": [upload]}, format="multipart")
     assert (response.status_code, response["Retry-After"]) == (503, "5")
@@ -264,7 +266,7 @@ def test_post__quota(api: APIClient, settings: Settings) -> None:
     assert api.post("/echoes/", {}).status_code == 202
 
 
-def test_key__replay_gets_the_same_receipt_whatever_the_state(api: APIClient) -> None:
+def test_key__replay_gets_the_same_receipt_in_every_status(api: APIClient) -> None:
     first = api.post("/echoes/", {"number": 7}, headers={"Idempotency-Key": '"k-1"'})
     run_operations()
     again = api.post("/echoes/", {"number": 7}, headers={"Idempotency-Key": "k-1"})
@@ -274,7 +276,7 @@ def test_key__replay_gets_the_same_receipt_whatever_the_state(api: APIClient) ->
     assert Operation.objects.count() == 1
 
 
-def test_key__is_looked_up_before_validation_and_quota(
+def test_key__replay_needs_neither_validation_nor_quota(
     api: APIClient, user: AbstractBaseUser, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
@@ -328,7 +330,7 @@ def test_key__required_by_the_view(api: APIClient) -> None:
     assert "Idempotency-Key" in response.json()["detail"]
 
 
-def test_key__azure_spelling(api: APIClient) -> None:
+def test_key__in_the_header_of_azure(api: APIClient) -> None:
     response = api.post("/echoes/", {}, headers={"Repeatability-Request-ID": "k"})
     assert response["Repeatability-Result"] == "accepted"
     again = api.post("/echoes/", {}, headers={"Repeatability-Request-ID": "k"})
@@ -345,12 +347,12 @@ def test_key__replay_of_a_deleted_operation_is_410(api: APIClient) -> None:
     assert Operation.objects.count() == 1
 
 
-def test_key__two_at_the_same_instant_are_one(
+def test_key__two_requests_at_once_are_one_operation(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = {"Idempotency-Key": "k"}
     first = api.post("/echoes/", {}, headers=key)
-    # The second one's look-up came before the first one's insert.
+    # The second request looked up its key before the first request inserted its row.
     monkeypatch.setattr(Submission, "_earlier", lambda self: None)
     again = api.post("/echoes/", {}, headers=key)
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
@@ -359,14 +361,14 @@ def test_key__two_at_the_same_instant_are_one(
 
 
 @pytest.mark.parametrize("body", [{"user": "ada"}, {"number": 13}, {"number": 7}])
-def test_key__refused_for_what_an_earlier_request_took_meanwhile(
+def test_key__refused_because_of_the_earlier_request_gets_the_receipt(
     api: APIClient,
     user: Any,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     body: dict[str, Any],
 ) -> None:
-    """By the serializer, by `perform_submit` and by the quota: the receipt, not the refusal."""
+    """Refused by the serializer, by `perform_submit` or by the quota."""
     refuse, find = DressedView.perform_submit, IdempotencyKey.find
     monkeypatch.setattr(DressedView, "perform_submit", lambda self, operation: None)
     key = {"Idempotency-Key": "k"}
@@ -375,15 +377,15 @@ def test_key__refused_for_what_an_earlier_request_took_meanwhile(
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 0 if body == {"number": 13} else 1}
     user.username = "ada.lovelace"
     user.save()
-    # The second one's first look-up came before the first one's insert.
-    looks = iter([lambda key: None, find])
-    monkeypatch.setattr(IdempotencyKey, "find", lambda self: next(looks)(self))
+    # The second request first looked up its key before the first request inserted its row.
+    lookups = iter([lambda key: None, find])
+    monkeypatch.setattr(IdempotencyKey, "find", lambda self: next(lookups)(self))
     again = api.post("/dressed/", body, headers=key)
     assert (again.status_code, again.json()) == (202, first.json())
     assert again["Idempotent-Replayed"] == "true"
 
 
-def test_key__whose_tombstone_goes_in_the_midst_of_it_makes_a_new_one(
+def test_key__tombstone_purged_during_the_submit_gets_a_new_operation(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, find = {"Idempotency-Key": "k"}, IdempotencyKey.find
@@ -393,22 +395,24 @@ def test_key__whose_tombstone_goes_in_the_midst_of_it_makes_a_new_one(
         Operation.objects.all().delete()
         return find(self)
 
-    # Its insert meets the tombstone, its look-up no longer does.
-    looks = iter([lambda key: None, find_after_purge])
-    monkeypatch.setattr(IdempotencyKey, "find", lambda self: next(looks)(self))
+    # The insert conflicts with the tombstone, and the look-up after it finds none.
+    lookups = iter([lambda key: None, find_after_purge])
+    monkeypatch.setattr(IdempotencyKey, "find", lambda self: next(lookups)(self))
     again = api.post("/echoes/", {}, headers=key)
     assert again.status_code == 202
     assert "Idempotent-Replayed" not in again
     assert Operation.objects.get().pk != UUID(first.json()["id"])
 
 
-def test_key__needs_an_identity(client_of: Callable[..., APIClient], settings: Settings) -> None:
+def test_key__of_an_anonymous_caller_is_400(
+    client_of: Callable[..., APIClient], settings: Settings
+) -> None:
     settings.ASYNC_REPLY = {"ACCESS": "tests.project.access.OpenAccess"}
     response = client_of().post("/echoes/", {}, headers={"Idempotency-Key": "k"})
     assert response.status_code == 400
 
 
-def test_post__nobody_cannot_own_an_operation(
+def test_post__anonymous_caller_is_401_even_with_allow_any(
     client_of: Callable[..., APIClient], settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {"ACCESS": "tests.project.access.OpenAccess"}
@@ -416,7 +420,7 @@ def test_post__nobody_cannot_own_an_operation(
     assert not Operation.objects.exists()
 
 
-def test_payload__bound_counts_bytes() -> None:
+def test_input__is_limited_in_bytes() -> None:
     from tests.project.tasks import echo
 
     with pytest.raises(PayloadTooLarge):

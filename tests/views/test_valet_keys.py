@@ -1,4 +1,4 @@
-"""Signed links: what they open, to whom, and what they never tell."""
+"""Signed links: the operations and methods that a valet key opens, and the keys in answers."""
 
 import re
 from collections.abc import Callable
@@ -32,16 +32,16 @@ def nobody(client_of: ClientOf) -> APIClient:
 
 @pytest.fixture
 def links(nobody: APIClient) -> Links:
-    """Of what an anonymous caller submitted, with the right to cancel."""
-    found: Links = nobody.post("/open/", {"number": 7}).json()["links"]
-    return found
+    """Links of an operation that an anonymous caller submitted. Their keys can cancel."""
+    submitted: Links = nobody.post("/open/", {"number": 7}).json()["links"]
+    return submitted
 
 
 @pytest.fixture
 def shared(api: APIClient) -> Links:
-    """Of what somebody submitted, to be read by whoever they are handed to."""
-    found: Links = api.post("/shared/", {"number": 7}).json()["links"]
-    return found
+    """Links of an operation of `user`. Everybody who has them can read."""
+    submitted: Links = api.post("/shared/", {"number": 7}).json()["links"]
+    return submitted
 
 
 def key_of(url: str) -> str:
@@ -55,9 +55,9 @@ def test_anonymous__whole_conversation(nobody: APIClient) -> None:
     assert (poll.status_code, poll["Referrer-Policy"]) == (200, "no-referrer")
     assert nobody.get(accepted["Operation-Location"]).status_code == 200
     run_operations()
-    found = nobody.get(accepted["Location"])
-    assert found.status_code == 302
-    assert nobody.get(found["Location"]).json() == {"number": 7}
+    redirect = nobody.get(accepted["Location"])
+    assert redirect.status_code == 302
+    assert nobody.get(redirect["Location"]).json() == {"number": 7}
     assert nobody.delete(accepted["Location"]).status_code == 204
     assert nobody.get(accepted["Location"]).status_code == 404
 
@@ -67,11 +67,11 @@ def test_anonymous__every_link_is_signed(links: Links) -> None:
     assert all(key_of(url) for url in links.values())
 
 
-def test_anonymous__may_cancel_by_its_scope(nobody: APIClient, links: Links) -> None:
+def test_anonymous__cancels_by_a_key_of_this_scope(nobody: APIClient, links: Links) -> None:
     assert nobody.post(links["cancel"]).json()["status"] == "canceled"
 
 
-def test_key__one_statement_and_no_look_at_credentials(
+def test_key__needs_one_query_and_ignores_credentials(
     nobody: APIClient, links: Links, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(1):
@@ -105,7 +105,7 @@ def test_key__of_another_operation_opens_nothing(
 
 
 @pytest.mark.parametrize("sig", ["", "x", "read.9999999999.xxx", "%00", "%ff", "a" * 5000])
-def test_key__that_is_no_key_is_an_unknown_operation(
+def test_key__malformed_is_404(
     nobody: APIClient, shared: Links, sig: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     path, unknown = shared["self"].partition("?")[0], "/api/operations/0192/"
@@ -115,10 +115,10 @@ def test_key__that_is_no_key_is_an_unknown_operation(
     assert answers[0].content == answers[1].content
 
 
-def test_key__without_one_and_without_credentials_is_401(nobody: APIClient, shared: Links) -> None:
-    known = nobody.get(shared["self"].partition("?")[0])
+def test_key__missing_without_credentials_is_401(nobody: APIClient, shared: Links) -> None:
+    existing = nobody.get(shared["self"].partition("?")[0])
     unknown = nobody.get("/api/operations/0192/")
-    assert (known.status_code, known.content) == (401, unknown.content)
+    assert (existing.status_code, existing.content) == (401, unknown.content)
 
 
 def test_key__expires(nobody: APIClient, api: APIClient, settings: Settings) -> None:
@@ -127,7 +127,7 @@ def test_key__expires(nobody: APIClient, api: APIClient, settings: Settings) -> 
     assert nobody.get(f"/api/operations/{operation.pk}/?sig={key}").status_code == 404
 
 
-def test_key__is_never_good_for_longer_than_its_operation(api: APIClient, shared: Links) -> None:
+def test_key__expires_with_its_operation(api: APIClient, shared: Links) -> None:
     run_operations()
     soon = timezone.now() + timedelta(minutes=10)
     Operation.objects.update(expires_at=soon)
@@ -140,14 +140,14 @@ PATHS = ["", "monitor/", "result/", "events/"]
 
 
 def keys_in(answer: Any) -> set[str]:
-    """All that an answer hands out, in its headers or its document."""
-    told = f"{answer.headers} {getattr(answer, 'content', b'').decode()}"
-    return set(re.findall(r"sig=([\w.-]+)", told))
+    """The keys in an answer's headers and document."""
+    text = f"{answer.headers} {getattr(answer, 'content', b'').decode()}"
+    return set(re.findall(r"sig=([\w.-]+)", text))
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("finished", [False, True])
-def test_key__hands_out_no_more_than_it_is(
+def test_key__gets_keys_of_its_own_scope_only(
     nobody: APIClient, links: Links, path: str, finished: bool
 ) -> None:
     operation = Operation.objects.get()
@@ -155,32 +155,32 @@ def test_key__hands_out_no_more_than_it_is(
         run_operations()
     key = valet_keys.make(operation.pk, scope="read", seconds=60)
     answer = nobody.head(f"/api/operations/{operation.pk}/{path}?sig={key}")
-    told = keys_in(answer)
-    assert told
-    assert {valet_keys.scope(each) for each in told} == {"read"}
-    assert (told == {key}) is finished
+    keys = keys_in(answer)
+    assert keys
+    assert {valet_keys.scope(other) for other in keys} == {"read"}
+    assert (keys == {key}) is finished
     assert valet_keys.scope(key_of(links["self"])) == "cancel"
 
 
-def test_key__to_read_has_no_link_that_cancels(nobody: APIClient, links: Links) -> None:
-    """But one without a key, where there is an owner who could."""
+def test_key__to_read_gets_no_cancel_link_with_a_key(nobody: APIClient, links: Links) -> None:
+    """An owner gets a cancel link without a key, to use with their own credentials."""
     pk = Operation.objects.get().pk
     key = valet_keys.make(pk, scope="read", seconds=60)
     for owner in ("", "1"):
         Operation.objects.filter(pk=pk).update(owner=owner)
-        found = nobody.get(f"/api/operations/{pk}/monitor/?sig={key}").json()["links"]
-        plain = f"{found['self'].partition('?')[0]}cancel/"
-        assert found.get("cancel") == (plain if owner else None)
-        assert nobody.delete(found["self"]).status_code == 404
+        urls = nobody.get(f"/api/operations/{pk}/monitor/?sig={key}").json()["links"]
+        plain = f"{urls['self'].partition('?')[0]}cancel/"
+        assert urls.get("cancel") == (plain if owner else None)
+        assert nobody.delete(urls["self"]).status_code == 404
 
 
-def test_key__of_a_scope_that_there_is_not_has_no_link_that_cancels(
+def test_key__of_an_unknown_scope_opens_nothing(
     nobody: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OpenView, "valet_key_scope", "everything")
-    found = nobody.post("/open/", {}).json()["links"]
-    assert "cancel" not in found
-    assert {nobody.get(url).status_code for url in found.values()} == {404}
+    urls = nobody.post("/open/", {}).json()["links"]
+    assert "cancel" not in urls
+    assert {nobody.get(url).status_code for url in urls.values()} == {404}
 
 
 def test_key__is_renewed_until_the_operation_has_finished(nobody: APIClient, shared: Links) -> None:
@@ -195,9 +195,9 @@ def test_key__is_renewed_until_the_operation_has_finished(nobody: APIClient, sha
     assert nobody.get(result).status_code == 200
 
 
-def test_submit__is_not_bounded_by_a_key_in_its_url(nobody: APIClient) -> None:
-    found = nobody.post("/open/?sig=read.1.x", {}).json()["links"]
-    assert valet_keys.scope(key_of(found["self"])) == "cancel"
+def test_submit__ignores_a_key_in_its_url(nobody: APIClient) -> None:
+    urls = nobody.post("/open/?sig=read.1.x", {}).json()["links"]
+    assert valet_keys.scope(key_of(urls["self"])) == "cancel"
 
 
 def test_key__of_an_expired_operation_is_410(nobody: APIClient, shared: Links) -> None:
@@ -206,7 +206,7 @@ def test_key__of_an_expired_operation_is_410(nobody: APIClient, shared: Links) -
     assert nobody.get(shared["result"]).status_code == 410
 
 
-def test_replay__same_receipt_with_fresh_links(api: APIClient) -> None:
+def test_replay__gets_the_same_receipt_with_new_keys(api: APIClient) -> None:
     key = {"Idempotency-Key": "k"}
     first, again = (api.post("/shared/", {"number": 1}, headers=key).json() for _ in range(2))
     assert all(key_of(again["links"][name]) for name in documents.LINKS)
@@ -214,15 +214,15 @@ def test_replay__same_receipt_with_fresh_links(api: APIClient) -> None:
     assert first == again
 
 
-def test_owner__links_are_plain_unless_the_view_signs_them(api: APIClient) -> None:
+def test_owner__gets_links_without_keys_from_a_view_that_does_not_sign(api: APIClient) -> None:
     assert "?" not in api.post("/echoes/", {"number": 1}).json()["links"]["self"]
 
 
-def test_nobody__cannot_submit_where_links_are_not_signed(nobody: APIClient) -> None:
+def test_anonymous__submit_to_a_view_that_does_not_sign_is_401(nobody: APIClient) -> None:
     assert nobody.post("/echoes/", {"number": 1}).status_code == 401
 
 
-def test_submit__without_http_has_no_key(user: AbstractBaseUser, client_of: ClientOf) -> None:
+def test_submit__by_the_service_has_no_key(user: AbstractBaseUser, client_of: ClientOf) -> None:
     operation = services.submit(echo, owner=str(user.pk))
     answer = client_of(user).get(f"/api/operations/{operation.pk}/")
     assert "?" not in answer.json()["links"]["self"]
