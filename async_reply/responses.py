@@ -120,8 +120,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     (RFC 9110, section 10.2.3).
 
     A project's EXCEPTION_HANDLER may call this function, or be this function. In views of the
-    project it changes the answers to our own exceptions only; all other errors get the answer of
-    REST framework's handler. It raises nothing.
+    project this function answers our own exceptions; REST framework's handler answers all others.
     """
     is_our_view = getattr(context.get("view"), "_answers_problems", False)
     response = _from_our_error(error)

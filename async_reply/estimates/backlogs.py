@@ -1,4 +1,4 @@
-"""Reads what waits in each queue and how many workers read it.
+"""Counts the operations that wait in each queue, and the workers of the queue.
 
 Forecasts of pending operations need it. Each process keeps what it read for two seconds.
 """
@@ -26,7 +26,7 @@ class Position:
 
     #: Operations that are before this one.
     ahead: int
-    #: Seconds that each of them takes on average; None when no kind among them is known.
+    #: Seconds that such an operation takes on average; None when no kind ahead is known.
     mean_seconds: float | None
     #: Jobs that the queue's workers can run at once, and how many more they could run now.
     workers: int

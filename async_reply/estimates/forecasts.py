@@ -21,7 +21,7 @@ RANDOM_BITS = 2**62 - 1
 class Forecast:
     """The `Retry-After`, `eta_seconds` and `queue_position` of one answer about an operation.
 
-    Make one for each answer and pass it on. Each value is computed when it is first read, from
+    Make one forecast for each answer and pass it on. Each value is computed when it is first read, from
     durations, a position and a kind that are looked up once. Reading may raise django.db.Error.
     """
 

@@ -1,4 +1,4 @@
-"""What all of our own views share: problem documents, common headers, no transaction.
+"""The base of our own views: problem documents, common headers, no transaction around them.
 
 LongRunningOperationMixin uses none of this, so that a project's view stays as the project made it.
 """
@@ -53,7 +53,7 @@ class ProblemsMixin(APIView):
 
     @classmethod
     def as_view(cls, *args: Any, **initkwargs: Any) -> Any:
-        """A view outside of ATOMIC_REQUESTS. It waits for others' commits and has to see them."""
+        """A view outside of ATOMIC_REQUESTS: the view waits for commits and has to see them."""
         view = super().as_view(*args, **initkwargs)
         for alias in connections:
             view = transaction.non_atomic_requests(using=alias)(view)

@@ -17,8 +17,8 @@ from async_reply.files import streams
 def plain(value: Any, field: Any = None) -> Any:
     """Validated data as JSON values and files; a model instance becomes its primary key.
 
-    `field` is the serializer or field that validated the value. It represents values that JSON
-    has no type for, such as a phone number, a time zone or an enum.
+    `field` is the serializer or field that validated the value. The field represents values that
+    JSON has no type for, such as a phone number, a time zone or an enum.
     """
     if isinstance(value, models.Model):
         return value.pk

@@ -68,7 +68,7 @@ class ResultView(OperationView):
             status = operation.reply.get("status", 200)
             if result.value is None and status == 200:
                 status = 204
-            # A 204 has no body (RFC 9110, section 15.3.5). What the job returned is left out.
+            # A 204 has no body (RFC 9110, section 15.3.5), so the returned value is left out.
             response = Response(None if status == 204 else result.value, status)
         for name, value in result.headers.items():
             response[name] = value

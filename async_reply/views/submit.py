@@ -42,7 +42,7 @@ class LongRunningOperationMixin(APIView):
     #: "owner": links need the submitter's credentials. "signed": links contain a valet key and
     #: need no credentials; anonymous submits need it.
     location_access: ClassVar[str] = "owner"
-    #: What a valet key allows: "read", or "cancel", which includes "read".
+    #: The scope of a valet key: "read", or "cancel", which includes "read".
     valet_key_scope: ClassVar[str] = "read"
     #: Header fields of the 202 that contain the monitor URL.
     operation_headers: ClassVar[Sequence[str]] = (headers.OPERATION_LOCATION,)
@@ -91,8 +91,8 @@ class LongRunningOperationMixin(APIView):
     def perform_submit(self, operation: Operation) -> None:
         """Write the project's rows for the operation, in the transaction that inserts it.
 
-        A hook, which does nothing by default. It is called again when the transaction is repeated
-        because of a conflict with another one.
+        A hook that does nothing by default. When the transaction conflicts with another one and is
+        repeated, the hook is called again.
         """
 
     def get_extra(self, request: Request) -> Mapping[str, Any]:
@@ -134,7 +134,7 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
     """
 
     task: ClassVar[OperationTask[..., Any]]
-    #: Describes the result in the OpenAPI schema. It validates nothing.
+    #: Describes the result in the OpenAPI schema, and validates nothing.
     result_serializer_class: ClassVar[type[BaseSerializer[Any]] | None] = None
 
     def get_authenticators(self) -> list[BaseAuthentication]:

@@ -17,7 +17,7 @@ Schema = dict[str, Any]
 
 
 def schema_of(*patterns: Any) -> Schema:
-    """The schema of these URLs. It is valid, and drf-spectacular gave no warning."""
+    """The schema of these URLs, which is valid and was made without a warning."""
     drainage.reset_generator_stats()
     schema: Schema = generators.SchemaGenerator(patterns=list(patterns)).get_schema(public=True)
     validation.validate_schema(schema)
@@ -27,7 +27,7 @@ def schema_of(*patterns: Any) -> Schema:
 
 @pytest.fixture(autouse=True)
 def schema_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the setting DEFAULT_SCHEMA_CLASS does. Views read that setting at import."""
+    """Set drf-spectacular's schema class. Views read DEFAULT_SCHEMA_CLASS at import only."""
     from drf_spectacular.openapi import AutoSchema
     from rest_framework.views import APIView
 

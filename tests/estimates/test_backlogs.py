@@ -70,7 +70,7 @@ def test_position__mean_seconds_of_the_kinds_ahead(ran: Callable[..., None]) -> 
     submit(1)
     submit(3, task=persist)
     (last,) = submit(1)
-    # This process has read no durations of the other kind yet. It counts as the average.
+    # This process has read no durations of the other kind yet. That kind counts as the average.
     assert backlogs.position(last).mean_seconds == pytest.approx(10, abs=0.1)
     histories.durations(persist.name)
     assert backlogs.position(last).mean_seconds == pytest.approx(13 / 4, abs=0.1)

@@ -32,7 +32,7 @@ MASKS = (
     (re.compile(r"(?<=[?]sig=)[\w:.-]+"), "{key}"),
     (re.compile(r'"eta_seconds": \d+\.\d+'), '"eta_seconds": {seconds}'),
 )
-# Fields that Django's middleware adds to each answer. They are no part of the protocol.
+# Fields that Django's middleware adds to each answer: no part of the protocol.
 MIDDLEWARE_FIELDS = {
     "X-Frame-Options",
     "X-Content-Type-Options",

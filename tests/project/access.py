@@ -83,7 +83,7 @@ class ClaimsAuthentication(BaseAuthentication):
 
 
 class KeyAuthentication(BaseAuthentication):
-    """Authenticates a machine by an API key. It has no user, only `request.auth`."""
+    """Authenticates a machine by an API key. The request has no user, only `request.auth`."""
 
     keys: ClassVar[dict[str, str]] = {"secret-1": "robot", "secret-2": "other"}
 

@@ -208,7 +208,7 @@ def default(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 
 def reading_credentials(user: Any) -> APIClient:
-    """A client that each authentication is asked about, as `force_authenticate` does not."""
+    """A client with a session. Each authentication reads it; `force_authenticate` skips them."""
     client = APIClient()
     client.force_login(user)
     return client
