@@ -59,13 +59,13 @@ class PollThrottle(UserRateThrottle):
 class OperationAccess:
     """Decides about the views of operations: authentication, permissions, throttles, ownership.
 
-    A project names its subclass in ASYNC_REPLY["ACCESS"]. One instance serves one request. A class attribute that is None stands for the project's default in
-    `REST_FRAMEWORK`. A submit view takes authentication and permissions from here unless it sets
-    its own.
+    A project names its subclass in ASYNC_REPLY["ACCESS"]. One instance serves one request. A class
+    attribute that is None stands for the project's default in `REST_FRAMEWORK`. A submit view
+    takes authentication and permissions from here unless it sets its own.
 
     A caller without valid credentials gets 401, or 403 when the first authenticator has no
-    WWW-Authenticate header (RFC 9110, section 15.5.2). A refused permission is 403, a throttle 429. An operation
-    outside of `get_queryset` is 404, like an id that does not exist.
+    WWW-Authenticate header (RFC 9110, section 15.5.2). A refused permission is 403, a throttle
+    429. An operation outside of `get_queryset` is 404, like an id that does not exist.
     """
 
     #: None: the project's DEFAULT_AUTHENTICATION_CLASSES.
@@ -74,8 +74,8 @@ class OperationAccess:
     permission_classes: (
         Sequence[type[BasePermission] | OperandHolder | SingleOperandHolder] | None
     ) = None
-    #: None: the project's DEFAULT_THROTTLE_CLASSES. These throttles count cancels, deletes, lists and
-    #: downloads of results.
+    #: None: the project's DEFAULT_THROTTLE_CLASSES. These throttles count cancels, deletes, lists
+    #: and downloads of results.
     throttle_classes: Sequence[type[BaseThrottle]] | None = None
     #: Polls have throttles of their own, so that submits do not use up a client's polls.
     poll_throttle_classes: Sequence[type[BaseThrottle]] = [PollThrottle]

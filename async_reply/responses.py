@@ -173,7 +173,7 @@ def _from_our_error(error: Exception) -> Response | None:
 
 def _from_environment_error(error: Exception) -> Response | None:
     """The answer to an error that Django or the database raises around a view."""
-    if errors.is_passing(error) or schema.is_behind(error):
+    if errors.is_temporary(error) or schema.is_behind(error):
         text = schema.REMEDY if schema.is_behind(error) else "Database not available"
         logger.error(text, exc_info=error)
         body = problems.problem(

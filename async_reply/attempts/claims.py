@@ -95,7 +95,7 @@ class Claim:
         try:
             beat([self])
         except Error as error:
-            if connections[alias()].in_atomic_block or not errors.is_passing(error):
+            if connections[alias()].in_atomic_block or not errors.is_temporary(error):
                 raise
             logger.warning("Heartbeat failed, the job goes on: %s", error)
 
@@ -123,7 +123,7 @@ class Claim:
         operation, text = self.operation, "Operation id=%s kind=%s lost with its process"
         logger.warning(text, operation.pk, operation.kind)
         with suppress(Error):
-            lifecycle.forfeit(operation.pk, worker=operation.worker, timed_out=False)
+            lifecycle.expire_lease(operation.pk, worker=operation.worker, timed_out=False)
         return error
 
     def _hears_nothing(self) -> bool:

@@ -152,7 +152,7 @@ def _told(kind: Kind, choice: _Choice) -> dict[str, Any]:
     """The problem with the members that the job chose, as far as a row can hold them."""
     problem = _problem(choice.code, choice.detail, status=choice.status)
     try:
-        members = payloads.told(choice.members, limit=conf.get("MAX_RESULT"))
+        members = payloads.to_clean_json(choice.members, limit=conf.get("MAX_RESULT"))
     except PayloadError:
         logger.exception("Errors and members of a failure of %s are not told", kind.name)
         return problem

@@ -45,11 +45,11 @@ def patiently(pk: UUID, action: Callable[[], T]) -> T:
         except Error as error:
             if connections[alias()].in_atomic_block or surroundings.is_starved():
                 raise
-            if errors.is_passing(error) and not is_last:
+            if errors.is_temporary(error) and not is_last:
                 logger.warning("Operation id=%s database away, tried again", pk, exc_info=True)
                 database.disconnect()
                 time.sleep(heartbeats.TICK_AFTER_ERROR)
-            elif was_spoiled or errors.is_passing(error) or errors.is_refusal(error):
+            elif was_spoiled or errors.is_temporary(error) or errors.is_refusal(error):
                 raise
             else:
                 # Its session may be what an earlier job has made of it.

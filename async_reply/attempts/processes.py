@@ -30,7 +30,7 @@ def is_at_fault(error: BaseException) -> bool:
     if surroundings.is_starved():
         return True
     cause = error.__cause__ if isinstance(error, DatabaseAway) else error
-    return cause is not None and not errors.is_passing(cause) and not schema.is_behind(cause)
+    return cause is not None and not errors.is_temporary(cause) and not schema.is_behind(cause)
 
 
 def give_up(pk: UUID, error: BaseException, *, hand_back: Callable[[UUID], object]) -> None:

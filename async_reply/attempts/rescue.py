@@ -30,7 +30,7 @@ def take_back(pk: UUID, *, worker: str, timed_out: bool, stopping: bool = False)
 
     `stopping`: the worker stops, so that this is the end of the process and no loss of the job's.
     """
-    if not lifecycle.forfeit(pk, worker=worker, timed_out=timed_out):
+    if not lifecycle.expire_lease(pk, worker=worker, timed_out=timed_out):
         return False
     lost = Operation.objects.lost().filter(pk=pk).first()
     if lost is None:

@@ -124,12 +124,14 @@ def _leave(claim: claims.Claim, error: BaseException) -> Report:
     operation, told = claim.operation, claim.told
     stop = failures.Stop(error, Outcome.RELEASED, {})
     failures.warn_of_releases(operation)
-    return _again(claim, stop, lambda: lifecycle.release(operation, told=told))
+    return _again(claim, stop, lambda: lifecycle.release(operation, unsaved=told))
 
 
 def _cancel(claim: claims.Claim) -> Report:
     operation, told = claim.operation, claim.told
-    return _ended(operation, lambda: lifecycle.end_canceled(operation, told=told), Ending.CANCELED)
+    return _ended(
+        operation, lambda: lifecycle.end_canceled(operation, unsaved=told), Ending.CANCELED
+    )
 
 
 def _call(kind: Kind, job: Job) -> Any:
@@ -144,7 +146,7 @@ def _succeed(claim: claims.Claim, outcome: results.Outcome, job: Job) -> Report:
         result = results.row(operation, outcome)
         return _ended(
             operation,
-            lambda: lifecycle.succeed(operation, result=result, told=told),
+            lambda: lifecycle.succeed(operation, result=result, unsaved=told),
             Ending.SUCCEEDED,
             together=not statements.are_possible(alias()),
         )
@@ -154,7 +156,7 @@ def _succeed(claim: claims.Claim, outcome: results.Outcome, job: Job) -> Report:
     def write() -> bool:
         nonlocal in_callback
         in_callback = False
-        if not lifecycle.succeed(operation, told=told):
+        if not lifecycle.succeed(operation, unsaved=told):
             return False
         results.store(operation, outcome)
         in_callback = True
@@ -174,11 +176,11 @@ def _stop(claim: claims.Claim, kind: Kind, error: BaseException) -> Report:
     delay = failures.delay(operation, kind, error)
     if delay is not None:
         stop = replace(stop, outcome=Outcome.RETRY)
-        return _again(claim, stop, lambda: lifecycle.retry(operation, delay=delay, told=told))
+        return _again(claim, stop, lambda: lifecycle.retry(operation, delay=delay, unsaved=told))
     failures.log(operation, stop)
 
     def write() -> bool:
-        if not lifecycle.fail(operation, stop.problem, told=told):
+        if not lifecycle.fail(operation, stop.problem, unsaved=told):
             return False
         failures.record(operation, stop)
         return True
@@ -238,7 +240,7 @@ def _ended(
             raise
         if not is_jobs():
             raise _away(operation.pk) from error
-        if not errors.is_passing(error):
+        if not errors.is_temporary(error):
             raise
         written = _once_more(operation, commit, is_jobs)
     return Report(ending, cause) if written else Report(Ending.NOT_MINE)

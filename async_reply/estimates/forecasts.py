@@ -21,8 +21,8 @@ RANDOM_BITS = 2**62 - 1
 class Forecast:
     """The `Retry-After`, `eta_seconds` and `queue_position` of one answer about an operation.
 
-    Make one forecast for each answer and pass it on. Each value is computed when it is first read, from
-    durations, a position and a kind that are looked up once. Reading may raise django.db.Error.
+    Make one forecast for each answer and pass it on. Each value is computed when it is first read.
+    Durations, position and kind are looked up once. Reading may raise django.db.Error.
     """
 
     def __init__(self, operation: Operation) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from async_reply.models import ESTIMATE_KEY, Operation
-from async_reply.status import Status
+from async_reply.status import DELETABLE
 
 #: The newest rows of a kind that are read, and the durations of each estimate key that are kept.
 ROWS_READ = 400
@@ -15,9 +15,6 @@ DURATIONS_KEPT = 150
 #: With fewer durations of an estimate key, those of the whole kind tell more.
 FEWEST_OF_KEY = 5
 REFRESH_SECONDS = 5.0
-
-#: Only a job that ran to its end tells how long such jobs take.
-COUNTED = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 Durations = tuple[float, ...]
 
@@ -82,7 +79,8 @@ def _newest(kind: str) -> Iterable[tuple[Any, ...]]:
 def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str | None, Durations]:
     newest_first: dict[str | None, list[float]] = {None: []}
     for status, started_at, finished_at, reply in rows:
-        if status in COUNTED and started_at is not None:
+        # Only a job that ran to its end tells how long such jobs take.
+        if status in DELETABLE and started_at is not None:
             seconds = max(0.0, finished_at.timestamp() - started_at.timestamp())
             for key in {None, reply.get(ESTIMATE_KEY)}:
                 durations_of_key = newest_first.setdefault(key, [])

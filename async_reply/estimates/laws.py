@@ -110,8 +110,8 @@ class Law:
 def without_drift(durations: Sequence[float]) -> Sequence[float]:
     """The durations as they would be today, oldest first.
 
-    When the durations follow a trend, each duration is multiplied by the change since then. The test for a
-    trend uses ranks, so that a few extreme durations in a row are no trend.
+    When the durations follow a trend, each duration is multiplied by the change since then. The
+    test for a trend uses ranks, so that a few extreme durations in a row are no trend.
     """
     count = len(durations)
     if count < FEWEST_FOR_DRIFT:

@@ -14,15 +14,13 @@ from async_reply.models import Operation
 from async_reply.protocol import headers
 from async_reply.responses import SeeResult, related
 from async_reply.services import cancellation
-from async_reply.status import FINAL, Status
+from async_reply.status import DELETABLE, FINAL
 from async_reply.views import waiting
 from async_reply.views.access import SingleOperationMixin
 from async_reply.waiting import callers, tickets
 
 #: A client that waits by a valet key is answered so long before the key expires.
 ANSWER_SECONDS = 1.0
-
-SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
 class OperationView(SingleOperationMixin):
@@ -111,7 +109,7 @@ class OperationView(SingleOperationMixin):
 
         Any other operation is canceled.
         """
-        if operation.status not in SUCCESSFUL:
+        if operation.status not in DELETABLE:
             return self.cancel(operation)
         services.delete(operation)
         return Response(status=204, headers={headers.CACHE_CONTROL: headers.PRIVATE})

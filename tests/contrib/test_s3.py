@@ -173,7 +173,7 @@ def test_sweep__deletes_objects_without_a_row(storage: Any, result: str) -> None
     ]
     Operation.objects.update(attempt=2)
     assert len(keys(storage)) == len(with_row) + len(without_row)
-    for _ in orphans.sweep(datetime.now(UTC).date() + timedelta(days=3)):
+    for _ in orphans.delete_orphans(datetime.now(UTC).date() + timedelta(days=3)):
         pass
     assert keys(storage) == with_row
 

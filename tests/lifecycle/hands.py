@@ -32,7 +32,7 @@ class Hand:
 
     def at_once(self, row: Row | None) -> list[Step]:
         """What others do between two steps of everybody else; they keep nothing in mind."""
-        steps = [*self._bury(row)]
+        steps = [*self._purge(row)]
         for actor in self._reads(row):
             for step in self.steps(row, actor):
                 if step.actor == IDLE:
@@ -53,13 +53,13 @@ class Hand:
     def _send(self, row: Row | None, actor: Actor) -> Iterator[Step]:
         yield Step("send", row, IDLE, messages=1)
         yield Step("send, answer lost", row, actor, messages=1)
-        answer = self.table.call(row, "unreserve", _published(row, actor))
+        answer = self.table.call(row, "hand_back", _published(row, actor))
         given_back = answer.value
         require(
             not given_back or actor.grip != Grip.OLD, "a reservation is given back by its owner"
         )
         require(not given_back or actor.grip != Grip.TAKEN, "what has run is not given back")
-        yield Step("send fails, unreserve", answer.row, IDLE, answer.effect)
+        yield Step("send fails, hand_back", answer.row, IDLE, answer.effect)
 
     def _rescue(self, row: Row | None, actor: Actor) -> Iterator[Step]:
         yield from self._rescued(row, actor, misses=0)
@@ -96,9 +96,9 @@ class Hand:
         require(again != actor, "what was just read can be canceled")
         yield Step("cancel in vain", row, again)
 
-    def _bury(self, row: Row | None) -> Iterator[Step]:
+    def _purge(self, row: Row | None) -> Iterator[Step]:
         for expired, label in ((True, "purge"), (False, "delete")):
-            answer = self.table.call(row, "bury", {}, expired=expired)
+            answer = self.table.call(row, "purge", {}, only_expired=expired)
             if answer.value:
                 require(not expired or row is None or row.purge_at != Time.FUTURE, "purge waits")
                 yield Step(label, answer.row, IDLE, answer.effect)

@@ -36,7 +36,7 @@ TELLING = {
     "rescue finds it in time",
     "rescue in vain",
     "retry refused",
-    "send fails, unreserve",
+    "send fails, hand_back",
     "succeed again in vain, ask",
     "succeed in vain",
     "succeed, answer lost",

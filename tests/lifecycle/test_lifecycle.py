@@ -93,11 +93,11 @@ def test_arrow__of_another_attempt_misses(name: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", sorted(FINAL))
-def test_bury__once(status: Status) -> None:
+def test_purge__once(status: Status) -> None:
     operation = made(status)
-    assert not lifecycle.bury(operation, expired=True)
-    assert lifecycle.bury(operation, expired=False)
-    assert not lifecycle.bury(operation, expired=False)
+    assert not lifecycle.purge(operation, only_expired=True)
+    assert lifecycle.purge(operation, only_expired=False)
+    assert not lifecycle.purge(operation, only_expired=False)
 
 
 @pytest.mark.django_db

@@ -38,7 +38,7 @@ def test_is_near__nameless_callers_of_a_view_share_one_quota(settings: Settings)
 
 
 @pytest.mark.parametrize(
-    ("bound", "takes_turns"), [(0, False), (2, True), (quotas.NEAR + 1, True), (1000, False)]
+    ("bound", "takes_turns"), [(0, False), (2, True), (quotas.TURNS_BELOW + 1, True), (1000, False)]
 )
 def test_is_near__turns_are_taken_near_the_bound(
     settings: Settings, bound: int, takes_turns: bool
@@ -72,7 +72,7 @@ def test_turn__is_over_however_it_ends(settings: Settings, bound: int) -> None:
     services.submit(tasks.echo, owner="7")
     with suppress(QuotaExceeded), SEVEN.turn():
         services.submit(tasks.echo, owner="7")
-        SEVEN.settle()
+        SEVEN.check_inserted()
     assert Operation.objects.count() == bound
 
     def take() -> None:
@@ -80,7 +80,7 @@ def test_turn__is_over_however_it_ends(settings: Settings, bound: int) -> None:
             pass
 
     with in_thread(take) as taken:
-        assert taken.result(quotas.PATIENCE / 2) is None
+        assert taken.result(quotas.TURN_TIMEOUT_SECONDS / 2) is None
 
 
 def test_submit__of_nameless_callers_is_bounded(settings: Settings) -> None:
