@@ -79,9 +79,10 @@ DEFAULTS: dict[str, Any] = {
     # Seconds for which "Prefer: wait" holds a request at most; 0 turns waiting off. Proxies give
     # up after 60.
     "MAX_WAIT": 55,
-    # Threads of a process that may wait under WSGI, where the server has threads for others; of
-    # several, one caller never has all. Under ASGI: how many requests of one caller that are about
-    # to wait pass through Django at a time; there is one thread more, for others.
+    # Threads of a process for clients that wait; 0: no client waits, under WSGI and ASGI alike.
+    # Under WSGI each thread holds one client, if the server has threads for other requests; of
+    # several threads one caller never has all. Under ASGI waiting needs no thread: so many requests
+    # of one caller that are about to wait are inside Django at a time, and one more of others.
     "WAIT_THREADS": 2,
     # What wakes those who wait: None, the database is asked ten times a second; "postgresql", by
     # LISTEN and NOTIFY; or the URL of a Redis, for its publish and subscribe.

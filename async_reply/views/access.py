@@ -50,7 +50,7 @@ class OperationsMixin(ProblemsMixin):
 
     def get_throttles(self) -> list[BaseThrottle]:
         """None where the request has waited: it was counted when it came."""
-        if tickets.found(self.request).again:
+        if tickets.of(self.request).is_follow_up:
             return []
         if self.polls and self.request.method in ("GET", "HEAD"):
             return self.access.get_poll_throttles()

@@ -31,7 +31,7 @@ class OperationView(OperationMixin):
     """
 
     #: Whether clients of this view wait: "never", "if preferred" or "always".
-    parks: ClassVar[str] = "never"
+    wait_mode: ClassVar[str] = "never"
 
     def get_caller(self) -> callers.Caller:
         """Whose places it takes while the request waits; that of a valet key is nobody."""
@@ -98,7 +98,7 @@ class OperationView(OperationMixin):
 class StatusView(OperationView):
     """200 while unfinished, then 302 to the result; DELETE cancels or deletes."""
 
-    parks = "if preferred"
+    wait_mode = "if preferred"
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         operation = self.get_object()
@@ -116,7 +116,7 @@ class StatusView(OperationView):
 class MonitorView(OperationView):
     """200 always: what clients of the Azure family poll."""
 
-    parks = "if preferred"
+    wait_mode = "if preferred"
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         return self.answer_poll(self.get_object())

@@ -53,7 +53,7 @@ class ResultView(OperationView):
         if operation.expires_at is not None:
             response["Expires"] = http_date(operation.expires_at.timestamp())
         # A submit that waits is answered by this, and by nothing else in its place.
-        tickets.found(request).replied = True
+        tickets.of(request).is_result = True
         return response
 
     def delete(self, request: Request, id: str, **kwargs: Any) -> Response:

@@ -16,7 +16,7 @@ from async_reply.checks.settings import check_settings
 from async_reply.models import Operation
 from async_reply.notifications import announcements, base, postgresql, redis
 from async_reply.waiting import slots, ticker
-from tests.concurrency import in_thread, until, until_looked, until_parked
+from tests.concurrency import in_thread, until, until_looked, until_waiting
 from tests.conftest import need_service
 
 REDIS = "redis://127.0.0.1:6379/7"
@@ -53,9 +53,9 @@ def wait_for(operation: Operation) -> bool | None:
 def test_notification__is_enough(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", NEVER)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", NEVER)
     with in_thread(lambda: wait_for(running)) as waited:
-        until_parked()
+        until_waiting()
         until_looked()
         with transaction.atomic():
             assert lifecycle.succeed(running)
@@ -66,11 +66,11 @@ def test_notification__missed_while_the_waiter_came(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change between the view's read and the wait is found without a notification."""
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", NEVER)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", NEVER)
     held = Operation.objects.get()
     with in_thread(lambda: wait_for(running)) as first:
-        until_parked()
-        until(lambda: not ticker.ticker._doubtful)
+        until_waiting()
+        until(lambda: not ticker.ticker._hints)
         monkeypatch.setattr(announcements, "announce", lambda pk, changes: None)
         lifecycle.succeed(running)
         with in_thread(lambda: wait_for(held)) as second:
@@ -81,10 +81,10 @@ def test_notification__missed_while_the_waiter_came(
 def test_notification__that_is_lost_costs_a_tick(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", 0.05)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", 0.05)
     monkeypatch.setattr(announcements, "announce", lambda pk, changes: None)
     with in_thread(lambda: wait_for(running)) as waited:
-        until_parked()
+        until_waiting()
         lifecycle.succeed(running)
         assert waited.result() is True
 
@@ -136,7 +136,7 @@ def test_postgresql__broken_listener_comes_back(
     if connection.vendor != "postgresql":
         pytest.skip("the tests run on another database: DATABASE_URL names it")
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": "postgresql"}
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", NEVER)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", NEVER)
     heard: list[Any] = []
     with announcements.listening(heard.append):
         until(lambda: heard == [None])
@@ -183,7 +183,7 @@ def test_redis__that_is_away_holds_up_one_writer_a_while(
     for number in range(20):
         assert lifecycle.beat(running, progress=number, message="news")
     assert lifecycle.succeed(running)
-    assert time.monotonic() - started < 5 * redis.PATIENCE + 5
+    assert time.monotonic() - started < 5 * redis.TIMEOUT_SECONDS + 5
     assert len([each for each in caplog.records if "not announced" in each.message]) <= 2
 
 
@@ -191,9 +191,9 @@ def test_redis__that_is_away_leaves_the_slower_tick(
     running: Operation, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": closed()}
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", 0.05)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", 0.05)
     with in_thread(lambda: wait_for(running)) as waited:
-        until_parked()
+        until_waiting()
         lifecycle.succeed(running)
         assert waited.result() is True
         until(lambda: "notifications are not heard" in caplog.text)

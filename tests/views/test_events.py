@@ -16,7 +16,7 @@ from async_reply.status import Status
 from async_reply.testing import run_operations
 from async_reply.views import events
 from async_reply.waiting import ticker, tickets
-from tests.concurrency import in_thread, until, until_parked
+from tests.concurrency import in_thread, until, until_waiting
 from tests.project import tasks
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ticker")]
@@ -78,7 +78,7 @@ def test_event__names_each_change(running: Operation, last: Status) -> None:
     """The status, or `progress` while running where nothing but progress or message changed."""
     statuses = [Status.PENDING, *[Status.RUNNING] * 3, Status.PENDING, Status.RUNNING]
     told: list[tuple[str, str, bool]] = []
-    known = tickets.Known()
+    known = tickets.Seen()
     for version, status in enumerate([*statuses, Status.CANCELING, last], 1):
         running.status, running.version = status, version
         event, known = events._event(running, {"result": ""}, known)
@@ -90,7 +90,7 @@ def test_event__names_each_change(running: Operation, last: Status) -> None:
 
 def test_keep_alive__each_30_seconds() -> None:
     """Each 15 cost four per cent of a processor at 4,000 readers."""
-    assert tickets.KEEP_ALIVE == 30
+    assert tickets.KEEP_ALIVE_SECONDS == 30
 
 
 def test_events__headers(api: APIClient, running: Operation) -> None:
@@ -198,7 +198,7 @@ def test_events__end_when_the_operation_is_removed(api: APIClient, running: Oper
 def test_events__keep_alive_is_no_event(
     api: APIClient, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tickets, "KEEP_ALIVE", 0.01)
+    monkeypatch.setattr(tickets, "KEEP_ALIVE_SECONDS", 0.01)
     stream = chunks(api.get(url(running)))
     next(stream)
     assert next(stream) == b":\n"
@@ -228,8 +228,8 @@ def test_events__a_reader_who_leaves_frees_the_seat(
         stream = chunks(api.get(url(running), headers={"Last-Event-ID": "1"}))
         next(stream)
         with in_thread(lambda s=stream: next(s)):  # type: ignore[misc]
-            until_parked()
+            until_waiting()
             lifecycle.beat(running, progress=number, message="m")
         stream.close()  # type: ignore[attr-defined]
         until(lambda: ticker.ticker.waiting == 0)
-    assert events.LIFE > 60
+    assert events.MAX_STREAM_SECONDS > 60

@@ -16,10 +16,9 @@ from rest_framework.test import APIClient
 from async_reply import lifecycle, services
 from async_reply.models import Operation
 from async_reply.testing import run_operations
-from async_reply.waiting import slots
-from async_reply.waiting.ticker import Shared, Ticker, Waiter
-from async_reply.waiting.versions import Lookout
-from tests.concurrency import in_thread, until, until_parked
+from async_reply.waiting import slots, versions
+from async_reply.waiting.ticker import SharedAnswers, Ticker, Waiter
+from tests.concurrency import in_thread, until, until_waiting
 from tests.project.views import EchoView
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ticker")]
@@ -44,7 +43,7 @@ def url(operation: Operation, name: str = "") -> str:
 def test_monitor__is_answered_when_it_has_finished(api: APIClient, submit: Submit) -> None:
     operation = submit(number=7)
     with in_thread(lambda: api.get(url(operation, "monitor/"), headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         run_operations()
         answer = asked.result()
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
@@ -56,7 +55,7 @@ def test_monitor__is_answered_when_it_has_finished(api: APIClient, submit: Submi
 def test_status__redirects_when_it_has_finished(api: APIClient, submit: Submit) -> None:
     operation = submit(number=7)
     with in_thread(lambda: api.get(url(operation), headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         run_operations()
         answer = asked.result()
     assert (answer.status_code, answer["Preference-Applied"]) == (302, "wait=50")
@@ -67,7 +66,7 @@ def test_status__redirects_when_it_has_finished(api: APIClient, submit: Submit) 
 def test_poll__over_time_tells_of_now(api: APIClient, submit: Submit, name: str) -> None:
     operation = submit()
     with in_thread(lambda: api.get(url(operation, name), headers={"Prefer": "wait=1"})) as asked:
-        until_parked()
+        until_waiting()
         assert lifecycle.claim(operation, worker="w1")
         answer = asked.result()
     assert (answer.status_code, answer.json()["status"]) == (200, "running")
@@ -112,7 +111,7 @@ def test_poll__beyond_the_seats_is_answered_at_once(
         return api.get(url(running, "monitor/"), headers=LONG)
 
     with in_thread(ask) as asked:
-        until_parked()
+        until_waiting()
         second = ask()
         assert second.json()["status"] == "running"
         assert "Preference-Applied" not in second
@@ -135,7 +134,7 @@ def test_poll__holds_no_connection(api: APIClient, running: Operation) -> None:
         api.get(url(running), headers=LONG)
 
     with in_thread(ask):
-        until_parked()
+        until_waiting()
         assert held[0].connection is None
         lifecycle.succeed(running)
 
@@ -144,7 +143,7 @@ def test_poll__credentials_are_read_anew(user: User, running: Operation) -> None
     token = Token.objects.create(user=user)
     client = APIClient(headers={"Authorization": f"Token {token}"}, **THREADS)
     with in_thread(lambda: client.get(url(running), headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         token.delete()
         lifecycle.succeed(running)
         assert asked.result().status_code == 401
@@ -155,7 +154,7 @@ def test_poll__session_is_read_anew(user: User, running: Operation, name: str) -
     client = APIClient(**THREADS)
     client.force_login(user)
     with in_thread(lambda: client.get(url(running, name), headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         Session.objects.all().delete()
         lifecycle.succeed(running)
         assert asked.result().status_code == 401
@@ -163,7 +162,7 @@ def test_poll__session_is_read_anew(user: User, running: Operation, name: str) -
 
 def test_poll__of_what_is_deleted_meanwhile(api: APIClient, running: Operation) -> None:
     with in_thread(lambda: api.get(url(running, "monitor/"), headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         Operation.objects.filter(pk=running.pk).delete()
         assert asked.result().status_code == 404
 
@@ -189,7 +188,7 @@ def test_poll__below_a_prefix(api: APIClient, running: Operation) -> None:
 def test_poll__below_a_language(api: APIClient, running: Operation, language: str) -> None:
     asked_for = f"/{language}{url(running)}"
     with in_thread(lambda: api.get(asked_for, headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         lifecycle.succeed(running)
         answer = asked.result()
     assert (answer.status_code, answer["Location"]) == (
@@ -208,7 +207,7 @@ def test_poll__who_is_unknown_by_now_is_not_who_it_was(
     if logged_in:
         client.force_login(stranger)
     with in_thread(lambda: client.get(url(running), headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         User.objects.filter(pk=user.pk).delete()
         Operation.objects.filter(pk=running.pk).update(status="succeeded", version=9)
         answer = asked.result()
@@ -222,7 +221,7 @@ def test_poll__who_is_unknown_by_now_where_there_are_no_sessions(
     settings.MIDDLEWARE = []
     client = APIClient(headers={"X-User": str(user.pk)}, **THREADS)
     with in_thread(lambda: client.get(url(running), headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         User.objects.filter(pk=user.pk).delete()
         Operation.objects.filter(pk=running.pk).update(status="succeeded", version=9)
         assert asked.result().status_code == 401
@@ -239,7 +238,7 @@ def test_poll__whom_the_projects_middleware_has_found_stays(
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.project.access.forward_user"]
     client = APIClient(headers={"X-User": str(user.pk)}, **THREADS)
     with in_thread(lambda: client.get(url(running), headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         lifecycle.succeed(running)
         assert asked.result().status_code == 302
 
@@ -256,7 +255,7 @@ def test_submit__below_a_prefix(api: APIClient) -> None:
             clear_script_prefix()
 
     with in_thread(post) as asked:
-        until_parked()
+        until_waiting()
         run_operations()
         answer = asked.result()
     assert (answer.status_code, answer.json()) == (200, {"number": 7})
@@ -266,7 +265,7 @@ def test_submit__below_a_prefix(api: APIClient) -> None:
 @pytest.mark.usefixtures("_multilingual")
 def test_submit__below_a_language(api: APIClient) -> None:
     with in_thread(lambda: api.post("/de/echoes/", {"number": 7}, headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         run_operations()
         answer = asked.result()
     assert (answer.status_code, answer.json()) == (200, {"number": 7})
@@ -275,7 +274,7 @@ def test_submit__below_a_language(api: APIClient) -> None:
 
 def test_submit__answers_the_reply(api: APIClient) -> None:
     with in_thread(lambda: api.post("/echoes/", {"number": 7}, headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         run_operations()
         answer = asked.result()
     assert (answer.status_code, answer.json()) == (200, {"number": 7})
@@ -286,7 +285,7 @@ def test_submit__answers_the_reply(api: APIClient) -> None:
 
 def test_submit__answers_the_failure(api: APIClient) -> None:
     with in_thread(lambda: api.post("/refusals/", {}, headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         run_operations()
         answer = asked.result()
     assert (answer.status_code, answer["Content-Type"]) == (422, "application/problem+json")
@@ -297,7 +296,7 @@ def test_submit__answers_the_failure(api: APIClient) -> None:
 
 def test_submit__answers_a_redirecting_results_own_location(api: APIClient) -> None:
     with in_thread(lambda: api.post("/creations/", {}, headers=LONG)) as asked:
-        until_parked()
+        until_waiting()
         run_operations()
         answer = asked.result()
     assert (answer.status_code, answer["Location"]) == (302, "http://testserver/things/7/")
@@ -365,7 +364,7 @@ def test_ticker__misses_nothing_between_read_and_wait(submit: Submit) -> None:
 
 def test_ticker__has_no_thread_once_nobody_waits(running: Operation, ticker: Ticker) -> None:
     with in_thread(lambda: wait_for(running)) as waited:
-        until_parked()
+        until_waiting()
         assert ticker.is_running
         lifecycle.succeed(running)
         assert waited.result() is True
@@ -375,19 +374,19 @@ def test_ticker__has_no_thread_once_nobody_waits(running: Operation, ticker: Tic
 def test_ticker__outage_only_delays(
     running: Operation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("async_reply.waiting.ticker.TICK_AFTER_ERROR", 0.01)
+    monkeypatch.setattr("async_reply.waiting.ticker.TICK_AFTER_ERROR_SECONDS", 0.01)
     looks: list[int] = []
-    differing = Lookout._differing
+    changed = versions.changed
 
-    def fail(lookout: Lookout) -> Any:
+    def fail(seen: versions.Versions) -> Any:
         looks.append(1)
         if len(looks) < 4:
             raise OperationalError("server closed the connection unexpectedly")
-        return differing(lookout)
+        return changed(seen)
 
-    monkeypatch.setattr(Lookout, "_differing", fail)
+    monkeypatch.setattr(versions, "changed", fail)
     with in_thread(lambda: wait_for(running)) as waited:
-        until_parked()
+        until_waiting()
         lifecycle.succeed(running)
         assert waited.result() is True
     warned = [record for record in caplog.records if record.levelname == "WARNING"]
@@ -396,29 +395,29 @@ def test_ticker__outage_only_delays(
 
 def test_ticker__one_statement_a_tick_for_all(submit: Submit, monkeypatch: Any) -> None:
     operations = [submit() for _ in range(3)]
-    known: list[int] = []
-    differing = Lookout._differing
+    numbers: list[int] = []
+    changed = versions.changed
 
-    def look(lookout: Lookout) -> Any:
-        known.append(len(lookout._known))
-        return differing(lookout)
+    def look(seen: versions.Versions) -> Any:
+        numbers.append(len(seen))
+        return changed(seen)
 
-    monkeypatch.setattr(Lookout, "_differing", look)
+    monkeypatch.setattr(versions, "changed", look)
     with in_thread(lambda: wait_for(operations[0])), in_thread(lambda: wait_for(operations[1])):
-        until_parked(2)
-        until(lambda: known[-1:] == [2])
+        until_waiting(2)
+        until(lambda: numbers[-1:] == [2])
         run_operations()
 
 
 def test_ticker__who_cannot_be_told_does_not_harm_others(
     running: Operation, ticker: Ticker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(row: Operation | None, shared: Shared) -> None:
+    def refuse(row: Operation | None, shared: SharedAnswers) -> None:
         raise ZeroDivisionError
 
     waiter = Waiter(running.pk, running.version, refuse)
     with ticker.watching(waiter), in_thread(lambda: wait_for(running)) as waited:
-        until_parked(2)
+        until_waiting(2)
         lifecycle.succeed(running)
         assert waited.result() is True
         until(lambda: "a waiter could not be told" in caplog.text)

@@ -12,7 +12,7 @@ from async_reply import lifecycle, services
 from async_reply.asgi import waiting
 from async_reply.models import Operation
 from async_reply.testing import run_operations
-from async_reply.waiting.application import ParkingLot
+from async_reply.waiting.application import WaitingApplication
 from async_reply.waiting.ticker import Ticker
 from async_reply.waiting.ticker import ticker as the_ticker
 from tests.project.tasks import echo
@@ -25,8 +25,8 @@ class Site:
     def __init__(self, user: Any) -> None:
         self.user = user
         self.token = Token.objects.create(user=user)
-        self.lot: ParkingLot = waiting(get_asgi_application())
-        self.application: Any = self.lot
+        self.wrapper: WaitingApplication = waiting(get_asgi_application())
+        self.application: Any = self.wrapper
 
     def say(self, method: str, url: str, body: Any = None, **fields: str) -> Exchange:
         """A request with the user's token; underscores in the names of fields are hyphens."""
@@ -38,7 +38,7 @@ class Site:
     def get(self, url: str, **fields: str) -> Exchange:
         return self.say("GET", url, **fields)
 
-    async def parked(self, number: int = 1) -> None:
+    async def until_waiting(self, number: int = 1) -> None:
         await until(lambda: the_ticker.waiting == number)
 
     async def work(self) -> None:

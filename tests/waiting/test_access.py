@@ -140,7 +140,7 @@ def test_parked__poll_is_refused_to_who_may_not_any_more(
 ) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, path), prefer="wait=50")
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: lose(site, operation))
         await site.work()
         return await poll.done()
@@ -154,7 +154,7 @@ def test_parked__poll_over_time_is_refused_as_well(
 ) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, path), prefer="wait=1")
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: lose_token(site, operation))
         return await poll.done()
 
@@ -183,15 +183,16 @@ def test_parked__poll_over_time_survives_a_lost_connection(
     middleware: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ticker, "TICK", 60.0)  # else it is the tick that finds out
-    monkeypatch.setattr(executor, "LINGER", 5.0)  # the thread keeps its connection
+    monkeypatch.setattr(ticker, "TICK_SECONDS", 60.0)  # else it is the tick that finds out
+    monkeypatch.setattr(executor, "IDLE_SECONDS", 5.0)  # the thread keeps its connection
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, *middleware]
 
     async def talk() -> Any:
         poll = site.get(url(operation, path), prefer="wait=1")
-        await site.parked()
+        await site.until_waiting()
         caller = ("owner", str(site.user.pk))
-        (number,) = await asyncio.wrap_future(executor.askers.call(caller, lambda: execute(WHICH)))
+        session = executor.executor.submit(caller, lambda: execute(WHICH))
+        (number,) = await asyncio.wrap_future(session)
         await in_database(lambda: execute(KILL, number))
         return await poll.done()
 
@@ -243,7 +244,7 @@ def test_parked__who_asked_the_same_is_told_the_same(
     async def talk() -> list[Any]:
         polls = [site.get(url(operation, "monitor/"), prefer="wait=50") for _ in range(5)]
         others = [site.get(url(operation), prefer="wait=50", accept="*/*") for _ in range(5)]
-        await site.parked(10)
+        await site.until_waiting(10)
         await site.work()
         return [(await each.done()).status for each in (*polls, *others)]
 
@@ -267,7 +268,7 @@ def test_parked__cookies_are_each_clients_own(
 
     async def talk() -> list[str]:
         polls = [site.get(url(operation, "monitor/"), prefer="wait=50") for _ in range(2)]
-        await site.parked(2)
+        await site.until_waiting(2)
         await site.work()
         return [(await each.done()).headers["Set-Cookie"] for each in polls]
 
@@ -282,7 +283,7 @@ def test_parked__submit_that_was_accepted_is_never_answered_as_refused(
 
     async def talk() -> Any:
         submit = site.say("POST", "/echoes/", {"number": 7}, prefer="wait=50")
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: lose(site, Operation.objects.get()))
         await site.work()
         return await submit.done()
@@ -319,7 +320,7 @@ def test_parked__stream_ends_with_the_valet_key(site: Site, operation: Operation
 def test_nobody__submit_waits_for_a_signed_result(site: Site) -> None:
     async def talk() -> Any:
         submit = Exchange(site.application, "POST", "/open/", {"number": 7}, {"prefer": "wait=50"})
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await submit.done()
 
@@ -337,7 +338,7 @@ def test_atomic_requests__wait_sees_what_others_commit(
     async def talk() -> Any:
         poll = site.get(url(operation), prefer="wait=50")
         submit = site.say("POST", "/echoes/", {"number": 8}, prefer="wait=50")
-        await site.parked(2)
+        await site.until_waiting(2)
         await site.work()
         return await poll.done(), await submit.done()
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.core import signals
 from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIRequest
 from django.test import Client
 from pytest_django import Settings
@@ -24,15 +25,15 @@ from async_reply.asgi import waiting
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from async_reply.waiting import environs, scopes, tickets
-from tests.concurrency import in_thread, until_parked
+from tests.concurrency import in_thread, until_waiting
 from tests.project.tasks import echo
-from tests.waiting import again
+from tests.waiting import middleware
 from tests.waiting.client import Exchange
 from tests.waiting.conftest import Site, in_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-HERE = "tests.waiting.again"
+HERE = "tests.waiting.middleware"
 LONG = "wait=50"
 
 
@@ -66,7 +67,7 @@ def ask(request: pytest.FixtureRequest, site: Site) -> Ask:
             return Told(answer.status_code, headers, body)
 
         with in_thread(talk) as asked:
-            until_parked()
+            until_waiting()
             meanwhile()
             told: Told = asked.result()
             return told
@@ -78,7 +79,7 @@ def ask(request: pytest.FixtureRequest, site: Site) -> Ask:
             body: Any = {} if method == "POST" else None
             # Made here: it loads the middleware that the test has set.
             exchange = Exchange(waiting(get_asgi_application()), method, url, body, named)
-            await site.parked()
+            await site.until_waiting()
             await in_database(meanwhile)
             answer = await exchange.done()
             return Told(answer.status, answer.headers, answer.body)
@@ -119,27 +120,64 @@ def test_submit__whose_second_look_ends_before_the_view_is_told_the_202(
     assert_accepted(ask("POST", "/echoes/", run_operations, prefer=LONG, **fields))
 
 
-def test_submit__whose_second_look_raises_is_told_the_202(site: Site) -> None:
-    """Applications around Django may fail, or say nothing at all."""
-    django = site.lot.application
+@pytest.mark.parametrize("fails", [False, True])
+def test_submit__gets_the_202_if_an_application_around_django_does_not_answer(
+    site: Site, caplog: pytest.LogCaptureFixture, fails: bool
+) -> None:
+    """Its error is logged as what it is."""
+    django = site.wrapper.wrapped
 
-    async def silent(scope: Any, receive: Any, send: Any) -> None:
-        pass
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            await django(scope, receive, send)
+        elif fails:
+            raise ZeroDivisionError("error of the project")
 
-    async def failing(scope: Any, receive: Any, send: Any) -> None:
-        raise ZeroDivisionError
-
-    async def talk(application: Any) -> Any:
+    async def talk() -> Any:
+        site.wrapper.wrapped = application
         submit = site.say("POST", "/echoes/", {"number": 7}, prefer=LONG)
-        await site.parked()
-        site.lot.application = application
+        await site.until_waiting()
         await site.work()
-        answer = await submit.done()
-        site.lot.application = django
-        return answer
+        return await submit.done()
 
-    for application in (silent, failing):
-        assert asyncio.run(talk(application)).status == 202
+    assert asyncio.run(talk()).status == 202
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert ["could not get its result" in record.message for record in errors] == [True] * fails
+    assert ("error of the project" in caplog.text) is fails
+
+
+@pytest.mark.parametrize("path", ["", "monitor/", "events/"])
+@pytest.mark.parametrize("propagates", [False, True])
+def test_log__error_of_middleware_in_a_follow_up_request_is_logged_as_what_it_is(
+    site: Site,
+    operation: Operation,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    propagates: bool,
+) -> None:
+    """Django logs it, and answers 500; if it propagates, the server gets it, and logs it."""
+    settings.DEBUG_PROPAGATE_EXCEPTIONS = propagates
+    settings.MIDDLEWARE = [f"{HERE}.failing_in_follow_up", *settings.MIDDLEWARE]
+
+    async def talk() -> str:
+        # It loads the middleware. `get_asgi_application` would set up the log anew, without caplog.
+        site.wrapper.wrapped = ASGIHandler()
+        exchange = site.get(url(operation, path), prefer=LONG)
+        await site.until_waiting()
+        await site.work()
+        try:
+            await exchange.done()
+        except ZeroDivisionError as error:
+            return str(error)
+        return ""
+
+    raised = asyncio.run(talk())
+    assert raised == ("error of the project" if propagates else "")
+    assert "a look at the database failed" not in caplog.text
+    assert "the thread that looks for changes failed" not in caplog.text
+    names = {record.name for record in caplog.records if record.levelname == "ERROR"}
+    assert names == (set() if propagates else {"django.request"})
 
 
 @pytest.mark.parametrize("name", ["", "monitor/"])
@@ -179,10 +217,10 @@ def test_again__finds_nothing_of_the_request_before(
     """A context of its own; what is in threads is cleaned up by the signals of a request."""
     settings.MIDDLEWARE = [f"{HERE}.careless", *settings.MIDDLEWARE]
     for name in ("tenants", "languages", "zones", "locals"):
-        monkeypatch.setattr(again.Seen, name, [])
+        monkeypatch.setattr(middleware.Seen, name, [])
 
     def clean(**kwargs: Any) -> None:
-        again.LOCAL.user = ""
+        middleware.LOCAL.user = ""
 
     signals.request_started.connect(clean)
     try:
@@ -193,11 +231,11 @@ def test_again__finds_nothing_of_the_request_before(
             assert b"succeeded" in told.body
     finally:
         signals.request_started.disconnect(clean)
-    assert set(again.Seen.tenants) == {""}
-    assert set(again.Seen.languages) == {settings.LANGUAGE_CODE}
-    assert set(again.Seen.zones) == {settings.TIME_ZONE}
-    assert set(again.Seen.locals) == {""}
-    assert len(again.Seen.tenants) >= 6
+    assert set(middleware.Seen.tenants) == {""}
+    assert set(middleware.Seen.languages) == {settings.LANGUAGE_CODE}
+    assert set(middleware.Seen.zones) == {settings.TIME_ZONE}
+    assert set(middleware.Seen.locals) == {""}
+    assert len(middleware.Seen.tenants) >= 6
 
 
 def test_again__begins_and_ends_as_a_request(site: Site, operation: Operation) -> None:
@@ -212,7 +250,7 @@ def test_again__begins_and_ends_as_a_request(site: Site, operation: Operation) -
 
     async def talk() -> Any:
         poll = site.get(url(operation), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         del heard[:]
         await site.work()
         return await poll.done()
@@ -302,10 +340,10 @@ HOSTS = ("one", "two")
 def test_again__paths_may_hold_any_letter() -> None:
     """Below a prefix, too; Django has decoded both where they stand."""
     asked = "http://testserver/%C3%BC/%C3%B6/?sig=%20"
-    scope = scopes.again({"method": "GET", "headers": [], "path": "/x"}, asked)
+    scope = scopes.follow_up({"method": "GET", "headers": [], "path": "/x"}, asked)
     assert (scope["path"], scope["query_string"]) == ("/ü/ö/", b"sig=%20")
     environ = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/ü", "PATH_INFO": "/x/"}
-    made, _ = environs.again(environ, asked)
+    made, _ = environs.follow_up(environ, asked)
     made |= {"SERVER_NAME": "testserver", "SERVER_PORT": "80"}
     request = WSGIRequest(made)
     assert (request.path, request.path_info) == ("/ü/ö/", "/ö/")
@@ -327,7 +365,7 @@ PLAIN: dict[str, Any] = {
     "server": ("testserver", 443),
     "state": {},
     "extensions": {"tls": {"client_cert_chain": ["one"]}},
-    tickets.KEY: tickets.Parking(again=True),
+    tickets.HANDOVER_KEY: tickets.Handover(is_follow_up=True),
 }
 DIFFERENT: dict[str, dict[str, Any]] = {
     "method": {"method": "HEAD"},
@@ -346,7 +384,7 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "user": {"user": object()},
     "session": {"session": {"user": 7}},
     "anything": {"path_params": {"id": [object()]}},
-    "known": {tickets.KEY: tickets.Parking(again=True, known=tickets.Known(3))},
+    "known": {tickets.HANDOVER_KEY: tickets.Handover(is_follow_up=True, seen=tickets.Seen(3))},
 }
 
 

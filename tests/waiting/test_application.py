@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import InterfaceError, OperationalError
+from pytest_django import Settings
 
 from async_reply import documents, lifecycle
 from async_reply.asgi import waiting
@@ -30,7 +31,7 @@ async def finish(operation: Operation) -> None:
 def test_monitor__is_told_by_the_row_alone(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, "monitor/"), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await poll.done()
 
@@ -45,7 +46,7 @@ def test_monitor__is_told_by_the_row_alone(site: Site, operation: Operation) -> 
 def test_waiting__answers_are_those_of_a_plain_poll(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         waited = site.get(url(operation, "monitor/"), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await waited.done(), await site.get(url(operation, "monitor/")).done()
 
@@ -61,7 +62,7 @@ def test_waiting__answers_are_those_of_a_plain_poll(site: Site, operation: Opera
 def test_status__redirects(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await poll.done()
 
@@ -77,7 +78,7 @@ def test_poll__over_time_tells_of_now(
 ) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, name), prefer="wait=1", accept=accept)
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: lifecycle.claim(operation, worker="w1"))
         return await poll.done()
 
@@ -100,7 +101,7 @@ def test_poll__with_the_present_version_is_304_at_the_end(site: Site, operation:
 def test_poll__of_what_is_deleted_meanwhile(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, "monitor/"), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: Operation.objects.filter(pk=operation.pk).delete())
         return await poll.done()
 
@@ -110,7 +111,7 @@ def test_poll__of_what_is_deleted_meanwhile(site: Site, operation: Operation) ->
 def test_submit__answers_the_reply(site: Site) -> None:
     async def talk() -> Any:
         submit = site.say("POST", "/echoes/", {"number": 7}, prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await submit.done()
 
@@ -128,7 +129,7 @@ def test_submit__replay_and_alias_are_told_with_the_reply(site: Site) -> None:
         submits = []
         for number in (1, 2):
             submits.append(site.say("POST", "/echoes/", {"number": 7}, **fields))
-            await site.parked(number)
+            await site.until_waiting(number)
         await site.work()
         return [await submit.done() for submit in submits]
 
@@ -158,7 +159,7 @@ def test_submit__that_was_accepted_is_told_so_without_a_database(
 
     async def talk() -> Any:
         submit = site.say("POST", "/echoes/", {}, prefer="wait=1")
-        await site.parked()
+        await site.until_waiting()
         monkeypatch.setattr(forecasts, "retry_after", fail)
         return await submit.done()
 
@@ -166,16 +167,20 @@ def test_submit__that_was_accepted_is_told_so_without_a_database(
 
 
 def test_submit__whose_result_cannot_be_read_is_202(site: Site) -> None:
-    """The database goes away between the end and the reply: what was accepted stays so."""
+    """The database goes away between the end and the answer, but the operation is accepted."""
+    django = site.wrapper.wrapped
 
-    async def fail(scope: Any, receive: Any, send: Any) -> None:
+    async def failing_reads(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            await django(scope, receive, send)
+            return
         await send({"type": "http.response.start", "status": 503, "headers": []})
         await send({"type": "http.response.body", "body": b"away"})
 
     async def talk() -> Any:
+        site.wrapper.wrapped = failing_reads
         submit = site.say("POST", "/echoes/", {}, prefer=LONG)
-        await site.parked()
-        site.lot.application = fail
+        await site.until_waiting()
         await site.work()
         return await submit.done()
 
@@ -186,11 +191,11 @@ def test_submit__whose_result_cannot_be_read_is_202(site: Site) -> None:
 def test_client__that_leaves_is_freed(site: Site, operation: Operation, path: str) -> None:
     async def talk() -> None:
         poll = site.get(url(operation, path), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         poll.leave()
         await poll.task
         assert ticker.ticker.waiting == 0
-        assert not site.lot.parked
+        assert not site.wrapper.registry.clients
 
     asyncio.run(talk())
 
@@ -202,7 +207,7 @@ def test_client__that_its_server_gives_up_leaves_no_timer(
     async def talk() -> list[Any]:
         loop: Any = asyncio.get_running_loop()
         poll = site.get(url(operation, path), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         poll.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await poll.task
@@ -218,8 +223,8 @@ def test_stop__answers_everybody_and_parks_nobody(
 ) -> None:
     async def talk() -> Any:
         first = site.get(url(operation, path), prefer=LONG)
-        await site.parked()
-        site.lot.close()
+        await site.until_waiting()
+        site.wrapper.registry.close()
         return await first.done(), await site.get(url(operation, path), prefer=LONG).done()
 
     for exchange in asyncio.run(talk()):
@@ -231,14 +236,14 @@ def test_stop__answers_everybody_and_parks_nobody(
 def test_stop__while_a_client_is_about_to_be_parked(
     site: Site, operation: Operation, path: str
 ) -> None:
-    django = site.lot.application
+    django = site.wrapper.wrapped
 
     async def stopping(scope: Any, receive: Any, send: Any) -> None:
         await django(scope, receive, send)
-        site.lot.close()
+        site.wrapper.registry.close()
 
     async def talk() -> Any:
-        site.lot.application = stopping
+        site.wrapper.wrapped = stopping
         return await site.get(url(operation, path), prefer=LONG).done()
 
     assert b"pending" in asyncio.run(talk()).body
@@ -256,10 +261,10 @@ def test_stop__by_lifespan(site: Site, operation: Operation) -> None:
 
     async def talk() -> Any:
         poll = site.get(url(operation), prefer=LONG)
-        await site.parked()
-        site.lot.application, django = application, site.lot.application
+        await site.until_waiting()
+        site.wrapper.wrapped, django = application, site.wrapper.wrapped
         await site.application({"type": "lifespan"}, stop, None)
-        site.lot.application = django
+        site.wrapper.wrapped = django
         return await poll.done()
 
     assert asyncio.run(talk()).status == 200
@@ -270,14 +275,14 @@ def test_stop__by_signal_reaches_each_wrapper_of_the_process(
     site: Site, operation: Operation
 ) -> None:
     heard: list[int] = []
-    lots = [site.lot, waiting(site.lot.application)]
+    lots = [site.wrapper, waiting(site.wrapper.wrapped)]
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
 
     async def talk() -> list[int]:
         polls = []
         for number, site.application in enumerate(lots * 2, 1):
             polls.append(site.get(url(operation), prefer=LONG))
-            await site.parked(number)
+            await site.until_waiting(number)
         signal.raise_signal(signal.SIGTERM)
         return [(await poll.done()).status for poll in polls]
 
@@ -294,7 +299,7 @@ def test_other__protocols_pass_untouched(site: Site) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         passed.append((scope, receive, send))
 
-    site.lot.application = application
+    site.wrapper.wrapped = application
     scope = {"type": "websocket"}
     asyncio.run(site.application(scope, 1, 2))
     assert passed == [(scope, 1, 2)]
@@ -312,7 +317,7 @@ def test_other__responses_stream_through(site: Site) -> None:
         assert (await receive())["type"] == "http.disconnect"
 
     async def talk() -> None:
-        site.lot.application = application
+        site.wrapper.wrapped = application
         other = site.get("/elsewhere/", accept="text/event-stream", prefer=LONG)
         await other.until(b"partpart")
         other.leave()
@@ -326,7 +331,7 @@ def test_lanes__thousands_at_a_time_take_few_threads(
 ) -> None:
     """However many arrive together, WAIT_THREADS of them are inside Django."""
     inside, most = 0, 0
-    django = site.lot.application
+    django = site.wrapper.wrapped
 
     async def counting(scope: Any, receive: Any, send: Any) -> None:
         nonlocal inside, most
@@ -336,9 +341,9 @@ def test_lanes__thousands_at_a_time_take_few_threads(
         inside -= 1
 
     async def talk() -> None:
-        site.lot.application = counting
+        site.wrapper.wrapped = counting
         polls = [site.get(url(running, "monitor/"), prefer=LONG) for _ in range(30)]
-        await site.parked(30)
+        await site.until_waiting(30)
         await finish(running)
         assert [(await poll.done()).json()["status"] for poll in polls] == ["succeeded"] * 30
 
@@ -358,7 +363,7 @@ def test_told__rendered_once_for_all(
 
     async def talk() -> None:
         polls = [site.get(url(running, "monitor/"), prefer=LONG) for _ in range(5)]
-        await site.parked(5)
+        await site.until_waiting(5)
         monkeypatch.setattr(documents, "describe", counted)
         await finish(running)
         for poll in polls:
@@ -366,3 +371,54 @@ def test_told__rendered_once_for_all(
 
     asyncio.run(talk())
     assert len(rendered) == 1
+
+
+@pytest.mark.parametrize("path", ["", "monitor/", "events/"])
+def test_wait_threads__0_lets_nobody_wait(
+    site: Site, operation: Operation, settings: Settings, path: str
+) -> None:
+    """Each request is answered at once, as it is under WSGI."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 0}
+
+    async def talk() -> Any:
+        submit = site.say("POST", "/echoes/", {"number": 7}, prefer=LONG)
+        poll = site.get(url(operation, path), prefer=LONG)
+        return await submit.done(), await poll.done()
+
+    submit, poll = asyncio.run(talk())
+    assert (submit.status, submit.json()["status"]) == (202, "pending")
+    assert poll.status == 200
+    assert b"pending" in poll.body
+    for exchange in (submit, poll):
+        assert "Preference-Applied" not in exchange.headers
+    assert not ticker.ticker.is_running
+
+
+def test_wait_threads__0_still_answers_a_submit_that_has_finished(
+    site: Site, settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 0}
+    fields = {"prefer": LONG, "idempotency_key": "k"}
+
+    async def talk() -> Any:
+        await site.say("POST", "/echoes/", {"number": 7}, **fields).done()
+        await site.work()
+        return await site.say("POST", "/echoes/", {"number": 7}, **fields).done()
+
+    replay = asyncio.run(talk())
+    assert (replay.status, replay.json()) == (200, {"number": 7})
+
+
+def test_wait_threads__1_leaves_a_thread_to_other_callers(
+    site: Site, operation: Operation, settings: Settings
+) -> None:
+    """One request of a caller is inside Django at a time, and one of another caller beside it."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 1}
+
+    async def talk() -> Any:
+        polls = [site.get(url(operation, "monitor/"), prefer=LONG) for _ in range(3)]
+        await site.until_waiting(3)
+        await site.work()
+        return [(await poll.done()).json()["status"] for poll in polls]
+
+    assert asyncio.run(talk()) == ["succeeded"] * 3

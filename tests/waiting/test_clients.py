@@ -82,7 +82,7 @@ def test_stream__head_answers_the_headers(site: Site, running: Operation) -> Non
 def test_stream__keep_alive_is_no_event(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tickets, "KEEP_ALIVE", 0.01)
+    monkeypatch.setattr(tickets, "KEEP_ALIVE_SECONDS", 0.01)
 
     async def talk() -> Any:
         stream = site.get(url(running), last_event_id="2")
@@ -96,7 +96,7 @@ def test_stream__keep_alive_is_no_event(
 def test_stream__ends_so_that_credentials_are_asked_for(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "LIFE", 0.1)
+    monkeypatch.setattr(events, "MAX_STREAM_SECONDS", 0.1)
 
     async def talk() -> Any:
         return await site.get(url(running)).done()
@@ -109,7 +109,7 @@ def test_stream__ends_so_that_credentials_are_asked_for(
 def test_stream__ends_when_the_operation_is_removed(site: Site, running: Operation) -> None:
     async def talk() -> Any:
         stream = site.get(url(running))
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: Operation.objects.filter(pk=running.pk).delete())
         return await stream.done()
 
@@ -119,8 +119,8 @@ def test_stream__ends_when_the_operation_is_removed(site: Site, running: Operati
 def test_stream__stop_says_when_to_come_back(site: Site, running: Operation) -> None:
     async def talk() -> Any:
         stream = site.get(url(running))
-        await site.parked()
-        site.lot.close()
+        await site.until_waiting()
+        site.wrapper.registry.close()
         return await stream.done()
 
     stream = asyncio.run(talk())
@@ -133,7 +133,7 @@ def test_stream__slow_reader_gets_the_last_state(site: Site, running: Operation)
 
     async def talk() -> Any:
         stream = site.get(url(running))
-        await site.parked()
+        await site.until_waiting()
         async with stream._news:  # nothing is taken from the application meanwhile
             for number in range(5):
                 beat = partial(lifecycle.beat, running, progress=number, message="m")
@@ -175,7 +175,7 @@ def test_stream__slow_reader_learns_that_it_runs(site: Site, operation: Operatio
 
 
 def test_stream__without_the_wrapper_tells_the_present(site: Site, running: Operation) -> None:
-    site.application = site.lot.application
+    site.application = site.wrapper.wrapped
 
     async def talk() -> Any:
         return await site.get(url(running)).done()

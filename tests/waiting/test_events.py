@@ -11,4 +11,4 @@ def test_event__retry_stands_beside_data() -> None:
 
 
 def test_keep_alive__ends_no_event() -> None:
-    assert events.KEEP_ALIVE == b":\n"
+    assert events.KEEP_ALIVE_COMMENT == b":\n"

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from async_reply.permissions import OperationAccess
+from async_reply.waiting import tickets
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="")
 LOCAL = threading.local()
@@ -55,6 +56,18 @@ def finding(get_response: Any) -> Any:
     def middleware(request: Any) -> HttpResponseBase:
         request.user = User.objects.get(pk=request.headers["X-User"])
         request.user.second_factor = request.second_factor = "X-Factor" in request.headers
+        response: HttpResponseBase = get_response(request)
+        return response
+
+    return middleware
+
+
+def failing_in_follow_up(get_response: Any) -> Any:
+    """Fails for a client that has waited."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if tickets.of(request).is_follow_up:
+            raise ZeroDivisionError("error of the project")
         response: HttpResponseBase = get_response(request)
         return response
 
