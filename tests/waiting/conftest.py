@@ -1,3 +1,5 @@
+"""A project served by ASGI in the same process, and the operations its user waits for."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +22,7 @@ from tests.waiting.client import Exchange, until
 
 
 class Site:
-    """The project behind the wrapper, as one asyncio loop serves it to one user."""
+    """The project inside a WaitingApplication, for requests of one user in one event loop."""
 
     def __init__(self, user: Any) -> None:
         self.user = user
@@ -39,10 +41,11 @@ class Site:
         return self.say("GET", url, **fields)
 
     async def until_waiting(self, number: int = 1) -> None:
+        """Return once so many clients wait."""
         await until(lambda: the_ticker.waiting == number)
 
     async def work(self) -> None:
-        """Run what is due."""
+        """Run the operations that are due."""
         await in_database(run_operations)
 
 
@@ -60,7 +63,7 @@ async def in_database(function: Callable[[], Any]) -> Any:
 
 @pytest.fixture(autouse=True)
 def _connections_end_with_their_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Django's documentation wants it under ASGI, where each request has a thread."""
+    """Django's documentation says so for ASGI, where each request has a thread."""
     monkeypatch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", 0)
 
 
@@ -71,7 +74,7 @@ def site(user: AbstractBaseUser, ticker: Ticker) -> Site:
 
 @pytest.fixture
 def operation(user: AbstractBaseUser) -> Operation:
-    """A pending one of the user's."""
+    """A pending operation of the user."""
     return services.submit(echo, input={"number": 7}, owner=str(user.pk))
 
 

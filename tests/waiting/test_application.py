@@ -1,4 +1,4 @@
-"""Clients parked outside Django, in one process."""
+"""Clients that the waiting application holds outside Django, in one process."""
 
 import asyncio
 import signal
@@ -28,7 +28,7 @@ async def finish(operation: Operation) -> None:
     assert await in_database(lambda: lifecycle.succeed(operation))
 
 
-def test_monitor__is_told_by_the_row_alone(site: Site, operation: Operation) -> None:
+def test_monitor__answers_when_the_operation_has_finished(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, "monitor/"), prefer=LONG)
         await site.until_waiting()
@@ -43,7 +43,7 @@ def test_monitor__is_told_by_the_row_alone(site: Site, operation: Operation) -> 
     assert "Retry-After" not in poll.headers
 
 
-def test_waiting__answers_are_those_of_a_plain_poll(site: Site, operation: Operation) -> None:
+def test_monitor__answers_like_a_plain_poll(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         waited = site.get(url(operation, "monitor/"), prefer=LONG)
         await site.until_waiting()
@@ -73,7 +73,7 @@ def test_status__redirects(site: Site, operation: Operation) -> None:
 
 @pytest.mark.parametrize("name", ["", "monitor/"])
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
-def test_poll__over_time_tells_of_now(
+def test_poll__over_time_answers_the_present_state(
     site: Site, operation: Operation, name: str, accept: str
 ) -> None:
     async def talk() -> Any:
@@ -98,7 +98,9 @@ def test_poll__with_the_present_version_is_304_at_the_end(site: Site, operation:
     assert (poll.status, poll.body) == (304, b"")
 
 
-def test_poll__of_what_is_deleted_meanwhile(site: Site, operation: Operation) -> None:
+def test_poll__is_404_if_the_operation_is_deleted_meanwhile(
+    site: Site, operation: Operation
+) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, "monitor/"), prefer=LONG)
         await site.until_waiting()
@@ -108,7 +110,7 @@ def test_poll__of_what_is_deleted_meanwhile(site: Site, operation: Operation) ->
     assert asyncio.run(talk()).status == 404
 
 
-def test_submit__answers_the_reply(site: Site) -> None:
+def test_submit__answers_the_result(site: Site) -> None:
     async def talk() -> Any:
         submit = site.say("POST", "/echoes/", {"number": 7}, prefer=LONG)
         await site.until_waiting()
@@ -122,7 +124,7 @@ def test_submit__answers_the_reply(site: Site) -> None:
     assert not {"Location", "Operation-Location", "Retry-After"} & set(submit.headers)
 
 
-def test_submit__replay_and_alias_are_told_with_the_reply(site: Site) -> None:
+def test_submit__result_has_the_fields_about_the_key(site: Site) -> None:
     fields = {"prefer": LONG, "repeatability_request_id": "k"}
 
     async def talk() -> Any:
@@ -151,7 +153,7 @@ def test_submit__unfinished_in_time_is_202(site: Site) -> None:
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_submit__that_was_accepted_is_told_so_without_a_database(
+def test_submit__is_202_without_a_database(
     site: Site, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(operation: Operation) -> int:
@@ -166,7 +168,7 @@ def test_submit__that_was_accepted_is_told_so_without_a_database(
     assert asyncio.run(talk()).status == 202
 
 
-def test_submit__whose_result_cannot_be_read_is_202(site: Site) -> None:
+def test_submit__is_202_if_its_result_cannot_be_read(site: Site) -> None:
     """The database goes away between the end and the answer, but the operation is accepted."""
     django = site.wrapper.wrapped
 
@@ -188,7 +190,7 @@ def test_submit__whose_result_cannot_be_read_is_202(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])
-def test_client__that_leaves_is_freed(site: Site, operation: Operation, path: str) -> None:
+def test_client__that_leaves_waits_no_more(site: Site, operation: Operation, path: str) -> None:
     async def talk() -> None:
         poll = site.get(url(operation, path), prefer=LONG)
         await site.until_waiting()
@@ -201,7 +203,7 @@ def test_client__that_leaves_is_freed(site: Site, operation: Operation, path: st
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])
-def test_client__that_its_server_gives_up_leaves_no_timer(
+def test_client__canceled_by_the_server_leaves_no_timer(
     site: Site, operation: Operation, path: str
 ) -> None:
     async def talk() -> list[Any]:
@@ -218,7 +220,7 @@ def test_client__that_its_server_gives_up_leaves_no_timer(
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])
-def test_stop__answers_everybody_and_parks_nobody(
+def test_stop__answers_all_clients_and_lets_no_more_wait(
     site: Site, operation: Operation, path: str
 ) -> None:
     async def talk() -> Any:
@@ -233,9 +235,7 @@ def test_stop__answers_everybody_and_parks_nobody(
 
 
 @pytest.mark.parametrize("path", ["monitor/", "events/"])
-def test_stop__while_a_client_is_about_to_be_parked(
-    site: Site, operation: Operation, path: str
-) -> None:
+def test_stop__while_a_client_is_about_to_wait(site: Site, operation: Operation, path: str) -> None:
     django = site.wrapper.wrapped
 
     async def stopping(scope: Any, receive: Any, send: Any) -> None:
@@ -250,11 +250,11 @@ def test_stop__while_a_client_is_about_to_be_parked(
 
 
 def test_stop__by_lifespan(site: Site, operation: Operation) -> None:
-    """An application that knows lifespan is told of it, and so are those who wait."""
-    heard = []
+    """The wrapped application gets the shutdown, and clients that wait are answered."""
+    types = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        heard.append((await receive())["type"])
+        types.append((await receive())["type"])
 
     async def stop() -> Any:
         return {"type": "lifespan.shutdown"}
@@ -268,19 +268,19 @@ def test_stop__by_lifespan(site: Site, operation: Operation) -> None:
         return await poll.done()
 
     assert asyncio.run(talk()).status == 200
-    assert heard == ["lifespan.shutdown"]
+    assert types == ["lifespan.shutdown"]
 
 
-def test_stop__by_signal_reaches_each_wrapper_of_the_process(
+def test_stop__by_signal_reaches_each_application_of_the_process(
     site: Site, operation: Operation
 ) -> None:
-    heard: list[int] = []
-    lots = [site.wrapper, waiting(site.wrapper.wrapped)]
-    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    signums: list[int] = []
+    wrappers = [site.wrapper, waiting(site.wrapper.wrapped)]
+    before = signal.signal(signal.SIGTERM, lambda signum, frame: signums.append(signum))
 
     async def talk() -> list[int]:
         polls = []
-        for number, site.application in enumerate(lots * 2, 1):
+        for number, site.application in enumerate(wrappers * 2, 1):
             polls.append(site.get(url(operation), prefer=LONG))
             await site.until_waiting(number)
         signal.raise_signal(signal.SIGTERM)
@@ -290,23 +290,23 @@ def test_stop__by_signal_reaches_each_wrapper_of_the_process(
         assert asyncio.run(talk()) == [200] * 4
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert heard == [signal.SIGTERM]
+    assert signums == [signal.SIGTERM]
 
 
-def test_other__protocols_pass_untouched(site: Site) -> None:
-    passed = []
+def test_other__protocols_pass_unchanged(site: Site) -> None:
+    calls = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        passed.append((scope, receive, send))
+        calls.append((scope, receive, send))
 
     site.wrapper.wrapped = application
     scope = {"type": "websocket"}
     asyncio.run(site.application(scope, 1, 2))
-    assert passed == [(scope, 1, 2)]
+    assert calls == [(scope, 1, 2)]
 
 
 def test_other__responses_stream_through(site: Site) -> None:
-    """Even those of an application that calls its own route an event stream."""
+    """Also if the client accepts event streams from a URL that is not ours."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -326,10 +326,10 @@ def test_other__responses_stream_through(site: Site) -> None:
     asyncio.run(talk())
 
 
-def test_lanes__thousands_at_a_time_take_few_threads(
+def test_admission__lets_few_of_many_requests_into_django(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many arrive together, WAIT_THREADS of them are inside Django."""
+    """Of all requests that arrive together, WAIT_THREADS are inside Django at a time."""
     inside, most = 0, 0
     django = site.wrapper.wrapped
 
@@ -351,7 +351,7 @@ def test_lanes__thousands_at_a_time_take_few_threads(
     assert most == 2
 
 
-def test_told__rendered_once_for_all(
+def test_answer__is_rendered_once_for_all_clients(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[Any] = []
@@ -409,10 +409,10 @@ def test_wait_threads__0_still_answers_a_submit_that_has_finished(
     assert (replay.status, replay.json()) == (200, {"number": 7})
 
 
-def test_wait_threads__1_leaves_a_thread_to_other_callers(
+def test_wait_threads__1_lets_many_requests_wait(
     site: Site, operation: Operation, settings: Settings
 ) -> None:
-    """One request of a caller is inside Django at a time, and one of another caller beside it."""
+    """One request of a caller is inside Django at a time; all of them come to wait."""
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 1}
 
     async def talk() -> Any:

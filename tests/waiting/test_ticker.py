@@ -28,8 +28,8 @@ def _short_pause_after_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("async_reply.waiting.ticker.TICK_AFTER_ERROR_SECONDS", 0.01)
 
 
-def waiter(operation: Operation, told: list[Any]) -> Waiter:
-    return Waiter(operation.pk, operation.version, lambda row, shared: told.append(row))
+def waiter(operation: Operation, rows: list[Any]) -> Waiter:
+    return Waiter(operation.pk, operation.version, lambda row, shared: rows.append(row))
 
 
 def cancel(operation: Operation) -> None:
@@ -48,14 +48,14 @@ def test_start__failure_leaves_no_waiter_behind(
         with pytest.raises(RuntimeError), ticker.watching(waiter(running, [])):
             pytest.fail("nothing is watched")
         assert (ticker.is_running, ticker.waiting) == (False, 0)
-    told: list[Any] = []
-    with ticker.watching(waiter(running, told)):
+    rows: list[Any] = []
+    with ticker.watching(waiter(running, rows)):
         cancel(running)
-        until(lambda: bool(told))
+        until(lambda: bool(rows))
 
 
 class Clock:
-    """A monotonic clock that moves only when it is told to."""
+    """A monotonic clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -148,11 +148,11 @@ def test_waiter__that_exits_does_not_harm_others(running: Operation, ticker: Tic
     def leave(row: Operation | None, shared: SharedAnswers) -> None:
         raise SystemExit(1)
 
-    told: list[Any] = []
+    rows: list[Any] = []
     first = Waiter(running.pk, running.version, leave)
-    with ticker.watching(first), ticker.watching(waiter(running, told)):
+    with ticker.watching(first), ticker.watching(waiter(running, rows)):
         cancel(running)
-        until(lambda: bool(told))
+        until(lambda: bool(rows))
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
@@ -174,11 +174,11 @@ def test_log__error_of_a_waiter_is_no_failed_look(
     def fail(row: Operation | None, shared: SharedAnswers) -> None:
         raise error
 
-    told: list[Any] = []
+    rows: list[Any] = []
     first = Waiter(running.pk, running.version, fail)
-    with ticker.watching(first), ticker.watching(waiter(running, told)):
+    with ticker.watching(first), ticker.watching(waiter(running, rows)):
         cancel(running)
-        until(lambda: TELL.format(pk=running.pk) in caplog.text and bool(told))
+        until(lambda: TELL.format(pk=running.pk) in caplog.text and bool(rows))
     (record,) = warnings(caplog)
     assert (record.levelname, record.exc_info is None) == ("ERROR", False)
     assert error.__name__ in caplog.text
@@ -210,10 +210,10 @@ def test_log__only_an_error_of_the_database_is_a_failed_look(
         return changed(seen)
 
     monkeypatch.setattr(versions, "changed", fail_once)
-    told: list[Any] = []
-    with ticker.watching(waiter(running, told)):
+    rows: list[Any] = []
+    with ticker.watching(waiter(running, rows)):
         cancel(running)
-        until(lambda: bool(told))
+        until(lambda: bool(rows))
     (record,) = warnings(caplog)
     assert (record.levelname, record.message) == (level, message)
 
@@ -233,10 +233,10 @@ def test_serve__starts_again_after_a_listener_could_not_start(
         return listening(on_change)
 
     monkeypatch.setattr(announcements, "listening", fail)
-    told: list[Any] = []
-    with ticker.watching(waiter(running, told)):
+    rows: list[Any] = []
+    with ticker.watching(waiter(running, rows)):
         cancel(running)
-        until(lambda: bool(told))
+        until(lambda: bool(rows))
     assert [record.message for record in warnings(caplog)] == [THREAD, THREAD]
 
 
@@ -257,11 +257,11 @@ def test_run__after_any_error_the_next_waiter_starts_a_thread(
     def fail(step: Any) -> bool:
         raise MemoryError
 
-    told: list[Any] = []
-    with ticker.watching(waiter(running, told)):
+    rows: list[Any] = []
+    with ticker.watching(waiter(running, rows)):
         with monkeypatch.context() as patched:
             patched.setattr(ticker, "_succeeds", fail)
             until(lambda: not ticker.is_running)
         with ticker.watching(waiter(running, [])):
             cancel(running)
-            until(lambda: bool(told))
+            until(lambda: bool(rows))
