@@ -1,18 +1,18 @@
-"""Serving with ASGI: clients that wait cost neither a thread nor a database connection."""
+"""Serves with ASGI: clients that wait need neither a thread nor a database connection."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from async_reply.waiting.application import ParkingLot
+    from async_reply.waiting.application import WaitingApplication
 
 
-def waiting(application: Any) -> "ParkingLot":
+def waiting(application: Any) -> "WaitingApplication":
     """Wrap a project's ASGI application: `application = waiting(get_asgi_application())`.
 
-    Each request goes through Django as ever. Those that wait are then parked outside of it, until
-    there is something to say. All else passes through untouched.
+    Each request goes to Django as before. Clients that wait are then held outside Django until
+    there is something to tell. All other answers pass unchanged.
     """
-    # By now Django is set up; when this module is imported it need not be.
-    from async_reply.waiting.application import ParkingLot
+    # Django is set up when this is called, but maybe not when this module is imported.
+    from async_reply.waiting.application import WaitingApplication
 
-    return ParkingLot(application)
+    return WaitingApplication(application)

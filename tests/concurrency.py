@@ -1,4 +1,4 @@
-"""Waiting for conditions, and for those who wait."""
+"""Helps tests to wait for conditions, for other threads, and for the clients that wait."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,13 +8,13 @@ from typing import Any
 
 from django.db import connections
 
-from async_reply.waiting import ticker
+from async_reply.waiting.ticker import ticker
 
 PATIENCE = 30.0
 
 
 def until(condition: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
-    """Return once `condition` holds; AssertionError when it does not in time."""
+    """Return once `condition` holds; AssertionError if it does not in time."""
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, "waited in vain"
@@ -23,7 +23,7 @@ def until(condition: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
 
 @contextmanager
 def in_thread(function: Callable[[], Any]) -> Iterator[Future[Any]]:
-    """`function` runs meanwhile, in a thread that leaves no connection behind."""
+    """`function` runs during the block, in a thread that leaves no connection behind."""
 
     def run() -> Any:
         try:
@@ -35,11 +35,11 @@ def in_thread(function: Callable[[], Any]) -> Iterator[Future[Any]]:
         yield pool.submit(run)
 
 
-def until_parked(number: int = 1) -> None:
-    """Return once as many wait."""
-    until(lambda: ticker.ticker.waiting == number)
+def until_waiting(number: int = 1) -> None:
+    """Return once so many clients wait."""
+    until(lambda: ticker.waiting == number)
 
 
 def until_looked() -> None:
-    """Return once the look that each newcomer is worth is past."""
-    until(lambda: not ticker.ticker._doubtful and ticker.ticker._asked is not None)
+    """Return once the ticker has read the rows of new waiters, and its next look is not yet due."""
+    until(lambda: not ticker._hints and ticker._next_look_at > time.monotonic())

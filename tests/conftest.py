@@ -172,10 +172,10 @@ def ticker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticker]:
 
     Their connections go with them.
     """
-    monkeypatch.setattr("async_reply.waiting.ticker.LINGER", 0.05)
-    monkeypatch.setattr(executor, "LINGER", 0.05)
+    monkeypatch.setattr("async_reply.waiting.ticker.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(executor, "IDLE_SECONDS", 0.05)
     yield the_ticker
-    until(lambda: not the_ticker.is_running and not executor.askers.are_running)
+    until(lambda: not the_ticker.is_running and not executor.executor.is_running)
     assert the_ticker.waiting == 0
 
 

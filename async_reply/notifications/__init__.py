@@ -1,1 +1,1 @@
-"""Tells the processes in which clients wait that an operation has changed."""
+"""Notifies the processes in which clients wait that an operation has changed."""

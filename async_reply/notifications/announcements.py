@@ -1,7 +1,7 @@
-"""Announcing that a client can see something new: to the processes in which clients wait.
+"""Announces changes that a client can see, to the processes in which clients wait.
 
-Where the setting `NOTIFY` is None nothing is sent, and those who wait look for themselves.
-A notification may be lost or come twice: it only says where to look.
+The setting NOTIFY chooses how. If it is None, nothing is sent, and those processes look at the
+database more often. A notification may be lost or come twice: it only says which row to read.
 """
 
 import logging
@@ -18,11 +18,17 @@ from async_reply import conf
 from async_reply.database import alias
 from async_reply.logs import logger
 from async_reply.notifications import postgresql, redis
-from async_reply.notifications.base import Hint
+from async_reply.notifications.base import OnChange
+
+#: Seconds after which a listener that failed connects again.
+RECONNECT_SECONDS = 1.0
 
 
 def announce(pk: UUID, changes: Collection[str]) -> None:
-    """Tell of `changes` to the operation's row that a client can see, once they are committed."""
+    """Announce that columns of the operation's row change, once the change is committed.
+
+    Only changes with a new version are announced: a client can see no others.
+    """
     target = conf.get("NOTIFY")
     if target is None or "version" not in changes:
         return
@@ -31,12 +37,12 @@ def announce(pk: UUID, changes: Collection[str]) -> None:
     elif connections[alias()].in_atomic_block:
         postgresql.notify(pk)
     else:
-        # The change is committed: an error must not look like one of the change.
+        # The change is committed. An error here must not look like an error of the change.
         transaction.on_commit(lambda: postgresql.notify(pk), using=alias(), robust=True)
 
 
 def problem() -> str:
-    """Why notifications cannot work as the setting says, as far as can be told without trying."""
+    """Why the setting NOTIFY cannot work; '' if no reason is known before it is tried."""
     target = conf.get("NOTIFY")
     vendor = connections[alias()].vendor
     if target == "postgresql" and vendor != "postgresql":
@@ -49,10 +55,10 @@ def problem() -> str:
 
 
 @contextmanager
-def listening(hint: Hint) -> Iterator[None]:
-    """Until the end of the block `hint` is called, in another thread, with what is announced.
+def listening(on_change: OnChange) -> Iterator[None]:
+    """During the block `on_change` is called, in another thread, with each id that is announced.
 
-    After each connect, with None: whatever happened before was not heard.
+    It is called with None after each connect: earlier announcements were not heard.
     """
     target = conf.get("NOTIFY")
     if target is None:
@@ -61,7 +67,10 @@ def listening(hint: Hint) -> Iterator[None]:
     stop = threading.Event()
     listen = postgresql.listen if target == "postgresql" else partial(redis.listen, target)
     thread = threading.Thread(
-        target=_keep_listening, args=(listen, hint, stop), name="async_reply_listen", daemon=True
+        target=_keep_listening,
+        args=(listen, on_change, stop),
+        name="async_reply_listen",
+        daemon=True,
     )
     thread.start()
     try:
@@ -72,16 +81,16 @@ def listening(hint: Hint) -> Iterator[None]:
 
 
 def _keep_listening(
-    listen: Callable[[Hint, threading.Event], None], hint: Hint, stop: threading.Event
+    listen: Callable[[OnChange, threading.Event], None], on_change: OnChange, stop: threading.Event
 ) -> None:
-    failing = False
+    is_failing = False
     while not stop.is_set():
         try:
-            listen(hint, stop)
+            listen(on_change, stop)
         except Exception as error:
-            level = logging.DEBUG if failing else logging.WARNING
+            level = logging.DEBUG if is_failing else logging.WARNING
             logger.log(level, "Waiting: notifications are not heard", exc_info=error)
-            failing = True
-            stop.wait(1.0)
+            is_failing = True
+            stop.wait(RECONNECT_SECONDS)
         else:
-            failing = False
+            is_failing = False

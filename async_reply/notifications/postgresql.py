@@ -1,4 +1,4 @@
-"""Notifications by PostgreSQL's LISTEN and NOTIFY."""
+"""Notifies by PostgreSQL's LISTEN and NOTIFY."""
 
 import threading
 from uuid import UUID
@@ -6,22 +6,24 @@ from uuid import UUID
 from django.db import connections
 
 from async_reply.database import alias, pooling
-from async_reply.notifications.base import CHANNEL, TURN, Hint, pass_on
+from async_reply.notifications.base import CHANNEL, POLL_SECONDS, OnChange, pass_on
 
 
 def notify(pk: UUID) -> None:
+    """Send the id; PostgreSQL delivers it at the commit."""
     with connections[alias()].cursor() as cursor:
-        cursor.execute("SELECT pgnotify(%s, %s)", [CHANNEL, str(pk)])
+        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, str(pk)])
 
 
-def listen(hint: Hint, stop: threading.Event) -> None:
+def listen(on_change: OnChange, stop: threading.Event) -> None:
+    """Call `on_change` with each id until `stop` is set, over a connection of its own."""
     connection = pooling.copy()
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {CHANNEL}")
-        hint(None)
+        on_change(None)
         while not stop.is_set():
-            for notice in connection.connection.notifies(timeout=TURN):
-                pass_on(notice.payload, hint)
+            for notice in connection.connection.notifies(timeout=POLL_SECONDS):
+                pass_on(notice.payload, on_change)
     finally:
         connection.close()

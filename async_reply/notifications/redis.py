@@ -1,4 +1,4 @@
-"""Notifications by Redis's publish and subscribe."""
+"""Notifies by Redis's publish and subscribe."""
 
 import threading
 import time
@@ -7,13 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from async_reply.logs import logger
-from async_reply.notifications.base import CHANNEL, TURN, Hint, pass_on
+from async_reply.notifications.base import CHANNEL, POLL_SECONDS, OnChange, pass_on
 
-#: Seconds a writer waits for Redis at most, and leaves it alone for after that.
-PATIENCE = 0.25
-
-
-PAUSE = 3.0
+#: Seconds for which a writer waits for Redis, at most.
+TIMEOUT_SECONDS = 0.25
+#: Seconds for which all writers of the process leave out Redis after it failed.
+PAUSE_SECONDS = 3.0
 
 
 class _Pause:
@@ -21,13 +20,13 @@ class _Pause:
 
 
 def publish(url: str, pk: UUID) -> None:
-    """A Redis that is away costs one writer its patience, and the next ones nothing."""
+    """Send the id. If Redis is away, one writer waits for the timeout, and the next ones do not."""
     if time.monotonic() < _Pause.until:
         return
     try:
         _client(url).publish(CHANNEL, str(pk))
     except Exception:
-        _Pause.until = time.monotonic() + PAUSE
+        _Pause.until = time.monotonic() + PAUSE_SECONDS
         logger.warning("Operation id=%s not announced", pk, exc_info=True)
 
 
@@ -39,22 +38,24 @@ def _client(url: str) -> Any:
 
     return redis.Redis.from_url(
         url,
-        socket_timeout=PATIENCE,
-        socket_connect_timeout=PATIENCE,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
 
 
-def listen(url: str, hint: Hint, stop: threading.Event) -> None:
+def listen(url: str, on_change: OnChange, stop: threading.Event) -> None:
+    """Call `on_change` with each id until `stop` is set."""
     import redis
 
-    with redis.Redis.from_url(url, socket_connect_timeout=TURN) as client, client.pubsub() as heard:
-        heard.subscribe(CHANNEL)
+    client: Any = redis.Redis.from_url(url, socket_connect_timeout=POLL_SECONDS)
+    with client, client.pubsub() as subscription:
+        subscription.subscribe(CHANNEL)
         while not stop.is_set():
-            message = heard.get_message(timeout=TURN)
+            message = subscription.get_message(timeout=POLL_SECONDS)
             if message is None:
                 continue
             if message["type"] == "subscribe":
-                hint(None)
+                on_change(None)
             elif message["type"] == "message":
-                pass_on(message["data"].decode(errors="replace"), hint)
+                pass_on(message["data"].decode(errors="replace"), on_change)

@@ -52,7 +52,7 @@ class AccessMixin(ProblemsMixin):
 
     def get_throttles(self) -> list[BaseThrottle]:
         """No throttles for a request that has waited: it was counted when it came in."""
-        if tickets.found(self.request).again:
+        if tickets.of(self.request).is_follow_up:
             return []
         if self.polls and self.request.method in ("GET", "HEAD"):
             return self.access.get_poll_throttles()

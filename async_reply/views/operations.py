@@ -30,7 +30,7 @@ class OperationView(SingleOperationMixin):
     """
 
     #: Whether clients of this view wait: "never", "if preferred" or "always".
-    parks: ClassVar[str] = "never"
+    wait_mode: ClassVar[str] = "never"
 
     def get_caller(self) -> callers.Caller:
         """The caller in whose name the request waits. A valet key names no owner."""
@@ -118,7 +118,7 @@ class OperationView(SingleOperationMixin):
 class StatusView(OperationView):
     """GET: 200 while unfinished, then 302 to the result. DELETE: cancels or deletes."""
 
-    parks = "if preferred"
+    wait_mode = "if preferred"
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         operation = self.get_object()
@@ -135,7 +135,7 @@ class StatusView(OperationView):
 class MonitorView(OperationView):
     """GET: always 200, for clients of the Azure family."""
 
-    parks = "if preferred"
+    wait_mode = "if preferred"
 
     def get(self, request: Request, id: str, **kwargs: Any) -> HttpResponseBase:
         return self.answer_poll(self.get_object())

@@ -53,7 +53,7 @@ class ResultView(OperationView):
         if operation.expires_at is not None:
             response[headers.EXPIRES] = http_date(operation.expires_at.timestamp())
         # A submit that waited passes on this answer, and never the answer of a middleware.
-        tickets.found(request).replied = True
+        tickets.of(request).is_result = True
         return response
 
     def delete(self, request: Request, id: str, **kwargs: Any) -> Response:

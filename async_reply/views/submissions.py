@@ -71,7 +71,7 @@ class Submission:
         accepted = self._accepted(operation, replayed=submitted.replayed)
         owner = permissions.owner(self.request)
         caller = callers.caller(owner, tickets.address(self.request))
-        tickets.found(self.request).caller = caller
+        tickets.of(self.request).caller = caller
         seconds = waiting.wanted(self.request, most=self.view.get_max_wait())
         if seconds is None:
             return accepted

@@ -1,4 +1,4 @@
-"""`Prefer: wait`: an answer that comes when there is something to say."""
+"""Lets a request wait for the end of its operation, as its client prefers by `Prefer: wait`."""
 
 from typing import Any
 
@@ -12,47 +12,49 @@ from async_reply.waiting import answers, environs, slots, ticker, tickets
 
 
 def wanted(request: Request, *, most: float) -> int | None:
-    """The seconds this request is to wait; None where it did not ask, or has waited.
+    """The seconds this request may wait; None if it did not ask to wait, or has waited already.
 
-    `most` is what it may wait at most, 0 where waiting is off.
+    `most` is the maximum, 0 if waiting is turned off.
     """
-    seconds = headers.wait(request.headers.get("Prefer", ""))
+    seconds = headers.wait(request.headers.get(headers.PREFER, ""))
     if seconds is None or not most or request.method == "HEAD":
         return None
-    place = tickets.found(request)
-    return None if place.again or place.refuses else int(min(seconds, most))
+    handover = tickets.of(request)
+    if handover.is_follow_up or handover.is_stopping:
+        return None
+    return int(min(seconds, most))
 
 
 def hold(request: Request, ticket: tickets.Wait, response: Response) -> HttpResponseBase:
-    """`response`, or what is true after the wait that the client prefers.
+    """The answer after the wait, or `response` at once if the request cannot wait.
 
-    A server that parks clients gets the `ticket`; else this thread waits. Where it cannot,
-    `response` is the answer at once.
+    Under ASGI the waiting application takes the ticket, and holds the client. Under WSGI this
+    thread waits.
     """
-    is_over = ticker.is_over(ticket.operation)
-    if not ticket.seconds and not is_over:
+    has_ended = ticker.has_ended(ticket.operation)
+    if not ticket.seconds and not has_ended:
         return _applied(response, ticket)
-    place = tickets.found(request)
-    if place.offers:
-        place.ticket = ticket
+    handover = tickets.of(request)
+    if handover.can_hold:
+        handover.ticket = ticket
         return response
     environ = environs.of(request)
     if environ is None or slots.is_in_transaction():
         return response
-    if not is_over:
-        ended = _wait(environ, ticket)
-        if ended is None:
+    if not has_ended:
+        outcome = _wait(environ, ticket)
+        if outcome is None:
             return response
-        is_over = ended
+        has_ended = outcome
     if isinstance(ticket, tickets.Submit):
-        return _applied(_reply(environ, ticket, response, is_over=is_over), ticket)
+        return _applied(_result(environ, ticket, response, has_ended=has_ended), ticket)
     return _applied(answers.ask_in_thread(environ, ticket.url)[0], ticket)
 
 
 def _wait(environ: dict[str, Any], ticket: tickets.Wait) -> bool | None:
-    """Whether it ended in time; None at once where no thread is to wait.
+    """Whether the operation ended in time; None at once if this thread must not wait.
 
-    A stranger's submit never holds a thread: anybody may send as many as they like.
+    A submit without an owner never holds a thread: anybody may send any number of them.
     """
     if isinstance(ticket, tickets.Submit) and not ticket.operation.owner:
         return None
@@ -61,27 +63,26 @@ def _wait(environ: dict[str, Any], ticket: tickets.Wait) -> bool | None:
     return slots.wait(ticket.operation, seconds=ticket.seconds, caller=ticket.caller)
 
 
-def _reply(
-    environ: dict[str, Any], ticket: tickets.Submit, accepted: Response, *, is_over: bool
+def _result(
+    environ: dict[str, Any], ticket: tickets.Submit, accepted: Response, *, has_ended: bool
 ) -> HttpResponseBase:
-    """The reply by the result's own view; the 202 where that gives none.
+    """The answer of the result's view, or the 202 if that view does not answer.
 
-    The operation was accepted, whatever comes of this: credentials that were good for the submit
-    alone are refused here.
+    The operation is accepted even if the client's credentials are good for the submit alone.
     """
-    if is_over:
-        reply, place = answers.ask_in_thread(environ, ticket.url)
-        if place.replied and reply.status_code < 500:
-            reply["Content-Location"] = ticket.url
+    if has_ended:
+        result, handover = answers.ask_in_thread(environ, ticket.url)
+        if handover.is_result and result.status_code < 500:
+            result[headers.CONTENT_LOCATION] = ticket.url
             for name in headers.KEY_ANSWERS & set(accepted.headers):
-                reply[name] = accepted[name]
-            return reply
-    accepted["Retry-After"] = str(forecasts.retry_after_wait(ticket.operation))
+                result[name] = accepted[name]
+            return result
+    accepted[headers.RETRY_AFTER] = str(forecasts.retry_after_wait(ticket.operation))
     return accepted
 
 
 def _applied(response: HttpResponseBase, ticket: tickets.Wait) -> HttpResponseBase:
-    """`response`, saying that the client's wish to wait was followed."""
-    field = response.get("Preference-Applied", "")
-    response["Preference-Applied"] = headers.applied(field, int(ticket.seconds))
+    """`response` with a Preference-Applied field about the wait."""
+    field = response.get(headers.PREFERENCE_APPLIED, "")
+    response[headers.PREFERENCE_APPLIED] = headers.applied(field, int(ticket.seconds))
     return response

@@ -1,1 +1,1 @@
-"""Clients that wait for the end of an operation, or read its events, without polling."""
+"""Lets clients wait for the end of an operation, or read its events, without polling."""

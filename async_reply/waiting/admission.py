@@ -1,4 +1,4 @@
-"""The lanes by which requests that are about to wait pass through Django under ASGI."""
+"""Limits how many requests that are about to wait are inside Django at a time, under ASGI."""
 
 import asyncio
 from collections.abc import Hashable, Iterator, Sequence
@@ -7,59 +7,59 @@ from dataclasses import dataclass
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
-from async_reply.waiting.fair_queue import Turns
+from async_reply.waiting.fair_queue import FairQueue
 
 
 @dataclass(frozen=True)
-class Lane:
-    """A thread for synchronous code, which it keeps with its database connections."""
+class AdmittedThread:
+    """A thread for the synchronous code of one request of `caller`."""
 
     caller: Hashable
     context: ThreadSensitiveContext
 
 
-class Lanes:
-    """A few lanes, however many come at a time; each caller in turn gets the next that is free.
+class Admission:
+    """Gives requests a thread each, from a few that keep their database connections.
 
-    One caller has `most` at a time; there is one more, which it leaves to others.
+    Callers take turns. One caller has at most `max_per_caller` threads. There is one thread more,
+    so that a thread is left for other callers.
     """
 
-    def __init__(self, most: int) -> None:
-        self._free = [ThreadSensitiveContext() for _ in range(most + 1)]
-        self._turns: Turns[asyncio.Future[Lane]] = Turns(most)
+    def __init__(self, max_per_caller: int) -> None:
+        self._free = [ThreadSensitiveContext() for _ in range(max_per_caller + 1)]
+        self._queue: FairQueue[asyncio.Future[AdmittedThread]] = FairQueue(max_per_caller)
 
-    async def enter(self, turn: Sequence[Hashable]) -> Lane:
-        """Wait for a lane, to be used by `passing`; who is cancelled has left the queue."""
-        ready: asyncio.Future[Lane] = asyncio.get_running_loop().create_future()
-        self._turns.put(turn, ready)
-        self._serve()
+    async def acquire(self, path: Sequence[Hashable]) -> AdmittedThread:
+        """Wait for a thread, to be passed to `using`. A cancelled request leaves the queue."""
+        admitted: asyncio.Future[AdmittedThread] = asyncio.get_running_loop().create_future()
+        self._queue.put(path, admitted)
+        self._admit()
         try:
-            lane = await ready
+            return await admitted
         except asyncio.CancelledError:
-            if not ready.cancelled():
-                self._leave(ready.result())
+            if not admitted.cancelled():
+                self._release(admitted.result())
             raise
-        return lane
 
     @contextmanager
-    def passing(self, lane: Lane) -> Iterator[None]:
-        """Synchronous code of the block runs in the lane, which is left at its end."""
-        token = SyncToAsync.thread_sensitive_context.set(lane.context)
+    def using(self, thread: AdmittedThread) -> Iterator[None]:
+        """Synchronous code of the block runs in the thread, which is released at the end."""
+        token = SyncToAsync.thread_sensitive_context.set(thread.context)
         try:
             yield
         finally:
             SyncToAsync.thread_sensitive_context.reset(token)
-            self._leave(lane)
+            self._release(thread)
 
-    def _leave(self, lane: Lane) -> None:
-        self._free.append(lane.context)
-        self._turns.done(lane.caller)
-        self._serve()
+    def _release(self, thread: AdmittedThread) -> None:
+        self._free.append(thread.context)
+        self._queue.done(thread.caller)
+        self._admit()
 
-    def _serve(self) -> None:
-        while self._free and (taken := self._turns.take()) is not None:
-            caller, ready = taken
-            if ready.cancelled():
-                self._turns.done(caller)
+    def _admit(self) -> None:
+        while self._free and (taken := self._queue.take()) is not None:
+            caller, admitted = taken
+            if admitted.cancelled():
+                self._queue.done(caller)
             else:
-                ready.set_result(Lane(caller, self._free.pop()))
+                admitted.set_result(AdmittedThread(caller, self._free.pop()))

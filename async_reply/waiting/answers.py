@@ -1,7 +1,7 @@
-"""What Django answers a client who has waited: each time its credentials are looked at anew.
+"""Asks Django again for a client that has waited, with a follow-up request.
 
-The project's middleware and views are asked as they were for the first request, by a request that
-is made of it, in a thread and a context that hold nothing of any other request.
+The project's middleware and views see the client's credentials anew, as in its first request. The
+follow-up request has a thread and a context that hold nothing of any other request.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from django.urls import set_script_prefix
 from async_reply.protocol import headers
 from async_reply.waiting import environs
 from async_reply.waiting.callers import Caller
-from async_reply.waiting.executor import askers, disconnect
+from async_reply.waiting.executor import close_connections, executor
 from async_reply.waiting.scopes import Message, Scope, Send, identity
-from async_reply.waiting.ticker import Shared
-from async_reply.waiting.tickets import KEY, Known, Parking, Ticket
+from async_reply.waiting.ticker import SharedAnswers
+from async_reply.waiting.tickets import HANDOVER_KEY, Handover, Seen, Ticket
 
 Field = tuple[bytes, bytes]
 
 
 class Answer:
-    """An answer of Django's, kept back."""
+    """An answer of Django that has not been sent to the client."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Answer:
     ) -> None:
         self.code = code
         self.fields = list(fields)
-        #: The ticket that the view has left for a client that is to wait.
+        #: The ticket that the view has left.
         self.ticket = ticket
         self._parts = [body]
 
@@ -53,6 +53,7 @@ class Answer:
         return b"".join(self._parts)
 
     def take(self, message: Message) -> None:
+        """Keep an ASGI message of the answer."""
         if message["type"] == "http.response.start":
             self.code = message["status"]
             self.fields = list(message["headers"])
@@ -64,14 +65,14 @@ class Answer:
         return b", ".join(values).decode("latin-1")
 
     def having(self, fields: Mapping[str, str]) -> "Answer":
-        """The same with other values of `fields`."""
+        """The same answer with these values of `fields`."""
         return Answer(self.code, replaced(self.fields, fields, fields), self.body, self.ticket)
 
     def applied(self, seconds: float) -> "Answer":
-        """The same, saying that the wish to wait was followed."""
+        """The same answer with a Preference-Applied field about the wait."""
         name = "Preference-Applied"
-        told = headers.applied(self.field(name.lower().encode("ascii")), int(seconds))
-        return self.having({name: told})
+        applied = headers.applied(self.field(name.lower().encode("ascii")), int(seconds))
+        return self.having({name: applied})
 
     async def send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.code, "headers": self.fields})
@@ -79,26 +80,27 @@ class Answer:
 
 
 def replaced(fields: Iterable[Field], names: Iterable[str], new: Mapping[str, str]) -> list[Field]:
-    """`fields` without those named, and with new ones."""
-    gone = {name.lower().encode("ascii") for name in names}
-    kept = [field for field in fields if field[0].lower() not in gone]
+    """`fields` without those in `names`, and with the `new` ones."""
+    left_out = {name.lower().encode("ascii") for name in names}
+    kept = [field for field in fields if field[0].lower() not in left_out]
     return [*kept, *((name.encode("ascii"), new[name].encode("latin-1")) for name in new)]
 
 
 class Question:
-    """A request that is about to be answered, and how many clients want to know."""
+    """A follow-up request, and how many clients wait for its answer."""
 
     def __init__(self, scope: Scope, caller: Caller) -> None:
-        self.scope = scope  # kept: its identity is good for as long
+        self.scope = scope  # kept, since its identity is valid only as long
         self.clients = 0
-        self.answer: Future[Answer] = askers.call(caller, partial(answered, scope))
+        self.answer: Future[Answer] = executor.submit(caller, partial(answer_to, scope))
 
 
-async def ask(scope: Scope, caller: Caller, shared: Shared) -> Answer:
-    """What `scope`, a request without a body, is answered, when it is the caller's turn.
+async def ask(scope: Scope, caller: Caller, shared: SharedAnswers) -> Answer:
+    """Django's answer to `scope`, a request without a body, when it is the caller's turn.
 
-    Clients that ask the same question of the same change share the answer, unless it sets a cookie.
-    A question whose clients have all left is not asked.
+    Clients with the same request about the same change share an answer, unless it sets a cookie.
+    If all of them have left before their turn, Django is not asked. What the project's code raises
+    is raised here, for each client.
     """
     key = (id(asyncio.get_running_loop()), identity(scope))
     question: Question | None = shared.get(key)
@@ -117,90 +119,101 @@ async def ask(scope: Scope, caller: Caller, shared: Shared) -> Answer:
     return answer
 
 
-def answered(scope: Scope) -> Answer:
-    """What the project answers a request of ASGI, for a thread that keeps its connections."""
-    answer, is_broken = _answered(scope)
-    return _answered(scope)[0] if is_broken else answer
+def answer_to(scope: Scope) -> Answer:
+    """Django's answer to an ASGI request, from a thread that keeps its connections.
+
+    Asks twice if the answer is an error and the thread's connection had been lost before.
+    """
+    answer, is_broken = _answer_to(scope)
+    return _answer_to(scope)[0] if is_broken else answer
 
 
-def _answered(scope: Scope) -> tuple[Answer, bool]:
-    """The answer, and whether it is an error for a connection that had been cut before."""
+def _answer_to(scope: Scope) -> tuple[Answer, bool]:
+    """The answer, and whether it is an error over a connection that was lost before."""
     response = _respond(
         ASGIHandler, lambda: ASGIRequest(scope, BytesIO()), get_script_prefix(scope), scope=scope
     )
-    is_broken = response.status_code >= 500 and _end_broken_connections()
+    is_broken = response.status_code >= 500 and _close_broken_connections()
     chunks: Any = response
     fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
-    cookies = (each.output(header="").strip() for each in response.cookies.values())
+    cookies = (cookie.output(header="").strip() for cookie in response.cookies.values())
     fields += [(b"Set-Cookie", cookie.encode("ascii")) for cookie in cookies]
-    answer = Answer(response.status_code, fields, b"".join(chunks), scope[KEY].ticket)
+    answer = Answer(response.status_code, fields, b"".join(chunks), scope[HANDOVER_KEY].ticket)
     _keep_connections()
-    response.close()  # this sends the signal that a request is over
+    response.close()  # this sends the signal that the request has finished
     return answer, is_broken
 
 
 def ask_in_thread(
-    environ: dict[str, Any], url: str, *, known: Known | None = None
-) -> tuple[HttpResponseBase, Parking]:
-    """The answer to a GET of `url` by the client of `environ` now, and the Parking of its view.
+    environ: dict[str, Any], url: str, *, seen: Seen | None = None
+) -> tuple[HttpResponseBase, Handover]:
+    """The answer to a GET of `url` by the client of a WSGI `environ`, and the view's Handover.
 
-    A thread of its own asks, which is gone afterwards: the thread that waits is still within the
-    project's middleware, and keeps what that has put there.
+    A new thread asks, and ends. The thread that waits is still inside the project's middleware, and
+    must keep what the middleware has put into it.
     """
-    made, place = environs.again(environ, url, known=known)
+    new_environ, handover = environs.follow_up(environ, url, seen=seen)
 
     def respond() -> HttpResponseBase:
         try:
             response = _respond(
-                WSGIHandler, lambda: WSGIRequest(made), get_script_name(made), environ=made
+                WSGIHandler,
+                lambda: WSGIRequest(new_environ),
+                get_script_name(new_environ),
+                environ=new_environ,
             )
-            # The response is closed where it is sent from: it may be a file.
+            # The response may be a file, and is closed after it is sent.
             signals.request_finished.send(sender=WSGIHandler)
             return response
         finally:
-            disconnect()
+            close_connections()
 
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(respond).result(), place
+        return thread.submit(respond).result(), handover
 
 
 def _respond(
-    handler: type[BaseHandler], make: Callable[[], HttpRequest], prefix: str, **told: Any
+    handler: type[BaseHandler],
+    make_request: Callable[[], HttpRequest],
+    prefix: str,
+    **arguments: Any,
 ) -> HttpResponseBase:
-    """As Django's own handlers do it."""
+    """Do what Django's own `handler` does; `arguments` are those of the signal request_started."""
     set_script_prefix(prefix)
     _keep_connections()
-    signals.request_started.send(sender=handler, **told)
-    response = _handler(tuple(settings.MIDDLEWARE)).get_response(make())
+    signals.request_started.send(sender=handler, **arguments)
+    response = _handler(tuple(settings.MIDDLEWARE)).get_response(make_request())
     response._handler_class = handler  # type: ignore[attr-defined]  # noqa: SLF001
     return response
 
 
 @lru_cache(maxsize=1)
 def _handler(middleware: tuple[str, ...]) -> BaseHandler:
-    """One for each list of middleware: tests change it."""
+    """A handler for this list of middleware, which tests change."""
     handler = BaseHandler()
     handler.load_middleware()
     return handler
 
 
 def _keep_connections() -> None:
-    """Where each request has a connection of its own, those of this thread outlive it.
+    """Keep this thread's connections even if each request has to have a new one (CONN_MAX_AGE 0).
 
-    Django ends connections upon the signals of a request: now only those that cannot be used.
+    Django then closes only unusable connections when a request starts or ends.
     """
     for connection in connections.all(initialized_only=True):
         if connection.settings_dict["CONN_MAX_AGE"] == 0:
             connection.close_at = None
 
 
-def _end_broken_connections() -> bool:
-    """Close those of this thread that failed and cannot be used any more: whether there were."""
+def _close_broken_connections() -> bool:
+    """Close this thread's connections that had errors and are unusable; whether there were any."""
     broken = [
-        each
-        for each in connections.all(initialized_only=True)
-        if each.connection is not None and each.errors_occurred and not each.is_usable()
+        connection
+        for connection in connections.all(initialized_only=True)
+        if connection.connection is not None
+        and connection.errors_occurred
+        and not connection.is_usable()
     ]
-    for each in broken:
-        each.close()
+    for connection in broken:
+        connection.close()
     return bool(broken)

@@ -1,19 +1,19 @@
-"""The ASGI application around Django's: it hands requests in, and parks those that wait."""
+"""The ASGI application around Django's: it holds the clients that wait, outside Django."""
 
 import asyncio
 import signal
 import threading
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from async_reply import conf
-from async_reply.waiting.admission import Lanes
+from async_reply.waiting.admission import Admission
 from async_reply.waiting.answers import Answer
-from async_reply.waiting.callers import Acquaintances, Caller
-from async_reply.waiting.clients import Connection, hold, stream
+from async_reply.waiting.callers import KnownCallers
+from async_reply.waiting.clients import hold, stream
+from async_reply.waiting.connection import Connection
+from async_reply.waiting.registry import ClientRegistry
 from async_reply.waiting.scopes import (
     Message,
     Receive,
@@ -22,156 +22,134 @@ from async_reply.waiting.scopes import (
     is_about_to_wait,
     without_body,
 )
-from async_reply.waiting.tickets import KEY, Parking, Stream, Submit, Wait
-
-#: How many clients of one caller are parked at most; the next are answered at once.
-PARKED_OF_ONE = 5_000
+from async_reply.waiting.ticker import has_ended
+from async_reply.waiting.tickets import HANDOVER_KEY, Handover, Stream, Submit, Ticket, Wait
 
 
-class Client(Protocol):
-    """Somebody who is parked."""
+class WaitingApplication:
+    """Passes each request to the `wrapped` application, and holds the clients with a ticket."""
 
-    def close(self) -> None:
-        """Tell it what there is to tell, since the server stops."""
-
-
-class ParkingLot:
-    """An ASGI application that is another one, but for those who wait."""
-
-    def __init__(self, application: Any) -> None:
-        self.application = application
-        self.parked: set[Client] = set()
-        self._parked_of: Counter[Caller] = Counter()
-        self._acquaintances = Acquaintances()
-        self._closing = False
-        self._lanes: Lanes | None = None
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
+        self.registry = ClientRegistry()
+        self._known_callers = KnownCallers()
+        self._admission: Admission | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self.application(scope, self._hearing_shutdown(receive), send)
+            await self.wrapped(scope, self._closing_on_shutdown(receive), send)
         else:
-            await self.application(scope, receive, send)
+            await self.wrapped(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Before anybody parks: a signal may come while the first is on its way.
-        self._hear_signals()
-        place = Parking(offers=not self._closing, refuses=self._closing)
-        if place.offers and is_about_to_wait(scope):
-            async with Connection(receive) as client:
-                answer = await self._admit({**without_body(scope), KEY: place}, client)
-                if not client.is_gone:
-                    await self._attend(place, answer, scope, client, send)
+        # Before any client waits: a signal may come while the first request is on its way.
+        self._close_on_signals()
+        is_closed = self.registry.is_closed
+        handover = Handover(can_hold=not is_closed, is_stopping=is_closed)
+        connection = Connection(scope, receive, send)
+        if handover.can_hold and conf.get("WAIT_THREADS") and is_about_to_wait(scope):
+            async with connection:
+                answer = await self._admit(handover, connection)
+                if not connection.is_gone:
+                    await self._hold_or_answer(handover, answer, connection)
             return
         answer = Answer()
 
         async def take(message: Message) -> None:
-            if place.ticket is None:
+            if handover.ticket is None:
                 await send(message)
             else:
                 answer.take(message)
 
-        await self.application({**scope, KEY: place}, receive, take)
-        if place.caller is not None:
-            self._acquaintances.remember(scope, place.caller)
-        if place.ticket is not None:
-            async with Connection(receive) as client:
-                await self._attend(place, answer, scope, client, send)
+        await self.wrapped({**scope, HANDOVER_KEY: handover}, receive, take)
+        if handover.caller is not None:
+            self._known_callers.remember(scope, handover.caller)
+        if handover.ticket is not None:
+            async with connection:
+                await self._hold_or_answer(handover, answer, connection)
 
-    async def _admit(self, scope: Scope, client: Connection) -> Answer:
-        """What the application answers a GET that is about to be parked.
+    async def _admit(self, handover: Handover, connection: Connection) -> Answer:
+        """The wrapped application's answer to a GET that is about to wait.
 
-        Such requests pass by a few lanes, in threads that are kept, and their connections with
-        them: thousands that come back at a time take no more than these.
+        Few of these requests are inside Django at a time, even if thousands of clients come back
+        at once. They use threads that keep their database connections.
         """
         answer = Answer()
 
         async def take(message: Message) -> None:
             answer.take(message)
 
-        if self._lanes is None:
-            self._lanes = Lanes(max(1, conf.get("WAIT_THREADS")))
-        lane = None
-        async with client.staying():
-            lane = await self._lanes.enter(self._acquaintances.turn(scope))
-        if lane is not None:
-            with self._lanes.passing(lane):
-                await self.application(scope, client.receive, take)
+        if self._admission is None:
+            self._admission = Admission(max_per_caller=conf.get("WAIT_THREADS"))
+        thread = None
+        async with connection.while_connected():
+            thread = await self._admission.acquire(self._known_callers.path(connection.scope))
+        if thread is not None:
+            scope = {**without_body(connection.scope), HANDOVER_KEY: handover}
+            with self._admission.using(thread):
+                await self.wrapped(scope, connection.receive, take)
         return answer
 
-    async def _attend(
-        self, place: Parking, answer: Answer, scope: Scope, client: Connection, send: Send
+    async def _hold_or_answer(
+        self, handover: Handover, answer: Answer, connection: Connection
     ) -> None:
-        """Park the client whose ticket fits its answer; others are answered at once."""
-        ticket = place.ticket
+        """Hold the client if its ticket fits the answer; otherwise send the answer at once."""
+        ticket = handover.ticket
         if ticket is not None:
-            self._acquaintances.remember(scope, ticket.caller)
+            self._known_callers.remember(connection.scope, ticket.caller)
         elif answer.code in (401, 403):
-            self._acquaintances.forget(scope)
-        has_room = ticket is not None and self._parked_of[ticket.caller] < PARKED_OF_ONE
-        if isinstance(ticket, Submit) and answer.field(b"operation-id") != str(ticket.operation.pk):
-            # The view has answered something of its own.
-            has_room = False
-        if has_room and isinstance(ticket, Wait) and answer.code in (200, 202, 304):
-            await hold(self, ticket, answer, scope, client, send)
-        elif has_room and isinstance(ticket, Stream) and answer.code == 200:
-            await stream(self, ticket, answer, scope, client, send)
+            self._known_callers.forget(connection.scope)
+        may_wait = ticket is not None and self._may_wait(ticket, answer)
+        if may_wait and isinstance(ticket, Wait) and answer.code in (200, 202, 304):
+            await hold(ticket, answer, connection, self.registry, self.wrapped)
+        elif may_wait and isinstance(ticket, Stream) and answer.code == 200:
+            await stream(ticket, answer, connection, self.registry)
         else:
-            await answer.send(send)
+            await answer.send(connection.send)
 
-    @asynccontextmanager
-    async def parking(self, client: Client, caller: Caller) -> AsyncIterator[None]:
-        """While the client is parked it is told when the server stops."""
-        self.parked.add(client)
-        self._parked_of[caller] += 1
-        if self._closing:  # since it came
-            client.close()
-        try:
-            yield
-        finally:
-            self.parked.discard(client)
-            self._parked_of[caller] -= 1
-            if not self._parked_of[caller]:
-                del self._parked_of[caller]
+    def _may_wait(self, ticket: Ticket, answer: Answer) -> bool:
+        if isinstance(ticket, Submit) and answer.field(b"operation-id") != str(ticket.operation.pk):
+            return False  # the view has replaced the 202 by an answer of its own
+        if has_ended(ticket.operation):
+            return True
+        return conf.get("WAIT_THREADS") > 0 and self.registry.has_room(ticket.caller)
 
-    def close(self) -> None:
-        """Answer everybody with what there is; whoever comes later does not wait."""
-        self._closing = True
-        for client in list(self.parked):
-            client.close()
-
-    def _hearing_shutdown(self, receive: Receive) -> Receive:
-        async def heard() -> Message:
+    def _closing_on_shutdown(self, receive: Receive) -> Receive:
+        async def receive_and_close() -> Message:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
-                self.close()
+                self.registry.close()
             return message
 
-        return heard
+        return receive_and_close
 
-    def _hear_signals(self) -> None:
-        """Servers wait for open connections before they tell of the shutdown: too late for us."""
+    def _close_on_signals(self) -> None:
+        """A server waits for open connections before it sends the shutdown: too late for us."""
         if threading.current_thread() is not threading.main_thread():
             return
         for signum in (signal.SIGTERM, signal.SIGINT):
             handler = signal.getsignal(signum)
-            if callable(handler) and not isinstance(handler, _Heard):
-                handler = _Heard(handler)
+            if callable(handler) and not isinstance(handler, _SignalHandler):
+                handler = _SignalHandler(handler)
                 signal.signal(signum, handler)
-            if isinstance(handler, _Heard):
-                handler.loops[self] = asyncio.get_running_loop()
+            if isinstance(handler, _SignalHandler):
+                handler.loops[self.registry] = asyncio.get_running_loop()
 
 
-class _Heard:
-    """A signal handler in front of the server's own, for all the lots of a process."""
+class _SignalHandler:
+    """Closes the registries of all applications of a process, then calls the server's handler."""
 
-    def __init__(self, before: Callable[..., Any]) -> None:
-        self._before = before
-        self.loops: WeakKeyDictionary[ParkingLot, asyncio.AbstractEventLoop] = WeakKeyDictionary()
+    def __init__(self, server_handler: Callable[..., Any]) -> None:
+        self._server_handler = server_handler
+        #: The event loop that serves the clients of each registry.
+        self.loops: WeakKeyDictionary[ClientRegistry, asyncio.AbstractEventLoop] = (
+            WeakKeyDictionary()
+        )
 
     def __call__(self, *arguments: Any) -> Any:
-        for lot, loop in list(self.loops.items()):
+        for registry, loop in list(self.loops.items()):
             if not loop.is_closed():
-                loop.call_soon_threadsafe(lot.close)
-        return self._before(*arguments)
+                loop.call_soon_threadsafe(registry.close)
+        return self._server_handler(*arguments)

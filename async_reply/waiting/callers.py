@@ -1,4 +1,8 @@
-"""Names the caller of a request: as views know it, and as far as it shows before Django looks."""
+"""Names the caller of a request, so that limits and queues can treat callers fairly.
+
+A view knows its caller as an owner or an address. The waiting application queues a request before
+Django has authenticated it. It recognizes the callers whose credentials Django accepted before.
+"""
 
 import re
 from collections import OrderedDict
@@ -13,56 +17,56 @@ from django.http import QueryDict
 from async_reply.database.identifiers import IN_PATH
 from async_reply.protocol import valet_keys
 
-#: An owner; or the address of a client that has none.
+#: ("owner", text), or ("address", text) for a client without an owner.
 Caller = tuple[str, str]
 
-#: Header fields that may hold credentials, by their names.
+#: Matches the names of header fields that may hold credentials.
 CREDENTIALS = re.compile(rb"auth|cookie|key|token|cert")
 #: How many credentials a process remembers.
-REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 
 
 def caller(owner: str, address: str) -> Caller:
     return ("owner", owner) if owner else ("address", address)
 
 
-class Acquaintances:
-    """Remembers whose the credentials were that have been let in, so that they have a turn.
+class KnownCallers:
+    """Remembers the owners of accepted credentials, so that each owner has a turn in a queue.
 
-    Strangers share one turn: each scheme of credentials takes it in turn, in a scheme each address,
-    and of an address each of its credentials. Who guesses passwords delays strangers alone, and
-    those who show a token not even then.
+    All unknown callers share one turn. In it the schemes of credentials take turns, in a scheme the
+    addresses, and at an address the credentials. So a client that guesses passwords delays unknown
+    callers only, and of those only the ones with the same scheme.
     """
 
     def __init__(self) -> None:
         self._owners: OrderedDict[bytes, Caller] = OrderedDict()
 
-    def turn(self, scope: Any) -> tuple[Hashable, ...]:
-        """The turn of a request that Django has not seen."""
-        known = self._owners.get(_digest(scope))
-        if known is not None:
-            return (known,)
+    def path(self, scope: Any) -> tuple[Hashable, ...]:
+        """The path in a FairQueue for a request that Django has not seen."""
+        owner = self._owners.get(_digest(scope))
+        if owner is not None:
+            return (owner,)
         address = _address(scope)
-        if _holds_key(scope):
+        if _has_valet_key(scope):
             return (caller("", address),)
-        return ("strangers", _scheme(scope), address, _digest(scope))
+        return ("unknown", _scheme(scope), address, _digest(scope))
 
     def remember(self, scope: Any, owner: Caller) -> None:
-        """The request of `scope` was let in, and its credentials are those of `owner`."""
+        """Django accepted the request of `scope`: its credentials belong to `owner`."""
         digest = _digest(scope)
         if owner[0] == "owner" and digest:
             self._owners[digest] = owner
             self._owners.move_to_end(digest)
-            if len(self._owners) > REMEMBERED:
+            if len(self._owners) > MAX_REMEMBERED:
                 self._owners.popitem(last=False)
 
     def forget(self, scope: Any) -> None:
-        """The request of `scope` was refused."""
+        """Django refused the credentials of `scope`."""
         self._owners.pop(_digest(scope), None)
 
 
 def _digest(scope: Any) -> bytes:
-    """Of all that may be credentials; empty where there is none."""
+    """A digest of all fields that may hold credentials; empty if there are none."""
     fields = [
         name + b": " + value for name, value in scope["headers"] if CREDENTIALS.search(name.lower())
     ]
@@ -70,7 +74,7 @@ def _digest(scope: Any) -> bytes:
 
 
 def _scheme(scope: Any) -> bytes:
-    """That of an Authorization field; what is slow to check in one scheme is not in others."""
+    """The scheme of the Authorization field: one scheme may be slow to check, another fast."""
     for name, value in scope["headers"]:
         if name.lower() == b"authorization":
             return bytes(value).partition(b" ")[0].lower()
@@ -82,13 +86,13 @@ def _address(scope: Any) -> str:
     return str(client[0]) if client else ""
 
 
-def _holds_key(scope: Any) -> bool:
-    """Whether the URL has a good valet key."""
+def _has_valet_key(scope: Any) -> bool:
+    """Whether the URL has a valid valet key for its operation."""
     try:
-        given = QueryDict(scope["query_string"]).getlist("sig")
-    except SuspiciousOperation:  # more parameters than the project takes
+        signatures = QueryDict(scope["query_string"]).getlist("sig")
+    except SuspiciousOperation:  # more parameters than the project allows
         return False
-    found = IN_PATH.search(scope["path"])
-    if found is None or len(given) != 1:
+    id_match = IN_PATH.search(scope["path"])
+    if id_match is None or len(signatures) != 1:
         return False
-    return valet_keys.allows(given[0], UUID(found[0]), wanted="read")
+    return valet_keys.allows(signatures[0], UUID(id_match[0]), wanted="read")

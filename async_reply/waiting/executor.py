@@ -1,7 +1,7 @@
-"""The threads that ask Django for clients who wait, with a turn for each caller.
+"""Runs follow-up requests in a few threads, with a turn for each caller.
 
-They are few and keep their database connections while there is something to ask. One caller never
-has all of them, so that slow credentials of one caller do not hold up the answers to others.
+The threads keep their database connections while there is work. One caller never has all threads,
+so slow credentials of one caller do not delay the answers to others.
 """
 
 import contextvars
@@ -13,44 +13,47 @@ from typing import Any
 
 from django.db import connections
 
-from async_reply.waiting.fair_queue import Turns
+from async_reply.waiting.fair_queue import FairQueue
 
-#: How many threads of a process ask at most.
-NUMBER = 2
-#: Seconds for which a thread stays when there is nothing to ask.
-LINGER = 1.0
+#: Threads of a process.
+MAX_THREADS = 2
+#: Seconds after which a thread without work ends.
+IDLE_SECONDS = 1.0
 
-Errand = tuple["Future[Any]", Callable[[], Any]]
+Work = tuple["Future[Any]", Callable[[], Any]]
 
 
-class Askers:
-    """Runs functions that use the database; each in a context of its own, as Django's requests."""
+class FairExecutor:
+    """Runs functions that use the database, each in an empty context like a request of Django."""
 
-    def __init__(self, number: int) -> None:
-        self._number = number
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
         self._changed = threading.Condition()
-        self._turns: Turns[Errand] = Turns(max(1, number - 1))
+        self._queue: FairQueue[Work] = FairQueue(max(1, max_threads - 1))
         self._queued = 0
         self._threads = 0
         self._idle = 0
 
     @property
-    def are_running(self) -> bool:
+    def is_running(self) -> bool:
         return self._threads > 0
 
-    def call(self, caller: Hashable, function: Callable[[], Any]) -> "Future[Any]":
-        """Run `function` when it is the caller's turn; a cancelled one is left out."""
-        done: Future[Any] = Future()
+    def submit(self, caller: Hashable, function: Callable[[], Any]) -> "Future[Any]":
+        """Run `function` when the caller has its turn; not at all if the future is cancelled.
+
+        Raises RuntimeError if no thread runs and none can be started.
+        """
+        future: Future[Any] = Future()
         with self._changed:
-            if self._queued >= self._idle and self._threads < self._number:
+            if self._queued >= self._idle and self._threads < self._max_threads:
                 self._start()
-            self._turns.put([caller], (done, function))
+            self._queue.put([caller], (future, function))
             self._queued += 1
             self._changed.notify()
-        return done
+        return future
 
     def _start(self) -> None:
-        """Where no thread can be started, those that run do the work, or the caller hears of it."""
+        """Start a thread; if that fails, the threads that already run do the work."""
         thread = threading.Thread(target=self._run, name="async_reply_ask", daemon=True)
         try:
             thread.start()
@@ -63,50 +66,53 @@ class Askers:
     def _run(self) -> None:
         try:
             while (taken := self._next()) is not None:
-                caller, (done, function) = taken
+                caller, (future, function) = taken
                 try:
-                    _carry_out(done, function)
+                    _run_into(future, function)
                 finally:
                     with self._changed:
-                        self._turns.done(caller)
+                        self._queue.done(caller)
                         self._changed.notify()
-                del taken, done, function
+                del taken, future, function
         except BaseException:
             with self._changed:
                 self._threads -= 1
             raise
         finally:
-            disconnect()
+            close_connections()
 
-    def _next(self) -> tuple[Hashable, Errand] | None:
-        """The next thing to do; None when this thread is to end."""
+    def _next(self) -> tuple[Hashable, Work] | None:
+        """The next caller and its work; None if this thread is to end."""
         with self._changed:
-            while (taken := self._turns.take()) is None:
+            while (taken := self._queue.take()) is None:
                 self._idle += 1
-                notified = self._changed.wait(LINGER)
+                is_notified = self._changed.wait(IDLE_SECONDS)
                 self._idle -= 1
-                if not notified and not self._turns:
+                if not is_notified and not self._queue:
                     self._threads -= 1
                     return None
             self._queued -= 1
             return taken
 
 
-def _carry_out(done: "Future[Any]", function: Callable[[], Any]) -> None:
-    """Nothing ends the thread, not even a SystemExit of the project's code."""
-    if not done.set_running_or_notify_cancel():
+def _run_into(future: "Future[Any]", function: Callable[[], Any]) -> None:
+    """Give the future the function's result or its error, which is raised for the caller.
+
+    Not even a SystemExit raised by the project's code ends this thread.
+    """
+    if not future.set_running_or_notify_cancel():
         return
     try:
-        done.set_result(contextvars.Context().run(function))
-    except BaseException as error:  # noqa: BLE001 it is raised where the result is asked for
-        done.set_exception(error)
+        future.set_result(contextvars.Context().run(function))
+    except BaseException as error:  # noqa: BLE001 the future raises it
+        future.set_exception(error)
 
 
-def disconnect() -> None:
-    """Close what this thread has opened: the project's code may have used other databases."""
+def close_connections() -> None:
+    """Close all connections of this thread: the project's code may have used several databases."""
     for connection in connections.all(initialized_only=True):
         with suppress(Exception):
             connection.close()
 
 
-askers = Askers(NUMBER)
+executor = FairExecutor(MAX_THREADS)

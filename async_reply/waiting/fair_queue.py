@@ -1,4 +1,4 @@
-"""A queue that serves callers in turn, so that none stands before all others."""
+"""A queue that serves callers in turn, so that a caller with many items does not delay others."""
 
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
@@ -7,67 +7,67 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Line(Generic[Item]):
-    """Items in their order; and lines below it, each of which gives one item in turn."""
+class FairQueue(Generic[Item]):
+    """Gives out one item of each caller in turn, and at most `max_per_caller` of one at a time.
 
-    def __init__(self) -> None:
-        self._items: deque[Item] = deque()
-        self._lines: dict[Hashable, Line[Item]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._items or self._lines)
-
-    def __iter__(self) -> Iterator[Hashable]:
-        """The names of the lines below, in the order of their turns."""
-        return iter(self._lines)
-
-    def put(self, path: Sequence[Hashable], item: Item) -> None:
-        if path:
-            self._lines.setdefault(path[0], Line()).put(path[1:], item)
-        else:
-            self._items.append(item)
-
-    def pop(self) -> Item:
-        return self._items.popleft() if self._items else self.pop_of(next(iter(self)))
-
-    def pop_of(self, name: Hashable) -> Item:
-        """The next item of the line below of this name, whose next turn comes behind all others."""
-        line = self._lines.pop(name)
-        item = line.pop()
-        if line:
-            self._lines[name] = line
-        return item
-
-
-class Turns(Generic[Item]):
-    """A turn for each caller; while `most` items of one caller are being served, it has none.
-
-    A caller is the first part of a path. Paths that begin alike share a turn, which their next
-    parts have in turn. It is not safe for threads.
+    An item has a path, whose first part is its caller. Items whose paths begin with the same parts
+    share a turn; the next parts of their paths take turns inside it. Not safe for threads.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._served: Counter[Hashable] = Counter()
-        self._callers: Line[Item] = Line()
+    def __init__(self, max_per_caller: int) -> None:
+        self._max_per_caller = max_per_caller
+        self._in_service: Counter[Hashable] = Counter()
+        self._callers: _Branch[Item] = _Branch()
 
     def __bool__(self) -> bool:
         return bool(self._callers)
 
     def put(self, path: Sequence[Hashable], item: Item) -> None:
-        """Queue `item` behind what its caller has queued before."""
+        """Queue `item` behind the earlier items of the same path."""
         self._callers.put(path, item)
 
     def take(self) -> tuple[Hashable, Item] | None:
-        """The next item, with the caller to pass to `done`; None where nobody has a turn."""
+        """The next item and its caller, which has to be passed to `done`; None if none is next."""
         for caller in self._callers:
-            if self._served[caller] < self._most:
-                self._served[caller] += 1
-                return caller, self._callers.pop_of(caller)
+            if self._in_service[caller] < self._max_per_caller:
+                self._in_service[caller] += 1
+                return caller, self._callers.pop_from(caller)
         return None
 
     def done(self, caller: Hashable) -> None:
-        """An item that was taken for `caller` has been served."""
-        self._served[caller] -= 1
-        if not self._served[caller]:
-            del self._served[caller]
+        """An item taken for `caller` needs no service any more."""
+        self._in_service[caller] -= 1
+        if not self._in_service[caller]:
+            del self._in_service[caller]
+
+
+class _Branch(Generic[Item]):
+    """Items in their order, and the branches below, which take turns."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self._branches: dict[Hashable, _Branch[Item]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._items or self._branches)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        """The names of the branches below, in the order of their turns."""
+        return iter(self._branches)
+
+    def put(self, path: Sequence[Hashable], item: Item) -> None:
+        if path:
+            self._branches.setdefault(path[0], _Branch()).put(path[1:], item)
+        else:
+            self._items.append(item)
+
+    def pop(self) -> Item:
+        return self._items.popleft() if self._items else self.pop_from(next(iter(self)))
+
+    def pop_from(self, name: Hashable) -> Item:
+        """The next item of the branch `name`; the branch then moves behind all others."""
+        branch = self._branches.pop(name)
+        item = branch.pop()
+        if branch:
+            self._branches[name] = branch
+        return item

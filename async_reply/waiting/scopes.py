@@ -1,4 +1,4 @@
-"""What ASGI says of a request: read before Django does, and made anew for who has waited."""
+"""Reads the ASGI scope of a request before Django does, and makes those of follow-up requests."""
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, MutableMapping
 from typing import Any
@@ -11,25 +11,25 @@ from django.utils import translation
 
 from async_reply.database.identifiers import IN_PATH
 from async_reply.protocol import headers
-from async_reply.waiting.tickets import KEY, Known, Parking
+from async_reply.waiting.tickets import HANDOVER_KEY, Handover, Seen
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-#: What a request's headers say of its own body, which is not sent again.
-OF_THE_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding", b"expect"})
-#: The conditions of a submit are not those of a GET of its result.
+#: Fields about the body of the client's request. A follow-up request has no body.
+BODY_FIELDS = frozenset({b"content-length", b"content-type", b"transfer-encoding", b"expect"})
+#: Fields that a submit means for itself, and not for the GET of its result.
 CONDITIONS = frozenset({b"range", b"if-range", b"if-match", b"if-none-match"})
-#: Two requests that differ in these alone are the same question.
-IRRELEVANT = frozenset({KEY, "client"})
+#: Two requests that differ in these keys only are the same. `identity` looks into both itself.
+LEFT_OUT_OF_IDENTITY = frozenset({HANDOVER_KEY, "client"})
 
 
 def is_about_to_wait(scope: Scope) -> bool:
-    """Whether it is a GET of a view that parks, and asks for it.
+    """Whether the request is a GET whose view lets it wait, and which asks to wait.
 
-    Of any other view the answer may be large: it is not to be kept back.
+    The answer of such a view is kept in memory until it is sent. Other answers may be too large.
     """
     if scope["method"] != "GET" or not IN_PATH.search(scope["path"]):
         return False
@@ -38,23 +38,23 @@ def is_about_to_wait(scope: Scope) -> bool:
     try:
         with translation.override(language):
             view = getattr(resolve(path).func, "cls", None)
-    except Http404:  # a converter may raise any
+    except Http404:  # also raised by converters
         return False
-    parks = getattr(view, "parks", "never")
-    wishes = [value for name, value in scope["headers"] if name == b"prefer"]
-    wants = headers.wait(b",".join(wishes).decode("latin-1")) is not None
-    return parks == "always" or (parks == "if preferred" and wants)
+    wait_mode = getattr(view, "wait_mode", "never")
+    fields = [value for name, value in scope["headers"] if name == b"prefer"]
+    prefers_to_wait = headers.wait(b",".join(fields).decode("latin-1")) is not None
+    return wait_mode == "always" or (wait_mode == "if preferred" and prefers_to_wait)
 
 
 def without_body(scope: Scope) -> Scope:
-    """The same without a body: that of a GET means nothing (RFC 9110, section 9.3.1)."""
-    return {**scope, "headers": _without(scope["headers"], OF_THE_BODY)}
+    """The scope without a body: the body of a GET has no meaning (RFC 9110, section 9.3.1)."""
+    return {**scope, "headers": _without(scope["headers"], BODY_FIELDS)}
 
 
-def again(scope: Scope, url: str, *, known: Known | None = None) -> Scope:
-    """The scope of a GET of `url` on this host, by the same client, that does not wait."""
+def follow_up(scope: Scope, url: str, *, seen: Seen | None = None) -> Scope:
+    """The scope of a GET of `url` on this host by the same client, who does not wait again."""
     parts = urlsplit(url)
-    left_out = OF_THE_BODY if scope["method"] == "GET" else OF_THE_BODY | CONDITIONS
+    left_out = BODY_FIELDS if scope["method"] == "GET" else BODY_FIELDS | CONDITIONS
     return {
         **scope,
         "method": "GET",
@@ -62,7 +62,7 @@ def again(scope: Scope, url: str, *, known: Known | None = None) -> Scope:
         "raw_path": parts.path.encode("ascii"),
         "query_string": parts.query.encode("ascii"),
         "headers": _without(scope["headers"], left_out),
-        KEY: Parking(again=True, known=known),
+        HANDOVER_KEY: Handover(is_follow_up=True, seen=seen),
     }
 
 
@@ -71,21 +71,21 @@ def _without(fields: Any, names: frozenset[bytes]) -> list[Any]:
 
 
 def identity(scope: Scope) -> Hashable:
-    """Equal for two requests that must be answered alike, as far as anybody can tell.
+    """Equal for two requests only if they must have the same answer.
 
-    All that server and other applications around Django have put into the scope counts: what is
-    no plain value counts as itself. So the scope has to be kept for as long as its identity.
+    Everything in the scope counts, also what servers and other applications have put there.
+    Objects other than plain values are compared by `id`: keep the scope as long as its identity.
     """
     client = scope.get("client") or ("",)
-    told = {name: value for name, value in scope.items() if name not in IRRELEVANT}
-    return _frozen(told), client[0], scope[KEY].known
+    rest = {key: value for key, value in scope.items() if key not in LEFT_OUT_OF_IDENTITY}
+    return _frozen(rest), client[0], scope[HANDOVER_KEY].seen
 
 
 def _frozen(value: Any) -> Hashable:
     if isinstance(value, Mapping):
-        return frozenset((_frozen(key), _frozen(each)) for key, each in value.items())
+        return frozenset((_frozen(key), _frozen(item)) for key, item in value.items())
     if isinstance(value, list | tuple):
-        return tuple(_frozen(each) for each in value)
+        return tuple(_frozen(item) for item in value)
     if isinstance(value, str | bytes | int | float | bool | None):
         return type(value), value
     return id(value)

@@ -1,4 +1,4 @@
-"""Waiting in a thread: for servers that have nothing else, a few at a time."""
+"""Lets a few threads of a process wait, for servers that need a thread for each request (WSGI)."""
 
 import threading
 from collections import Counter
@@ -12,50 +12,43 @@ from async_reply.models import Operation
 from async_reply.waiting import ticker
 from async_reply.waiting.callers import Caller
 
+_lock = threading.Lock()
+_used: Counter[Caller] = Counter()
 
-class Seats:
-    """How many threads of this process may wait at a time: `WAIT_THREADS`.
 
-    Where there are several, one caller never has all of them.
+@contextmanager
+def slot(caller: Caller) -> Iterator[bool]:
+    """Use one of the `WAIT_THREADS` slots of this process during the block; False if none is free.
+
+    If there are several slots, one caller never has all of them.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: Counter[Caller] = Counter()
-
-    @contextmanager
-    def taken(self, caller: Caller) -> Iterator[bool]:
-        """Whether a seat was free; then it is taken until the end of the block."""
-        with self._lock:
-            number = conf.get("WAIT_THREADS")
-            free = self._taken.total() < number and self._taken[caller] < max(1, number - 1)
-            self._taken[caller] += free
-        try:
-            yield free
-        finally:
-            with self._lock:
-                self._taken[caller] -= free
-                if not self._taken[caller]:
-                    del self._taken[caller]
-
-
-seats = Seats()
+    with _lock:
+        number = conf.get("WAIT_THREADS")
+        is_free: bool = _used.total() < number and _used[caller] < max(1, number - 1)
+        _used[caller] += is_free
+    try:
+        yield is_free
+    finally:
+        with _lock:
+            _used[caller] -= is_free
+            if not _used[caller]:
+                del _used[caller]
 
 
 def wait(operation: Operation, *, seconds: float, caller: Caller) -> bool | None:
-    """Hold this thread until the operation has finished, or is gone: True; or time is over: False.
+    """Whether the operation finished, or was deleted, within `seconds`. The thread waits for that.
 
-    None at once where no seat is free, or where a transaction would be held open meanwhile. The
-    thread's database connections are closed first.
+    None at once if no slot is free or the thread is in a transaction, which would stay open. The
+    thread's database connections are closed before it waits.
     """
     ended = threading.Event()
 
-    def tell(row: Operation | None, shared: ticker.Shared) -> None:
-        if ticker.is_over(row):
+    def tell(row: Operation | None, shared: ticker.SharedAnswers) -> None:
+        if ticker.has_ended(row):
             ended.set()
 
-    with seats.taken(caller) as free:
-        if not free or not leave_databases():
+    with slot(caller) as is_free:
+        if not is_free or not release_connections():
             return None
         with ticker.ticker.watching(ticker.Waiter(operation.pk, operation.version, tell)):
             return ended.wait(seconds)
@@ -63,14 +56,13 @@ def wait(operation: Operation, *, seconds: float, caller: Caller) -> bool | None
 
 def is_in_transaction() -> bool:
     """Whether this thread is inside `atomic()` on any database."""
-    return any(each.in_atomic_block for each in connections.all(initialized_only=True))
+    return any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
 
 
-def leave_databases() -> bool:
-    """Close this thread's connections; False, and nothing done, inside a transaction."""
-    opened = connections.all(initialized_only=True)
+def release_connections() -> bool:
+    """Close this thread's connections, and return True; inside a transaction only return False."""
     if is_in_transaction():
         return False
-    for connection in opened:
+    for connection in connections.all(initialized_only=True):
         connection.close()
     return True

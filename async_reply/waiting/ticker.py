@@ -1,7 +1,8 @@
-"""Telling those who wait: one thread for all of a process, and none while nobody waits.
+"""Tells the clients that wait in this process that an operation has changed.
 
-A tick is one statement, whatever the number of waiters; it holds the thread's only database
-connection. Notifications make it look at once; one that is lost costs a tick's time.
+One thread does it for all of them; it runs only while somebody waits. A look is one statement for
+all operations, over the thread's only database connection. A notification makes the thread read its
+operation at once; a lost notification costs the time until the next look.
 """
 
 import logging
@@ -12,32 +13,35 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from django.db import Error
+from django.db import Error, connections
 
 from async_reply import conf
+from async_reply.database import alias
 from async_reply.logs import logger
 from async_reply.models import Operation
 from async_reply.notifications import announcements
 from async_reply.status import FINAL
-from async_reply.waiting.executor import disconnect
-from async_reply.waiting.versions import Lookout, Versions
+from async_reply.waiting import versions
+from async_reply.waiting.executor import close_connections
 
-#: Seconds between two looks at the database.
-TICK = 0.1
-#: The same where notifications announce what changes.
-TICK_NOTIFIED = 5.0
-TICK_AFTER_ERROR = 0.5
-#: Seconds for which the thread stays when the last has gone.
-LINGER = 1.0
+#: Seconds between two looks at the database, at least.
+TICK_SECONDS = 0.1
+#: The same if notifications announce changes.
+TICK_NOTIFIED_SECONDS = 5.0
+TICK_AFTER_ERROR_SECONDS = 0.5
+#: The pause after a look is at least so many times as long as the look, which spares the database.
+PAUSE_PER_LOOK = 10
+#: Seconds for which the thread stays when nobody waits any more.
+IDLE_SECONDS = 1.0
 
-#: What the waiters of one change ask of Django, for the others who ask the same.
-Shared = MutableMapping[Hashable, Any]
-#: Called in the ticker's thread with status and version as they are now; None for no row any more.
-Tell = Callable[[Operation | None, Shared], None]
+#: Follow-up requests by their identity: waiters of one change share those that are the same.
+SharedAnswers = MutableMapping[Hashable, Any]
+#: Called in the ticker's thread, with the row's status and version; None if the row is deleted.
+Tell = Callable[[Operation | None, SharedAnswers], None]
 
 
 class Waiter:
-    """Somebody who wants to be told when an operation is no longer at `version`."""
+    """Wants to be told when the operation has a later version than `version`."""
 
     __slots__ = ("pk", "tell", "version")
 
@@ -48,20 +52,18 @@ class Waiter:
 
 
 class Ticker:
-    """Looks at the rows that somebody waits for, and tells them of a new version."""
+    """Looks at the operations that somebody waits for, and tells the waiters of a new version."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiters: dict[UUID, set[Waiter]] = {}
-        #: The oldest version that a waiter of each operation knows.
-        self._known: Versions = {}
-        #: A copy that is not written to; None once the above has changed.
-        self._asked: Versions | None = None
-        self._doubtful: set[UUID] = set()
-        self._lookout = Lookout()
+        #: The oldest version among the waiters of each operation.
+        self._versions: versions.Versions = {}
+        #: Operations to read before the next look; None stands for a look at all of them.
+        self._hints: set[UUID | None] = set()
         self._thread: threading.Thread | None = None
-        self._due = 0.0
-        self._failing = False
+        self._next_look_at = 0.0
+        self._is_failing = False
 
     @property
     def is_running(self) -> bool:
@@ -69,71 +71,67 @@ class Ticker:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """The number of waiters."""
         with self._changed:
             return sum(map(len, self._waiters.values()))
 
     @contextmanager
     def watching(self, waiter: Waiter) -> Iterator[None]:
-        """Until the end of the block `waiter` is told of changes, those since it read included."""
+        """During the block `waiter` is told of changes, also of those since it read its version."""
         with self._changed:
-            self._start()  # first: nobody is left behind where it fails
+            self._start()  # first, since it may fail: then no waiter is left behind
             if conf.get("NOTIFY") is not None:
-                self._doubt(waiter.pk)
+                # The next look may be far away, and the notification may have come before.
+                self._add_hint(waiter.pk)
             self._waiters.setdefault(waiter.pk, set()).add(waiter)
-            known = self._known.setdefault(waiter.pk, waiter.version)
-            self._known[waiter.pk] = min(known, waiter.version)
-            self._asked = None
+            oldest = self._versions.get(waiter.pk, waiter.version)
+            self._versions[waiter.pk] = min(oldest, waiter.version)
         try:
             yield
         finally:
             with self._changed:
                 self._waiters[waiter.pk].discard(waiter)
                 if not self._waiters[waiter.pk]:
-                    del self._waiters[waiter.pk], self._known[waiter.pk]
-                    self._asked = None
+                    del self._waiters[waiter.pk], self._versions[waiter.pk]
 
     def hint(self, pk: UUID | None) -> None:
-        """Look at the row of `pk` now, if somebody waits for it; None: at all of them."""
+        """Read the operation at once if somebody waits for it; None: look at all operations."""
         with self._changed:
-            if pk is None:
-                self._due = 0.0
-                self._changed.notify()
-            elif pk in self._waiters:
-                self._doubt(pk)
+            if pk is None or pk in self._waiters:
+                self._add_hint(pk)
 
-    def _doubt(self, pk: UUID) -> None:
-        self._doubtful.add(pk)
+    def _add_hint(self, pk: UUID | None) -> None:
+        self._hints.add(pk)
         self._changed.notify()
 
     def _start(self) -> None:
         if self._thread is None:
-            self._due = 0.0
+            self._next_look_at = 0.0
             thread = threading.Thread(target=self._run, name="async_reply", daemon=True)
             thread.start()
             self._thread = thread
 
     def _run(self) -> None:
         try:
-            while not self._guard(self._attend) and self._is_wanted():
-                time.sleep(TICK_AFTER_ERROR)
+            while not self._succeeds(self._serve) and self._is_needed():
+                time.sleep(TICK_AFTER_ERROR_SECONDS)
         finally:
-            disconnect()
+            close_connections()
             with self._changed:
                 if self._thread is threading.current_thread():
                     self._thread = None
 
-    def _is_wanted(self) -> bool:
-        """Whether anybody waits for this thread; else whoever comes starts another."""
+    def _is_needed(self) -> bool:
+        """Whether somebody waits for this thread. If not, the next waiter starts another one."""
         with self._changed:
-            is_mine = self._thread is threading.current_thread()
-            if is_mine and not self._waiters:
+            is_current = self._thread is threading.current_thread()
+            if is_current and not self._waiters:
                 self._thread = None
                 return False
-            return is_mine
+            return is_current
 
-    def _attend(self) -> None:
-        """Serve those who wait until nobody does."""
+    def _serve(self) -> None:
+        """Serve waiters until there are none for IDLE_SECONDS."""
         with announcements.listening(self.hint):
             idle_since = time.monotonic()
             while True:
@@ -141,63 +139,73 @@ class Ticker:
                     self._sleep()
                     if self._waiters:
                         idle_since = time.monotonic()
-                    elif time.monotonic() - idle_since >= LINGER:
+                    elif time.monotonic() - idle_since >= IDLE_SECONDS:
                         self._thread = None
                         break
-                    doubtful, self._doubtful = self._doubtful, set()
-                self._turn(doubtful)
+                    hints, self._hints = self._hints, set()
+                self._work(hints)
 
     def _sleep(self) -> None:
-        """Until there is something to do, or the next tick is due."""
-        if not self._doubtful:
-            self._changed.wait(max(0.0, min(LINGER, self._due - time.monotonic())))
+        """Return when there is a hint, the next look is due, or the thread may be idle."""
+        if not self._hints:
+            pause = min(IDLE_SECONDS, self._next_look_at - time.monotonic())
+            self._changed.wait(max(0.0, pause))
 
-    def _turn(self, doubtful: set[UUID]) -> None:
-        if time.monotonic() >= self._due:
-            self._guard(self._tick)
-        elif doubtful:
-            self._guard(lambda: self._look(doubtful))
+    def _work(self, hints: set[UUID | None]) -> None:
+        if None in hints or time.monotonic() >= self._next_look_at:
+            self._succeeds(self._look)
+        elif hints:
+            self._succeeds(lambda: self._read({pk for pk in hints if pk is not None}))
 
-    def _guard(self, step: Callable[[], None]) -> bool:
-        """Whether `step` went well. After an error all rows are looked at anew.
+    def _succeeds(self, step: Callable[[], None]) -> bool:
+        """Whether `step` raised nothing. After an error comes a look at all operations.
 
-        Nothing ends the thread, not even a SystemExit of the project's code.
+        Nothing ends the thread, not even a SystemExit raised by the project's code. Only an error
+        of the database is logged as one: a database router of the project may fail as well.
         """
         try:
             step()
         except BaseException as error:
-            level = logging.DEBUG if self._failing else logging.WARNING
-            if not isinstance(error, Error):
-                level = logging.ERROR
-            logger.log(level, "Waiting: a look at the database failed", exc_info=error)
-            self._failing = True
-            self._due = time.monotonic() + TICK_AFTER_ERROR
-            disconnect()
+            if isinstance(error, Error):
+                level = logging.DEBUG if self._is_failing else logging.WARNING
+                logger.log(level, "Waiting: a look at the database failed", exc_info=error)
+            else:
+                logger.exception("Waiting: the thread that looks for changes failed")
+            self._is_failing = True
+            self._next_look_at = time.monotonic() + TICK_AFTER_ERROR_SECONDS
+            close_connections()
             return False
-        self._failing = False
+        self._is_failing = False
         return True
 
-    def _tick(self) -> None:
-        self._due = time.monotonic() + (TICK if conf.get("NOTIFY") is None else TICK_NOTIFIED)
+    def _look(self) -> None:
+        """Find out which operations have changed, and tell their waiters."""
         with self._changed:
-            asked = self._asked = self._asked or dict(self._known)
-        if asked and (moved := self._lookout.moved(asked)):
-            self._look(moved)
+            seen = dict(self._versions)
+        if seen:
+            connections[alias()].ensure_connection()  # connecting is no part of the look
+        started = time.monotonic()
+        pks = versions.changed(seen) if seen else set()
+        ended = time.monotonic()
+        tick = TICK_SECONDS if conf.get("NOTIFY") is None else TICK_NOTIFIED_SECONDS
+        self._next_look_at = ended + max(tick, PAUSE_PER_LOOK * (ended - started))
+        if pks:
+            self._read(pks)
 
-    def _look(self, pks: set[UUID]) -> None:
-        """Read rows and tell their waiters what is new to them."""
-        found = Operation.objects.only("status", "version").in_bulk(list(pks))
+    def _read(self, pks: set[UUID]) -> None:
+        """Read the rows, and tell each waiter that has not seen its row's version."""
+        rows = Operation.objects.only("status", "version").in_bulk(list(pks))
         for pk in pks:
-            row: Operation | None = found.get(pk)
-            shared: Shared = {}
-            for waiter in self._behind(pk, row):
+            row: Operation | None = rows.get(pk)
+            shared: SharedAnswers = {}
+            for waiter in self._waiters_behind(pk, row):
                 try:
                     waiter.tell(row, shared)
                 except BaseException:
                     logger.exception("Operation id=%s a waiter could not be told", pk)
 
-    def _behind(self, pk: UUID, row: Operation | None) -> list[Waiter]:
-        """The waiters of `pk` who do not know `row` yet; they count as told."""
+    def _waiters_behind(self, pk: UUID, row: Operation | None) -> list[Waiter]:
+        """The waiters of `pk` that have not seen the version of `row`. Now they count as told."""
         with self._changed:
             waiters = list(self._waiters.get(pk, ()))
             if row is None:
@@ -206,14 +214,13 @@ class Ticker:
             for waiter in behind:
                 waiter.version = row.version
             if waiters:
-                self._known[pk] = min(waiter.version for waiter in waiters)
-                self._asked = None
+                self._versions[pk] = min(waiter.version for waiter in waiters)
             return behind
 
 
 ticker = Ticker()
 
 
-def is_over(row: Operation | None) -> bool:
-    """Whether there is nothing left to wait for."""
+def has_ended(row: Operation | None) -> bool:
+    """Whether the operation has finished or is deleted, so that nothing is left to wait for."""
     return row is None or row.status in FINAL

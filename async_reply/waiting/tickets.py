@@ -1,8 +1,9 @@
-"""What a view leaves for whoever lets its client wait.
+"""Describes what a view and the waiting application tell each other about a request.
 
-The ASGI wrapper puts a Parking into each request's scope. A view that wants its client to wait
-leaves a Ticket there and answers as if it did not; the client is then parked outside Django. When
-there is something to tell, Django is asked again, by a request that the client's own is copied to.
+The application puts a Handover into each request. A view whose client is to wait leaves a Ticket in
+the Handover, and answers as if the client did not wait. The application then holds the client
+outside Django. After the wait it sends Django a follow-up request: a GET made from the client's own
+request.
 """
 
 from collections.abc import Mapping
@@ -14,14 +15,15 @@ from django.http import HttpRequest
 from async_reply.models import Operation
 from async_reply.waiting.callers import Caller
 
-KEY = "async_reply.parking"
+#: The key of the Handover in an ASGI scope, and in `request.META` under WSGI.
+HANDOVER_KEY = "async_reply.handover"
 #: Seconds between two comments on a stream where nothing happens.
-KEEP_ALIVE = 30.0
+KEEP_ALIVE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """Who waits, for what, and for how long; the client is told what a GET of `url` answers it."""
+    """The caller waits up to `seconds` for the operation, and then gets the answer to `url`."""
 
     operation: Operation
     seconds: float
@@ -31,59 +33,64 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Wait(Ticket):
-    """A wait for the end."""
+    """A client waits for the end of the operation."""
 
 
 @dataclass(frozen=True)
 class Submit(Wait):
-    """The wait of a submit, whose answer is the 202 that there is, or the reply."""
+    """A submit waits for the result. If none comes in time, its answer is the 202."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the client of a stream has been told.
+class Seen:
+    """The events that the client of a stream has seen.
 
-    The version, 0 for none; the status, where it has been named; and after which time to come back.
+    `version` is the last one it knows, 0 for none. `status` is the last one that an event named.
+    `has_retry` says whether an event told the client when to reconnect.
     """
 
     version: int = 0
     status: str = ""
-    retry: bool = False
+    has_retry: bool = False
 
 
 @dataclass(frozen=True)
 class Stream(Ticket):
-    """A stream of events; the view's answer is the first, after which this is `known`."""
+    """A client reads a stream. The view's answer is the first event; then the client has `seen`."""
 
-    known: Known
+    seen: Seen
 
 
 @dataclass
-class Parking:
-    """`offers` to park the client, or `refuses` since the server stops.
+class Handover:
+    """The application sets the first four fields, the view sets the others.
 
-    `again`: the client has waited, and this is its answer; of a stream it is the event that is new
-    to one to whom so much is `known`. A view leaves the `ticket`, or tells whom it has let in; the
-    result's view says that it `replied`, and nobody else in its place.
+    can_hold: the application can hold the client.
+    is_stopping: the server stops, so no new client may wait.
+    is_follow_up: the client has waited, and this request makes its answer.
+    seen: the events that the client of a stream has seen; the view answers with the next one.
+    ticket: the view asks the application to hold the client.
+    caller: the view accepted the submit of this caller.
+    is_result: the response is the operation's result, and not an answer in its place.
     """
 
-    offers: bool = False
-    refuses: bool = False
-    again: bool = False
-    known: Known | None = None
+    can_hold: bool = False
+    is_stopping: bool = False
+    is_follow_up: bool = False
+    seen: Seen | None = None
     ticket: Ticket | None = None
     caller: Caller | None = None
-    replied: bool = False
+    is_result: bool = False
 
 
-def found(request: Any) -> Parking:
-    """The request's Parking, Django's or REST framework's; one that offers nothing by default."""
+def of(request: Any) -> Handover:
+    """The Handover of Django's or REST framework's request; an empty one without an application."""
     scope: Mapping[str, Any] = getattr(request, "scope", {})
-    place: Parking = request.META.get(KEY) or scope.get(KEY) or Parking()
-    return place
+    handover: Handover = request.META.get(HANDOVER_KEY) or scope.get(HANDOVER_KEY) or Handover()
+    return handover
 
 
 def address(request: HttpRequest | Any) -> str:
-    """Where the request came from, as the server says."""
-    told: str = request.META.get("REMOTE_ADDR", "")
-    return told
+    """The address that the server says the request came from."""
+    remote: str = request.META.get("REMOTE_ADDR", "")
+    return remote

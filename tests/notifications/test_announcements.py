@@ -1,4 +1,4 @@
-"""Notifications wake those who wait; where they fail, nothing does but the quickness."""
+"""Notifications wake the clients that wait. If a notification is lost, they are told later."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ from async_reply.checks.settings import check_settings
 from async_reply.models import Operation
 from async_reply.notifications import announcements, base, postgresql, redis
 from async_reply.waiting import slots, ticker
-from tests.concurrency import in_thread, until, until_looked, until_parked
+from tests.concurrency import in_thread, until, until_looked, until_waiting
 from tests.conftest import need_service
 
 REDIS = "redis://127.0.0.1:6379/7"
@@ -35,13 +35,13 @@ def _forget_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(params=["postgresql", REDIS])
 def notify(request: pytest.FixtureRequest, settings: Settings) -> str:
-    """The setting, with a database or a server that can do it."""
+    """The setting, for a database or a server that can notify."""
     target: str = request.param
     if target == REDIS:
         pytest.importorskip("redis", reason="needs the extra redis")
         need_service("Redis", port=6379)
     elif connection.vendor != "postgresql":
-        pytest.skip("the tests run on another database: DATABASE_URL names it")
+        pytest.skip("needs PostgreSQL: DATABASE_URL names another database")
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": target}
     return target
 
@@ -50,108 +50,108 @@ def wait_for(operation: Operation) -> bool | None:
     return slots.wait(operation, seconds=30, caller=("owner", uuid4().hex))
 
 
-def test_notification__is_enough(
+def test_notification__wakes_a_waiter_without_a_look(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", NEVER)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", NEVER)
     with in_thread(lambda: wait_for(running)) as waited:
-        until_parked()
+        until_waiting()
         until_looked()
         with transaction.atomic():
             assert lifecycle.succeed(running)
         assert waited.result() is True
 
 
-def test_notification__missed_while_the_waiter_came(
+def test_notification__before_the_wait_is_not_needed(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change between the view's read and the wait is found without a notification."""
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", NEVER)
-    held = Operation.objects.get()
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", NEVER)
+    read_before = Operation.objects.get()
     with in_thread(lambda: wait_for(running)) as first:
-        until_parked()
-        until(lambda: not ticker.ticker._doubtful)
+        until_waiting()
+        until(lambda: not ticker.ticker._hints)
         monkeypatch.setattr(announcements, "announce", lambda pk, changes: None)
         lifecycle.succeed(running)
-        with in_thread(lambda: wait_for(held)) as second:
+        with in_thread(lambda: wait_for(read_before)) as second:
             assert second.result() is True
         assert first.result() is True
 
 
-def test_notification__that_is_lost_costs_a_tick(
+def test_notification__lost_costs_the_time_until_the_next_look(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", 0.05)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", 0.05)
     monkeypatch.setattr(announcements, "announce", lambda pk, changes: None)
     with in_thread(lambda: wait_for(running)) as waited:
-        until_parked()
+        until_waiting()
         lifecycle.succeed(running)
         assert waited.result() is True
 
 
-def test_notification__only_of_what_is_committed(
+def test_notification__comes_only_of_a_committed_change(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[Any] = []
-    with announcements.listening(heard.append):
-        until(lambda: heard == [None])
+    pks: list[Any] = []
+    with announcements.listening(pks.append):
+        until(lambda: pks == [None])
         with transaction.atomic():
             lifecycle.succeed(running)
             transaction.set_rollback(True)
-        lifecycle.beat(running, progress=1, message="news")
-        until(lambda: len(heard) == 2)
-    assert heard == [None, running.pk]
+        lifecycle.beat(running, progress=1, message="new")
+        until(lambda: len(pks) == 2)
+    assert pks == [None, running.pk]
 
 
-def test_notification__of_rubbish_is_ignored() -> None:
-    heard: list[Any] = []
-    base.pass_on("no id", heard.append)
-    assert heard == []
+def test_notification__without_an_id_is_ignored() -> None:
+    pks: list[Any] = []
+    base.pass_on("no id", pks.append)
+    assert pks == []
 
 
-def test_heartbeat__without_news_announces_nothing(
+def test_heartbeat__without_a_new_version_announces_nothing(
     notify: str, running: Operation, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(1):
         lifecycle.beat(running)
 
 
-def test_none__costs_nothing(
+def test_none__sends_nothing_and_starts_no_thread(
     running: Operation, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(1):
-        lifecycle.beat(running, progress=1, message="news")
+        lifecycle.beat(running, progress=1, message="new")
     before = set(threading.enumerate())
-    with announcements.listening(_refuse):
+    with announcements.listening(_fail):
         assert set(threading.enumerate()) <= before
 
 
-def _refuse(pk: Any) -> None:
+def _fail(pk: Any) -> None:
     raise AssertionError
 
 
-def test_postgresql__broken_listener_comes_back(
+def test_postgresql__broken_listener_connects_again(
     running: Operation, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if connection.vendor != "postgresql":
-        pytest.skip("the tests run on another database: DATABASE_URL names it")
+        pytest.skip("needs PostgreSQL: DATABASE_URL names another database")
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": "postgresql"}
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", NEVER)
-    heard: list[Any] = []
-    with announcements.listening(heard.append):
-        until(lambda: heard == [None])
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", NEVER)
+    pks: list[Any] = []
+    with announcements.listening(pks.append):
+        until(lambda: pks == [None])
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND query LIKE 'LISTEN%'"
             )
-        until(lambda: heard == [None, None])
+        until(lambda: pks == [None, None])
 
 
-def test_postgresql__failing_notice_is_not_the_changes(
+def test_postgresql__error_of_a_notification_is_none_of_the_change(
     running: Operation, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The change is committed by then; told as an error, a worker would do it again."""
+    """The change is committed. After an error a worker would make it again."""
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": "postgresql"}
 
     def fail(pk: Any) -> None:
@@ -163,37 +163,38 @@ def test_postgresql__failing_notice_is_not_the_changes(
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The URL of a server that accepts, and says nothing."""
+    """The URL of a server that accepts connections, and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
 def closed() -> str:
+    """The URL of a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
 @pytest.mark.parametrize("state", ["silent", "closed"])
-def test_redis__that_is_away_holds_up_one_writer_a_while(
+def test_redis__away_delays_one_writer_only(
     state: str, silent: str, running: Operation, settings: Settings, caplog: Any
 ) -> None:
     url = silent if state == "silent" else closed()
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": url}
     started = time.monotonic()
     for number in range(20):
-        assert lifecycle.beat(running, progress=number, message="news")
+        assert lifecycle.beat(running, progress=number, message="new")
     assert lifecycle.succeed(running)
-    assert time.monotonic() - started < 5 * redis.PATIENCE + 5
-    assert len([each for each in caplog.records if "not announced" in each.message]) <= 2
+    assert time.monotonic() - started < 5 * redis.TIMEOUT_SECONDS + 5
+    assert caplog.text.count("not announced") <= 2
 
 
-def test_redis__that_is_away_leaves_the_slower_tick(
+def test_redis__away_leaves_the_slower_looks(
     running: Operation, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": closed()}
-    monkeypatch.setattr(ticker, "TICK_NOTIFIED", 0.05)
+    monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", 0.05)
     with in_thread(lambda: wait_for(running)) as waited:
-        until_parked()
+        until_waiting()
         lifecycle.succeed(running)
         assert waited.result() is True
         until(lambda: "notifications are not heard" in caplog.text)
@@ -217,11 +218,11 @@ def test_check__notify(
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": target}
     monkeypatch.setattr(announcements, "find_spec", lambda name: name != missing or None)
-    assert [each.id for each in check_settings(None)] == expected
+    assert [message.id for message in check_settings(None)] == expected
 
 
 def test_check__notify_on_another_database(settings: Settings) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": "postgresql"}
-    found = [each.id for each in check_settings(None)]
+    ids = [message.id for message in check_settings(None)]
     on_postgresql = connections["default"].vendor == "postgresql"
-    assert found == ([] if on_postgresql else ["async_reply.E017"])
+    assert ids == ([] if on_postgresql else ["async_reply.E017"])

@@ -1,4 +1,4 @@
-"""The stream of events where each reader holds a thread."""
+"""The stream of events under WSGI, where each client holds a thread."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,19 +16,19 @@ from async_reply.status import Status
 from async_reply.testing import run_operations
 from async_reply.views import events
 from async_reply.waiting import ticker, tickets
-from tests.concurrency import in_thread, until, until_parked
+from tests.concurrency import in_thread, until, until_waiting
 from tests.project import tasks
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ticker")]
 
 
-#: What a server says that has threads for others.
+#: A server with threads for other requests sets this.
 THREADS = {"wsgi.multithread": True}
 
 
 @pytest.fixture
 def api(user: User) -> APIClient:
-    """A client with a real token: a request that is asked again knows nothing but its fields."""
+    """A client with a real token: a follow-up request takes its credentials from the fields."""
     fields = {"Authorization": f"Token {Token.objects.create(user=user)}"}
     return APIClient(headers=fields, **THREADS)
 
@@ -43,54 +43,54 @@ def fields(event: bytes) -> dict[str, str]:
 
 
 def chunks(response: Any) -> Iterator[bytes]:
-    """As a server reads them: it closes the response at the end."""
+    """The parts of the body. Like a server, this closes the response at the end."""
     try:
         yield from response.streaming_content
     finally:
         response.close()
 
 
-def test_events__each_change_until_the_end(
+def test_events__come_for_each_change_until_the_end(
     api: APIClient, submit: Callable[..., Operation]
 ) -> None:
     operation = submit(number=7)
     stream = chunks(api.get(url(operation)))
     first = fields(next(stream))
     assert lifecycle.claim(operation, worker="w1")
-    found = [fields(next(stream))]
+    later = [fields(next(stream))]
     lifecycle.beat(operation, progress=40, message="page 4 of 10")
-    found.append(fields(next(stream)))
+    later.append(fields(next(stream)))
     lifecycle.succeed(operation)
-    found += map(fields, stream)
+    later += map(fields, stream)
     assert (first["event"], first["id"]) == ("pending", "1")
     assert int(first["retry"]) >= 1000
-    assert [(event["event"], event["id"]) for event in found] == [
+    assert [(event["event"], event["id"]) for event in later] == [
         ("running", "2"),
         ("progress", "3"),
         ("succeeded", "4"),
     ]
-    assert '"progress":40' in found[1]["data"]
-    assert not any("retry" in event for event in found)
+    assert '"progress":40' in later[1]["data"]
+    assert not any("retry" in event for event in later)
 
 
 @pytest.mark.parametrize("last", [Status.CANCELED, Status.SUCCEEDED, Status.FAILED])
-def test_event__names_each_change(running: Operation, last: Status) -> None:
-    """The status, or `progress` while running where nothing but progress or message changed."""
+def test_event__has_the_status_as_its_name(running: Operation, last: Status) -> None:
+    """The name is `progress` if the client knows already that the job runs."""
     statuses = [Status.PENDING, *[Status.RUNNING] * 3, Status.PENDING, Status.RUNNING]
-    told: list[tuple[str, str, bool]] = []
-    known = tickets.Known()
+    sent: list[tuple[str, str, bool]] = []
+    seen = tickets.Seen()
     for version, status in enumerate([*statuses, Status.CANCELING, last], 1):
         running.status, running.version = status, version
-        event, known = events._event(running, {"result": ""}, known)
-        found = fields(event)
-        told.append((found["event"], found["id"], "retry" in found))
+        event, seen = events._event(running, {"result": ""}, seen)
+        parsed = fields(event)
+        sent.append((parsed["event"], parsed["id"], "retry" in parsed))
     names = ["pending", "running", "progress", "progress", "pending", "running", "canceling", last]
-    assert told == [(name, str(version), version == 1) for version, name in enumerate(names, 1)]
+    assert sent == [(name, str(version), version == 1) for version, name in enumerate(names, 1)]
 
 
-def test_keep_alive__each_30_seconds() -> None:
-    """Each 15 cost four per cent of a processor at 4,000 readers."""
-    assert tickets.KEEP_ALIVE == 30
+def test_keep_alive__comes_every_30_seconds() -> None:
+    """With 15 seconds, comments to 4,000 clients take four per cent of a processor."""
+    assert tickets.KEEP_ALIVE_SECONDS == 30
 
 
 def test_events__headers(api: APIClient, running: Operation) -> None:
@@ -118,17 +118,19 @@ def test_events__never_406(api: APIClient, succeeded: Operation, accept: str) ->
 
 
 @pytest.mark.parametrize(
-    ("seen", "status"), [("3", 204), ("2", 200), ("", 200), ("x", 200), ("9" * 20, 200)]
+    ("last_id", "status"), [("3", 204), ("2", 200), ("", 200), ("x", 200), ("9" * 20, 200)]
 )
-def test_events__who_knows_the_end_is_told_to_stop(
-    api: APIClient, succeeded: Operation, seen: str, status: int
+def test_events__client_that_has_seen_the_end_gets_204(
+    api: APIClient, succeeded: Operation, last_id: str, status: int
 ) -> None:
-    response = api.get(url(succeeded), headers={"Last-Event-ID": seen})
+    response = api.get(url(succeeded), headers={"Last-Event-ID": last_id})
     response.close()
     assert response.status_code == status
 
 
-def test_events__who_comes_back_is_not_told_twice(api: APIClient, running: Operation) -> None:
+def test_events__client_that_comes_back_gets_no_event_twice(
+    api: APIClient, running: Operation
+) -> None:
     stream = chunks(api.get(url(running), headers={"Last-Event-ID": "2"}))
     assert next(stream) == b":\n"
     lifecycle.succeed(running)
@@ -143,7 +145,9 @@ def test_events__head_answers_the_headers(api: APIClient, running: Operation) ->
     assert response.content == b""
 
 
-def test_events__failed_and_gone(api: APIClient, submit: Callable[..., Operation]) -> None:
+def test_events__of_a_failed_and_of_a_deleted_operation(
+    api: APIClient, submit: Callable[..., Operation]
+) -> None:
     operation = submit(tasks.refuse)
     run_operations()
     (event,) = chunks(api.get(url(operation)))
@@ -153,7 +157,7 @@ def test_events__failed_and_gone(api: APIClient, submit: Callable[..., Operation
 
 
 @pytest.mark.parametrize("by_session", [True, False])
-def test_events__end_before_that_of_who_may_not_any_more(
+def test_events__end_before_the_next_after_the_caller_lost_access(
     user: User, running: Operation, by_session: bool
 ) -> None:
     client = APIClient(**THREADS)
@@ -198,21 +202,21 @@ def test_events__end_when_the_operation_is_removed(api: APIClient, running: Oper
 def test_events__keep_alive_is_no_event(
     api: APIClient, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tickets, "KEEP_ALIVE", 0.01)
+    monkeypatch.setattr(tickets, "KEEP_ALIVE_SECONDS", 0.01)
     stream = chunks(api.get(url(running)))
     next(stream)
     assert next(stream) == b":\n"
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_events__close_after_the_longest_wait(
+def test_events__end_after_the_longest_wait(
     api: APIClient, running: Operation, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_WAIT": 1}
     assert len([chunk for chunk in chunks(api.get(url(running))) if chunk != b":\n"]) == 1
 
 
-def test_events__beyond_the_seats_tell_the_present(
+def test_events__without_a_free_slot_are_the_present_one(
     api: APIClient, running: Operation, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 0}
@@ -220,7 +224,7 @@ def test_events__beyond_the_seats_tell_the_present(
     assert fields(event)["event"] == "running"
 
 
-def test_events__a_reader_who_leaves_frees_the_seat(
+def test_events__client_that_leaves_frees_its_slot(
     api: APIClient, running: Operation, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 1}
@@ -228,8 +232,8 @@ def test_events__a_reader_who_leaves_frees_the_seat(
         stream = chunks(api.get(url(running), headers={"Last-Event-ID": "1"}))
         next(stream)
         with in_thread(lambda s=stream: next(s)):  # type: ignore[misc]
-            until_parked()
+            until_waiting()
             lifecycle.beat(running, progress=number, message="m")
         stream.close()  # type: ignore[attr-defined]
         until(lambda: ticker.ticker.waiting == 0)
-    assert events.LIFE > 60
+    assert events.MAX_STREAM_SECONDS > 60

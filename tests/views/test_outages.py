@@ -13,7 +13,7 @@ from async_reply.estimates import backlogs, histories
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from async_reply.waiting import answers
-from tests.concurrency import in_thread, until_parked
+from tests.concurrency import in_thread, until_waiting
 from tests.failover import failover
 from tests.project.views import EchoView
 
@@ -76,7 +76,7 @@ def test_submit__database_goes_away_during_the_wait(
             return api.post("/echoes/", {}, headers={"Prefer": f"wait={seconds}"})
 
     with in_thread(ask) as asked:
-        until_parked()
+        until_waiting()
         outage.begin()
         if finishes:
             run_operations()

@@ -1,4 +1,4 @@
-"""An HTTP client in the same process, which can leave, and be read while it is answered."""
+"""An HTTP client in the same process, which can leave, and read an answer while it comes."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ PATIENCE = 30.0
 
 
 class Exchange:
-    """One request to an ASGI application, and what has come back so far."""
+    """One request to an ASGI application, and the part of the answer that has come."""
 
     def __init__(self, application: Any, method: str, url: str, body: Any, fields: Any) -> None:
         parts = urlsplit(url)
@@ -58,15 +58,17 @@ class Exchange:
             self._news.notify_all()
 
     def leave(self) -> None:
+        """Close the connection."""
         self._gone.set()
 
     async def done(self) -> "Exchange":
+        """Return once the answer is complete."""
         await asyncio.wait_for(self.task, PATIENCE)
         assert int(self.headers.get("Content-Length", len(self.body))) == len(self.body)
         return self
 
     async def until(self, text: bytes) -> None:
-        """Return once `text` has come."""
+        """Return once the body contains `text`."""
         async with self._news, asyncio.timeout(PATIENCE):
             await self._news.wait_for(lambda: text in self.body)
 
@@ -83,7 +85,7 @@ class Exchange:
 
 
 async def until(condition: Any, *, seconds: float = PATIENCE) -> None:
-    """Return once `condition` holds; TimeoutError when it does not in time."""
+    """Return once `condition` holds; TimeoutError if it does not in time."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

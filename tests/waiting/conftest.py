@@ -1,3 +1,5 @@
+"""A project served by ASGI in the same process, and the operations its user waits for."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ from async_reply import lifecycle, services
 from async_reply.asgi import waiting
 from async_reply.models import Operation
 from async_reply.testing import run_operations
-from async_reply.waiting.application import ParkingLot
+from async_reply.waiting.application import WaitingApplication
 from async_reply.waiting.ticker import Ticker
 from async_reply.waiting.ticker import ticker as the_ticker
 from tests.project.tasks import echo
@@ -20,13 +22,13 @@ from tests.waiting.client import Exchange, until
 
 
 class Site:
-    """The project behind the wrapper, as one asyncio loop serves it to one user."""
+    """The project inside a WaitingApplication, for requests of one user in one event loop."""
 
     def __init__(self, user: Any) -> None:
         self.user = user
         self.token = Token.objects.create(user=user)
-        self.lot: ParkingLot = waiting(get_asgi_application())
-        self.application: Any = self.lot
+        self.wrapper: WaitingApplication = waiting(get_asgi_application())
+        self.application: Any = self.wrapper
 
     def say(self, method: str, url: str, body: Any = None, **fields: str) -> Exchange:
         """A request with the user's token; underscores in the names of fields are hyphens."""
@@ -38,11 +40,12 @@ class Site:
     def get(self, url: str, **fields: str) -> Exchange:
         return self.say("GET", url, **fields)
 
-    async def parked(self, number: int = 1) -> None:
+    async def until_waiting(self, number: int = 1) -> None:
+        """Return once so many clients wait."""
         await until(lambda: the_ticker.waiting == number)
 
     async def work(self) -> None:
-        """Run what is due."""
+        """Run the operations that are due."""
         await in_database(run_operations)
 
 
@@ -60,7 +63,7 @@ async def in_database(function: Callable[[], Any]) -> Any:
 
 @pytest.fixture(autouse=True)
 def _connections_end_with_their_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Django's documentation wants it under ASGI, where each request has a thread."""
+    """Django's documentation says so for ASGI, where each request has a thread."""
     monkeypatch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", 0)
 
 
@@ -71,7 +74,7 @@ def site(user: AbstractBaseUser, ticker: Ticker) -> Site:
 
 @pytest.fixture
 def operation(user: AbstractBaseUser) -> Operation:
-    """A pending one of the user's."""
+    """A pending operation of the user."""
     return services.submit(echo, input={"number": 7}, owner=str(user.pk))
 
 

@@ -1,4 +1,4 @@
-"""uvicorn as a process of its own, on the tests' database."""
+"""Runs uvicorn in a process of its own, on the tests' database."""
 
 import os
 import signal
@@ -16,18 +16,20 @@ from tests.concurrency import until
 
 
 def database_url() -> str:
-    """The tests' database, for another process."""
-    told = connection.settings_dict
+    """The URL of the tests' database, for another process."""
+    settings = connection.settings_dict
     if connection.vendor == "sqlite":
-        return f"sqlite:///{told['NAME']}"
+        return f"sqlite:///{settings['NAME']}"
     scheme = {"postgresql": "postgres", "mysql": "mysql"}[connection.vendor]
-    login = quote(told["USER"]) + (f":{quote(told['PASSWORD'])}" if told["PASSWORD"] else "")
-    place = f"{told['HOST'] or '127.0.0.1'}:{told['PORT'] or 5432}"
-    return f"{scheme}://{login}@{place}/{told['NAME']}"
+    login = quote(settings["USER"]) + (
+        f":{quote(settings['PASSWORD'])}" if settings["PASSWORD"] else ""
+    )
+    server = f"{settings['HOST'] or '127.0.0.1'}:{settings['PORT'] or 5432}"
+    return f"{scheme}://{login}@{server}/{settings['NAME']}"
 
 
 class Uvicorn:
-    """The demo's ASGI application, started and stopped as often as a test likes."""
+    """Serves the demo's ASGI application. A test can start and stop it many times."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -43,7 +45,7 @@ class Uvicorn:
         until(lambda: listens(self.port))
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
-        """End it; its exit code, once it has gone."""
+        """Stop the server; return its exit code after it has ended."""
         if self._process is None:
             return 0
         process, self._process = self._process, None

@@ -1,4 +1,4 @@
-"""Who may see what: the same whether a request waits or not, and while it does."""
+"""Access to an operation: the same with and without waiting, and checked again after a wait."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ from tests.waiting.conftest import Site, in_database
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PATHS = ["", "monitor/", "events/"]
-#: Refused at once, or answered in the time; either way the client is not left hanging.
+#: The test need not finish the operation: the answer comes after a second.
 SHORT = "wait=1"
 
 
@@ -37,7 +37,7 @@ def url(operation: Operation, name: str = "") -> str:
 
 @pytest.fixture
 def strangers(stranger: Any) -> str:
-    """A token of somebody else's."""
+    """The Authorization field of another user."""
     token, _ = Token.objects.get_or_create(user=stranger)
     return f"Token {token}"
 
@@ -75,7 +75,7 @@ def ask(site: Site, operation: Operation, caller: str, path: str, token: str, pr
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("caller", CALLERS)
-def test_matrix__waiting_or_not(
+def test_access__is_the_same_with_and_without_waiting(
     site: Site, operation: Operation, strangers: str, caller: str, path: str
 ) -> None:
     async def talk() -> list[Any]:
@@ -95,17 +95,17 @@ def test_matrix__waiting_or_not(
 
 
 @pytest.mark.parametrize("name", ["owner", "valet key"])
-def test_throttled__waiting_or_not(
+def test_throttle__counts_each_poll_once_with_and_without_waiting(
     site: Site, operation: Operation, settings: Settings, name: str
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "POLL_RATE": "2/day"}
 
     async def talk() -> list[int]:
-        found = []
+        statuses = []
         for prefer in (SHORT, "", SHORT, ""):
             exchange = ask(site, operation, name, "monitor/", "", prefer)
-            found.append((await exchange.done()).status)
-        return found
+            statuses.append((await exchange.done()).status)
+        return statuses
 
     assert asyncio.run(talk()) == [200, 200, 429, 429]
 
@@ -124,7 +124,7 @@ def lose_operation(site: Site, operation: Operation) -> None:
 
 
 def lose_by_delete(site: Site, operation: Operation) -> None:
-    with transaction.atomic():  # else its end may be told before it is gone
+    with transaction.atomic():  # otherwise waiters may be told of the end before the delete
         services.cancel(Operation.objects.get())
         services.delete(Operation.objects.get())
 
@@ -135,12 +135,12 @@ LOSSES = [(lose_token, 401), (lose_account, 401), (lose_operation, 404), (lose_b
 
 @pytest.mark.parametrize("path", ["", "monitor/"])
 @pytest.mark.parametrize(("lose", "status"), LOSSES)
-def test_parked__poll_is_refused_to_who_may_not_any_more(
+def test_poll__is_refused_after_its_caller_lost_access(
     site: Site, operation: Operation, lose: Loss, status: int, path: str
 ) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, path), prefer="wait=50")
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: lose(site, operation))
         await site.work()
         return await poll.done()
@@ -149,19 +149,19 @@ def test_parked__poll_is_refused_to_who_may_not_any_more(
 
 
 @pytest.mark.parametrize("path", ["", "monitor/"])
-def test_parked__poll_over_time_is_refused_as_well(
+def test_poll__over_time_is_refused_after_its_caller_lost_access(
     site: Site, operation: Operation, path: str
 ) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, path), prefer="wait=1")
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: lose_token(site, operation))
         return await poll.done()
 
     assert asyncio.run(talk()).status == 401
 
 
-WHICH = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+SESSION = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
 KILL = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL CONNECTION %s"}
 
 
@@ -172,10 +172,10 @@ def execute(statements: dict[str, str], *arguments: Any) -> Any:
         return cursor.fetchone()
 
 
-@pytest.mark.skipif(connections[alias()].vendor not in KILL, reason="nobody else ends a connection")
+@pytest.mark.skipif(connections[alias()].vendor not in KILL, reason="sessions cannot be ended")
 @pytest.mark.parametrize("path", ["", "monitor/"])
 @pytest.mark.parametrize("middleware", [[], [f"{__name__}.looking_into_the_database"]])
-def test_parked__poll_over_time_survives_a_lost_connection(
+def test_poll__over_time_survives_a_lost_connection(
     site: Site,
     operation: Operation,
     settings: Settings,
@@ -183,15 +183,16 @@ def test_parked__poll_over_time_survives_a_lost_connection(
     middleware: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ticker, "TICK", 60.0)  # else it is the tick that finds out
-    monkeypatch.setattr(executor, "LINGER", 5.0)  # the thread keeps its connection
+    monkeypatch.setattr(ticker, "TICK_SECONDS", 60.0)  # otherwise the ticker meets the error
+    monkeypatch.setattr(executor, "IDLE_SECONDS", 5.0)  # the thread keeps its connection
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, *middleware]
 
     async def talk() -> Any:
         poll = site.get(url(operation, path), prefer="wait=1")
-        await site.parked()
+        await site.until_waiting()
         caller = ("owner", str(site.user.pk))
-        (number,) = await asyncio.wrap_future(executor.askers.call(caller, lambda: execute(WHICH)))
+        session = executor.executor.submit(caller, lambda: execute(SESSION))
+        (number,) = await asyncio.wrap_future(session)
         await in_database(lambda: execute(KILL, number))
         return await poll.done()
 
@@ -200,7 +201,7 @@ def test_parked__poll_over_time_survives_a_lost_connection(
 
 
 def looking_into_the_database(get_response: Any) -> Any:
-    """A middleware; its errors are not those of our views."""
+    """A middleware that uses the database outside our views."""
 
     def look(request: HttpRequest) -> HttpResponseBase:
         Token.objects.count()
@@ -211,7 +212,7 @@ def looking_into_the_database(get_response: Any) -> Any:
 
 
 @pytest.mark.parametrize(("lose", "status"), LOSSES)
-def test_parked__stream_ends_before_the_event_of_who_may_not_any_more(
+def test_stream__ends_before_the_next_event_after_its_caller_lost_access(
     site: Site, operation: Operation, lose: Loss, status: int
 ) -> None:
     async def talk() -> Any:
@@ -227,62 +228,60 @@ def test_parked__stream_ends_before_the_event_of_who_may_not_any_more(
     assert again.status == status
 
 
-def test_parked__who_asked_the_same_is_told_the_same(
+def test_follow_up__is_sent_once_for_clients_with_the_same_request(
     site: Site, operation: Operation, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    asked: list[str] = []
+    paths: list[str] = []
     handler = answers._handler(tuple(settings.MIDDLEWARE))
-    ask = handler.get_response
+    get_response = handler.get_response
 
-    def note(request: HttpRequest) -> HttpResponseBase:
-        asked.append(request.path)
-        return ask(request)
+    def note_path(request: HttpRequest) -> HttpResponseBase:
+        paths.append(request.path)
+        return get_response(request)
 
-    monkeypatch.setattr(handler, "get_response", note)
+    monkeypatch.setattr(handler, "get_response", note_path)
 
     async def talk() -> list[Any]:
         polls = [site.get(url(operation, "monitor/"), prefer="wait=50") for _ in range(5)]
         others = [site.get(url(operation), prefer="wait=50", accept="*/*") for _ in range(5)]
-        await site.parked(10)
+        await site.until_waiting(10)
         await site.work()
-        return [(await each.done()).status for each in (*polls, *others)]
+        return [(await exchange.done()).status for exchange in (*polls, *others)]
 
     assert asyncio.run(talk()) == [200] * 5 + [302] * 5
-    assert sorted(asked) == [url(operation), url(operation, "monitor/")]
+    assert sorted(paths) == [url(operation), url(operation, "monitor/")]
 
 
-def test_parked__cookies_are_each_clients_own(
+def test_follow_up__that_sets_a_cookie_is_not_shared(
     site: Site, operation: Operation, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     numbers = count()
     handler = answers._handler(tuple(settings.MIDDLEWARE))
-    ask = handler.get_response
+    get_response = handler.get_response
 
-    def baking(request: HttpRequest) -> HttpResponseBase:
-        response = ask(request)
+    def set_cookie(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
         response.set_cookie("visitor", str(next(numbers)))
         return response
 
-    monkeypatch.setattr(handler, "get_response", baking)
+    monkeypatch.setattr(handler, "get_response", set_cookie)
 
     async def talk() -> list[str]:
         polls = [site.get(url(operation, "monitor/"), prefer="wait=50") for _ in range(2)]
-        await site.parked(2)
+        await site.until_waiting(2)
         await site.work()
-        return [(await each.done()).headers["Set-Cookie"] for each in polls]
+        return [(await poll.done()).headers["Set-Cookie"] for poll in polls]
 
     assert sorted(asyncio.run(talk())) == ["visitor=0; Path=/", "visitor=1; Path=/"]
 
 
 @pytest.mark.parametrize(("lose", "status"), LOSSES)
-def test_parked__submit_that_was_accepted_is_never_answered_as_refused(
-    site: Site, lose: Loss, status: int
-) -> None:
-    """Nor is it told the reply: that is refused to who may not read it any more."""
+def test_submit__is_202_after_its_caller_lost_access(site: Site, lose: Loss, status: int) -> None:
+    """The operation is accepted, but its result is refused to a caller without access."""
 
     async def talk() -> Any:
         submit = site.say("POST", "/echoes/", {"number": 7}, prefer="wait=50")
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: lose(site, Operation.objects.get()))
         await site.work()
         return await submit.done()
@@ -292,8 +291,10 @@ def test_parked__submit_that_was_accepted_is_never_answered_as_refused(
     assert answer.headers["Location"].endswith(url(Operation.objects.get()))
 
 
-def test_parked__wait_ends_a_second_before_the_valet_key(site: Site, operation: Operation) -> None:
-    """The answer asks for the key once more: an end at the same moment would be a 404."""
+def test_poll__wait_ends_a_second_before_the_valet_key_expires(
+    site: Site, operation: Operation
+) -> None:
+    """The key is checked again for the answer. Had it expired by then, the answer would be 404."""
     sig = valet_keys.make(operation.pk, scope="read", seconds=4)
     left = valet_keys.expiry(sig) - time.time()
 
@@ -305,7 +306,7 @@ def test_parked__wait_ends_a_second_before_the_valet_key(site: Site, operation: 
     assert int(poll.headers["Preference-Applied"].removeprefix("wait=")) <= left - 1
 
 
-def test_parked__stream_ends_with_the_valet_key(site: Site, operation: Operation) -> None:
+def test_stream__ends_when_the_valet_key_expires(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         sig = valet_keys.make(operation.pk, scope="read", seconds=5)
         link = url(operation, "events/") + f"?sig={sig}"
@@ -316,10 +317,10 @@ def test_parked__stream_ends_with_the_valet_key(site: Site, operation: Operation
     assert (ended.status, again.status) == (200, 404)
 
 
-def test_nobody__submit_waits_for_a_signed_result(site: Site) -> None:
+def test_submit__without_an_owner_waits_for_a_signed_result(site: Site) -> None:
     async def talk() -> Any:
         submit = Exchange(site.application, "POST", "/open/", {"number": 7}, {"prefer": "wait=50"})
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await submit.done()
 
@@ -328,7 +329,7 @@ def test_nobody__submit_waits_for_a_signed_result(site: Site) -> None:
     assert "?sig=" in submit.headers["Content-Location"]
 
 
-def test_atomic_requests__wait_sees_what_others_commit(
+def test_atomic_requests__wait_sees_later_commits(
     site: Site, user: AbstractBaseUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
@@ -337,7 +338,7 @@ def test_atomic_requests__wait_sees_what_others_commit(
     async def talk() -> Any:
         poll = site.get(url(operation), prefer="wait=50")
         submit = site.say("POST", "/echoes/", {"number": 8}, prefer="wait=50")
-        await site.parked(2)
+        await site.until_waiting(2)
         await site.work()
         return await poll.done(), await submit.done()
 

@@ -1,9 +1,9 @@
-"""A request that is asked again is the client's own: on both kinds of server.
+"""A follow-up request is like the client's own request, under WSGI and ASGI.
 
-Members looked at: credentials for one request alone; middleware that refuses with any status,
-redirects, answers in the view's place or fails; context variables, Django's language, time zone,
-URLconf and script prefix, thread-locals; users and attributes that middleware finds; Django's own
-middleware with GZip, ConditionalGet and Locale around it; all that tells two questions apart.
+Cases: credentials that are good for one request; middleware that refuses with any status,
+redirects, answers instead of the view or fails; context variables, Django's language, time zone,
+URLconf and script prefix, thread-locals; users and attributes that middleware sets; Django's own
+middleware with GZip, ConditionalGet and Locale around it; all differences between two requests.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.core import signals
 from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIRequest
 from django.test import Client
 from pytest_django import Settings
@@ -24,33 +25,35 @@ from async_reply.asgi import waiting
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from async_reply.waiting import environs, scopes, tickets
-from tests.concurrency import in_thread, until_parked
+from tests.concurrency import in_thread, until_waiting
 from tests.project.tasks import echo
-from tests.waiting import again
+from tests.waiting import middleware
 from tests.waiting.client import Exchange
 from tests.waiting.conftest import Site, in_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-HERE = "tests.waiting.again"
+HERE = "tests.waiting.middleware"
 LONG = "wait=50"
 
 
 @dataclass
-class Told:
+class Received:
+    """An answer as the client received it."""
+
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-Ask = Callable[..., Told]
+Ask = Callable[..., Received]
 
 
 @pytest.fixture(params=["wsgi", "asgi"])
 def ask(request: pytest.FixtureRequest, site: Site) -> Ask:
-    """What a client is told who waits while something happens."""
+    """Sends a request that waits, calls `meanwhile`, and returns the answer."""
 
-    def by_wsgi(method: str, url: str, meanwhile: Any, **fields: str) -> Told:
+    def by_wsgi(method: str, url: str, meanwhile: Any, **fields: str) -> Received:
         named = {name.replace("_", "-"): value for name, value in fields.items()}
         server: dict[str, Any] = {"wsgi.multithread": True}
         client = Client(raise_request_exception=False, headers=named, **server)
@@ -58,30 +61,30 @@ def ask(request: pytest.FixtureRequest, site: Site) -> Ask:
         if method == "POST":
             more = {"data": b"{}", "content_type": "application/json"}
 
-        def talk() -> Told:
+        def talk() -> Received:
             answer: Any = client.generic(method, url, **more)
             body = b"".join(answer)
             answer.close()
             headers = {name.title(): value for name, value in answer.items()}
-            return Told(answer.status_code, headers, body)
+            return Received(answer.status_code, headers, body)
 
-        with in_thread(talk) as asked:
-            until_parked()
+        with in_thread(talk) as answered:
+            until_waiting()
             meanwhile()
-            told: Told = asked.result()
-            return told
+            received: Received = answered.result()
+            return received
 
-    def by_asgi(method: str, url: str, meanwhile: Any, **fields: str) -> Told:
+    def by_asgi(method: str, url: str, meanwhile: Any, **fields: str) -> Received:
         named = {name.replace("_", "-"): value for name, value in fields.items()}
 
-        async def talk() -> Told:
+        async def talk() -> Received:
             body: Any = {} if method == "POST" else None
-            # Made here: it loads the middleware that the test has set.
+            # A new application loads the middleware that the test has set.
             exchange = Exchange(waiting(get_asgi_application()), method, url, body, named)
-            await site.parked()
+            await site.until_waiting()
             await in_database(meanwhile)
             answer = await exchange.done()
-            return Told(answer.status, answer.headers, answer.body)
+            return Received(answer.status, answer.headers, answer.body)
 
         return asyncio.run(talk())
 
@@ -92,16 +95,17 @@ def url(operation: Operation, name: str = "") -> str:
     return f"/api/operations/{operation.pk}/{name}"
 
 
-def assert_accepted(told: Told) -> None:
+def assert_accepted(answer: Received) -> None:
     operation = Operation.objects.get()
     assert operation.status == "succeeded"
-    assert (told.status, told.headers["Location"]) == (202, f"http://testserver{url(operation)}")
-    assert int(told.headers["Retry-After"]) >= 1
-    assert told.headers["Preference-Applied"] == LONG
-    assert b'"status":"pending"' in told.body
+    location = f"http://testserver{url(operation)}"
+    assert (answer.status, answer.headers["Location"]) == (202, location)
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert answer.headers["Preference-Applied"] == LONG
+    assert b'"status":"pending"' in answer.body
 
 
-def test_submit__by_credentials_of_one_request_is_told_the_202(
+def test_submit__with_credentials_for_one_request_gets_the_202(
     ask: Ask, site: Site, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": f"{HERE}.SignedAccess"}
@@ -110,7 +114,7 @@ def test_submit__by_credentials_of_one_request_is_told_the_202(
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 429, 500])
-def test_submit__whose_second_look_ends_before_the_view_is_told_the_202(
+def test_submit__gets_the_202_if_middleware_answers_the_follow_up(
     ask: Ask, site: Site, settings: Settings, status: int
 ) -> None:
     settings.DEBUG_PROPAGATE_EXCEPTIONS = False
@@ -119,34 +123,71 @@ def test_submit__whose_second_look_ends_before_the_view_is_told_the_202(
     assert_accepted(ask("POST", "/echoes/", run_operations, prefer=LONG, **fields))
 
 
-def test_submit__whose_second_look_raises_is_told_the_202(site: Site) -> None:
-    """Applications around Django may fail, or say nothing at all."""
-    django = site.lot.application
+@pytest.mark.parametrize("fails", [False, True])
+def test_submit__gets_the_202_if_an_application_around_django_does_not_answer(
+    site: Site, caplog: pytest.LogCaptureFixture, fails: bool
+) -> None:
+    """Its error is logged as what it is."""
+    django = site.wrapper.wrapped
 
-    async def silent(scope: Any, receive: Any, send: Any) -> None:
-        pass
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            await django(scope, receive, send)
+        elif fails:
+            raise ZeroDivisionError("error of the project")
 
-    async def failing(scope: Any, receive: Any, send: Any) -> None:
-        raise ZeroDivisionError
-
-    async def talk(application: Any) -> Any:
+    async def talk() -> Any:
+        site.wrapper.wrapped = application
         submit = site.say("POST", "/echoes/", {"number": 7}, prefer=LONG)
-        await site.parked()
-        site.lot.application = application
+        await site.until_waiting()
         await site.work()
-        answer = await submit.done()
-        site.lot.application = django
-        return answer
+        return await submit.done()
 
-    for application in (silent, failing):
-        assert asyncio.run(talk(application)).status == 202
+    assert asyncio.run(talk()).status == 202
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert ["could not get its result" in record.message for record in errors] == [True] * fails
+    assert ("error of the project" in caplog.text) is fails
+
+
+@pytest.mark.parametrize("path", ["", "monitor/", "events/"])
+@pytest.mark.parametrize("propagates", [False, True])
+def test_log__error_of_middleware_in_a_follow_up_request_is_logged_as_what_it_is(
+    site: Site,
+    operation: Operation,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    propagates: bool,
+) -> None:
+    """Django logs it, and answers 500; if it propagates, the server gets it, and logs it."""
+    settings.DEBUG_PROPAGATE_EXCEPTIONS = propagates
+    settings.MIDDLEWARE = [f"{HERE}.failing_in_follow_up", *settings.MIDDLEWARE]
+
+    async def talk() -> str:
+        # It loads the middleware. `get_asgi_application` would set up the log anew, without caplog.
+        site.wrapper.wrapped = ASGIHandler()
+        exchange = site.get(url(operation, path), prefer=LONG)
+        await site.until_waiting()
+        await site.work()
+        try:
+            await exchange.done()
+        except ZeroDivisionError as error:
+            return str(error)
+        return ""
+
+    raised = asyncio.run(talk())
+    assert raised == ("error of the project" if propagates else "")
+    assert "a look at the database failed" not in caplog.text
+    assert "the thread that looks for changes failed" not in caplog.text
+    names = {record.name for record in caplog.records if record.levelname == "ERROR"}
+    assert names == (set() if propagates else {"django.request"})
 
 
 @pytest.mark.parametrize("name", ["", "monitor/"])
-def test_poll__that_middleware_lets_in_no_more_is_refused(
+def test_poll__is_refused_if_middleware_finds_its_user_inactive(
     ask: Ask, site: Site, operation: Operation, settings: Settings, name: str
 ) -> None:
-    """Who was found by the project's middleware is looked for by it again."""
+    """The project's middleware looks for the user again."""
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": f"{HERE}.FoundAccess"}
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{HERE}.finding"]
 
@@ -156,75 +197,74 @@ def test_poll__that_middleware_lets_in_no_more_is_refused(
         run_operations()
 
     fields = {"x_user": str(site.user.pk), "x_factor": "1"}
-    told = ask("GET", url(operation, name), lose, prefer=LONG, **fields)
-    assert told.status in (401, 403)
+    answer = ask("GET", url(operation, name), lose, prefer=LONG, **fields)
+    assert answer.status in (401, 403)
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])
-def test_again__has_what_middleware_puts_on_user_and_request(
+def test_follow_up__has_the_attributes_that_middleware_sets(
     ask: Ask, site: Site, operation: Operation, settings: Settings, path: str
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": f"{HERE}.FoundAccess"}
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{HERE}.finding"]
     fields = {"x_user": str(site.user.pk), "x_factor": "1"}
-    told = ask("GET", url(operation, path), run_operations, prefer=LONG, **fields)
-    assert told.status == (302 if path == "" else 200)
-    assert b'"status":"succeeded"' in told.body
+    answer = ask("GET", url(operation, path), run_operations, prefer=LONG, **fields)
+    assert answer.status == (302 if path == "" else 200)
+    assert b'"status":"succeeded"' in answer.body
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])
-def test_again__finds_nothing_of_the_request_before(
+def test_follow_up__finds_nothing_of_earlier_requests(
     ask: Ask, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """A context of its own; what is in threads is cleaned up by the signals of a request."""
+    """Its context is empty. The signals of a request clean up thread-locals."""
     settings.MIDDLEWARE = [f"{HERE}.careless", *settings.MIDDLEWARE]
     for name in ("tenants", "languages", "zones", "locals"):
-        monkeypatch.setattr(again.Seen, name, [])
+        monkeypatch.setattr(middleware.Found, name, [])
 
     def clean(**kwargs: Any) -> None:
-        again.LOCAL.user = ""
+        middleware.LOCAL.user = ""
 
     signals.request_started.connect(clean)
     try:
         fields = {"authorization": f"Token {site.token}", "x_user": "ada"}
         for _ in range(3):
-            made = services.submit(echo, owner=str(site.user.pk))
-            told = ask("GET", url(made, path), run_operations, prefer=LONG, **fields)
-            assert b"succeeded" in told.body
+            operation = services.submit(echo, owner=str(site.user.pk))
+            answer = ask("GET", url(operation, path), run_operations, prefer=LONG, **fields)
+            assert b"succeeded" in answer.body
     finally:
         signals.request_started.disconnect(clean)
-    assert set(again.Seen.tenants) == {""}
-    assert set(again.Seen.languages) == {settings.LANGUAGE_CODE}
-    assert set(again.Seen.zones) == {settings.TIME_ZONE}
-    assert set(again.Seen.locals) == {""}
-    assert len(again.Seen.tenants) >= 6
+    assert set(middleware.Found.tenants) == {""}
+    assert set(middleware.Found.languages) == {settings.LANGUAGE_CODE}
+    assert set(middleware.Found.zones) == {settings.TIME_ZONE}
+    assert set(middleware.Found.locals) == {""}
+    assert len(middleware.Found.tenants) >= 6
 
 
-def test_again__begins_and_ends_as_a_request(site: Site, operation: Operation) -> None:
-    """Who counts on the signals of requests hears of each; the connection outlives them."""
-    heard: list[str] = []
+def test_follow_up__sends_the_signals_of_a_request(site: Site, operation: Operation) -> None:
+    received: list[str] = []
 
-    def begin(**kwargs: Any) -> None:
-        heard.append("began")
+    def start(**kwargs: Any) -> None:
+        received.append("started")
 
-    def end(**kwargs: Any) -> None:
-        heard.append("ended")
+    def finish(**kwargs: Any) -> None:
+        received.append("finished")
 
     async def talk() -> Any:
         poll = site.get(url(operation), prefer=LONG)
-        await site.parked()
-        del heard[:]
+        await site.until_waiting()
+        received.clear()
         await site.work()
         return await poll.done()
 
-    signals.request_started.connect(begin)
-    signals.request_finished.connect(end)
+    signals.request_started.connect(start)
+    signals.request_finished.connect(finish)
     try:
         assert asyncio.run(talk()).status == 302
     finally:
-        signals.request_started.disconnect(begin)
-        signals.request_finished.disconnect(end)
-    assert heard == ["began", "ended"]
+        signals.request_started.disconnect(start)
+        signals.request_finished.disconnect(finish)
+    assert received == ["started", "finished"]
 
 
 DJANGOS = [
@@ -249,43 +289,46 @@ def all_of_djangos(settings: Settings) -> None:
     ("method", "path", "status"),
     [("POST", None, 200), ("GET", "", 302), ("GET", "monitor/", 200), ("GET", "events/", 200)],
 )
-def test_answer__passes_djangos_middleware_as_any_other(
+def test_answer__passes_djangos_middleware(
     ask: Ask, site: Site, method: str, path: str | None, status: int
 ) -> None:
-    """Under WSGI it does so twice: it is compressed once, and its length is right."""
+    """Under WSGI it passes twice, but is compressed once, and its length is right."""
     where = "/echoes/"
     if path is not None:
-        made = services.submit(echo, input={"anything": "x" * 2_000}, owner=str(site.user.pk))
-        where = url(made, path)
+        text = "x" * 2_000
+        operation = services.submit(echo, input={"anything": text}, owner=str(site.user.pk))
+        where = url(operation, path)
     fields = {"authorization": f"Token {site.token}", "accept_encoding": "gzip"}
     fields |= {"accept_language": "de"}
-    told = ask(method, where, run_operations, prefer=LONG, **fields)
-    assert told.status == status
-    assert int(told.headers.get("Content-Length", len(told.body))) == len(told.body)
-    assert ("Content-Length" in told.headers) is (path != "events/")
-    assert told.headers["Content-Language"] == "de"
-    assert told.headers["X-Frame-Options"] == "DENY"
-    encoded = told.headers.get("Content-Encoding")
+    answer = ask(method, where, run_operations, prefer=LONG, **fields)
+    assert answer.status == status
+    assert int(answer.headers.get("Content-Length", len(answer.body))) == len(answer.body)
+    assert ("Content-Length" in answer.headers) is (path != "events/")
+    assert answer.headers["Content-Language"] == "de"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    encoded = answer.headers.get("Content-Encoding")
     assert encoded in (None, "gzip")
     assert path != "events/" or encoded is None
-    body = gzip.decompress(told.body) if encoded else told.body
+    body = gzip.decompress(answer.body) if encoded else answer.body
     assert (b"succeeded" in body) is (path is not None)
 
 
 @pytest.mark.usefixtures("all_of_djangos")
-def test_answer__is_304_where_the_client_has_it(ask: Ask, site: Site, operation: Operation) -> None:
+def test_answer__is_304_if_the_client_has_the_version(
+    ask: Ask, site: Site, operation: Operation
+) -> None:
     fields = {"authorization": f"Token {site.token}", "if_none_match": 'W/"1"'}
-    told = ask("GET", url(operation), lambda: None, prefer="wait=1", **fields)
-    assert (told.status, told.body) == (304, b"")
+    answer = ask("GET", url(operation), lambda: None, prefer="wait=1", **fields)
+    assert (answer.status, answer.body) == (304, b"")
 
 
-def test_events__links_and_language_are_the_clients_own(
+def test_events__links_have_the_host_of_their_client(
     site: Site, running: Operation, settings: Settings
 ) -> None:
-    settings.ALLOWED_HOSTS = ["one.example", "two.example"]
+    settings.ALLOWED_HOSTS = [*HOSTS]
 
     async def talk() -> list[Any]:
-        streams = [site.get(url(running, "events/"), host=f"{one}.example") for one in HOSTS]
+        streams = [site.get(url(running, "events/"), host=host) for host in HOSTS]
         for stream in streams:
             await stream.until(b"running")
         await in_database(lambda: lifecycle.succeed(running))
@@ -293,21 +336,21 @@ def test_events__links_and_language_are_the_clients_own(
 
     for stream, host in zip(asyncio.run(talk()), HOSTS, strict=True):
         assert [event["event"] for event in stream.events()] == ["running", "succeeded"]
-        assert stream.body.count(f"http://{host}.example/".encode()) >= 10
+        assert stream.body.count(f"http://{host}/".encode()) >= 10
 
 
-HOSTS = ("one", "two")
+HOSTS = ("one.example", "two.example")
 
 
-def test_again__paths_may_hold_any_letter() -> None:
-    """Below a prefix, too; Django has decoded both where they stand."""
-    asked = "http://testserver/%C3%BC/%C3%B6/?sig=%20"
-    scope = scopes.again({"method": "GET", "headers": [], "path": "/x"}, asked)
+def test_follow_up__path_may_have_any_letter() -> None:
+    """The prefix as well. Django has decoded both in place."""
+    result = "http://testserver/%C3%BC/%C3%B6/?sig=%20"
+    scope = scopes.follow_up({"method": "GET", "headers": [], "path": "/x"}, result)
     assert (scope["path"], scope["query_string"]) == ("/ü/ö/", b"sig=%20")
     environ = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/ü", "PATH_INFO": "/x/"}
-    made, _ = environs.again(environ, asked)
-    made |= {"SERVER_NAME": "testserver", "SERVER_PORT": "80"}
-    request = WSGIRequest(made)
+    new_environ, _ = environs.follow_up(environ, result)
+    new_environ |= {"SERVER_NAME": "testserver", "SERVER_PORT": "80"}
+    request = WSGIRequest(new_environ)
     assert (request.path, request.path_info) == ("/ü/ö/", "/ö/")
     assert request.GET["sig"] == " "
 
@@ -327,7 +370,7 @@ PLAIN: dict[str, Any] = {
     "server": ("testserver", 443),
     "state": {},
     "extensions": {"tls": {"client_cert_chain": ["one"]}},
-    tickets.KEY: tickets.Parking(again=True),
+    tickets.HANDOVER_KEY: tickets.Handover(is_follow_up=True),
 }
 DIFFERENT: dict[str, dict[str, Any]] = {
     "method": {"method": "HEAD"},
@@ -346,17 +389,17 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "user": {"user": object()},
     "session": {"session": {"user": 7}},
     "anything": {"path_params": {"id": [object()]}},
-    "known": {tickets.KEY: tickets.Parking(again=True, known=tickets.Known(3))},
+    "known": {tickets.HANDOVER_KEY: tickets.Handover(is_follow_up=True, seen=tickets.Seen(3))},
 }
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_identity__of_questions_that_may_be_answered_differently(name: str) -> None:
+def test_identity__differs_if_answers_may_differ(name: str) -> None:
     other = {**PLAIN, **DIFFERENT[name]}
     assert scopes.identity(other) != scopes.identity(PLAIN)
     assert scopes.identity(other) == scopes.identity(dict(other))
 
 
-def test_identity__is_that_of_the_same_client_on_another_connection() -> None:
+def test_identity__is_equal_on_another_connection_of_the_client() -> None:
     other = {**PLAIN, "client": ("10.0.0.1", 4321), "state": dict[str, Any]()}
     assert scopes.identity(other) == scopes.identity(PLAIN)

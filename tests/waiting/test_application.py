@@ -1,4 +1,4 @@
-"""Clients parked outside Django, in one process."""
+"""Clients that the waiting application holds outside Django, in one process."""
 
 import asyncio
 import signal
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import InterfaceError, OperationalError
+from pytest_django import Settings
 
 from async_reply import documents, lifecycle
 from async_reply.asgi import waiting
@@ -27,10 +28,10 @@ async def finish(operation: Operation) -> None:
     assert await in_database(lambda: lifecycle.succeed(operation))
 
 
-def test_monitor__is_told_by_the_row_alone(site: Site, operation: Operation) -> None:
+def test_monitor__answers_when_the_operation_has_finished(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, "monitor/"), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await poll.done()
 
@@ -42,10 +43,10 @@ def test_monitor__is_told_by_the_row_alone(site: Site, operation: Operation) -> 
     assert "Retry-After" not in poll.headers
 
 
-def test_waiting__answers_are_those_of_a_plain_poll(site: Site, operation: Operation) -> None:
+def test_monitor__answers_like_a_plain_poll(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         waited = site.get(url(operation, "monitor/"), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await waited.done(), await site.get(url(operation, "monitor/")).done()
 
@@ -61,7 +62,7 @@ def test_waiting__answers_are_those_of_a_plain_poll(site: Site, operation: Opera
 def test_status__redirects(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await poll.done()
 
@@ -72,12 +73,12 @@ def test_status__redirects(site: Site, operation: Operation) -> None:
 
 @pytest.mark.parametrize("name", ["", "monitor/"])
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
-def test_poll__over_time_tells_of_now(
+def test_poll__over_time_answers_the_present_state(
     site: Site, operation: Operation, name: str, accept: str
 ) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, name), prefer="wait=1", accept=accept)
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: lifecycle.claim(operation, worker="w1"))
         return await poll.done()
 
@@ -97,20 +98,22 @@ def test_poll__with_the_present_version_is_304_at_the_end(site: Site, operation:
     assert (poll.status, poll.body) == (304, b"")
 
 
-def test_poll__of_what_is_deleted_meanwhile(site: Site, operation: Operation) -> None:
+def test_poll__is_404_if_the_operation_is_deleted_meanwhile(
+    site: Site, operation: Operation
+) -> None:
     async def talk() -> Any:
         poll = site.get(url(operation, "monitor/"), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: Operation.objects.filter(pk=operation.pk).delete())
         return await poll.done()
 
     assert asyncio.run(talk()).status == 404
 
 
-def test_submit__answers_the_reply(site: Site) -> None:
+def test_submit__answers_the_result(site: Site) -> None:
     async def talk() -> Any:
         submit = site.say("POST", "/echoes/", {"number": 7}, prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         await site.work()
         return await submit.done()
 
@@ -121,14 +124,14 @@ def test_submit__answers_the_reply(site: Site) -> None:
     assert not {"Location", "Operation-Location", "Retry-After"} & set(submit.headers)
 
 
-def test_submit__replay_and_alias_are_told_with_the_reply(site: Site) -> None:
+def test_submit__result_has_the_fields_about_the_key(site: Site) -> None:
     fields = {"prefer": LONG, "repeatability_request_id": "k"}
 
     async def talk() -> Any:
         submits = []
         for number in (1, 2):
             submits.append(site.say("POST", "/echoes/", {"number": 7}, **fields))
-            await site.parked(number)
+            await site.until_waiting(number)
         await site.work()
         return [await submit.done() for submit in submits]
 
@@ -150,7 +153,7 @@ def test_submit__unfinished_in_time_is_202(site: Site) -> None:
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_submit__that_was_accepted_is_told_so_without_a_database(
+def test_submit__is_202_without_a_database(
     site: Site, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(forecast: forecasts.Forecast) -> int:
@@ -158,24 +161,28 @@ def test_submit__that_was_accepted_is_told_so_without_a_database(
 
     async def talk() -> Any:
         submit = site.say("POST", "/echoes/", {}, prefer="wait=1")
-        await site.parked()
+        await site.until_waiting()
         monkeypatch.setattr(forecasts.Forecast, "retry_after", property(fail))
         return await submit.done()
 
     assert asyncio.run(talk()).status == 202
 
 
-def test_submit__whose_result_cannot_be_read_is_202(site: Site) -> None:
-    """The database goes away between the end and the reply: what was accepted stays so."""
+def test_submit__is_202_if_its_result_cannot_be_read(site: Site) -> None:
+    """The database goes away between the end and the answer, but the operation is accepted."""
+    django = site.wrapper.wrapped
 
-    async def fail(scope: Any, receive: Any, send: Any) -> None:
+    async def failing_reads(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            await django(scope, receive, send)
+            return
         await send({"type": "http.response.start", "status": 503, "headers": []})
         await send({"type": "http.response.body", "body": b"away"})
 
     async def talk() -> Any:
+        site.wrapper.wrapped = failing_reads
         submit = site.say("POST", "/echoes/", {}, prefer=LONG)
-        await site.parked()
-        site.lot.application = fail
+        await site.until_waiting()
         await site.work()
         return await submit.done()
 
@@ -183,26 +190,26 @@ def test_submit__whose_result_cannot_be_read_is_202(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])
-def test_client__that_leaves_is_freed(site: Site, operation: Operation, path: str) -> None:
+def test_client__that_leaves_waits_no_more(site: Site, operation: Operation, path: str) -> None:
     async def talk() -> None:
         poll = site.get(url(operation, path), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         poll.leave()
         await poll.task
         assert ticker.ticker.waiting == 0
-        assert not site.lot.parked
+        assert not site.wrapper.registry.clients
 
     asyncio.run(talk())
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])
-def test_client__that_its_server_gives_up_leaves_no_timer(
+def test_client__canceled_by_the_server_leaves_no_timer(
     site: Site, operation: Operation, path: str
 ) -> None:
     async def talk() -> list[Any]:
         loop: Any = asyncio.get_running_loop()
         poll = site.get(url(operation, path), prefer=LONG)
-        await site.parked()
+        await site.until_waiting()
         poll.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await poll.task
@@ -213,13 +220,13 @@ def test_client__that_its_server_gives_up_leaves_no_timer(
 
 
 @pytest.mark.parametrize("path", ["", "monitor/", "events/"])
-def test_stop__answers_everybody_and_parks_nobody(
+def test_stop__answers_all_clients_and_lets_no_more_wait(
     site: Site, operation: Operation, path: str
 ) -> None:
     async def talk() -> Any:
         first = site.get(url(operation, path), prefer=LONG)
-        await site.parked()
-        site.lot.close()
+        await site.until_waiting()
+        site.wrapper.registry.close()
         return await first.done(), await site.get(url(operation, path), prefer=LONG).done()
 
     for exchange in asyncio.run(talk()):
@@ -228,56 +235,54 @@ def test_stop__answers_everybody_and_parks_nobody(
 
 
 @pytest.mark.parametrize("path", ["monitor/", "events/"])
-def test_stop__while_a_client_is_about_to_be_parked(
-    site: Site, operation: Operation, path: str
-) -> None:
-    django = site.lot.application
+def test_stop__while_a_client_is_about_to_wait(site: Site, operation: Operation, path: str) -> None:
+    django = site.wrapper.wrapped
 
     async def stopping(scope: Any, receive: Any, send: Any) -> None:
         await django(scope, receive, send)
-        site.lot.close()
+        site.wrapper.registry.close()
 
     async def talk() -> Any:
-        site.lot.application = stopping
+        site.wrapper.wrapped = stopping
         return await site.get(url(operation, path), prefer=LONG).done()
 
     assert b"pending" in asyncio.run(talk()).body
 
 
 def test_stop__by_lifespan(site: Site, operation: Operation) -> None:
-    """An application that knows lifespan is told of it, and so are those who wait."""
-    heard = []
+    """The wrapped application gets the shutdown, and clients that wait are answered."""
+    types = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        heard.append((await receive())["type"])
+        types.append((await receive())["type"])
 
     async def stop() -> Any:
         return {"type": "lifespan.shutdown"}
 
     async def talk() -> Any:
         poll = site.get(url(operation), prefer=LONG)
-        await site.parked()
-        site.lot.application, django = application, site.lot.application
+        await site.until_waiting()
+        site.wrapper.wrapped, django = application, site.wrapper.wrapped
         await site.application({"type": "lifespan"}, stop, None)
-        site.lot.application = django
+        site.wrapper.wrapped = django
         return await poll.done()
 
     assert asyncio.run(talk()).status == 200
-    assert heard == ["lifespan.shutdown"]
+    assert types == ["lifespan.shutdown"]
 
 
-def test_stop__by_signal_reaches_each_wrapper_of_the_process(
+def test_stop__by_signal_reaches_each_application_of_the_process(
     site: Site, operation: Operation
 ) -> None:
-    heard: list[int] = []
-    lots = [site.lot, waiting(site.lot.application)]
-    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    signums: list[int] = []
+    wrappers = [site.wrapper, waiting(site.wrapper.wrapped)]
+    before = signal.signal(signal.SIGTERM, lambda signum, frame: signums.append(signum))
 
     async def talk() -> list[int]:
         polls = []
-        for number, site.application in enumerate(lots * 2, 1):
+        for number, site.application in enumerate(wrappers * 2, 1):
             polls.append(site.get(url(operation), prefer=LONG))
-            await site.parked(number)
+            await site.until_waiting(number)
         signal.raise_signal(signal.SIGTERM)
         return [(await poll.done()).status for poll in polls]
 
@@ -285,23 +290,23 @@ def test_stop__by_signal_reaches_each_wrapper_of_the_process(
         assert asyncio.run(talk()) == [200] * 4
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert heard == [signal.SIGTERM]
+    assert signums == [signal.SIGTERM]
 
 
-def test_other__protocols_pass_untouched(site: Site) -> None:
-    passed = []
+def test_other__protocols_pass_unchanged(site: Site) -> None:
+    calls = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        passed.append((scope, receive, send))
+        calls.append((scope, receive, send))
 
-    site.lot.application = application
+    site.wrapper.wrapped = application
     scope = {"type": "websocket"}
     asyncio.run(site.application(scope, 1, 2))
-    assert passed == [(scope, 1, 2)]
+    assert calls == [(scope, 1, 2)]
 
 
 def test_other__responses_stream_through(site: Site) -> None:
-    """Even those of an application that calls its own route an event stream."""
+    """Also if the client accepts event streams from a URL that is not ours."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -312,7 +317,7 @@ def test_other__responses_stream_through(site: Site) -> None:
         assert (await receive())["type"] == "http.disconnect"
 
     async def talk() -> None:
-        site.lot.application = application
+        site.wrapper.wrapped = application
         other = site.get("/elsewhere/", accept="text/event-stream", prefer=LONG)
         await other.until(b"partpart")
         other.leave()
@@ -321,12 +326,12 @@ def test_other__responses_stream_through(site: Site) -> None:
     asyncio.run(talk())
 
 
-def test_lanes__thousands_at_a_time_take_few_threads(
+def test_admission__lets_few_of_many_requests_into_django(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many arrive together, WAIT_THREADS of them are inside Django."""
+    """Of all requests that arrive together, WAIT_THREADS are inside Django at a time."""
     inside, most = 0, 0
-    django = site.lot.application
+    django = site.wrapper.wrapped
 
     async def counting(scope: Any, receive: Any, send: Any) -> None:
         nonlocal inside, most
@@ -336,9 +341,9 @@ def test_lanes__thousands_at_a_time_take_few_threads(
         inside -= 1
 
     async def talk() -> None:
-        site.lot.application = counting
+        site.wrapper.wrapped = counting
         polls = [site.get(url(running, "monitor/"), prefer=LONG) for _ in range(30)]
-        await site.parked(30)
+        await site.until_waiting(30)
         await finish(running)
         assert [(await poll.done()).json()["status"] for poll in polls] == ["succeeded"] * 30
 
@@ -346,7 +351,7 @@ def test_lanes__thousands_at_a_time_take_few_threads(
     assert most == 2
 
 
-def test_told__rendered_once_for_all(
+def test_answer__is_rendered_once_for_all_clients(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[Any] = []
@@ -358,7 +363,7 @@ def test_told__rendered_once_for_all(
 
     async def talk() -> None:
         polls = [site.get(url(running, "monitor/"), prefer=LONG) for _ in range(5)]
-        await site.parked(5)
+        await site.until_waiting(5)
         monkeypatch.setattr(documents, "describe", counted)
         await finish(running)
         for poll in polls:
@@ -366,3 +371,54 @@ def test_told__rendered_once_for_all(
 
     asyncio.run(talk())
     assert len(rendered) == 1
+
+
+@pytest.mark.parametrize("path", ["", "monitor/", "events/"])
+def test_wait_threads__0_lets_nobody_wait(
+    site: Site, operation: Operation, settings: Settings, path: str
+) -> None:
+    """Each request is answered at once, as it is under WSGI."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 0}
+
+    async def talk() -> Any:
+        submit = site.say("POST", "/echoes/", {"number": 7}, prefer=LONG)
+        poll = site.get(url(operation, path), prefer=LONG)
+        return await submit.done(), await poll.done()
+
+    submit, poll = asyncio.run(talk())
+    assert (submit.status, submit.json()["status"]) == (202, "pending")
+    assert poll.status == 200
+    assert b"pending" in poll.body
+    for exchange in (submit, poll):
+        assert "Preference-Applied" not in exchange.headers
+    assert not ticker.ticker.is_running
+
+
+def test_wait_threads__0_still_answers_a_submit_that_has_finished(
+    site: Site, settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 0}
+    fields = {"prefer": LONG, "idempotency_key": "k"}
+
+    async def talk() -> Any:
+        await site.say("POST", "/echoes/", {"number": 7}, **fields).done()
+        await site.work()
+        return await site.say("POST", "/echoes/", {"number": 7}, **fields).done()
+
+    replay = asyncio.run(talk())
+    assert (replay.status, replay.json()) == (200, {"number": 7})
+
+
+def test_wait_threads__1_lets_many_requests_wait(
+    site: Site, operation: Operation, settings: Settings
+) -> None:
+    """One request of a caller is inside Django at a time; all of them come to wait."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WAIT_THREADS": 1}
+
+    async def talk() -> Any:
+        polls = [site.get(url(operation, "monitor/"), prefer=LONG) for _ in range(3)]
+        await site.until_waiting(3)
+        await site.work()
+        return [(await poll.done()).json()["status"] for poll in polls]
+
+    assert asyncio.run(talk()) == ["succeeded"] * 3

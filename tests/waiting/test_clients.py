@@ -1,4 +1,4 @@
-"""Streams that are parked outside Django."""
+"""Streams that the waiting application holds outside Django."""
 
 import asyncio
 from functools import partial
@@ -19,11 +19,13 @@ def url(operation: Operation) -> str:
     return f"/api/operations/{operation.pk}/events/"
 
 
-def told(stream: Any) -> list[tuple[str, str]]:
+def names_and_ids(stream: Any) -> list[tuple[str, str]]:
     return [(event["event"], event["id"]) for event in stream.events()]
 
 
-def test_stream__each_change_until_the_end(site: Site, operation: Operation) -> None:
+def test_stream__has_an_event_for_each_change_until_the_end(
+    site: Site, operation: Operation
+) -> None:
     async def talk() -> Any:
         stream = site.get(url(operation))
         await stream.until(b"pending")
@@ -49,7 +51,7 @@ def test_stream__each_change_until_the_end(site: Site, operation: Operation) -> 
         f'<http://testserver/api/operations/{operation.pk}/>; rel="monitor"'
         in (stream.headers["Link"])
     )
-    assert told(stream) == [
+    assert names_and_ids(stream) == [
         ("pending", "1"),
         ("running", "2"),
         ("progress", "3"),
@@ -58,7 +60,7 @@ def test_stream__each_change_until_the_end(site: Site, operation: Operation) -> 
     assert ["retry" in event for event in stream.events()] == [True, False, False, False]
 
 
-def test_stream__of_what_has_finished(site: Site, operation: Operation) -> None:
+def test_stream__of_a_finished_operation_has_one_event(site: Site, operation: Operation) -> None:
     async def talk() -> Any:
         await site.work()
         return (
@@ -67,7 +69,7 @@ def test_stream__of_what_has_finished(site: Site, operation: Operation) -> None:
         )
 
     stream, known = asyncio.run(talk())
-    assert told(stream) == [("succeeded", "3")]
+    assert names_and_ids(stream) == [("succeeded", "3")]
     assert (known.status, known.body) == (204, b"")
 
 
@@ -82,7 +84,7 @@ def test_stream__head_answers_the_headers(site: Site, running: Operation) -> Non
 def test_stream__keep_alive_is_no_event(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tickets, "KEEP_ALIVE", 0.01)
+    monkeypatch.setattr(tickets, "KEEP_ALIVE_SECONDS", 0.01)
 
     async def talk() -> Any:
         stream = site.get(url(running), last_event_id="2")
@@ -93,34 +95,34 @@ def test_stream__keep_alive_is_no_event(
     assert asyncio.run(talk()).events() == []
 
 
-def test_stream__ends_so_that_credentials_are_asked_for(
+def test_stream__ends_after_the_longest_time(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "LIFE", 0.1)
+    monkeypatch.setattr(events, "MAX_STREAM_SECONDS", 0.1)
 
     async def talk() -> Any:
         return await site.get(url(running)).done()
 
     stream = asyncio.run(talk())
-    assert told(stream) == [("running", "2")]
+    assert names_and_ids(stream) == [("running", "2")]
     assert "retry" in stream.events()[0]
 
 
 def test_stream__ends_when_the_operation_is_removed(site: Site, running: Operation) -> None:
     async def talk() -> Any:
         stream = site.get(url(running))
-        await site.parked()
+        await site.until_waiting()
         await in_database(lambda: Operation.objects.filter(pk=running.pk).delete())
         return await stream.done()
 
-    assert told(asyncio.run(talk())) == [("running", "2")]
+    assert names_and_ids(asyncio.run(talk())) == [("running", "2")]
 
 
-def test_stream__stop_says_when_to_come_back(site: Site, running: Operation) -> None:
+def test_stream__says_when_to_come_back_before_a_stop(site: Site, running: Operation) -> None:
     async def talk() -> Any:
         stream = site.get(url(running))
-        await site.parked()
-        site.lot.close()
+        await site.until_waiting()
+        site.wrapper.registry.close()
         return await stream.done()
 
     stream = asyncio.run(talk())
@@ -129,12 +131,12 @@ def test_stream__stop_says_when_to_come_back(site: Site, running: Operation) -> 
 
 
 def test_stream__slow_reader_gets_the_last_state(site: Site, running: Operation) -> None:
-    """What piles up while a client does not read is one event, not all of them."""
+    """The changes while a client does not read become one event."""
 
     async def talk() -> Any:
         stream = site.get(url(running))
-        await site.parked()
-        async with stream._news:  # nothing is taken from the application meanwhile
+        await site.until_waiting()
+        async with stream._news:  # the client does not read during this block
             for number in range(5):
                 beat = partial(lifecycle.beat, running, progress=number, message="m")
                 await in_database(beat)
@@ -145,20 +147,20 @@ def test_stream__slow_reader_gets_the_last_state(site: Site, running: Operation)
         return await stream.done()
 
     stream = asyncio.run(talk())
-    names = [name for name, version in told(stream)]
-    assert told(stream)[0] == ("running", "2")
-    assert told(stream)[-1] == ("succeeded", "8")
+    names = [name for name, version in names_and_ids(stream)]
+    assert names_and_ids(stream)[0] == ("running", "2")
+    assert names_and_ids(stream)[-1] == ("succeeded", "8")
     assert len(names) < 7
     assert set(names[1:-1]) <= {"progress"}
 
 
 def test_stream__slow_reader_learns_that_it_runs(site: Site, operation: Operation) -> None:
-    """The first event that it takes while the job runs says so, not that there is progress."""
+    """The first event that it reads while the job runs is `running`, not `progress`."""
 
     async def talk() -> Any:
         stream = site.get(url(operation))
         await stream.until(b"pending")
-        async with stream._news:  # the client does not read
+        async with stream._news:  # the client does not read during this block
             await in_database(lambda: lifecycle.claim(operation, worker="w1"))
             for number in range(3):
                 beat = partial(lifecycle.beat, operation, progress=number, message="m")
@@ -170,14 +172,16 @@ def test_stream__slow_reader_learns_that_it_runs(site: Site, operation: Operatio
         stream.leave()
         return await stream.done()
 
-    names = [name for name, version in told(asyncio.run(talk()))]
+    names = [name for name, version in names_and_ids(asyncio.run(talk()))]
     assert names[:2] == ["pending", "running"]
 
 
-def test_stream__without_the_wrapper_tells_the_present(site: Site, running: Operation) -> None:
-    site.application = site.lot.application
+def test_stream__without_the_application_has_the_present_event(
+    site: Site, running: Operation
+) -> None:
+    site.application = site.wrapper.wrapped
 
     async def talk() -> Any:
         return await site.get(url(running)).done()
 
-    assert told(asyncio.run(talk())) == [("running", "2")]
+    assert names_and_ids(asyncio.run(talk())) == [("running", "2")]

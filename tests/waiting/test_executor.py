@@ -1,4 +1,4 @@
-"""The threads that ask Django: a turn for each caller, and nothing ends them for good."""
+"""The threads that run follow-up requests: callers take turns, and nothing ends the threads."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from django.db.utils import ConnectionHandler
 
 from async_reply.database import alias
 from async_reply.waiting import executor
-from async_reply.waiting.executor import Askers
+from async_reply.waiting.executor import FairExecutor
 from tests.concurrency import PATIENCE, until
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -21,143 +21,141 @@ ADA, EVE = ("owner", "ada"), ("owner", "eve")
 
 
 @pytest.fixture
-def asking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Askers]:
-    monkeypatch.setattr(executor, "LINGER", 0.05)
-    made = Askers(2)
-    yield made
-    until(lambda: not made.are_running)
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[FairExecutor]:
+    """An executor with two threads."""
+    monkeypatch.setattr(executor, "IDLE_SECONDS", 0.05)
+    fair_executor = FairExecutor(2)
+    yield fair_executor
+    until(lambda: not fair_executor.is_running)
 
 
 class Gate:
-    """A slow question, and those that ask it."""
+    """A function that runs until the gate is opened."""
 
     def __init__(self) -> None:
-        self.asked = threading.Semaphore(0)
+        self.entered = threading.Semaphore(0)
         self.opened = threading.Event()
 
     def __call__(self) -> None:
-        self.asked.release()
+        self.entered.release()
         assert self.opened.wait(PATIENCE)
 
 
-def test_call__one_caller_never_has_all_threads(asking: Askers) -> None:
+def fail_to_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_submit__one_caller_never_has_all_threads(threads: FairExecutor) -> None:
     gate = Gate()
-    slow = [asking.call(EVE, gate) for _ in range(5)]
-    assert gate.asked.acquire(timeout=PATIENCE)
-    assert asking.call(ADA, lambda: "ada").result(PATIENCE) == "ada"
-    assert not gate.asked.acquire(blocking=False)
+    slow = [threads.submit(EVE, gate) for _ in range(5)]
+    assert gate.entered.acquire(timeout=PATIENCE)
+    assert threads.submit(ADA, lambda: "ada").result(PATIENCE) == "ada"
+    assert not gate.entered.acquire(blocking=False)
     gate.opened.set()
-    assert [each.result(PATIENCE) for each in slow] == [None] * 5
+    assert [future.result(PATIENCE) for future in slow] == [None] * 5
 
 
-def test_call__callers_have_a_turn_each(asking: Askers) -> None:
-    """Though the first of them has asked all there is before the others come."""
-    gate, done = Gate(), list[str]()
-    blocked = [asking.call(name, gate) for name in ("x", "y")]
-    for _ in blocked:
-        assert gate.asked.acquire(timeout=PATIENCE)
-    asked = [asking.call(EVE, lambda: done.append("eve")) for _ in range(20)]
-    asked += [asking.call(ADA, lambda: done.append("ada")) for _ in range(2)]
+def test_submit__callers_take_turns(threads: FairExecutor) -> None:
+    """Also if the first caller has submitted everything before the others come."""
+    gate, names = Gate(), list[str]()
+    blocking = [threads.submit(name, gate) for name in ("x", "y")]
+    for _ in blocking:
+        assert gate.entered.acquire(timeout=PATIENCE)
+    futures = [threads.submit(EVE, lambda: names.append("eve")) for _ in range(20)]
+    futures += [threads.submit(ADA, lambda: names.append("ada")) for _ in range(2)]
     gate.opened.set()
-    for each in asked:
-        each.result(PATIENCE)
-    assert max(place for place, name in enumerate(done) if name == "ada") <= 5
+    for future in futures:
+        future.result(PATIENCE)
+    assert max(place for place, name in enumerate(names) if name == "ada") <= 5
 
 
-def test_call__runs_in_a_context_of_its_own(asking: Askers) -> None:
+def test_submit__runs_in_an_empty_context(threads: FairExecutor) -> None:
     tenant: ContextVar[str] = ContextVar("tenant", default="none")
-    seen: list[str] = []
+    tenants: list[str] = []
 
     def look() -> None:
-        seen.append(tenant.get())
+        tenants.append(tenant.get())
         tenant.set("somebody's")
 
     for _ in range(3):
-        asking.call(ADA, look).result(PATIENCE)
-    assert seen == ["none"] * 3
+        threads.submit(ADA, look).result(PATIENCE)
+    assert tenants == ["none"] * 3
 
 
-def test_call__whose_code_exits_harms_nobody(asking: Askers) -> None:
+def test_submit__function_that_exits_ends_no_thread(threads: FairExecutor) -> None:
     def leave() -> None:
         raise SystemExit(1)
 
-    assert isinstance(asking.call(ADA, leave).exception(PATIENCE), SystemExit)
-    assert asking.call(ADA, lambda: 2).result(PATIENCE) == 2
+    assert isinstance(threads.submit(ADA, leave).exception(PATIENCE), SystemExit)
+    assert threads.submit(ADA, lambda: 2).result(PATIENCE) == 2
 
 
-def test_call__that_nobody_waits_for_any_more_is_left_out(asking: Askers) -> None:
-    gate, ran = Gate(), list[int]()
-    asking.call(ADA, gate)
-    late = asking.call(ADA, lambda: ran.append(1))
-    assert late.cancel()
+def test_submit__cancelled_function_does_not_run(threads: FairExecutor) -> None:
+    gate, runs = Gate(), list[int]()
+    threads.submit(ADA, gate)
+    cancelled = threads.submit(ADA, lambda: runs.append(1))
+    assert cancelled.cancel()
     gate.opened.set()
-    assert asking.call(ADA, lambda: 2).result(PATIENCE) == 2
+    assert threads.submit(ADA, lambda: 2).result(PATIENCE) == 2
     with pytest.raises(CancelledError):
-        late.result()
-    assert ran == []
+        cancelled.result()
+    assert runs == []
 
 
-def test_start__that_fails_is_told_and_tried_anew(
-    asking: Askers, monkeypatch: pytest.MonkeyPatch
+def test_start__failure_is_raised_and_the_next_submit_tries_again(
+    threads: FairExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    ran: list[str] = []
+    runs: list[str] = []
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", fail)
+        patched.setattr(threading.Thread, "start", fail_to_start)
         with pytest.raises(RuntimeError):
-            asking.call(ADA, lambda: ran.append("refused"))
-    asking.call(ADA, lambda: ran.append("run")).result(PATIENCE)
-    assert ran == ["run"]
+            threads.submit(ADA, lambda: runs.append("refused"))
+    threads.submit(ADA, lambda: runs.append("run")).result(PATIENCE)
+    assert runs == ["run"]
 
 
-def test_start__of_a_second_thread_that_fails_leaves_the_work_to_the_first(
-    asking: Askers, monkeypatch: pytest.MonkeyPatch
+def test_start__failure_of_a_second_thread_leaves_the_work_to_the_first(
+    threads: FairExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
-    asking.call(EVE, gate)
-    assert gate.asked.acquire(timeout=PATIENCE)
-
-    def fail(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
+    threads.submit(EVE, gate)
+    assert gate.entered.acquire(timeout=PATIENCE)
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", fail)
-        asked: Future[int] = asking.call(ADA, lambda: 1)
+        patched.setattr(threading.Thread, "start", fail_to_start)
+        future: Future[int] = threads.submit(ADA, lambda: 1)
     gate.opened.set()
-    assert asked.result(PATIENCE) == 1
+    assert future.result(PATIENCE) == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_run__whatever_ends_it_the_next_call_starts_anew(
-    asking: Askers, monkeypatch: pytest.MonkeyPatch
+def test_run__after_any_error_the_next_submit_starts_a_thread(
+    threads: FairExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(done: Any, function: Any) -> None:
+    def fail(future: Any, function: Any) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(executor, "_carry_out", fail)
-        asking.call(ADA, lambda: 1)
-        until(lambda: not asking.are_running)
-    assert asking.call(ADA, lambda: 2).result(PATIENCE) == 2
+        patched.setattr(executor, "_run_into", fail)
+        threads.submit(ADA, lambda: 1)
+        until(lambda: not threads.is_running)
+    assert threads.submit(ADA, lambda: 2).result(PATIENCE) == 2
 
 
-def test_thread__leaves_no_connection_of_any_database(
-    asking: Askers, monkeypatch: pytest.MonkeyPatch
+def test_thread__closes_its_connections_to_all_databases(
+    threads: FairExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is asked for those who wait may read sessions or accounts from another one."""
+    """A follow-up request may read sessions or accounts from another database."""
     settings = {"default": connections[alias()].settings_dict}
-    other = ConnectionHandler({**settings, "other": dict(settings["default"])})
-    monkeypatch.setattr(executor, "connections", other)
+    databases = ConnectionHandler({**settings, "other": dict(settings["default"])})
+    monkeypatch.setattr(executor, "connections", databases)
     opened: list[Any] = []
 
-    def look() -> None:
-        for name in other:
-            other[name].ensure_connection()
-            opened.append(other[name])
+    def connect() -> None:
+        for name in databases:
+            databases[name].ensure_connection()
+            opened.append(databases[name])
 
-    asking.call(ADA, look).result(PATIENCE)
-    until(lambda: not asking.are_running)
-    until(lambda: all(each.connection is None for each in opened))
+    threads.submit(ADA, connect).result(PATIENCE)
+    until(lambda: not threads.is_running)
+    until(lambda: all(database.connection is None for database in opened))
     assert len(opened) == 2

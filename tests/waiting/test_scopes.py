@@ -1,4 +1,4 @@
-"""Which requests are about to be parked: known before Django has seen them."""
+"""Requests that are about to wait are recognized before Django has seen them."""
 
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ WAIT = [(b"prefer", b"wait=5")]
 
 
 class Picky:
-    """A converter that knows no value."""
+    """A converter that accepts no value."""
 
     regex = ".+"
 
@@ -44,30 +44,32 @@ def scope(url: str, fields: Any = (), **more: Any) -> scopes.Scope:
         (f"/api/operations/{ID}/", WAIT, True),
         (f"/api/operations/{ID.hex.upper()}/", WAIT, True),
         (f"/api/operations/{ID}/", [], False),
-        # a body does not lead past the lanes
+        # a body is no way around the limit of requests inside Django
         (f"/api/operations/{ID}/", [*WAIT, (b"content-length", b"0")], True),
         (f"/api/operations/{ID}/", [*WAIT, (b"content-length", b"1")], True),
         (f"/api/operations/{ID}/", [*WAIT, (b"transfer-encoding", b"chunked")], True),
         (f"/api/operations/{ID}/", [*WAIT, (b"expect", b"100-continue")], True),
-        # nor do several fields of one name, which Django joins
+        # nor are several fields with one name, which Django joins
         (f"/api/operations/{ID}/", [*WAIT, (b"prefer", b"respond-async")], True),
         (f"/api/operations/{ID}/", [(b"prefer", b"respond-async"), *WAIT], True),
         (f"/api/operations/{ID}/monitor/", WAIT, True),
         (f"/api/operations/{ID}/monitor/", [], False),
         (f"/api/operations/{ID}/events/", [], True),
-        # a file of any size, which is not to be kept back
+        # a file may be too large to be kept in memory
         (f"/api/operations/{ID}/result/", WAIT, False),
         (f"/api/operations/{ID}/cancel/", WAIT, False),
         ("/api/operations/", WAIT, False),
         (f"/elsewhere/{ID}/", WAIT, False),
     ],
 )
-def test_is_about_to_wait__gets_of_views_that_park(url: str, fields: Any, expected: bool) -> None:
+def test_is_about_to_wait__get_of_a_view_that_lets_it_wait(
+    url: str, fields: Any, expected: bool
+) -> None:
     assert scopes.is_about_to_wait(scope(url, fields)) is expected
     assert scopes.is_about_to_wait(scope(url, fields, method="HEAD")) is False
 
 
-def test_is_about_to_wait__is_below_a_prefix() -> None:
+def test_is_about_to_wait__below_a_prefix() -> None:
     url = f"/site/api/operations/{ID}/events/"
     assert scopes.is_about_to_wait(scope(url, root_path="/site"))
 

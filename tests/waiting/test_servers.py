@@ -1,4 +1,4 @@
-"""A real server, and clients that nobody here wrote."""
+"""A real server, and clients that others wrote."""
 
 import os
 import signal
@@ -33,8 +33,8 @@ def server() -> Iterator[Uvicorn]:
 @pytest.fixture
 def client(server: Uvicorn, user: Any) -> Iterator[httpx.Client]:
     fields = {"Authorization": f"Token {Token.objects.create(user=user)}"}
-    with httpx.Client(base_url=server.url, headers=fields, timeout=PATIENCE) as made:
-        yield made
+    with httpx.Client(base_url=server.url, headers=fields, timeout=PATIENCE) as client:
+        yield client
 
 
 @pytest.fixture
@@ -55,30 +55,30 @@ def url(operation: Operation, name: str = "") -> str:
     return f"/api/operations/{operation.pk}/{name}"
 
 
-def elsewhere(function: Callable[[], Any]) -> Any:
-    """What `function` returns in another thread: this one has an event loop of the browser's."""
+def in_other_thread(function: Callable[[], Any]) -> Any:
+    """Call `function` in another thread: this one runs an event loop for the browser."""
     with in_thread(function) as called:
         return called.result()
 
 
 def test_httpx_sse__reads_each_event_to_the_end(client: httpx.Client, running: Operation) -> None:
-    told = []
+    received = []
     with connect_sse(client, "GET", url(running, "events/")) as source:
         for event in source.iter_sse():
-            told.append((event.event, event.id, event.json()["status"]))
+            received.append((event.event, event.id, event.json()["status"]))
             if event.event == "running":
                 lifecycle.beat(running, progress=40, message="page 4 of 10")
             elif event.event == "progress":
                 assert event.json()["progress"] == 40
                 lifecycle.succeed(running)
-    assert told == [
+    assert received == [
         ("running", "2", "running"),
         ("progress", "3", "running"),
         ("succeeded", "4", "succeeded"),
     ]
 
 
-def test_sigterm__ends_streams_whose_readers_know_when_to_come_back(
+def test_sigterm__ends_streams_that_said_when_to_come_back(
     server: Uvicorn, client: httpx.Client, running: Operation
 ) -> None:
     with connect_sse(client, "GET", url(running, "events/")) as source:
@@ -93,17 +93,17 @@ def test_sigterm__ends_streams_whose_readers_know_when_to_come_back(
 def test_sigterm__answers_polls(server: Uvicorn, client: httpx.Client, running: Operation) -> None:
     with in_thread(lambda: client.get(url(running), headers={"Prefer": "wait=50"})) as asked:
         with connect_sse(client, "GET", url(running, "events/")) as source:
-            next(source.iter_sse())  # by then the poll, which came before, is parked or on its way
+            next(source.iter_sse())  # the poll came before, so it waits by now, or is about to
             server.stop()
         answer = asked.result()
     assert (answer.status_code, answer.json()["status"]) == (200, "running")
 
 
 OPEN = """url => {
-    window.told = [];
+    window.received = [];
     window.source = new EventSource(url);
     for (const name of ["pending", "running", "progress", "canceling", "succeeded", "failed"])
-        source.addEventListener(name, event => told.push([name, event.lastEventId]));
+        source.addEventListener(name, event => received.push([name, event.lastEventId]));
 }"""
 
 
@@ -111,15 +111,16 @@ OPEN = """url => {
 def test_eventsource__resumes_across_a_restart(
     server: Uvicorn, running: Operation, page: Page, signum: int
 ) -> None:
-    """The end comes while no server is there; the browser hears of it, and then stops asking."""
+    """The operation ends while no server runs. The browser gets the event, and stops asking."""
     sig = valet_keys.make(running.pk, scope="read", seconds=600)
     page.goto(f"{server.url}/admin/login/")
     page.evaluate(OPEN, f"{url(running, 'events/')}?sig={sig}")
-    page.wait_for_function("told.length == 1", timeout=PATIENCE * 1000)
+    page.wait_for_function("received.length == 1", timeout=PATIENCE * 1000)
     server.stop(signum)
-    assert elsewhere(lambda: lifecycle.succeed(running))
-    elsewhere(server.start)
-    page.wait_for_function("told.some(each => each[0] == 'succeeded')", timeout=PATIENCE * 1000)
+    assert in_other_thread(lambda: lifecycle.succeed(running))
+    in_other_thread(server.start)
+    page.wait_for_function(
+        "received.some(event => event[0] == 'succeeded')", timeout=PATIENCE * 1000
+    )
     page.wait_for_function("source.readyState == EventSource.CLOSED", timeout=PATIENCE * 1000)
-    told = page.evaluate("told")
-    assert told == [["running", "2"], ["succeeded", "3"]]
+    assert page.evaluate("received") == [["running", "2"], ["succeeded", "3"]]

@@ -1,36 +1,43 @@
-"""The thread that tells those who wait: nothing ends it for good."""
+"""The thread that tells waiters of changes: how often it looks, and what it does after errors."""
 
+import logging
 import threading
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from pytest_django import Settings
 
 from async_reply import services
 from async_reply.models import Operation
 from async_reply.notifications import announcements
-from async_reply.notifications.base import Hint
-from async_reply.waiting.ticker import Shared, Ticker, Waiter
+from async_reply.notifications.base import OnChange
+from async_reply.waiting import ticker as ticker_module
+from async_reply.waiting import versions
+from async_reply.waiting.ticker import SharedAnswers, Ticker, Waiter
 from tests.concurrency import in_thread, until
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("async_reply.waiting.ticker.TICK_AFTER_ERROR", 0.01)
+def _short_pause_after_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("async_reply.waiting.ticker.TICK_AFTER_ERROR_SECONDS", 0.01)
 
 
-def waiter(operation: Operation, told: list[Any]) -> Waiter:
-    return Waiter(operation.pk, operation.version, lambda row, shared: told.append(row))
+def waiter(operation: Operation, rows: list[Any]) -> Waiter:
+    return Waiter(operation.pk, operation.version, lambda row, shared: rows.append(row))
 
 
 def cancel(operation: Operation) -> None:
-    with in_thread(lambda: services.cancel(operation)) as done:
-        done.result()
+    with in_thread(lambda: services.cancel(operation)) as canceled:
+        canceled.result()
 
 
-def test_start__that_fails_leaves_nobody_behind(
+def test_start__failure_leaves_no_waiter_behind(
     running: Operation, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(thread: threading.Thread) -> None:
@@ -39,47 +46,202 @@ def test_start__that_fails_leaves_nobody_behind(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", fail)
         with pytest.raises(RuntimeError), ticker.watching(waiter(running, [])):
-            pytest.fail("nobody is watching")
+            pytest.fail("nothing is watched")
         assert (ticker.is_running, ticker.waiting) == (False, 0)
-    told: list[Any] = []
-    with ticker.watching(waiter(running, told)):
+    rows: list[Any] = []
+    with ticker.watching(waiter(running, rows)):
         cancel(running)
-        until(lambda: bool(told))
+        until(lambda: bool(rows))
 
 
-def test_waiter__whose_code_exits_harms_nobody(running: Operation, ticker: Ticker) -> None:
-    def leave(row: Operation | None, shared: Shared) -> None:
+class Clock:
+    """A monotonic clock that moves only when a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    with monkeypatch.context() as patched:
+        patched.setattr(ticker_module, "time", clock)
+        yield clock
+
+
+@pytest.mark.parametrize(
+    ("target", "look_seconds", "pause"),
+    [
+        (None, 0.0, 0.1),
+        (None, 0.005, 0.1),
+        (None, 0.023, 0.23),
+        (None, 2.0, 20.0),
+        ("postgresql", 0.023, 5.0),
+        ("postgresql", 2.0, 20.0),
+    ],
+)
+def test_look__pause_is_a_tick_and_ten_times_the_look(
+    clock: Clock,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str | None,
+    look_seconds: float,
+    pause: float,
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": target}
+
+    def look(seen: versions.Versions) -> set[Any]:
+        clock.now += look_seconds
+        return set()
+
+    monkeypatch.setattr(versions, "changed", look)
+    ticker = Ticker()
+    ticker._versions = {Operation().pk: 1}
+    ticker._look()
+    assert ticker._next_look_at - clock.now == pytest.approx(pause)
+
+
+def test_look__connecting_and_telling_waiters_do_not_lengthen_the_pause(
+    clock: Clock, running: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connects: list[Any] = []
+
+    def connect(connection: Any) -> None:
+        """Only the first connect takes time: each statement asks for a connection as well."""
+        clock.now += 0.0 if connects else 3.0
+        connects.append(connection)
+
+    def tell(row: Operation | None, shared: SharedAnswers) -> None:
+        clock.now += 3.0
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "ensure_connection", connect)
+    ticker = Ticker()
+    ticker._waiters = {running.pk: {Waiter(running.pk, running.version - 1, tell)}}
+    ticker._versions = {running.pk: running.version - 1}
+    ticker._look()
+    assert clock.now == pytest.approx(1006.0)
+    assert ticker._next_look_at == pytest.approx(clock.now - 3.0 + 0.1)
+
+
+def test_work__looks_when_it_is_due_or_all_operations_are_hinted_at(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint at all of them comes after a listener has connected anew."""
+    ticker, operation = Ticker(), Operation()
+    done: list[Any] = []
+    monkeypatch.setattr(ticker, "_look", lambda: done.append("look"))
+    monkeypatch.setattr(ticker, "_read", done.append)
+    ticker._next_look_at = clock.now + 1.0
+    ticker._work(set())
+    assert done == []
+    ticker._work({operation.pk})
+    ticker._work({operation.pk, None})
+    clock.now += 1.0
+    ticker._work({operation.pk})
+    assert done == [{operation.pk}, "look", "look"]
+
+
+def test_waiter__that_exits_does_not_harm_others(running: Operation, ticker: Ticker) -> None:
+    def leave(row: Operation | None, shared: SharedAnswers) -> None:
         raise SystemExit(1)
 
-    told: list[Any] = []
+    rows: list[Any] = []
     first = Waiter(running.pk, running.version, leave)
-    with ticker.watching(first), ticker.watching(waiter(running, told)):
+    with ticker.watching(first), ticker.watching(waiter(running, rows)):
         cancel(running)
-        until(lambda: bool(told))
+        until(lambda: bool(rows))
 
 
-def test_attend__begins_anew_where_it_could_not(
-    running: Operation, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+LOOK = "Waiting: a look at the database failed"
+THREAD = "Waiting: the thread that looks for changes failed"
+TELL = "Operation id={pk} a waiter could not be told"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, OperationalError, SystemExit])
+def test_log__error_of_a_waiter_is_no_failed_look(
+    running: Operation,
+    ticker: Ticker,
+    caplog: pytest.LogCaptureFixture,
+    error: type[BaseException],
+) -> None:
+    def fail(row: Operation | None, shared: SharedAnswers) -> None:
+        raise error
+
+    rows: list[Any] = []
+    first = Waiter(running.pk, running.version, fail)
+    with ticker.watching(first), ticker.watching(waiter(running, rows)):
+        cancel(running)
+        until(lambda: TELL.format(pk=running.pk) in caplog.text and bool(rows))
+    (record,) = warnings(caplog)
+    assert (record.levelname, record.exc_info is None) == ("ERROR", False)
+    assert error.__name__ in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "message"),
+    [
+        (OperationalError, "WARNING", LOOK),
+        (ZeroDivisionError, "ERROR", THREAD),
+        (SystemExit, "ERROR", THREAD),
+    ],
+)
+def test_log__only_an_error_of_the_database_is_a_failed_look(
+    running: Operation,
+    ticker: Ticker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[BaseException],
+    level: str,
+    message: str,
+) -> None:
+    """A look runs code of the project: its database router, and wrappers around its statements."""
+    errors, changed = [error], versions.changed
+
+    def fail_once(seen: versions.Versions) -> set[Any]:
+        if errors:
+            raise errors.pop()
+        return changed(seen)
+
+    monkeypatch.setattr(versions, "changed", fail_once)
+    rows: list[Any] = []
+    with ticker.watching(waiter(running, rows)):
+        cancel(running)
+        until(lambda: bool(rows))
+    (record,) = warnings(caplog)
+    assert (record.levelname, record.message) == (level, message)
+
+
+def test_serve__starts_again_after_a_listener_could_not_start(
+    running: Operation,
+    ticker: Ticker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     errors: list[BaseException] = [RuntimeError("can't start new thread"), SystemExit()]
     listening = announcements.listening
 
-    def fail(hint: Hint) -> AbstractContextManager[None]:
+    def fail(on_change: OnChange) -> AbstractContextManager[None]:
         if errors:
             raise errors.pop()
-        return listening(hint)
+        return listening(on_change)
 
     monkeypatch.setattr(announcements, "listening", fail)
-    told: list[Any] = []
-    with ticker.watching(waiter(running, told)):
+    rows: list[Any] = []
+    with ticker.watching(waiter(running, rows)):
         cancel(running)
-        until(lambda: bool(told))
+        until(lambda: bool(rows))
+    assert [record.message for record in warnings(caplog)] == [THREAD, THREAD]
 
 
-def test_attend__is_given_up_when_nobody_waits(
-    ticker: Ticker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(hint: Hint) -> None:
+def test_serve__gives_up_when_nobody_waits(ticker: Ticker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(on_change: OnChange) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(announcements, "listening", fail)
@@ -89,17 +251,17 @@ def test_attend__is_given_up_when_nobody_waits(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_run__whatever_ends_it_the_next_waiter_starts_anew(
+def test_run__after_any_error_the_next_waiter_starts_a_thread(
     running: Operation, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(step: Any) -> bool:
         raise MemoryError
 
-    told: list[Any] = []
-    with ticker.watching(waiter(running, told)):
+    rows: list[Any] = []
+    with ticker.watching(waiter(running, rows)):
         with monkeypatch.context() as patched:
-            patched.setattr(ticker, "_guard", fail)
+            patched.setattr(ticker, "_succeeds", fail)
             until(lambda: not ticker.is_running)
         with ticker.watching(waiter(running, [])):
             cancel(running)
-            until(lambda: bool(told))
+            until(lambda: bool(rows))

@@ -1,101 +1,60 @@
-"""Which operations have moved on, and what asking for it costs while nothing is written."""
+"""Operations whose version has changed are found by one statement."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
 
 import pytest
-from django.db import connection, connections, transaction
-from django.test.utils import CaptureQueriesContext
+from django.db import connections, transaction
+from pytest_django import DjangoAssertNumQueries
 
 from async_reply import lifecycle
 from async_reply.models import Operation
 from async_reply.waiting import versions
-from async_reply.waiting.versions import UNWRITTEN, Lookout
-from tests.concurrency import in_thread, until
+from tests.concurrency import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Submit = Callable[..., Operation]
 
 
-def cancel(pk: UUID) -> None:
-    """In another connection, as a thread has."""
-    operation = Operation.objects.get(pk=pk)
-    with in_thread(lambda: lifecycle.cancel(operation)) as done:
-        done.result()
+def cancel_elsewhere(operation: Operation) -> None:
+    """Cancel it over another connection."""
+    with in_thread(lambda: lifecycle.cancel(operation)) as canceled:
+        canceled.result()
 
 
-def statements(lookout: Lookout, known: dict[UUID, int]) -> int:
-    with CaptureQueriesContext(connection) as made:
-        assert lookout.moved(known) == set()
-    return len(made)
+def test_changed__finds_other_versions_and_deleted_rows(submit: Submit) -> None:
+    same, changed, deleted = submit(), submit(), submit()
+    seen = {operation.pk: operation.version for operation in (same, changed, deleted)}
+    cancel_elsewhere(changed)
+    Operation.objects.filter(pk=deleted.pk).delete()
+    assert versions.changed(seen) == {changed.pk, deleted.pk}
 
 
-def test_moved__those_with_another_version_and_those_that_are_gone(submit: Submit) -> None:
-    same, changed, gone = submit(), submit(), submit()
-    known = {each.pk: each.version for each in (same, changed, gone)}
-    cancel(changed.pk)
-    Operation.objects.filter(pk=gone.pk).delete()
-    assert Lookout().moved(known) == {changed.pk, gone.pk}
-
-
-def test_moved__costs_a_word_while_nothing_is_written(
-    submit: Submit, monkeypatch: pytest.MonkeyPatch
+def test_changed__is_one_statement(
+    submit: Submit, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    monkeypatch.setattr(versions, "TRUST", 600.0)
+    seen = {operation.pk: operation.version for operation in (submit(), submit(), submit())}
+    for _ in range(2):
+        with django_assert_num_queries(1):
+            assert versions.changed(seen) == set()
+
+
+def test_changed__finds_each_change_after_looks_that_found_none(submit: Submit) -> None:
     operation = submit()
-    known = {operation.pk: operation.version}
-    lookout = Lookout()
-    tells = connection.vendor in UNWRITTEN
-    assert statements(lookout, known) == 1 + tells
-    # Of PostgreSQL's other databases each write is one as well.
-    until(lambda: statements(lookout, known) == 1)
-    if tells:
-        assert statements(lookout, dict(known)) == 2
+    seen = {operation.pk: operation.version}
+    assert [versions.changed(seen) for _ in range(2)] == [set(), set()]
+    cancel_elsewhere(operation)
+    assert [versions.changed(seen) for _ in range(2)] == [{operation.pk}, {operation.pk}]
 
 
-def test_moved__sees_what_is_written_after_calm(submit: Submit) -> None:
+def test_changed__finds_a_change_once_it_is_committed(submit: Submit) -> None:
     operation = submit()
-    known = {operation.pk: operation.version}
-    lookout = Lookout()
-    assert [lookout.moved(known) for _ in range(2)] == [set(), set()]
-    cancel(operation.pk)
-    assert [lookout.moved(known) for _ in range(2)] == [{operation.pk}, {operation.pk}]
-
-
-def test_moved__does_not_take_the_word_for_ever(
-    submit: Submit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server that speaks PostgreSQL's protocol may say the same whatever is written."""
-    monkeypatch.setattr(versions, "TRUST", 0.3)
-    monkeypatch.setattr(versions, "_unwritten", lambda: ("connection", ("1:1:",)))
-    operation = submit()
-    known = {operation.pk: operation.version}
-    lookout = Lookout()
-    assert lookout.moved(known) == set()
-    cancel(operation.pk)
-    until(lambda: lookout.moved(known) == {operation.pk})
-
-
-def test_moved__sees_what_was_under_way_at_the_last_look(submit: Submit) -> None:
-    operation = submit()
-    known = {operation.pk: operation.version}
-    lookout = Lookout()
+    seen = {operation.pk: operation.version}
     with ThreadPoolExecutor(1) as thread:
         with transaction.atomic():
-            lifecycle.cancel(Operation.objects.get())
-            early = [thread.submit(lookout.moved, known).result() for _ in range(2)]
-        late = thread.submit(lookout.moved, known).result()
+            lifecycle.cancel(operation)
+            before = [thread.submit(versions.changed, seen).result() for _ in range(2)]
+        after = thread.submit(versions.changed, seen).result()
         thread.submit(connections.close_all)
-    assert [*early, late] == [set(), set(), {operation.pk}]
-
-
-def test_moved__looks_anew_over_a_new_connection(submit: Submit) -> None:
-    operation = submit()
-    known = {operation.pk: operation.version}
-    lookout = Lookout()
-    lookout.moved(known)
-    connection.close()
-    cancel(operation.pk)
-    assert lookout.moved(known) == {operation.pk}
+    assert [*before, after] == [set(), set(), {operation.pk}]

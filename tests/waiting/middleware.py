@@ -1,4 +1,4 @@
-"""Middleware, authentication and permissions of projects that look at more than a header field."""
+"""Middleware, authentication and permissions of projects that check more than a header field."""
 
 import threading
 from contextvars import ContextVar
@@ -15,13 +15,14 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from async_reply.permissions import OperationAccess
+from async_reply.waiting import tickets
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="")
 LOCAL = threading.local()
 
 
-class Seen:
-    """What the middleware below has found in its thread and context before it came."""
+class Found:
+    """The values that the middleware `careless` found in its thread and context."""
 
     tenants: ClassVar[list[str]] = []
     languages: ClassVar[list[str | None]] = []
@@ -30,19 +31,19 @@ class Seen:
 
 
 def careless(get_response: Any) -> Any:
-    """Leaves behind what it has set, as many do: on a server the next request finds none of it."""
+    """Sets values and does not remove them, like many. On a server no later request finds them."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        Seen.tenants.append(TENANT.get())
-        Seen.languages.append(translation.get_language())
-        Seen.zones.append(timezone.get_current_timezone_name())
-        Seen.locals.append(getattr(LOCAL, "user", ""))
+        Found.tenants.append(TENANT.get())
+        Found.languages.append(translation.get_language())
+        Found.zones.append(timezone.get_current_timezone_name())
+        Found.locals.append(getattr(LOCAL, "user", ""))
         TENANT.set(request.headers.get("X-User", ""))
         translation.activate("de")
         timezone.activate("Asia/Tokyo")
         LOCAL.user = request.headers.get("X-User", "")
         response: HttpResponseBase = get_response(request)
-        # What a nested request had taken away would be missed here.
+        # A nested request in the same thread would have changed the value.
         assert LOCAL.user == request.headers.get("X-User", "")
         return response
 
@@ -50,11 +51,23 @@ def careless(get_response: Any) -> Any:
 
 
 def finding(get_response: Any) -> Any:
-    """Finds the user by itself, and what they have shown besides."""
+    """Sets the user, and whether they have shown a second factor."""
 
     def middleware(request: Any) -> HttpResponseBase:
         request.user = User.objects.get(pk=request.headers["X-User"])
         request.user.second_factor = request.second_factor = "X-Factor" in request.headers
+        response: HttpResponseBase = get_response(request)
+        return response
+
+    return middleware
+
+
+def failing_in_follow_up(get_response: Any) -> Any:
+    """Fails for a client that has waited."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if tickets.of(request).is_follow_up:
+            raise ZeroDivisionError("error of the project")
         response: HttpResponseBase = get_response(request)
         return response
 
@@ -82,7 +95,7 @@ class FoundAccess(OperationAccess):
 
 
 class SignedAuthentication(BaseAuthentication):
-    """A signature of method and path, as HTTP message signatures are: good for one request."""
+    """Checks a signature of method and path, which is good for one request."""
 
     def authenticate(self, request: Request) -> tuple[User, None]:
         if request.headers.get("X-Signed") != f"{request.method} {request.path}":
@@ -97,13 +110,13 @@ class SignedAccess(OperationAccess):
     authentication_classes = [SignedAuthentication]
 
 
-def _refusing(answer: Any) -> Any:
-    """A middleware that lets in requests by POST alone."""
+def _refusing(make_answer: Any) -> Any:
+    """A middleware that passes on only POST requests; `make_answer` makes the other answers."""
 
     def factory(get_response: Any) -> Any:
         def middleware(request: HttpRequest) -> HttpResponseBase:
             response: HttpResponseBase = (
-                get_response(request) if request.method == "POST" else answer()
+                get_response(request) if request.method == "POST" else make_answer()
             )
             return response
 
