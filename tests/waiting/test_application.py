@@ -357,9 +357,9 @@ def test_answer__is_rendered_once_for_all_clients(
     rendered: list[Any] = []
     describe = documents.describe
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **options: Any) -> Any:
         rendered.append(arguments)
-        return describe(*arguments)
+        return describe(*arguments, **options)
 
     async def talk() -> None:
         polls = [site.get(url(running, "monitor/"), prefer=LONG) for _ in range(5)]
