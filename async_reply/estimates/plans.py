@@ -1,6 +1,6 @@
-"""Computes when to poll an operation, so that polls and late news together cost least.
+"""Computes when to poll an operation, so that polls and the delay after its end cost least.
 
-Pure: the functions need neither Django nor a database. Forecasts call them for each answer.
+Forecasts call these functions for each answer. They are pure: no Django, no database.
 """
 
 from bisect import bisect_right
@@ -18,12 +18,12 @@ LOWEST_PRICE_SECONDS = 0.25
 #: operations ahead may end sooner than expected, and the next answer knows more.
 SHARE_OF_QUEUE = 0.7
 
-#: Clients with equal estimates are spread over this many prices of a poll.
+#: Clients with equal estimates are spread over this part of a poll's price, in seconds.
 JITTER = 0.25
-#: For an operation in the queue they are spread over this share of its time there besides.
+#: Clients of pending operations are spread over this share of the time in the queue besides.
 JITTER_IN_QUEUE = 0.05
 
-#: The first durations of a kind when only `expected_duration` is known, in units of it.
+#: Durations that stand for a kind before it has any of its own, in units of `expected_duration`.
 EXPECTED_SPREAD = (1.0, 0.6, 1.6)
 
 
@@ -32,7 +32,7 @@ def price(median: float) -> float:
     return max(LOWEST_PRICE_SECONDS, PRICE_SHARE_OF_MEDIAN * median)
 
 
-def after_all(elapsed: float, cost: float, power: float) -> float:
+def wait_after_longest(elapsed: float, cost: float, power: float) -> float:
     """Seconds until the next poll of an operation that takes longer than all durations seen.
 
     There P(T > t) falls as t ** -power, so the hazard is power / t. The best wait for a hazard
@@ -81,7 +81,7 @@ class Plan:
         values = [law.at(moment) for moment in self.moments]
         finished = [value[0] for value in values]
         spent = [value[1] for value in values]
-        tail = 2 * after_all(self.moments[-1], self.cost, law.tail.power)
+        tail = 2 * wait_after_longest(self.moments[-1], self.cost, law.tail.power)
         self.following = solve(
             self.moments,
             finished,
@@ -91,9 +91,9 @@ class Plan:
         )
 
     def wait(self, elapsed: float) -> int:
-        """Whole seconds >= 1 from `elapsed` seconds after the submit until the next poll."""
+        """Whole seconds >= 1 from `elapsed` seconds after the start until the next poll."""
         if elapsed >= self.moments[-2]:
-            return max(1, round(after_all(elapsed, self.cost, self.law.tail.power)))
+            return max(1, round(wait_after_longest(elapsed, self.cost, self.law.tail.power)))
         index = bisect_right(self.moments, elapsed) - 1
         return max(1, ceil(self.moments[self.following[index]] - elapsed - 1e-6))
 
@@ -114,9 +114,9 @@ class Plan:
 
 
 def _moments(law: Law, cost: float) -> list[int]:
-    """The seconds after the submit at which a poll may be planned.
+    """The seconds after the start at which a poll may be planned.
 
-    They are close together when a poll is cheap, and further apart later.
+    Moments are close together when a poll is cheap, and further apart later.
     """
     end = 2 * ceil(law.edges[-1]) + 8
     step = max(1, int(cost / 4))
@@ -149,7 +149,7 @@ def retry_after(durations: Sequence[float], elapsed: float) -> int:
     elapsed = max(0.0, elapsed)
     if durations:
         return plan(tuple(durations)).wait(elapsed)
-    return max(1, round(after_all(elapsed, price(elapsed), 1)))
+    return max(1, round(wait_after_longest(elapsed, price(elapsed), 1)))
 
 
 def eta(durations: Sequence[float], elapsed: float) -> float | None:
@@ -162,9 +162,9 @@ def eta(durations: Sequence[float], elapsed: float) -> float | None:
 
 
 def blend(durations: Sequence[float], expected: float | None) -> tuple[float, ...]:
-    """`durations`, with some made from the kind's `expected` duration in front.
+    """`durations`, after up to three that stand for the kind's `expected` duration.
 
-    Every third duration that was seen replaces a made one; from nine on there are none.
+    Each three real durations replace one of the expected ones, so that nine replace all.
     """
     if expected is None:
         return tuple(durations)

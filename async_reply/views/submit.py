@@ -25,7 +25,7 @@ from async_reply.views import bodies
 from async_reply.views.base import ProblemsMixin, add_common_headers, atomic_requests, is_said
 from async_reply.views.submissions import Submission, Work, idempotency_key
 
-UNKNOWN_FIELD = _("This field is unknown: leave it out.")
+UNKNOWN_FIELD = _("This field is not known: leave it out.")
 
 
 class LongRunningOperationMixin(APIView):
@@ -40,7 +40,7 @@ class LongRunningOperationMixin(APIView):
     #: The URL in Location: "status", or "result" for clients that know no other URL.
     location_target: ClassVar[str] = "status"
     #: "owner": links need the submitter's credentials. "signed": links contain a valet key and
-    #: need no credentials; anonymous submits need it.
+    #: need no credentials. Anonymous callers can submit to "signed" views only.
     location_access: ClassVar[str] = "owner"
     #: The scope of a valet key: "read", or "cancel", which includes "read".
     valet_key_scope: ClassVar[str] = "read"
