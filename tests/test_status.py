@@ -19,6 +19,7 @@ PACKAGE = Path(async_reply.__file__).parent
 
 
 def test_sets__derive_from_the_transitions() -> None:
+    assert set(Status) == FINAL | UNFINISHED
     assert {Status.SUCCEEDED, Status.FAILED, Status.CANCELED} == FINAL
     assert {Status.PENDING, Status.RUNNING, Status.CANCELING} == UNFINISHED
     assert {Status.RUNNING, Status.CANCELING} == ACTIVE
@@ -28,6 +29,7 @@ def test_sets__derive_from_the_transitions() -> None:
 
 def test_transitions__lead_from_every_status() -> None:
     assert set(TRANSITIONS) == set(Status)
+    assert all(TRANSITIONS[status] for status in UNFINISHED)
 
 
 def status_lists(tree: ast.AST) -> Iterator[int]:

@@ -17,7 +17,7 @@ DEADLOCK = OperationalError(1213, "Deadlock found when trying to get lock")
 
 
 class Perform:
-    """Raises `errors` one after the other, then takes note of the operation."""
+    """A `perform` that raises one of `errors` at each call, until none is left."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -34,7 +34,7 @@ def submit(perform: Perform) -> Operation:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_once__deadlock_is_tried_again(broker: list[str]) -> None:
+def test_insert_once__tries_again_after_a_deadlock(broker: list[str]) -> None:
     perform = Perform(*[DEADLOCK] * (intake.INSERT_TRIES - 1))
     operation = submit(perform)
     assert Operation.objects.get() == operation
@@ -51,7 +51,7 @@ def test_once__deadlock_is_tried_again(broker: list[str]) -> None:
         (IntegrityError("of the project's own"), 1),
     ],
 )
-def test_once__gives_up(error: Exception, tries: int) -> None:
+def test_insert_once__raises_the_error_in_the_end(error: Exception, tries: int) -> None:
     perform = Perform(*[error] * intake.INSERT_TRIES)
     with pytest.raises(type(error)) as raised:
         submit(perform)
@@ -61,7 +61,7 @@ def test_once__gives_up(error: Exception, tries: int) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_once__deadlock_of_a_callers_transaction_is_the_callers() -> None:
+def test_insert_once__inside_a_transaction_of_the_caller_tries_once() -> None:
     perform = Perform(DEADLOCK)
     with pytest.raises(OperationalError), transaction.atomic():
         submit(perform)
@@ -69,14 +69,14 @@ def test_once__deadlock_of_a_callers_transaction_is_the_callers() -> None:
 
 
 @pytest.mark.django_db
-def test_once__key_that_is_taken_and_nowhere_to_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By another transaction's row, say, that this one cannot see."""
+def test_insert_once__key_is_taken_by_an_invisible_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row of another transaction, for example."""
     submit(Perform())
-    found: list[Any] = []
-    monkeypatch.setattr(IdempotencyKey, "find", lambda self: found.append(self))
+    finds: list[Any] = []
+    monkeypatch.setattr(IdempotencyKey, "find", lambda self: finds.append(self))
     with pytest.raises(intake.KeyTaken):
         submit(Perform())
-    assert len(found) == intake.INSERT_TRIES
+    assert len(finds) == intake.INSERT_TRIES
     assert Operation.objects.count() == 1
 
 
@@ -91,8 +91,9 @@ def test_insert__beyond_the_quota_is_not_stored(settings: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_once__row_that_is_refused_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a constraint that a project added, say: the next try would be refused too."""
+def test_insert_once__constraint_of_the_project_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tries: list[Operation] = []
 
     def refuse(operation: Operation, **options: Any) -> None:

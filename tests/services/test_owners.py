@@ -47,7 +47,7 @@ def test_deleted_user__keeps_operations_by_default(theirs: Any, user: User) -> N
     ]
 
 
-def test_deleted_user__takes_operations_along(
+def test_deleted_user__removes_operations_if_the_setting_says_so(
     theirs: Any, user: User, stranger: User, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {"USER_DELETED": "remove"}

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db
 KEY = IdempotencyKey(digest="d" * 64, fingerprint="f" * 64)
 
 
-def test_submit__freezes_what_the_task_says() -> None:
+def test_submit__stores_the_options_of_the_task() -> None:
     operation = services.submit(tasks.persist, owner="7", extra={"a": 1}, reply={"status": 201})
     operation.refresh_from_db()
     assert operation.kind == "tests.persist"
@@ -55,7 +55,7 @@ def test_submit__queue_and_priority_of_the_kind() -> None:
     assert (operation.queue, operation.priority) == ("", None)
 
 
-def test_submit__later_is_left_to_the_relay(broker: list[str]) -> None:
+def test_submit__for_later_is_not_published(broker: list[str]) -> None:
     tomorrow = timezone.now() + timedelta(days=1)
     operation = services.submit(tasks.echo, available_at=tomorrow)
     operation.refresh_from_db()
@@ -69,7 +69,7 @@ EAST, WEST = (timezone.get_fixed_timezone(hours * 60) for hours in (14, -12))
 @pytest.mark.parametrize(
     "far", [datetime(9998, 12, 31, 23, 59, tzinfo=WEST), datetime(1970, 1, 1, tzinfo=EAST)]
 )
-def test_submit__date_that_is_far_away_harms_no_poll(far: datetime) -> None:
+def test_submit__far_date_can_be_polled(far: datetime) -> None:
     operation = services.submit(tasks.echo, available_at=far)
     operation.refresh_from_db()
     assert operation.available_at == far
@@ -80,12 +80,12 @@ def test_submit__date_that_is_far_away_harms_no_poll(far: datetime) -> None:
 @pytest.mark.parametrize(
     "far", [datetime(9999, 1, 1, tzinfo=WEST), datetime.max, datetime(1969, 12, 31, tzinfo=EAST)]
 )
-def test_submit__date_that_no_poll_could_read_is_refused(far: datetime) -> None:
+def test_submit__date_that_cannot_be_read_back_is_refused(far: datetime) -> None:
     with pytest.raises(ValueError, match="available_at"):
         services.submit(tasks.echo, available_at=far)
 
 
-def test_submit__open_breaker_is_left_to_the_relay() -> None:
+def test_submit__while_the_broker_is_down_is_not_published() -> None:
     breaker.trip()
     operation = services.submit(tasks.echo)
     operation.refresh_from_db()
@@ -93,7 +93,7 @@ def test_submit__open_breaker_is_left_to_the_relay() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_submit__rolled_back_leaves_nothing(broker: list[str]) -> None:
+def test_submit__rolled_back_stores_and_publishes_nothing(broker: list[str]) -> None:
     with transaction.atomic():
         services.submit(tasks.echo)
         transaction.set_rollback(True)
@@ -101,7 +101,7 @@ def test_submit__rolled_back_leaves_nothing(broker: list[str]) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_submit__tells_listeners_after_the_commit(broker: list[str]) -> None:
+def test_submit__sends_its_signal_after_the_commit(broker: list[str]) -> None:
     heard: list[str] = []
 
     def listen(operation: Operation, **_: Any) -> None:
@@ -115,31 +115,31 @@ def test_submit__tells_listeners_after_the_commit(broker: list[str]) -> None:
     assert heard == broker == [str(operation.pk)]
 
 
-def test_submit__arguments_are_bound_there_and_then() -> None:
+def test_submit__wrong_arguments_are_refused_at_once() -> None:
     with pytest.raises(TypeError, match="get_input"):
         services.submit(tasks.read, input={"title": "no files"})
     assert not Operation.objects.exists()
 
 
-def test_submit__unstorable_input() -> None:
+def test_submit__input_that_cannot_be_stored_is_refused() -> None:
     with pytest.raises(PayloadError):
         services.submit(tasks.echo, input={"number": float("nan")})
     assert not Operation.objects.exists()
 
 
-def test_submit__same_key_is_the_same_operation() -> None:
+def test_submit__same_key_returns_the_same_operation() -> None:
     first = services.submit(tasks.echo, key=KEY)
     again = services.submit(tasks.echo, key=KEY)
     assert first.pk == again.pk
 
 
-def test_submit__key_of_another_request() -> None:
+def test_submit__key_of_another_request_is_refused() -> None:
     services.submit(tasks.echo, key=KEY)
     with pytest.raises(KeyReused):
         services.submit(tasks.echo, key=IdempotencyKey(KEY.digest, "0" * 64))
 
 
-def test_submit__key_of_a_deleted_operation() -> None:
+def test_submit__key_of_a_deleted_operation_is_refused() -> None:
     operation = services.submit(tasks.echo, key=KEY)
     run_operations()
     operation.refresh_from_db()
@@ -148,7 +148,7 @@ def test_submit__key_of_a_deleted_operation() -> None:
         services.submit(tasks.echo, key=KEY)
 
 
-def test_submit__other_conflicts_are_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit__constraint_of_the_project_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def conflict(operation: Operation) -> None:
         raise IntegrityError("a constraint of the project's")
 
@@ -158,11 +158,11 @@ def test_submit__other_conflicts_are_the_callers(monkeypatch: pytest.MonkeyPatch
         services.submit(tasks.echo, perform=conflict, key=KEY)
 
 
-def test_submit__first_upload_is_removed_when_the_second_fails(
+def test_submit__first_upload_is_deleted_when_the_second_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage = OperationFile._meta.get_field("file").storage
-    removed: list[str] = []
+    deleted: list[str] = []
     save = storage.save
 
     def refuse_second(name: str, content: Any, **options: Any) -> str:
@@ -172,35 +172,35 @@ def test_submit__first_upload_is_removed_when_the_second_fails(
         return stored
 
     monkeypatch.setattr(storage, "save", refuse_second)
-    monkeypatch.setattr(storage, "delete", removed.append)
+    monkeypatch.setattr(storage, "delete", deleted.append)
     uploads = [SimpleUploadedFile(name, b"x") for name in ("a.txt", "b.txt")]
     with pytest.raises(StorageFailed):
         services.submit(tasks.read, input={"title": "", "files": uploads})
-    # The half of the second, then the first.
-    assert [name.rpartition("-")[2] for name in removed] == ["b.txt", "a.txt"]
+    # The second was written in part.
+    assert [name.rpartition("-")[2] for name in deleted] == ["b.txt", "a.txt"]
 
 
-def test_cancel__pending() -> None:
+def test_cancel__pending_is_canceled_at_once() -> None:
     operation = services.submit(tasks.echo)
     assert services.cancel(operation) == Status.CANCELED
     assert (operation.status, operation.attempt) == (Status.CANCELED, 0)
 
 
-def test_cancel__snapshot_that_has_moved_on() -> None:
+def test_cancel__reads_a_row_that_has_changed_again() -> None:
     operation = services.submit(tasks.echo)
     stale = Operation.objects.get(pk=operation.pk)
     lifecycle.claim(operation, worker="w")
     assert services.cancel(stale) == Status.CANCELING
 
 
-def test_cancel__finished() -> None:
+def test_cancel__finished_is_refused() -> None:
     operation = services.submit(tasks.echo)
     run_operations()
     with pytest.raises(AlreadyFinished):
         services.cancel(operation)
 
 
-def test_cancel__kind_that_cannot() -> None:
+def test_cancel__running_of_an_uncancelable_kind_is_refused() -> None:
     operation = services.submit(tasks.persist)
     stale = Operation.objects.get(pk=operation.pk)
     lifecycle.claim(operation, worker="w")
@@ -209,7 +209,7 @@ def test_cancel__kind_that_cannot() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_cancel__tells_listeners() -> None:
+def test_cancel__sends_the_signal() -> None:
     heard: list[Status] = []
 
     def listen(status: Status, **_: Any) -> None:
@@ -223,11 +223,11 @@ def test_cancel__tells_listeners() -> None:
     assert heard == [Status.CANCELED]
 
 
-def test_is_cancelable__unknown_kind_may_be() -> None:
+def test_is_cancelable__unknown_kind_can_be_canceled() -> None:
     assert cancellation.is_cancelable(Operation(kind="gone.task"))
 
 
-def test_rerun__is_a_new_operation_with_copies_of_the_files() -> None:
+def test_rerun__copies_the_files() -> None:
     upload = SimpleUploadedFile("a.txt", b"first", "text/plain")
     operation = services.submit(tasks.read, input={"title": "t", "files": [upload]}, owner="7")
     run_operations()
@@ -242,27 +242,27 @@ def test_rerun__is_a_new_operation_with_copies_of_the_files() -> None:
     assert again.result.value == {"title": "t", "contents": ["first"]}
 
 
-def test_rerun__that_lacks_a_file_leaves_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rerun__missing_file_leaves_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     uploads = [SimpleUploadedFile(name, b"x") for name in ("a.txt", "b.txt")]
     operation = services.submit(tasks.read, input={"title": "t", "files": uploads})
     run_operations()
     operation.refresh_from_db()
     last = OperationFile.objects.order_by("pk")[1].file
     last.storage.delete(last.name)
-    removed: list[str] = []
-    monkeypatch.setattr(last.storage, "delete", removed.append)
+    deleted: list[str] = []
+    monkeypatch.setattr(last.storage, "delete", deleted.append)
     with pytest.raises(StorageFailed):
         services.rerun(operation)
-    assert [name.rpartition("-")[2] for name in removed] == ["a.txt"]
+    assert [name.rpartition("-")[2] for name in deleted] == ["a.txt"]
     assert Operation.objects.count() == 1
 
 
-def test_rerun__unfinished() -> None:
+def test_rerun__unfinished_is_refused() -> None:
     with pytest.raises(NotFinished):
         services.rerun(services.submit(tasks.echo))
 
 
-def test_rerun__without_its_input(finish: Callable[[], Operation]) -> None:
+def test_rerun__deleted_is_refused(finish: Callable[[], Operation]) -> None:
     operation = finish()
     services.delete(operation)
     operation.refresh_from_db()
@@ -271,19 +271,19 @@ def test_rerun__without_its_input(finish: Callable[[], Operation]) -> None:
     assert "key" not in str(raised.value)
 
 
-def test_rerun__kind_that_is_gone(finish: Callable[[], Operation]) -> None:
+def test_rerun__unknown_kind_is_refused(finish: Callable[[], Operation]) -> None:
     operation = finish()
     operation.kind = "gone.task"
     with pytest.raises(UnknownKind):
         services.rerun(operation)
 
 
-def test_delete__unfinished() -> None:
+def test_delete__unfinished_is_refused() -> None:
     with pytest.raises(NotFinished):
         services.delete(services.submit(tasks.echo))
 
 
-def test_delete__twice_is_once(finish: Callable[[], Operation]) -> None:
+def test_delete__second_time_does_nothing(finish: Callable[[], Operation]) -> None:
     operation = finish()
     services.delete(operation)
     services.delete(operation)
@@ -302,8 +302,8 @@ def finish() -> Callable[[], Operation]:
 
 
 @pytest.mark.parametrize("ended", ["claimed", "retried", "released", "rescued"])
-def test_cancel__never_holds_from_the_first_attempt_on(ended: str) -> None:
-    """An operation that waits for its next attempt is in the middle of its work."""
+def test_cancel__uncancelable_kind_is_refused_after_the_first_attempt_began(ended: str) -> None:
+    """An operation between two attempts may have done a part of its work."""
     operation = services.submit(tasks.persist)
     Operation.objects.update(max_retries=1, max_losses=1)
     early = Operation.objects.get()
@@ -315,18 +315,17 @@ def test_cancel__never_holds_from_the_first_attempt_on(ended: str) -> None:
     elif ended == "rescued":
         Operation.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1))
         assert lifecycle.rescue(Operation.objects.get()) == Status.PENDING
-    # Also where the row was read before the attempt.
-    for read in (Operation.objects.get(), early):
+    for operation in (Operation.objects.get(), early):
         with pytest.raises(NotCancelable):
-            services.cancel(read)
+            services.cancel(operation)
     assert Operation.objects.get().status in {Status.PENDING, Status.RUNNING}
 
 
-def test_cancel__never_is_canceled_before_the_first_attempt() -> None:
+def test_cancel__uncancelable_kind_is_canceled_before_the_first_attempt() -> None:
     assert services.cancel(services.submit(tasks.persist)) == Status.CANCELED
 
 
-def test_cancel__other_kinds_while_they_wait_for_their_next_attempt() -> None:
+def test_cancel__other_kinds_are_canceled_between_attempts() -> None:
     operation = services.submit(tasks.echo)
     early = Operation.objects.get()
     assert lifecycle.claim(operation, worker="w")
