@@ -156,7 +156,8 @@ def expire_lease(pk: UUID, *, worker: str, timed_out: bool) -> bool:
 def cancel(operation: Operation) -> bool:
     """pending → canceled, running → canceling; False if the status has changed.
 
-    The guard of a pending operation has `attempt`: some kinds can be canceled before the first only.
+    A pending operation is guarded by `attempt` too: some kinds can be canceled before their first
+    attempt only.
     """
     now: dict[str, Any] = {"cancel_requested_at": DatabaseNow()}
     if operation.status == Status.PENDING:

@@ -1,35 +1,20 @@
-import hashlib
 import io
 import logging
-import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.storage import FileSystemStorage
-from django.core.files.uploadedfile import SimpleUploadedFile
 from pytest_django import Settings
 
 from async_reply import services
-from async_reply.exceptions import PayloadError, StorageFailed
-from async_reply.files import inputs, store, streams
+from async_reply.exceptions import StorageFailed
+from async_reply.files import store, streams
 from async_reply.models import Operation, OperationFile
+from tests.files.content import largest_file, upload
 from tests.project.tasks import echo
 
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder of the files of these tests."""
-    storage = FileSystemStorage(location=tmp_path)
-    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
-    return tmp_path
-
-
-def upload(name: str = "x.txt", content: bytes = b"x") -> SimpleUploadedFile:
-    return SimpleUploadedFile(name, content)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.mark.parametrize(
@@ -63,92 +48,6 @@ def test_safe_name__long_name_keeps_its_end(name: str) -> None:
     short_name = store.safe_name(name)
     assert short_name.endswith("csv")
     assert len(short_name.encode()) <= store.MAX_NAME_BYTES
-
-
-@pytest.mark.parametrize(
-    ("value", "paths"),
-    [
-        ({"a": upload()}, ["a"]),
-        ({"a": [1, upload(), {"b": upload()}]}, ["a.1", "a.2.b"]),
-        ({"a": (upload(),)}, ["a.0"]),
-        ({"files": {"a.b": upload(), "a": {"b": upload()}}}, ["files.a~1b", "files.a.b"]),
-        ({"~1": upload(), "~": upload()}, ["~01", "~0"]),
-        ({"a": {"0": upload()}}, ["a.0"]),
-        ({"a": 1, "b": [None]}, []),
-    ],
-)
-def test_take__is_undone_by_put_back(value: dict[str, Any], paths: list[str]) -> None:
-    plain, uploads = inputs.take(value)
-    assert list(uploads) == paths
-    assert "SimpleUploadedFile" not in repr(plain)
-    _plain, same_uploads = inputs.take(inputs.put_back(plain, uploads.items()))
-    assert same_uploads == uploads
-
-
-def test_take__does_not_change_its_argument() -> None:
-    value = {"a": [upload()]}
-    plain, _uploads = inputs.take(value)
-    assert plain == {"a": ["x.txt"]}
-    assert not isinstance(value["a"][0], str)
-
-
-def test_take__path_that_is_too_long_for_its_column_is_refused() -> None:
-    assert inputs.take({"k" * 255: upload()})[1]
-    with pytest.raises(PayloadError, match="255"):
-        inputs.take({"k" * 256: upload()})
-
-
-def test_digest__rewinds_before_and_after() -> None:
-    content = b"x" * (streams.CHUNK_BYTES + 1)
-    stream = io.BytesIO(content)
-    stream.read(10)
-    assert streams.digest(stream) == (len(content), hashlib.sha256(content).hexdigest())
-    assert stream.tell() == 0
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file may be larger than `size` bytes. The operating system raises the errors."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_spool__full_disk_is_storage_failed_and_errors_of_the_job_are_raised() -> None:
-    def lines() -> Iterator[bytes]:
-        yield b"x" * 10_000
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        streams.spool(lines())
-    with largest_file(4096), pytest.raises(StorageFailed) as raised:
-        streams.spool(lines())
-    assert isinstance(raised.value.__cause__, OSError)
-
-
-def test_spool__deletes_its_file(settings: Settings, tmp_path: Path) -> None:
-    settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path)
-    with largest_file(4096), pytest.raises(StorageFailed):
-        streams.spool([b"x" * 10_000])
-    with streams.spool([b"x" * 10_000]) as stream:
-        assert (stream.size, len(os.listdir(tmp_path))) == (10_000, 1)
-    assert os.listdir(tmp_path) == []
-
-
-def test_spool__takes_text_and_bytes() -> None:
-    with streams.spool(["é", b"\xff"]) as stream:
-        assert stream.read() == b"\xc3\xa9\xff"
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [(io.BytesIO(), True), (io.StringIO(), False), ([], False), (upload(), True)],
-)
-def test_is_stream(content: Any, expected: bool) -> None:
-    assert streams.is_stream(content) is expected
 
 
 @pytest.mark.parametrize("name", ["語" * 300 + ".txt", "!!!", "../x", "\ud800"])
@@ -231,14 +130,3 @@ def test_delete__goes_on_after_an_error_of_the_storage(
     assert [record.levelno for record in caplog.records if "not deleted" in record.message] == [
         logging.WARNING
     ]
-
-
-@pytest.mark.django_db
-def test_opened__files_of_the_request() -> None:
-    operation = services.submit(echo, input={"a": upload(content=b"abc")})
-    [(path, handle)] = inputs.opened(Operation.objects.get(pk=operation.pk))
-    assert (path, handle.read(), handle.size) == ("a", b"abc", 3)
-    text = io.TextIOWrapper(handle.file)
-    text.seek(0)
-    assert text.read() == "abc"
-    text.close()

@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from async_reply import services
 from async_reply.attempts.jobs import Job
-from async_reply.exceptions import OperationFailed, OperationGone
+from async_reply.exceptions import NotFinished, OperationFailed, OperationGone
 from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
 from async_reply.services import retention
 from async_reply.services.idempotency import IdempotencyKey
@@ -243,3 +243,15 @@ def test_purge__database_that_is_away_postpones_no_row(caplog: pytest.LogCapture
     ):
         retention.purge()
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_delete__unfinished_is_refused() -> None:
+    with pytest.raises(NotFinished):
+        services.delete(services.submit(echo))
+
+
+def test_delete__second_time_does_nothing() -> None:
+    operation = finished()
+    services.delete(operation)
+    services.delete(operation)
+    assert Operation.objects.get().deleted_at is not None
