@@ -45,7 +45,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_rate_or_none(value: Any) -> bool:
-    """As REST framework reads a rate: only the first letter of the period counts."""
+    """REST framework reads the first letter of the period only."""
     if not isinstance(value, str):
         return value is None
     return re.fullmatch(r"0*[1-9][0-9]*/[smhd][^/]*", value) is not None

@@ -1,8 +1,8 @@
 """Changes the status of operations, for services, attempts and maintenance.
 
-Each arrow of `status.TRANSITIONS` is one UPDATE with a guard: a condition on the row that the
-decision rests on. A caller passes the operation as it read it. If the row has changed since, the
-guard does not match: the row stays as it is, and the function returns False.
+Each arrow of `status.TRANSITIONS` is one UPDATE with a guard, a condition with the values that the
+caller has read. If the row has changed since, the guard does not match: the row stays as it is, and
+the function returns False.
 
 An attempt writes under a guard of its number and of an active status, since a rescued row keeps
 the number until the next claim. Guards compare integers, statuses, and times that the database
@@ -96,7 +96,7 @@ def succeed(
     return _move(operation, Status.SUCCEEDED, _held(operation), insert=result, **changes)
 
 
-def fail(operation: Operation, error: Columns, *, unsaved: Columns = NO_COLUMNS) -> bool:
+def fail(operation: Operation, error: Mapping[str, Any], *, unsaved: Columns = NO_COLUMNS) -> bool:
     """running, canceling → failed, with an `error` that clients read."""
     changes = {**unsaved, "error": error, **_finished(operation)}
     return _move(operation, Status.FAILED, _held(operation), **changes)
@@ -156,7 +156,8 @@ def expire_lease(pk: UUID, *, worker: str, timed_out: bool) -> bool:
 def cancel(operation: Operation) -> bool:
     """pending → canceled, running → canceling; False if the status has changed.
 
-    The guard of a pending one has `attempt`: some kinds can be canceled before the first only.
+    A pending operation is guarded by `attempt` too: some kinds can be canceled before their first
+    attempt only.
     """
     now: dict[str, Any] = {"cancel_requested_at": DatabaseNow()}
     if operation.status == Status.PENDING:
@@ -166,14 +167,14 @@ def cancel(operation: Operation) -> bool:
 
 
 def reject(operation: Operation) -> bool:
-    """pending → failed, if the operation is due for an hour and no worker knows its kind."""
+    """pending → failed, if it has been due for an hour and no worker knows its kind."""
     guard = {"status": Status.PENDING, "available_at__lte": DatabaseNow() - UNKNOWN_KIND_AFTER}
     error = problems.failure("unknown-kind", "No worker knows this kind of operation.")
     return _move(operation, Status.FAILED, guard, error=error, **_finished(operation))
 
 
 def reserve(operation: Operation) -> bool:
-    """Mark a due operation as published, before its message is sent; False if another did."""
+    """Mark a due operation as published, before its message is sent; False if another did so."""
     guard = {**_unclaimed(operation), "available_at__lte": DatabaseNow()}
     reserved = _update(
         operation.pk, guard, {"published_at": DatabaseNow(), "publishes": F("publishes") + 1}

@@ -37,7 +37,7 @@ FINAL = frozenset(status for status, targets in TRANSITIONS.items() if not targe
 UNFINISHED = frozenset(TRANSITIONS) - FINAL
 #: Statuses in which an attempt holds the operation: those that may become succeeded.
 ACTIVE = frozenset(status for status, targets in TRANSITIONS.items() if Status.SUCCEEDED in targets)
-#: Statuses that a client may cancel: they lead to canceling, or without an attempt to canceled.
+#: Statuses in which a cancel changes the operation.
 CANCELABLE = UNFINISHED - {Status.CANCELING}
 #: Final statuses of an operation that ran to its end: a DELETE removes its content.
 DELETABLE = FINAL & TRANSITIONS[Status.RUNNING]

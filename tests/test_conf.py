@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from async_reply import conf
 from async_reply.permissions import PollThrottle
@@ -28,9 +29,14 @@ def test_settings__refuse_wrong_values(key: str, value: Any) -> None:
     assert not conf.SETTINGS[key].values.include(value)
 
 
+def test_get__project_before_default(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"BATCH": 7}
+    assert (conf.get("BATCH"), conf.get("BREAKER")) == (7, 3.0)
+
+
 def test_get__unknown_key_is_an_error() -> None:
     with pytest.raises(KeyError):
-        conf.get("LEASES")
+        conf.get("NO_SUCH_KEY")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,7 @@ def test_get__unknown_key_is_an_error() -> None:
         (600, False),
     ],
 )
-def test_poll_rate(rate: Any, expected: bool) -> None:
+def test_poll_rate__is_one_that_rest_framework_reads(rate: Any, expected: bool) -> None:
     assert conf.SETTINGS["POLL_RATE"].values.include(rate) is expected
     if expected:
         PollThrottle().parse_rate(rate)
@@ -74,5 +80,5 @@ def test_poll_rate(rate: Any, expected: bool) -> None:
         ("a.example b.example", False),
     ],
 )
-def test_redirect_hosts(host: str, expected: bool) -> None:
+def test_redirect_hosts__are_hosts_without_scheme_and_slash(host: str, expected: bool) -> None:
     assert conf.SETTINGS["REDIRECT_HOSTS"].values.include([host]) is expected

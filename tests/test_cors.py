@@ -1,4 +1,4 @@
-"""What a browser's page of another origin is shown."""
+"""The headers that a page of another origin may read and send."""
 
 import re
 from pathlib import Path
@@ -10,26 +10,26 @@ from async_reply import cors
 from async_reply.models import Operation
 
 GOLDEN = Path(__file__).parent / "golden"
-#: Shown without being exposed (Fetch, "CORS-safelisted response-header name").
+#: Headers that need not be exposed (Fetch, "CORS-safelisted response-header name").
 SAFE = {
     "Cache-Control", "Content-Language", "Content-Length", "Content-Type", "Expires",
     "Last-Modified", "Pragma",
 }  # fmt: skip
-#: They speak to browser and caches; a page has no use for them.
+#: Headers for browsers and caches.
 NOT_FOR_PAGES = {"Access-Control-Expose-Headers", "Allow", "Vary", "WWW-Authenticate"}
-#: Of a project's own get_accepted_headers.
+#: A header from a project's get_accepted_headers.
 OF_THE_PROJECT = {"X-Kind"}
 
 
-def test_exposed__each_header_of_our_conversations() -> None:
+def test_exposed__contains_each_header_of_the_golden_files() -> None:
     answers = "\n".join(path.read_text() for path in GOLDEN.glob("*.http"))
     heads = re.findall(r"^\d{3} .+\n((?:[\w-]+: .*\n)+)", answers, re.MULTILINE)
-    told = {name for head in heads for name in re.findall(r"^([\w-]+): ", head, re.MULTILINE)}
-    assert {"Location", "Retry-After", "ETag"} < told
-    assert told - SAFE - NOT_FOR_PAGES - OF_THE_PROJECT - set(cors.EXPOSED) == set()
+    names = {name for head in heads for name in re.findall(r"^([\w-]+): ", head, re.MULTILINE)}
+    assert {"Location", "Retry-After", "ETag"} < names
+    assert names - SAFE - NOT_FOR_PAGES - OF_THE_PROJECT - set(cors.EXPOSED) == set()
 
 
-def test_lists__name_what_clients_need() -> None:
+def test_lists__are_complete() -> None:
     assert {
         *("Location", "Operation-Location", "Azure-AsyncOperation", "Operation-Id", "Retry-After"),
         *("ETag", "Link", "Content-Location", "Preference-Applied", "Idempotent-Replayed"),
@@ -39,10 +39,10 @@ def test_lists__name_what_clients_need() -> None:
 
 
 @pytest.mark.django_db
-def test_exposed__to_requests_of_a_page(api: APIClient, running: Operation) -> None:
+def test_exposed__answers_to_a_page_name_them(api: APIClient, running: Operation) -> None:
     url = f"/api/operations/{running.pk}/"
     name = "Access-Control-Expose-Headers"
     for path in (url, f"{url}monitor/", f"{url}result/", "/api/operations/", "/api/operations/x/"):
         assert name not in api.get(path)
-        told = api.get(path, headers={"Origin": "https://page.example"})[name]
-        assert "Operation-Location" in told.split(", ")
+        field = api.get(path, headers={"Origin": "https://page.example"})[name]
+        assert "Operation-Location" in field.split(", ")

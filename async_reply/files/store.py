@@ -83,4 +83,4 @@ def _delete(storage: Storage, path: str, row: OperationFile) -> None:
     try:
         storage.delete(path)
     except Exception:  # noqa: BLE001 storages fail in as many ways as there are
-        logger.warning("Operation id=%s file=%s not removed", row.operation_id, path)
+        logger.warning("Operation id=%s file=%s not deleted", row.operation_id, path)

@@ -1,4 +1,4 @@
-"""Submits operations: stores one row for each idempotency key, within the quota; publishes it."""
+"""Submits operations: stores a new row, or finds the one with the same key, and publishes it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from async_reply.tasks import OperationTask
 MAX_ESTIMATE_KEY_LENGTH = 100
 #: Years that Python and each database can read in any time zone.
 YEARS = range(1970, 9999)
-#: How often an insert is tried that other submits got in the way of.
+#: How often an insert is tried that conflicts with other submits.
 INSERT_TRIES = 5
 
 Perform = Callable[[Operation], object]

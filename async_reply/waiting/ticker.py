@@ -194,7 +194,7 @@ class Ticker:
 
     def _read(self, pks: set[UUID]) -> None:
         """Read the rows, and tell each waiter that has not seen its row's version."""
-        rows = Operation.objects.only("status", "version").in_bulk(list(pks))
+        rows = Operation.objects.only("status", "version", "expires_at").in_bulk(list(pks))
         for pk in pks:
             row: Operation | None = rows.get(pk)
             shared: SharedAnswers = {}
@@ -222,5 +222,5 @@ ticker = Ticker()
 
 
 def has_ended(row: Operation | None) -> bool:
-    """Whether the operation has finished or is deleted, so that nothing is left to wait for."""
-    return row is None or row.status in FINAL
+    """Whether the wait is over: the operation has finished or is gone, or its owner is."""
+    return row is None or row.status in FINAL or row.expires_at is not None

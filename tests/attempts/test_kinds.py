@@ -58,6 +58,22 @@ def test_delay__jitter_spreads() -> None:
     assert len({kind.delay(5) for _ in range(20)}) > 1
 
 
+def test_delay__grows_as_celerys_does() -> None:
+    kind = Kind(name="k", function=print, retry_backoff=2, retry_jitter=False)
+    assert [kind.delay(retries) for retries in range(3)] == [2, 4, 8]
+    assert kind.delay(100) == kind.retry_backoff_max
+    assert Kind(name="k", function=print).delay(1) == 180
+    assert 0 <= Kind(name="k", function=print, retry_backoff=True).delay(3) <= 8
+
+
+def test_retries_on__excludes_dont_autoretry_for() -> None:
+    kind = Kind(
+        name="k", function=print, autoretry_for=(OSError,), dont_autoretry_for=(FileNotFoundError,)
+    )
+    assert kind.retries_on(OSError())
+    assert not kind.retries_on(FileNotFoundError())
+
+
 def without(year: int) -> None: ...
 
 

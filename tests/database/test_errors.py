@@ -1,4 +1,4 @@
-"""Which errors of which drivers mean that the database does not serve now."""
+"""Errors of each driver: temporary ones, and lasting ones."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ class Psycopg2(Exception):
 
 
 class PyMySQL(Exception):
-    """Since 2.0 it has a state as well, which most of MariaDB's errors share."""
+    """An error of PyMySQL 2.0 and newer: most have the same SQLSTATE."""
 
     sqlstate = "HY000"
 
@@ -52,14 +52,14 @@ class Sqlite(Exception):
 
 
 def caused(error: Error, cause: Exception | None) -> Error:
-    """`error` as Django raises it, from the driver's."""
+    """`error` as Django raises it, with the driver's error as its cause."""
     error.__cause__ = cause
     return error
 
 
 AWAY, CONFLICT, LOCKED, NEITHER = "away", "conflict", "locked", ""
 
-#: What Django makes of each state, and what it means.
+#: SQLSTATE, the class that Django raises for it, and the meaning.
 STATES = [
     ("08000", OperationalError, AWAY),
     ("08006", OperationalError, AWAY),
@@ -90,7 +90,7 @@ STATES = [
     ("42P01", ProgrammingError, NEITHER),
     ("54000", OperationalError, NEITHER),
 ]
-#: Numbers as PyMySQL and mysqlclient give them, and the class that one of them has for each.
+#: Error number, a class that PyMySQL or mysqlclient raises for it, and the meaning.
 NUMBERS = [
     (0, InterfaceError, AWAY),
     (1020, OperationalError, CONFLICT),
@@ -144,7 +144,7 @@ CODES = [
     (sqlite3.SQLITE_CONSTRAINT_UNIQUE, IntegrityError, NEITHER),
     (sqlite3.SQLITE_MISUSE, InterfaceError, NEITHER),
 ]
-#: Errors without a code: of drivers that have lost their connection, or never had one.
+#: Errors without a code: the driver has lost its connection, or never had one.
 CODELESS = [
     (caused(OperationalError("connection refused"), Psycopg(None)), AWAY),
     (caused(OperationalError("couldn't get a connection after 30 s"), Psycopg(None)), AWAY),
@@ -160,11 +160,11 @@ CODELESS = [
 ]
 
 TABLE = [
-    *((caused(kind("said"), Psycopg(state)), what) for state, kind, what in STATES),
-    *((caused(kind("said"), Psycopg2(state)), what) for state, kind, what in STATES),
-    *((caused(kind(number, "said"), Exception()), what) for number, kind, what in NUMBERS),
-    *((caused(kind(number, "said"), PyMySQL()), what) for number, kind, what in NUMBERS),
-    *((caused(kind("said"), Sqlite(code)), what) for code, kind, what in CODES),
+    *((caused(kind("text"), Psycopg(state)), what) for state, kind, what in STATES),
+    *((caused(kind("text"), Psycopg2(state)), what) for state, kind, what in STATES),
+    *((caused(kind(number, "text"), Exception()), what) for number, kind, what in NUMBERS),
+    *((caused(kind(number, "text"), PyMySQL()), what) for number, kind, what in NUMBERS),
+    *((caused(kind("text"), Sqlite(code)), what) for code, kind, what in CODES),
     *CODELESS,
 ]
 
@@ -177,7 +177,7 @@ def named(value: Any) -> str | None:
 
 
 @pytest.mark.parametrize(("error", "expected"), TABLE, ids=named)
-def test_outages__driver_and_code(error: Exception, expected: str) -> None:
+def test_error__of_each_driver_and_code(error: Exception, expected: str) -> None:
     assert errors.is_temporary(error) == (expected != NEITHER)
     assert errors.is_away(error) == (expected == AWAY)
     assert errors.is_conflict(error) == (expected == CONFLICT)
@@ -197,11 +197,11 @@ def test_outages__driver_and_code(error: Exception, expected: str) -> None:
     ],
     ids=named,
 )
-def test_is_refusal__value_that_no_other_time_will_do(error: Exception, expected: bool) -> None:
+def test_is_refusal__value_that_is_refused_each_time(error: Exception, expected: bool) -> None:
     assert errors.is_refusal(error) == expected
 
 
-# What real servers and drivers say.
+# Errors of real servers and drivers.
 
 
 def _sqlite_locked(path: Path) -> Iterator[Any]:
@@ -228,10 +228,12 @@ def execute(connection: Any, statements: list[str]) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("trouble", [_sqlite_locked, _sqlite_query_only, _sqlite_gone])
-def test_is_away__sqlite_itself(trouble: Callable[[Path], Iterator[Any]], tmp_path: Path) -> None:
+def test_is_away__errors_of_sqlite_itself(
+    trouble: Callable[[Path], Iterator[Any]], tmp_path: Path
+) -> None:
     path = tmp_path / "db.sqlite3"
-    with closing(sqlite3.connect(path)) as made:
-        made.execute("CREATE TABLE t (a)")
+    with closing(sqlite3.connect(path)) as database_file:
+        database_file.execute("CREATE TABLE t (a)")
     database = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, "OPTIONS": {"timeout": 0.1}}
     another: Any = ConnectionHandler({"default": database})["default"]
     with (
@@ -245,8 +247,8 @@ def test_is_away__sqlite_itself(trouble: Callable[[Path], Iterator[Any]], tmp_pa
 
 LONG = "SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b"
 
-#: Statements that make the server of the suite say what a failing one says, in a session.
-SAID = {
+#: Statements that make the server of this suite raise the errors of a failing one.
+STATEMENTS = {
     "postgresql": [
         (["SET default_transaction_read_only = on", "CREATE TABLE t (a int)"], AWAY),
         (["SELECT pg_terminate_backend(pg_backend_pid())"], AWAY),
@@ -271,8 +273,8 @@ SAID = {
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("statements", "expected"), SAID[connection.vendor])
-def test_outages__server_of_this_suite(statements: list[str], expected: str) -> None:
+@pytest.mark.parametrize(("statements", "expected"), STATEMENTS[connection.vendor])
+def test_error__of_the_server_of_this_suite(statements: list[str], expected: str) -> None:
     copy: Any = connections["default"].copy()
     try:
         with pytest.raises(Error) as raised:

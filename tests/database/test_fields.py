@@ -1,4 +1,4 @@
-"""No two values that differ are one to a database: an owner would see another's operations."""
+"""Different texts are different to each database: no owner sees the operations of another."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from tests.project.tasks import echo
 
 pytestmark = pytest.mark.django_db
 
-#: What MariaDB takes for 'ada', each by a rule of its own: case, accents, trailing blanks.
+#: Texts that MariaDB's collations may take as equal to 'ada': by case, accents, blanks.
 OTHERS = ["Ada", "ádá", "ada ", " ada"]
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_owner__sees_its_own_alone(other: str) -> None:
+def test_owner__has_its_own_operations_only(other: str) -> None:
     mine = services.submit(echo, owner="ada")
     services.submit(echo, owner=other)
     assert list(Operation.objects.filter(owner="ada")) == [mine]
@@ -29,7 +29,7 @@ def test_owner__sees_its_own_alone(other: str) -> None:
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_owner__quota_is_its_own(settings: Any, other: str) -> None:
+def test_owner__has_its_own_quota(settings: Any, other: str) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
     services.submit(echo, owner="ada")
     Quota(other, view="").is_near()
@@ -37,7 +37,7 @@ def test_owner__quota_is_its_own(settings: Any, other: str) -> None:
         Quota("ada", view="").is_near()
 
 
-def test_idempotency_digest__is_compared_to_the_letter() -> None:
+def test_idempotency_digest__is_compared_exactly() -> None:
     first = services.submit(echo, key=IdempotencyKey("a" * 64, "f" * 64))
     second = services.submit(echo, key=IdempotencyKey("A" * 64, "f" * 64))
     assert first != second
@@ -45,7 +45,7 @@ def test_idempotency_digest__is_compared_to_the_letter() -> None:
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_unique_names__are_compared_to_the_letter(other: str) -> None:
+def test_names__are_compared_exactly(other: str) -> None:
     operation = services.submit(echo)
     for name in ("ada", other):
         Worker.objects.create(name=name)
@@ -61,8 +61,7 @@ def test_unique_names__are_compared_to_the_letter(other: str) -> None:
 
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="elsewhere all text is exact")
-def test_columns__are_exact_whatever_the_database_was_made_with() -> None:
-    """JSON is compared by no query, and binary anyway."""
+def test_columns__are_exact_under_any_default_of_the_database() -> None:
     expected = {
         (model._meta.db_table, field.column)
         for model in apps.get_app_config("async_reply").get_models()
@@ -78,7 +77,7 @@ def test_columns__are_exact_whatever_the_database_was_made_with() -> None:
 
 
 @pytest.mark.parametrize("model", list(apps.get_app_config("async_reply").get_models()))
-def test_model__is_read_where_it_is_written(model: type[models.Model]) -> None:
-    """By queries, by what refreshes a row, and by what follows a foreign key to it."""
+def test_model__is_read_from_the_database_that_is_written(model: type[models.Model]) -> None:
+    """The base manager refreshes rows and follows foreign keys."""
     for manager in (model._default_manager, model._base_manager):
         assert isinstance(manager, PrimaryManager)

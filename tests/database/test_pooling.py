@@ -1,4 +1,4 @@
-"""Our threads and those that listen take no connection from the pool of Django's."""
+"""Our own threads take no connection from Django's pool."""
 
 import os
 import threading
@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A pool of one connection, for which nobody waits longer than a second."""
+    """A pool of one connection. Waiting for it fails after a second."""
     pytest.importorskip("psycopg_pool", reason="needs psycopg[pool]")
     connection.close()
     options = {"min_size": 1, "max_size": 1, "timeout": 1}
@@ -41,19 +41,19 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         pooling.close_pool()
 
 
-def keep_the_last() -> None:
-    """Have this thread keep the pool's only connection, as a job does."""
+def take_last_connection() -> None:
+    """Take the pool's only connection in this thread, as a job does."""
     connection.ensure_connection()
     with in_thread(lambda: Operation.objects.count()) as counted:
         assert isinstance(counted.exception(), OperationalError)
 
 
-def test_heartbeat__beats_beside_an_empty_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat__beats_while_the_pool_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeats, "TICK", 0.02)
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1")
     claim, ticker = claims.Claim(operation, inline=False), Ticker()
-    keep_the_last()
+    take_last_connection()
     claim.news = (50, "", 0, None)
     ticker.add(claim)
     until(lambda: Operation.objects.get().progress == 50)
@@ -61,7 +61,7 @@ def test_heartbeat__beats_beside_an_empty_pool(monkeypatch: pytest.MonkeyPatch) 
     ticker.remove(claim)
 
 
-def test_maintenance__goes_on_beside_an_empty_pool() -> None:
+def test_maintenance__goes_on_while_the_pool_is_empty() -> None:
     counted = threading.Event()
 
     def count() -> int:
@@ -69,17 +69,17 @@ def test_maintenance__goes_on_beside_an_empty_pool() -> None:
         counted.set()
         return number
 
-    keep_the_last()
+    take_last_connection()
     thread = Maintenance([Step("count", 0.01, count)])
     thread.start()
     until(counted.is_set)
     thread.stop()
 
 
-def test_take_back__does_not_wait_for_an_empty_pool(caplog: pytest.LogCaptureFixture) -> None:
+def test_take_back__goes_on_while_the_pool_is_empty(caplog: pytest.LogCaptureFixture) -> None:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1")
-    keep_the_last()
+    take_last_connection()
     thread = threading.Thread(
         target=requests._take_back,
         args=(operation.pk,),
@@ -90,7 +90,7 @@ def test_take_back__does_not_wait_for_an_empty_pool(caplog: pytest.LogCaptureFix
     assert Operation.objects.get().status == "pending"
 
 
-def test_listener__keeps_no_connection_of_the_pool(settings: Any) -> None:
+def test_listener__takes_no_connection_of_the_pool(settings: Any) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": "postgresql"}
     listening = threading.Event()
     with announcements.listening(lambda pk: listening.set()):
@@ -99,8 +99,8 @@ def test_listener__keeps_no_connection_of_the_pool(settings: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_fork__leaves_no_pool_that_a_child_would_close() -> None:
-    """Celery closes the pool in each new child: that ended the parent's sessions."""
+def test_fork__child_does_not_close_the_parents_pool() -> None:
+    """Celery closes the pool in each new child."""
     assert Operation.objects.count() == 0
     connection.close()
     pooled: Any = connections["default"]
@@ -113,7 +113,7 @@ def test_fork__leaves_no_pool_that_a_child_would_close() -> None:
     assert Operation.objects.count() == 0
 
 
-def test_leave_pool__changes_nothing_for_other_threads() -> None:
+def test_leave_pool__concerns_one_thread() -> None:
     def leave() -> bool:
         pooling.leave_pool()
         return pooling.has_pool()

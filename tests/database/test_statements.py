@@ -1,4 +1,4 @@
-"""Where one statement does what takes a read or a transaction elsewhere."""
+"""Statements of PostgreSQL. Other databases need a read or a transaction."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def running() -> Any:
     return operation
 
 
-def test_update_returning__is_the_row_as_it_is_now() -> None:
+def test_update_returning__returns_the_new_values() -> None:
     operation = services.submit(echo, input={"a": [1]}, owner="ada")
     changes = {"version": F("version") + 1, "deadline_at": after(60)}
     (returned,) = statements.update_returning(Operation.objects.filter(pk=operation.pk), changes)
@@ -37,7 +37,7 @@ def test_update_returning__is_the_row_as_it_is_now() -> None:
     assert (returned.version, returned.input) == (2, {"a": [1]})
 
 
-def test_update_returning__that_hits_nothing() -> None:
+def test_update_returning__without_a_matching_row_returns_nothing() -> None:
     services.submit(echo)
     assert statements.update_returning(Operation.objects.filter(version=7), {"version": 8}) == []
 
@@ -51,7 +51,7 @@ def test_update_returning__that_hits_nothing() -> None:
         results.Outcome(location={"url": "https://example.org/"}),
     ],
 )
-def test_update_and_insert__is_what_save_would_store(outcome: results.Outcome) -> None:
+def test_update_and_insert__stores_the_same_as_save(outcome: results.Outcome) -> None:
     operation = running()
     assert lifecycle.succeed(operation, result=results.row(operation, outcome))
     inserted = OperationResult.objects.values().get()
@@ -60,7 +60,7 @@ def test_update_and_insert__is_what_save_would_store(outcome: results.Outcome) -
     assert OperationResult.objects.values().get() == inserted
 
 
-def test_update_and_insert__that_hits_nothing_inserts_nothing() -> None:
+def test_update_and_insert__without_a_matching_row_inserts_nothing() -> None:
     operation = running()
     Operation.objects.update(attempt=2)
     result = results.row(operation, results.Outcome(value=1))
@@ -68,7 +68,7 @@ def test_update_and_insert__that_hits_nothing_inserts_nothing() -> None:
     assert not OperationResult.objects.exists()
 
 
-def test_update_and_insert__is_both_or_neither() -> None:
+def test_update_and_insert__failed_insert_undoes_the_update() -> None:
     operation = running()
     results.store(operation, results.Outcome(value=1))
     result = results.row(operation, results.Outcome(value=2))

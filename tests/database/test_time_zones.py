@@ -1,8 +1,8 @@
-"""Times that cross a boundary, with USE_TZ and without it, wherever the project is.
+"""Times that come in or go out, with USE_TZ and without, in several time zones.
 
-Looked at: the list's filters, `available_at`, estimates of what is delayed, dates in documents,
-Expires, the seconds of valet keys and of a storage's signed URLs, the end of the retention,
-durations, the admin.
+These are: filters of the list, `available_at`, estimates of delayed operations, dates in
+documents, Expires, the seconds of valet keys and of a storage's signed URLs, the end of the
+retention, durations, the admin.
 """
 
 import time
@@ -37,17 +37,17 @@ LIST = "/api/operations/"
 KOLKATA = ZoneInfo("Asia/Kolkata")
 ZONES = [(True, "UTC"), (True, "America/New_York"), (False, "UTC")]
 if connection.vendor == "postgresql":
-    # The others take the database's times for the project's: see the check W122.
+    # The others mix up the time zones of database and project: see the check W122.
     ZONES += [(False, "America/New_York"), (False, "Asia/Kolkata")]
-#: When the clocks of New York went from 2 to 3.
+#: The moment at which the clocks of New York went from 2 to 3.
 NIGHT, MINUTE = datetime(2025, 3, 9, 7, 0, tzinfo=UTC), timedelta(minutes=1)
-#: What a middleware may activate for a request.
+#: Time zones that a middleware may activate for a request.
 ACTIVATED = [None, "Pacific/Auckland"]
 
 
 @pytest.fixture(params=ZONES, ids=str, autouse=True)
 def zone(request: pytest.FixtureRequest, settings: Settings) -> ZoneInfo:
-    """The project's own time zone."""
+    """The time zone of the project."""
     settings.USE_TZ, settings.TIME_ZONE = request.param
     return ZoneInfo(settings.TIME_ZONE)
 
@@ -62,7 +62,7 @@ def activated(request: pytest.FixtureRequest) -> Iterator[ZoneInfo | None]:
         yield None if request.param is None else ZoneInfo(request.param)
 
 
-def told(moment: datetime, form: str, naive_zone: ZoneInfo) -> str:
+def written(moment: datetime, form: str, naive_zone: ZoneInfo) -> str:
     """`moment` as a client may write it."""
     if form == "Z":
         return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -78,7 +78,7 @@ def listed(api: APIClient, **query: str) -> int:
 
 
 @pytest.mark.parametrize("form", ["Z", "offset", "naive"])
-def test_list__filters_by_the_same_moment_however_it_is_written(
+def test_list__filters_by_a_moment_in_each_form(
     api: APIClient,
     submit: Submit,
     settings: Settings,
@@ -87,28 +87,28 @@ def test_list__filters_by_the_same_moment_however_it_is_written(
     form: str,
 ) -> None:
     submit()
-    # Without USE_TZ Django knows one time zone only.
+    # Without USE_TZ Django has one time zone only.
     naive_zone = activated if activated is not None and settings.USE_TZ else zone
     earlier, later = (
-        told(datetime.now(UTC) + timedelta(minutes=minutes), form, naive_zone)
+        written(datetime.now(UTC) + timedelta(minutes=minutes), form, naive_zone)
         for minutes in (-5, 5)
     )
     assert listed(api, created_after=earlier, created_before=later) == 1
     assert listed(api, created_after=later) == listed(api, created_before=earlier) == 0
 
 
-@pytest.mark.parametrize("settled", [None, ["%d.%m.%Y"]])
+@pytest.mark.parametrize("formats", [None, ["%d.%m.%Y"]])
 def test_list__filters_by_the_dates_of_documents(
-    api: APIClient, submit: Submit, settings: Settings, settled: list[str] | None
+    api: APIClient, submit: Submit, settings: Settings, formats: list[str] | None
 ) -> None:
-    """Whatever a project's own views read. SQLite compares dates to the second at least."""
-    if settled is not None:
-        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DATETIME_INPUT_FORMATS": settled}
+    """The project's own formats do not count. SQLite compares dates to the second."""
+    if formats is not None:
+        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DATETIME_INPUT_FORMATS": formats}
     submit()
     document = api.get(LIST).json()["results"][0]
     second = timedelta(seconds=1)
-    made = datetime.fromisoformat(document["created_at"])
-    before, after = (told(made + each, "Z", KOLKATA) for each in (-second, second))
+    created_at = datetime.fromisoformat(document["created_at"])
+    before, after = (written(created_at + delta, "Z", KOLKATA) for delta in (-second, second))
     assert listed(api, created_after=before, created_before=after) == 1
     assert listed(api, created_after=after) == listed(api, created_before=before) == 0
 
@@ -116,7 +116,7 @@ def test_list__filters_by_the_dates_of_documents(
 @pytest.mark.parametrize("name", ["created_after", "created_before"])
 @pytest.mark.parametrize("end", ["0001-01-01T00:00:00", "9999-12-31T23:59:59"])
 @pytest.mark.parametrize("offset", ["", "Z", "+14:00", "-12:00"])
-def test_list__the_ends_of_time_are_no_500(
+def test_list__first_and_last_date_are_no_500(
     api: APIClient, name: str, end: str, offset: str
 ) -> None:
     assert api.get(LIST, {name: end + offset}).status_code in {200, 400}
@@ -124,24 +124,24 @@ def test_list__the_ends_of_time_are_no_500(
 
 @pytest.mark.parametrize("form", ["Z", "offset", "naive"])
 @pytest.mark.parametrize("minutes", [-5, 5])
-def test_submit__starts_at_the_moment_it_was_given(
+def test_submit__starts_at_its_available_at(
     zone: ZoneInfo, activated: ZoneInfo | None, form: str, minutes: int
 ) -> None:
     moment = datetime.now(UTC) + timedelta(minutes=minutes)
-    given = datetime.fromisoformat(told(moment, form, zone))
-    operation = services.submit(tasks.expected, available_at=given)
-    # As it was returned, and as the next request reads it.
-    for each in (operation, Operation.objects.get(pk=operation.pk)):
-        assert each.available_at.timestamp() == pytest.approx(moment.timestamp(), abs=0.001)
-        eta = forecasts.Forecast(each).eta_seconds
+    available_at = datetime.fromisoformat(written(moment, form, zone))
+    operation = services.submit(tasks.expected, available_at=available_at)
+    # The returned object, and the row that the next request reads.
+    for row in (operation, Operation.objects.get(pk=operation.pk)):
+        assert row.available_at.timestamp() == pytest.approx(moment.timestamp(), abs=0.001)
+        eta = forecasts.Forecast(row).eta_seconds
         assert eta is not None
         assert (eta > 300 + 240) is (minutes > 0)
-        assert (forecasts.Forecast(each).queue_position is None) is (minutes > 0)
+        assert (forecasts.Forecast(row).queue_position is None) is (minutes > 0)
     assert len(run_operations()) == (minutes < 0)
 
 
 def finished(submit: Submit, *, minutes: float) -> Operation:
-    """An operation of the user's with a result that expires in so many minutes."""
+    """A finished operation whose result expires in `minutes`."""
     operation = submit()
     run_operations()
     Operation.objects.filter(pk=operation.pk).update(
@@ -151,7 +151,7 @@ def finished(submit: Submit, *, minutes: float) -> Operation:
     return operation
 
 
-def test_expiry__is_told_as_it_is(api: APIClient, submit: Submit) -> None:
+def test_expiry__is_the_same_in_header_document_and_key(api: APIClient, submit: Submit) -> None:
     operation = finished(submit, minutes=10)
     expected = pytest.approx(time.time() + 600, abs=60)
     url = f"{LIST}{operation.pk}/"
@@ -162,20 +162,20 @@ def test_expiry__is_told_as_it_is(api: APIClient, submit: Submit) -> None:
     assert valet_keys.expiry(key) == expected
 
 
-def test_expiry__bounds_what_a_storage_signs(
+def test_expiry__bounds_the_signed_url_of_a_storage(
     submit: Submit, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        downloads, "import_string", lambda path: lambda row, **options: asked.append(options)
+        downloads, "import_string", lambda path: lambda row, **options: calls.append(options)
     )
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "SIGNED_URL": "any"}
     downloads.signed_url(finished(submit, minutes=10), object(), method="GET")  # type: ignore[arg-type]
-    assert asked == [{"seconds": pytest.approx(600, abs=60), "method": "GET"}]
+    assert calls == [{"seconds": pytest.approx(600, abs=60), "method": "GET"}]
 
 
 @pytest.mark.parametrize(("minutes", "status"), [(10, 200), (-10, 410)])
-def test_expiry__ends_what_can_be_read(
+def test_expiry__result_can_be_read_until_then(
     api: APIClient, submit: Submit, minutes: float, status: int
 ) -> None:
     operation = finished(submit, minutes=minutes)
@@ -183,7 +183,7 @@ def test_expiry__ends_what_can_be_read(
     assert listed(api) == (status == 200)
 
 
-def test_retry_after__of_what_runs_counts_from_its_start(submit: Submit) -> None:
+def test_eta__of_a_running_operation_counts_from_its_start(submit: Submit) -> None:
     operation = submit(tasks.expected)
     assert lifecycle.claim(operation, worker="w1")
     eta = forecasts.Forecast(Operation.objects.get(pk=operation.pk)).eta_seconds
@@ -191,18 +191,18 @@ def test_retry_after__of_what_runs_counts_from_its_start(submit: Submit) -> None
     assert 200 < eta < 400
 
 
-def test_admin__shows_the_project_s_own_time(
+def test_admin__shows_times_of_the_project(
     admin_client: Client, submit: Submit, zone: ZoneInfo
 ) -> None:
     before = datetime.now(zone)
     operation = submit()
     page = admin_client.get("/admin/async_reply/operation/").content.decode()
-    known = {f"{each:%Y-%m-%d %H:%M}" for each in (before, datetime.now(zone))}
+    minutes = {f"{moment:%Y-%m-%d %H:%M}" for moment in (before, datetime.now(zone))}
     text = page.replace('</span> <span class="async-reply-time">', " ")
-    assert [each for each in known if each in text], operation.created_at
+    assert [minute for minute in minutes if minute in text], operation.created_at
 
 
-def test_durations__of_the_night_on_which_summer_time_begins(settings: Settings) -> None:
+def test_durations__on_the_night_in_which_summer_time_begins(settings: Settings) -> None:
     started, ended = (NIGHT - MINUTE, NIGHT + MINUTE)
     Operation.objects.create(
         kind="night",
@@ -213,7 +213,7 @@ def test_durations__of_the_night_on_which_summer_time_begins(settings: Settings)
     assert histories.durations("night") == (120.0,)
 
 
-def test_seconds_until__the_night_on_which_summer_time_begins(
+def test_seconds_until__on_the_night_in_which_summer_time_begins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before, after = (NIGHT - MINUTE, NIGHT + MINUTE)

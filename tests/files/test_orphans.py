@@ -24,7 +24,7 @@ from tests.project.tasks import echo, export
 
 pytestmark = pytest.mark.django_db
 
-#: Over all folders, of tests that run past midnight too.
+#: A day after which all folders are old enough, even if a test runs past midnight.
 LATER = datetime.now(UTC).date() + timedelta(days=4)
 
 
@@ -32,25 +32,25 @@ LATER = datetime.now(UTC).date() + timedelta(days=4)
 def storage(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Storage:
-    """A storage with folders, and one that is another's."""
-    made: Storage = request.param(location=str(tmp_path))
-    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", made)
-    return made
+    """A file system, and a storage of another class."""
+    storage: Storage = request.param(location=str(tmp_path))
+    monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
+    return storage
 
 
 def put(operation: Operation, *, attempt: int = 1) -> str:
-    """Bytes in the storage, without a row; their path."""
+    """Store a file without a row, and return its path."""
     role = OperationFile.Role.RESULT
     row = store.save(operation, io.BytesIO(b"1"), role=role, name="x", attempt=attempt)
     return str(row.file.name)
 
 
-def sweep(today: date = LATER) -> list[str]:
+def delete_orphans(today: date = LATER) -> list[str]:
     return list(orphans.delete_orphans(today))
 
 
 def finished(*, attempt: int = 1) -> Operation:
-    """With a file in its input and one as its result."""
+    """An operation with a file in its input and a file as its result."""
     operation = services.submit(export, input={"a": SimpleUploadedFile("a", b"a")})
     Operation.objects.filter(pk=operation.pk).update(attempt=attempt - 1)
     run_operations()
@@ -63,60 +63,60 @@ def paths() -> set[str]:
     return set(OperationFile.objects.values_list("file", flat=True))
 
 
-def test_sweep__what_no_submit_ever_stored_a_row_for(storage: Storage) -> None:
+def test_orphan__of_a_submit_without_a_row_is_deleted(storage: Storage) -> None:
     orphan = put(Operation(pk=uuid7()), attempt=0)
-    sweep()
+    delete_orphans()
     assert not storage.exists(orphan)
 
 
 @pytest.mark.parametrize(("days", "kept"), [(0, True), (1, True), (2, False), (30, False)])
-def test_sweep__leaves_the_last_two_days_alone(storage: Storage, days: int, kept: bool) -> None:
+def test_orphan__of_the_last_two_days_stays(storage: Storage, days: int, kept: bool) -> None:
     operation = Operation(pk=uuid7())
     orphan = put(operation)
     submitted = datetime.fromtimestamp((operation.pk.int >> 80) / 1000, UTC)
-    sweep(submitted.date() + timedelta(days=days))
+    delete_orphans(submitted.date() + timedelta(days=days))
     assert storage.exists(orphan) is kept
 
 
 @pytest.mark.parametrize("attempt", [0, 1, 2, 3])
 @pytest.mark.parametrize("status", sorted(UNFINISHED))
-def test_sweep__never_takes_from_what_is_not_over(
+def test_orphan__of_an_unfinished_operation_stays(
     storage: Storage, status: Status, attempt: int
 ) -> None:
     operation = services.submit(echo)
     Operation.objects.update(status=status, attempt=2)
     stored = put(operation, attempt=attempt)
-    sweep()
+    delete_orphans()
     assert storage.exists(stored)
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))
-def test_sweep__leftovers_of_what_is_over(storage: Storage, status: Status) -> None:
+def test_orphan__of_a_finished_operation_is_deleted(storage: Storage, status: Status) -> None:
     operation = finished(attempt=2)
     Operation.objects.update(status=status)
     unclaimed = [put(operation, attempt=attempt) for attempt in (1, 2, 3)]
     kept = paths()
-    sweep()
+    delete_orphans()
     assert [storage.exists(path) for path in unclaimed] == [False] * 3
     assert len(kept) == 2
     assert all(storage.exists(path) for path in kept)
 
 
-def test_sweep__what_purge_could_not_remove(
+def test_orphan__that_a_purge_left_is_deleted(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operation = finished()
-    beside = put(operation)  # a second file that the job did not return
+    beside = put(operation)  # a second file, which the job did not return
     left = paths()
-    sweep()
+    delete_orphans()
     assert storage.exists(beside)
     retention.purge_content(operation, only_expired=False)
-    assert all(storage.exists(path) for path in left)  # the removal waits for a COMMIT
-    sweep()
+    assert all(storage.exists(path) for path in left)  # they are deleted after the COMMIT
+    delete_orphans()
     assert [storage.exists(path) for path in (*left, beside)] == [False] * 3
 
 
-def test_sweep__leaves_what_is_not_ours(storage: Storage) -> None:
+def test_delete_orphans__leaves_files_of_others(storage: Storage) -> None:
     others = [
         storage.save(path, io.BytesIO(b"1"))
         for path in (
@@ -127,63 +127,67 @@ def test_sweep__leaves_what_is_not_ours(storage: Storage) -> None:
             f"elsewhere/20200101/{uuid7()}/1/x",
         )
     ]
-    sweep()
+    delete_orphans()
     assert all(storage.exists(path) for path in others)
 
 
-def test_sweep__removes_empty_folders(storage: Storage) -> None:
+def test_delete_orphans__deletes_empty_folders(storage: Storage) -> None:
     if not isinstance(storage, FileSystemStorage):
         pytest.skip("only file systems have folders")
     operation = finished()
     root = Path(storage.location) / "async_reply"
     retention.purge_content(operation, only_expired=False)
-    sweep()
+    delete_orphans()
     assert len(list(root.iterdir())) == 1
-    sweep()
+    delete_orphans()
     assert list(root.iterdir()) == []
 
 
-def test_sweep__keeps_the_folder_of_a_day_that_may_still_be_written_to(storage: Storage) -> None:
+def test_delete_orphans__keeps_the_folder_of_a_day_with_unfinished_operations(
+    storage: Storage,
+) -> None:
     if not isinstance(storage, FileSystemStorage):
         pytest.skip("only file systems have folders")
     services.submit(echo)
     put(Operation(pk=uuid7()))
     for _ in range(3):
-        sweep()
+        delete_orphans()
     assert len(list((Path(storage.location) / "async_reply").iterdir())) == 1
 
 
-def test_sweep__of_nothing(storage: Storage) -> None:
-    assert sweep() == []
+def test_delete_orphans__without_folders(storage: Storage) -> None:
+    assert delete_orphans() == []
 
 
-def test_sweep__storage_that_cannot_list(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delete_orphans__storage_that_cannot_list(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(type(storage), "listdir", Storage.listdir)
-    assert sweep() == []
+    assert delete_orphans() == []
 
 
-def test_sweeper__is_bounded_per_turn_and_goes_on(
+def test_turn__is_bounded_and_the_next_one_goes_on(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     monkeypatch.setattr(orphans, "SECONDS_PER_TURN", 0)
     monkeypatch.setattr(orphans, "MIN_AGE", timedelta(0))
     settings.ASYNC_REPLY = {"BATCH": 2}
     unclaimed = [put(Operation(pk=uuid7())) for _ in range(5)]
-    sweeper = orphans.OrphanDeleter()
+    deleter = orphans.OrphanDeleter()
     turns = 0
-    while sweeper.turn() == 2:
+    while deleter.turn() == 2:
         turns += 1
         assert turns < 20
     assert turns >= 5
     assert [storage.exists(path) for path in unclaimed] == [False] * 5
 
 
-def test_sweeper__begins_anew_after_an_error(
+def test_turn__starts_again_after_an_error(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(orphans, "MIN_AGE", timedelta(0))
     orphan = put(Operation(pk=uuid7()))
-    sweeper = orphans.OrphanDeleter()
+    deleter = orphans.OrphanDeleter()
     with monkeypatch.context() as outage:
 
         def refuse(_: Any, path: str) -> Any:
@@ -191,12 +195,12 @@ def test_sweeper__begins_anew_after_an_error(
 
         outage.setattr(type(storage), "listdir", refuse)
         with pytest.raises(ConnectionError):
-            sweeper.turn()
-    assert sweeper.turn() == 0
+            deleter.turn()
+    assert deleter.turn() == 0
     assert not storage.exists(orphan)
 
 
-def test_sweep__file_that_the_storage_keeps_ends_no_walk(
+def test_turn__goes_on_after_a_file_that_the_storage_does_not_delete(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     days = ("20250101", "20250102")
@@ -213,19 +217,20 @@ def test_sweep__file_that_the_storage_keeps_ends_no_walk(
     monkeypatch.setattr(type(storage), "delete", refuse)
     assert orphans.OrphanDeleter().turn() == 0
     assert (storage.exists(kept), storage.exists(other)) == (True, False)
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(told) == 1
-    assert kept in told[0]
+    [text] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert kept in text
 
 
 @pytest.mark.parametrize("name", ["20250230", "19000101", "00010101", "2025 1 1", "²0250101"])
-def test_sweep__folder_that_is_called_by_no_day(storage: Storage, name: str) -> None:
+def test_delete_orphans__leaves_folders_that_are_named_after_no_day(
+    storage: Storage, name: str
+) -> None:
     if not isinstance(storage, FileSystemStorage):
         pytest.skip("only file systems have folders")
     folder = Path(storage.location) / "async_reply" / name
     folder.mkdir(parents=True)
     orphan = put(Operation(pk=uuid7()))
-    sweep()
+    delete_orphans()
     assert folder.exists()
     assert not storage.exists(orphan)
 
@@ -234,8 +239,8 @@ def in_a_child(function: Callable[[], object]) -> int:
     """Run a function in a child process that has this one's database; its exit status."""
     pid = os.fork()
     if pid == 0:
-        # Kept, not closed: that would end the parent's connection as well.
-        _parents, connection.connection = connection.connection, None
+        # The name keeps the connection open. Closing it would end the parent's session.
+        _of_parent, connection.connection = connection.connection, None
         try:
             function()
         finally:
@@ -245,7 +250,7 @@ def in_a_child(function: Callable[[], object]) -> int:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.django_db(transaction=True)
-def test_sweep__after_a_process_died_between_file_and_row(
+def test_orphan__of_a_dead_process_is_deleted_once_the_operation_has_finished(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not isinstance(storage, FileSystemStorage):
@@ -260,15 +265,15 @@ def test_sweep__after_a_process_died_between_file_and_row(
     root = Path(storage.location)
     [orphan] = [path for path in root.rglob("*") if path.is_file()]
     Operation.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
-    sweep()
-    assert orphan.exists()  # nobody knows yet that it died
+    delete_orphans()
+    assert orphan.exists()  # the attempt counts as alive until a rescue
     assert rescue.rescue() == 1
-    sweep()
-    assert orphan.exists()  # it is to run again
+    delete_orphans()
+    assert orphan.exists()  # the operation runs again
     assert len(run_operations()) == 1
     operation.refresh_from_db()
     assert (operation.status, operation.attempt) == (Status.SUCCEEDED, 2)
-    sweep()
+    delete_orphans()
     assert not orphan.exists()
     [kept] = [path for path in root.rglob("*") if path.is_file()]
     assert kept.read_bytes() == b"a;b\n1;2\n"

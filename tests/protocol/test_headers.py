@@ -68,7 +68,7 @@ def test_link() -> None:
     assert headers.link({"a": "u", "b": "v"}) == '<u>; rel="a", <v>; rel="b"'
 
 
-def test_none_match__against_no_tag() -> None:
+def test_none_match__without_a_tag() -> None:
     assert not headers.none_match('"3"', "3")
 
 

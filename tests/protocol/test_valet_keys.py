@@ -35,17 +35,19 @@ def test_key__needs_no_escaping(key: str) -> None:
         ("cancel", "read", True),
     ],
 )
-def test_key__scope(scope: valet_keys.Scope, wanted: valet_keys.Scope, allowed: bool) -> None:
+def test_key__allows_the_actions_of_its_scope(
+    scope: valet_keys.Scope, wanted: valet_keys.Scope, allowed: bool
+) -> None:
     key = valet_keys.make(PK, scope=scope, seconds=60)
     assert valet_keys.allows(key, PK, wanted=wanted) == allowed
 
 
 @pytest.mark.parametrize("scope", ["", "everything", "READ", "cancel ", "reads", "canceling"])
-def test_key__of_a_scope_that_there_is_not_allows_nothing(scope: Any) -> None:
+def test_key__of_an_unknown_scope_allows_nothing(scope: Any) -> None:
     key = valet_keys.make(PK, scope=scope, seconds=60)
     wanted: tuple[valet_keys.Scope, ...] = ("read", "cancel")
-    assert not any(valet_keys.allows(key, PK, wanted=each) for each in wanted)
-    assert not any(valet_keys.includes(scope, each) for each in wanted)
+    assert not any(valet_keys.allows(key, PK, wanted=action) for action in wanted)
+    assert not any(valet_keys.includes(scope, action) for action in wanted)
     assert valet_keys.scope(key) == ""
 
 
@@ -67,7 +69,7 @@ def test_key__expires(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not valet_keys.allows(key, PK, wanted="read")
 
 
-def test_key__of_a_former_secret(key: str, settings: Settings) -> None:
+def test_key__signed_with_a_fallback_secret_is_valid(key: str, settings: Settings) -> None:
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another" * 10
     assert valet_keys.allows(key, PK, wanted="read")
@@ -75,7 +77,7 @@ def test_key__of_a_former_secret(key: str, settings: Settings) -> None:
     assert not valet_keys.allows(key, PK, wanted="read")
 
 
-def test_key__tampered_with(key: str) -> None:
+def test_key__changed_is_invalid(key: str) -> None:
     scope, expiry, signature = key.split(".")
     for forged in (
         f"cancel.{expiry}.{signature}",
@@ -94,7 +96,7 @@ def test_key__tampered_with(key: str) -> None:
         assert not valet_keys.allows(forged, PK, wanted="read")
 
 
-def test_key__part_of_another_signature_is_no_key(settings: Settings) -> None:
-    """The id is bound by its place: no token can carry another id within itself."""
+def test_key__of_another_id_with_its_id_in_front_is_invalid(settings: Settings) -> None:
+    """No token can contain another id: the signature covers the id at its place."""
     key = valet_keys.make(OTHER, scope="read", seconds=60)
     assert not valet_keys.allows(f"{OTHER}.{key}", PK, wanted="read")

@@ -1,4 +1,4 @@
-"""JSON at its bound, by each way into the tables: all of it is stored, or nothing."""
+"""JSON at the bound of its size: at the bound it is stored as a whole, above it nothing is."""
 
 import json
 from collections.abc import Callable
@@ -18,16 +18,16 @@ from tests.project import tasks, views
 
 pytestmark = pytest.mark.django_db
 
-#: The bound by default; with the frame of {"anything": ""} it is met to the byte.
+#: The default bound, and the characters that fit into {"anything": ""}.
 BOUND = 1024 * 1024
 ROOM = BOUND - len(json.dumps({"anything": ""}))
 TOO_LARGE = "1,048,577 bytes of JSON; 1,048,576 are allowed"
-#: Of one to four bytes each in UTF-8, and of up to twelve in the JSON that databases get.
+#: Characters of one to four bytes in UTF-8, and of up to twelve bytes in the databases' JSON.
 CHARACTERS = ["x", "é", "€", "😀", "\n", '"']
 
 
 def text(character: str = "x", *, beyond: int = 0) -> str:
-    """So much of a character as fits, filled up to the byte, and so many bytes more."""
+    """`character` as often as it fits, filled up to the bound, and `beyond` bytes more."""
     size = len(json.dumps(character, ensure_ascii=False).encode()) - 2
     count, rest = divmod(ROOM, size)
     return character * count + "x" * (rest + beyond)
@@ -43,7 +43,7 @@ WAYS: dict[str, Bring] = {
 
 @pytest.mark.parametrize("character", CHARACTERS)
 @pytest.mark.parametrize("way", WAYS)
-def test_bound__is_met_to_the_byte(way: str, character: str) -> None:
+def test_bound__full_size_is_stored(way: str, character: str) -> None:
     value = {"anything": text(character)}
     WAYS[way](value)
     operation = Operation.objects.get()
@@ -58,7 +58,7 @@ def test_bound__one_byte_more_is_refused(way: str, character: str) -> None:
     assert not Operation.objects.exists()
 
 
-def test_bound__input_and_extra_do_not_share_it() -> None:
+def test_bound__counts_input_and_extra_apart() -> None:
     full = {"anything": text("😀")}
     services.submit(tasks.echo, input=full, extra=full)
     run_operations()
@@ -71,7 +71,7 @@ def test_bound__input_and_extra_do_not_share_it() -> None:
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), "\x00"])
 @pytest.mark.parametrize("way", WAYS)
-def test_bound__what_is_no_json_is_refused(way: str, value: Any) -> None:
+def test_bound__other_values_than_json_are_refused(way: str, value: Any) -> None:
     with pytest.raises(PayloadError):
         WAYS[way]({"anything": value})
     assert not Operation.objects.exists()
@@ -82,7 +82,7 @@ def nested(levels: int) -> Any:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_bound__of_depth(way: str) -> None:
+def test_bound__limits_the_depth(way: str) -> None:
     WAYS[way]({"anything": nested(30)})
     with pytest.raises(PayloadError, match="deeper than 31 levels"):
         WAYS[way]({"anything": nested(31)})
@@ -105,7 +105,7 @@ def test_post__json_at_the_bound(api: APIClient) -> None:
     assert Operation.objects.get().input == {"anything": text()}
 
 
-def test_post__what_is_in_the_url_counts(api: APIClient) -> None:
+def test_post__arguments_of_the_url_count(api: APIClient) -> None:
     room = BOUND - len(json.dumps({"anything": "", "number": 7}))
     assert_refused(api.post("/echoes/7/", {"anything": "x" * (room + 1)}))
     assert api.post("/echoes/7/", {"anything": "x" * room}).status_code == 202
@@ -121,7 +121,7 @@ def test_post__list_at_the_bound(api: APIClient) -> None:
 def test_post__form_beyond_the_bound_stores_no_file(
     api: APIClient, monkeypatch: pytest.MonkeyPatch, uploads: int
 ) -> None:
-    """The text of a form counts, its files do not."""
+    """Text fields of a form count, its files do not."""
     storage = OperationFile._meta.get_field("file").storage
     saved: list[str] = []
 
@@ -145,7 +145,6 @@ def test_post__form_beyond_the_bound_stores_no_file(
 
 
 def test_post__extra_beyond_the_bound(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a project keeps of a request is as large as its client makes it."""
     extra = {"anything": text(beyond=1)}
     monkeypatch.setattr(views.EchoView, "get_extra", lambda self, request: extra)
     assert_refused(api.post("/echoes/", {}))
@@ -161,13 +160,13 @@ def test_post__bound_of_the_project(api: APIClient, settings: Settings) -> None:
     assert Operation.objects.count() == 1
 
 
-def test_post__refused_key_is_free_for_another_try(api: APIClient) -> None:
+def test_post__key_of_a_refused_request_can_be_used_again(api: APIClient) -> None:
     key = {"Idempotency-Key": "k"}
     assert_refused(api.post("/echoes/", {"anything": text(beyond=1)}, headers=key))
     assert api.post("/echoes/", {}, headers=key).status_code == 202
 
 
-def test_owner__of_any_issuer_fits() -> None:
+def test_owner__of_255_characters_is_stored() -> None:
     """OpenID Connect's `sub` may have 255 characters."""
     operation = services.submit(tasks.echo, input={"number": 7}, owner="ü" * 255)
     assert Operation.objects.get(owner="ü" * 255) == operation

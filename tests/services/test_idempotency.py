@@ -1,4 +1,4 @@
-"""Keys: who is one with whom, what a replay is told in each state, and what is refused."""
+"""Idempotency keys over HTTP: same and different requests, replays in each state, refusals."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -28,7 +28,7 @@ from tests.project.views import EchoView, FilesView, OpenView
 pytestmark = pytest.mark.django_db
 
 SPELLINGS = ["Idempotency-Key", "Repeatability-Request-ID"]
-#: What a replay repeats to the letter, `Retry-After` apart, which tells of now.
+#: Headers that a replay repeats exactly. `Retry-After` is computed anew.
 REPEATED = ["Location", "Operation-Location", "Operation-Id", "Link", "Vary", "Cache-Control"]
 PAST = timedelta(seconds=1)
 
@@ -45,13 +45,13 @@ def expire() -> None:
     Operation.objects.update(expires_at=past, purge_at=past)
 
 
-def bury() -> None:
+def purge() -> None:
     expire()
     assert retention.purge() == 1
 
 
-def forget() -> None:
-    bury()
+def purge_tombstone() -> None:
+    purge()
     Operation.objects.update(purge_at=timezone.now() - PAST)
     assert retention.purge() == 1
 
@@ -65,7 +65,7 @@ def delete() -> None:
     services.delete(Operation.objects.get())
 
 
-#: What becomes of an operation before the replay, and the status of that.
+#: The change of the operation before the replay, and the HTTP status of the replay.
 STATES: dict[str, tuple[Callable[[], object], int]] = {
     "pending": (lambda: None, 202),
     "running": (start, 202),
@@ -75,8 +75,8 @@ STATES: dict[str, tuple[Callable[[], object], int]] = {
     "canceled": (lambda: services.cancel(Operation.objects.get()), 202),
     "deleted": (delete, 410),
     "expired": (expire, 410),
-    "purged": (bury, 410),
-    "forgotten": (forget, 202),
+    "purged": (purge, 410),
+    "without tombstone": (purge_tombstone, 202),
 }
 
 
@@ -95,7 +95,7 @@ def test_replay__in_each_state(api: APIClient, state: str, spelling: str) -> Non
         assert not {"Idempotent-Replayed", "Repeatability-Result"} & set(again.headers)
         assert run_operations() == []
         return
-    is_new = state == "forgotten"
+    is_new = state == "without tombstone"
     assert (again.json() == first.json()) is not is_new
     assert again.get("Idempotent-Replayed") == (None if is_new else "true")
     accepted = {None} if spelling == "Idempotency-Key" else {"accepted"}
@@ -106,7 +106,7 @@ def test_replay__in_each_state(api: APIClient, state: str, spelling: str) -> Non
         assert Operation.objects.count() == 1
 
 
-def test_replay__of_what_has_finished_does_not_make_its_client_wait(
+def test_replay__of_a_finished_operation_has_the_shortest_retry_after(
     api: APIClient, ran: Callable[..., None]
 ) -> None:
     ran(*[90.0] * 20)
@@ -119,7 +119,7 @@ def test_replay__of_what_has_finished_does_not_make_its_client_wait(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_replay__that_waits_is_told_the_reply_and_that_it_is_one(user: Any) -> None:
+def test_replay__that_waits_gets_the_reply_and_the_headers_of_a_replay(user: Any) -> None:
     api = APIClient(headers={"Authorization": f"Token {Token.objects.create(user=user)}"})
     fields = {"Repeatability-Request-ID": "k", "Prefer": "wait=9"}
     first = api.post("/echoes/", {"number": 7}, headers=fields)
@@ -131,24 +131,24 @@ def test_replay__that_waits_is_told_the_reply_and_that_it_is_one(user: Any) -> N
     assert reply["Content-Location"] == first.json()["links"]["result"]
 
 
-def test_replay__of_what_is_purged_before_it_waits_is_410(
+def test_replay__purged_before_the_wait_begins_is_410(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {"Idempotency-Key": "k", "Prefer": "wait=9"}
     api.post("/echoes/", {}, headers={"Idempotency-Key": "k"})
     accepted = Submission._accepted
 
-    def purge(*args: Any, **kwargs: Any) -> Any:
-        forget()
+    def purge_then_accept(*args: Any, **kwargs: Any) -> Any:
+        purge_tombstone()
         return accepted(*args, **kwargs)
 
-    monkeypatch.setattr(Submission, "_accepted", purge)
+    monkeypatch.setattr(Submission, "_accepted", purge_then_accept)
     again = api.post("/echoes/", {}, headers=fields)
     assert again.status_code == 410
     assert again.json()["type"] == "urn:problem-type:async-reply/operation-expired"
 
 
-def test_alias__counts_where_the_key_is_absent(api: APIClient) -> None:
+def test_alias__counts_if_the_key_is_absent(api: APIClient) -> None:
     key = {"Idempotency-Key": "k"}
     first = api.post("/echoes/", {}, headers={**key, "Repeatability-Request-ID": "other"})
     assert "Repeatability-Result" not in first
@@ -159,10 +159,11 @@ def test_alias__counts_where_the_key_is_absent(api: APIClient) -> None:
     assert other.json()["id"] != first.json()["id"]
 
 
-def test_key__is_compared_to_the_letter(api: APIClient) -> None:
+def test_key__is_compared_exactly(api: APIClient) -> None:
     keys = ["k", "K", "k ", "kk", "k.", "\\k", '"\\\\k"', "k" * 255, "k" * 254]
-    found = [api.post("/echoes/", {}, headers={"Idempotency-Key": key}).json() for key in keys]
-    ids = dict(zip(keys, (each["id"] for each in found), strict=True))
+    ids = {
+        key: api.post("/echoes/", {}, headers={"Idempotency-Key": key}).json()["id"] for key in keys
+    }
     assert ids["\\k"] == ids['"\\\\k"']
     assert len(set(ids.values())) == len(keys) - 1
 
@@ -185,7 +186,7 @@ FIRST: Request = ("/echoes/", '{"number": 7, "anything": {"a": 1, "b": [1]}}')
         (("/echoes/", FIRST[1].replace("7", '"not valid"')), False),
     ],
 )
-def test_fingerprint__is_path_and_body_before_validation(
+def test_fingerprint__covers_path_and_body_before_validation(
     api: APIClient, request_: Request, is_same: bool
 ) -> None:
     def post(path: str, body: str) -> Any:
@@ -203,7 +204,7 @@ def test_fingerprint__is_path_and_body_before_validation(
     assert Operation.objects.count() == 1
 
 
-def test_fingerprint__is_of_the_method(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint__covers_the_method(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EchoView, "put", EchoView.post, raising=False)
     key = {"Idempotency-Key": "k"}
     answers = [api.post("/echoes/", {}, headers=key), api.put("/echoes/", {}, headers=key)]
@@ -223,17 +224,17 @@ def test_key__malformed_is_400_and_stores_nothing(
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_key__of_a_caller_without_identity_is_400(
+def test_key__of_an_anonymous_caller_is_400(
     client_of: Callable[..., APIClient], spelling: str
 ) -> None:
-    """Where anybody may submit as well: the second stranger would get the links of the first."""
+    """With one key, the second anonymous caller would get the links of the first."""
     response = client_of().post("/open/", {}, headers={spelling: "k"})
     assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
     assert not Operation.objects.exists()
     assert client_of().post("/open/", {}).status_code == 202
 
 
-def test_key__of_a_caller_with_one_where_links_are_signed(api: APIClient) -> None:
+def test_key__of_a_named_caller_counts_if_links_are_signed(api: APIClient) -> None:
     first, again = (
         api.post("/open/", {}, headers={"Idempotency-Key": "k"}).json() for _ in range(2)
     )
@@ -241,7 +242,7 @@ def test_key__of_a_caller_with_one_where_links_are_signed(api: APIClient) -> Non
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_key__that_the_view_requires_may_have_either_name(api: APIClient, spelling: str) -> None:
+def test_key__required_by_the_view_may_have_either_name(api: APIClient, spelling: str) -> None:
     refused = api.post("/dressed/", {})
     assert refused.status_code == 400
     assert refused.json()["type"] == "urn:problem-type:async-reply/idempotency-key-required"
@@ -276,7 +277,7 @@ class Plain(BaseParser):
         ("parser_classes", EchoView.parser_classes, "text/plain", 415),
     ],
 )
-def test_order__what_comes_before_the_look_up(
+def test_order__permissions_throttles_and_parsers_come_before_the_replay(
     api: APIClient,
     monkeypatch: pytest.MonkeyPatch,
     attribute: str,
@@ -292,10 +293,9 @@ def test_order__what_comes_before_the_look_up(
     assert "Idempotent-Replayed" not in again
 
 
-def test_order__what_comes_after_the_look_up(
+def test_order__validation_and_quota_come_after_the_replay(
     api: APIClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither validation nor the quota, nor a view that has become stricter."""
     key = {"Idempotency-Key": "k"}
     first = api.post("/echoes/", {}, headers=key)
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_UNFINISHED": 1}
@@ -304,7 +304,7 @@ def test_order__what_comes_after_the_look_up(
     assert api.post("/echoes/", {}).status_code == 400
 
 
-def test_fingerprint__of_a_parser_that_returns_bytes(
+def test_fingerprint__works_with_a_parser_that_returns_bytes(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EchoView, "parser_classes", [Plain])
@@ -324,26 +324,26 @@ def test_fingerprint__of_a_parser_that_returns_bytes(
 def test_fingerprint__reads_an_upload_once(
     api: APIClient, monkeypatch: pytest.MonkeyPatch, body: dict[str, str]
 ) -> None:
-    """Whether the request is stored or refused; the stored file's own digest comes on top."""
-    read: list[int] = []
+    """Storing the file reads it once more, for the digest in its row."""
+    reads: list[int] = []
     digest = streams.digest
 
     def counted(stream: Any) -> tuple[int, str]:
-        read.append(1)
+        reads.append(1)
         return digest(stream)
 
     monkeypatch.setattr(streams, "digest", counted)
 
     def post() -> int:
-        read.clear()
+        reads.clear()
         sent = {**body, "files": [SimpleUploadedFile("a.txt", b"first")]}
         key = {"Idempotency-Key": "k"}
         return api.post("/files/", sent, format="multipart", headers=key).status_code
 
-    assert (post(), len(read)) == ((202, 2) if body else (400, 1))
-    assert (post(), len(read)) == ((202, 1) if body else (400, 1))
+    assert (post(), len(reads)) == ((202, 2) if body else (400, 1))
+    assert (post(), len(reads)) == ((202, 1) if body else (400, 1))
 
 
-def test_states__are_all_there_are(user: AbstractBaseUser) -> None:
-    assert {each.value for each in FINAL} < set(STATES)
+def test_states__contain_all_final_ones(user: AbstractBaseUser) -> None:
+    assert {status.value for status in FINAL} < set(STATES)
     assert OpenView.location_access == "signed"

@@ -1,6 +1,8 @@
-from contextlib import suppress
+from concurrent.futures import TimeoutError as NotDone
+from contextlib import ExitStack, suppress
 
 import pytest
+from django.db import connection, transaction
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.django_db
 SEVEN = Quota("7", view="")
 
 
-def test_is_near__one_quota_for_each_owner(settings: Settings) -> None:
+def test_is_near__each_owner_has_a_quota(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
     services.submit(tasks.echo, owner="7")
     Quota("8", view="").is_near()
@@ -29,7 +31,7 @@ def test_is_near__one_quota_for_each_owner(settings: Settings) -> None:
     assert not SEVEN.is_near()
 
 
-def test_is_near__nameless_callers_of_a_view_share_one_quota(settings: Settings) -> None:
+def test_is_near__callers_without_owner_share_the_quota_of_a_view(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
     services.submit(tasks.echo, view="reports")
     Quota("", view="exports").is_near()
@@ -38,19 +40,19 @@ def test_is_near__nameless_callers_of_a_view_share_one_quota(settings: Settings)
 
 
 @pytest.mark.parametrize(
-    ("bound", "takes_turns"), [(0, False), (2, True), (quotas.TURNS_BELOW + 1, True), (1000, False)]
+    ("bound", "expected"), [(0, False), (2, True), (quotas.TURNS_BELOW + 1, True), (1000, False)]
 )
-def test_is_near__turns_are_taken_near_the_bound(
-    settings: Settings, bound: int, takes_turns: bool
+def test_is_near__is_true_close_to_the_bound(
+    settings: Settings, bound: int, expected: bool
 ) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": bound}
     services.submit(tasks.echo, owner="7")
-    assert SEVEN.is_near() is takes_turns
+    assert SEVEN.is_near() is expected
 
 
 @pytest.mark.parametrize("quota", [SEVEN, Quota("", view="reports")], ids=["owner", "nameless"])
-def test_settle__one_too_many_is_not_stored(settings: Settings, quota: Quota) -> None:
-    """Whoever counted at the same time as another is refused after the insert."""
+def test_check_inserted__one_too_many_is_not_stored(settings: Settings, quota: Quota) -> None:
+    """Two submits that count at the same time both insert. The second count refuses one."""
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
 
     def accept() -> services.Submitted:
@@ -67,7 +69,7 @@ def test_settle__one_too_many_is_not_stored(settings: Settings, quota: Quota) ->
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("bound", [1, 2], ids=["refused", "accepted"])
-def test_turn__is_over_however_it_ends(settings: Settings, bound: int) -> None:
+def test_turn__ends_after_a_refusal_too(settings: Settings, bound: int) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": bound}
     services.submit(tasks.echo, owner="7")
     with suppress(QuotaExceeded), SEVEN.turn():
@@ -75,20 +77,45 @@ def test_turn__is_over_however_it_ends(settings: Settings, bound: int) -> None:
         SEVEN.check_inserted()
     assert Operation.objects.count() == bound
 
-    def take() -> None:
-        with SEVEN.turn():
-            pass
-
-    with in_thread(take) as taken:
+    with in_thread(take_turn) as taken:
         assert taken.result(quotas.TURN_TIMEOUT_SECONDS / 2) is None
 
 
-def test_submit__of_nameless_callers_is_bounded(settings: Settings) -> None:
+def take_turn() -> None:
+    with SEVEN.turn():
+        SEVEN.check_inserted()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+def test_turn__lasts_until_the_outermost_transaction_ends(
+    settings: Settings, commits: bool
+) -> None:
+    """With ATOMIC_REQUESTS the view's transaction ends long after the insert."""
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
+
+    def submit() -> None:
+        row = Operation(owner="7")
+        services.accept(tasks.echo, values={}, operation=row, quota=SEVEN)
+
+    with ExitStack() as threads:
+        with transaction.atomic():
+            submit()
+            other = threads.enter_context(in_thread(submit))
+            with pytest.raises(NotDone):
+                other.result(0.5)
+            transaction.set_rollback(not commits)
+        error = other.exception(quotas.TURN_TIMEOUT_SECONDS / 2)
+    assert isinstance(error, QuotaExceeded) is commits
+    assert Operation.objects.count() == 1
+
+
+def test_submit__of_callers_without_owner_is_bounded(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"MAX_UNFINISHED": 3}
     answers = [APIClient().post("/open/", {"number": number}) for number in range(8)]
     assert [answer.status_code for answer in answers] == [202] * 3 + [429] * 5
     assert answers[-1]["Retry-After"] == "5"
     assert Operation.objects.count() == 3
-    # Another view of nameless callers has a quota of its own, and those with a name are apart.
     run_operations()
     assert APIClient().post("/open/", {}).status_code == 202

@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from async_reply import services
 from async_reply.attempts.jobs import Job
-from async_reply.exceptions import OperationFailed, OperationGone
+from async_reply.exceptions import NotFinished, OperationFailed, OperationGone
 from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
 from async_reply.services import retention
 from async_reply.services.idempotency import IdempotencyKey
@@ -43,7 +43,7 @@ def bytes_below(folder: Path) -> int:
 
 
 def finished() -> Operation:
-    """With a file in its input and one as its result."""
+    """An operation with a file in its input and a file as its result."""
     operation = services.submit(export, input={"a": SimpleUploadedFile("a", b"a")})
     run_operations()
     operation.refresh_from_db()
@@ -58,7 +58,7 @@ def expire() -> None:
 Capture = Callable[..., object]
 
 
-def test_bury__content_goes_and_a_tombstone_stays(
+def test_purge_content__leaves_a_tombstone(
     folder: Path, django_capture_on_commit_callbacks: Capture
 ) -> None:
     operation = finished()
@@ -80,13 +80,13 @@ SECRET = "4 Privet Drive"
 
 
 def reveal(operation: Job) -> None:
-    """Fails twice, with words of its input in all that it says."""
+    """Fails. Its messages and its error quote the input."""
     operation.progress(1, 2, f"looking at {SECRET}")
     raise OperationFailed(f"Nobody lives at {SECRET}.", code=SECRET)
 
 
 @pytest.mark.parametrize("expired", [False, True], ids=["deleted", "expired"])
-def test_bury__nothing_stays_of_what_came_in_or_was_said(
+def test_purge_content__leaves_nothing_of_input_and_messages(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, expired: bool
 ) -> None:
     retried = replace(echo.kind, function=reveal, max_retries=1, autoretry_for=(OperationFailed,))
@@ -97,7 +97,7 @@ def test_bury__nothing_stays_of_what_came_in_or_was_said(
     for _attempt in range(2):
         Operation.objects.update(available_at=timezone.now() - timedelta(seconds=1))
         run_operations()
-    # What a job said last, while it runs: this one ended too soon.
+    # The heartbeat had no time to store the job's last message.
     Operation.objects.update(message=SECRET)
     operation.refresh_from_db()
     assert operation.status == Status.FAILED
@@ -116,7 +116,7 @@ def test_bury__nothing_stays_of_what_came_in_or_was_said(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_bury__rolled_back_keeps_the_bytes(folder: Path) -> None:
+def test_purge_content__rolled_back_keeps_the_files(folder: Path) -> None:
     operation = finished()
     with transaction.atomic():
         assert retention.purge_content(operation, only_expired=False)
@@ -126,7 +126,7 @@ def test_bury__rolled_back_keeps_the_bytes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [*sorted(UNFINISHED), *sorted(FINAL)])
-def test_bury__only_what_is_over_and_whose_time_has_come(status: Status) -> None:
+def test_purge_content__only_finished_and_expired(status: Status) -> None:
     operation = services.submit(echo)
     Operation.objects.update(status=status, purge_at=timezone.now() + timedelta(hours=1))
     assert not retention.purge_content(operation, only_expired=True)
@@ -134,7 +134,7 @@ def test_bury__only_what_is_over_and_whose_time_has_come(status: Status) -> None
     assert retention.purge_content(operation, only_expired=True) is (status in FINAL)
 
 
-def test_purge__first_the_content_then_the_tombstone() -> None:
+def test_purge__removes_the_content_and_later_the_tombstone() -> None:
     operation = finished()
     assert retention.purge() == 0
     expire()
@@ -148,7 +148,7 @@ def test_purge__first_the_content_then_the_tombstone() -> None:
     assert retention.purge() == 0
 
 
-def test_purge__a_batch_at_a_time_oldest_first(settings: Settings) -> None:
+def test_purge__takes_one_batch_oldest_first(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"BATCH": 2}
     for age in (1, 3, 2):
         operation = services.submit(echo)
@@ -161,7 +161,7 @@ def test_purge__a_batch_at_a_time_oldest_first(settings: Settings) -> None:
     assert list(left.values_list("message", flat=True)) == ["1"]
 
 
-def test_purge__never_takes_what_is_unfinished() -> None:
+def test_purge__leaves_unfinished_operations() -> None:
     services.submit(echo)
     expire()
     retention.purge()
@@ -172,7 +172,7 @@ def test_purge__never_takes_what_is_unfinished() -> None:
 @pytest.mark.parametrize(
     ("own", "of_kind", "seconds"), [(None, None, 100), (None, 50, 50), (20, 50, 20), (0, None, 0)]
 )
-def test_retention__of_the_submit_then_of_the_kind_then_of_the_setting(
+def test_retention__submit_before_kind_before_setting(
     own: int | None,
     of_kind: int | None,
     seconds: int,
@@ -191,7 +191,7 @@ def test_retention__of_the_submit_then_of_the_kind_then_of_the_setting(
 
 @contextmanager
 def kept(model: type[Model], refused: UUID, error: Exception) -> Iterator[None]:
-    """As a foreign key of the project does that is PROTECT."""
+    """Deleting rows of `refused` fails, as with a foreign key of the project that is PROTECT."""
 
     def refuse(instance: Any, **_: Any) -> None:
         if refused in {instance.pk, getattr(instance, "operation_id", None)}:
@@ -206,9 +206,11 @@ PROTECTED = ProtectedError("referenced through protected foreign keys: 'Pinned.o
 
 
 @pytest.mark.parametrize(
-    ("model", "tombstones"), [(OperationResult, False), (Operation, True)], ids=["bury", "remove"]
+    ("model", "tombstones"),
+    [(OperationResult, False), (Operation, True)],
+    ids=["content", "tombstone"],
 )
-def test_purge__row_that_is_kept_from_it_keeps_no_other(
+def test_purge__protected_row_does_not_stop_the_others(
     model: type[Model], tombstones: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     pinned, *others = [finished() for _ in range(3)]
@@ -219,11 +221,10 @@ def test_purge__row_that_is_kept_from_it_keeps_no_other(
     with kept(model, pinned.pk, PROTECTED):
         assert retention.purge() == 3
         assert retention.purge() == 0
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(told) == 1
-    assert str(pinned.pk) in told[0]
-    assert "Pinned.operation" in told[0]
-    left = Operation.objects.filter(pk__in=[each.pk for each in others])
+    [text] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert str(pinned.pk) in text
+    assert "Pinned.operation" in text
+    left = Operation.objects.filter(pk__in=[other.pk for other in others])
     assert [row.deleted_at is None for row in left] == ([] if tombstones else [False, False])
     pinned.refresh_from_db()
     assert (pinned.deleted_at is not None) is tombstones
@@ -233,7 +234,7 @@ def test_purge__row_that_is_kept_from_it_keeps_no_other(
     assert retention.purge() == 3 - 2 * tombstones
 
 
-def test_purge__database_that_is_away_is_no_rows_fault(caplog: pytest.LogCaptureFixture) -> None:
+def test_purge__database_that_is_away_postpones_no_row(caplog: pytest.LogCaptureFixture) -> None:
     operation = finished()
     expire()
     with (
@@ -242,3 +243,15 @@ def test_purge__database_that_is_away_is_no_rows_fault(caplog: pytest.LogCapture
     ):
         retention.purge()
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_delete__unfinished_is_refused() -> None:
+    with pytest.raises(NotFinished):
+        services.delete(services.submit(echo))
+
+
+def test_delete__second_time_does_nothing() -> None:
+    operation = finished()
+    services.delete(operation)
+    services.delete(operation)
+    assert Operation.objects.get().deleted_at is not None

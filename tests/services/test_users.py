@@ -14,13 +14,13 @@ from async_reply.services import users
 
 @pytest.fixture(autouse=True)
 def _apart() -> Iterator[None]:
-    """Models of these tests are none of the project's."""
+    """Keep the models of these tests out of the app registry."""
     with isolate_apps("tests.project"):
         yield
 
 
 def model(key: Any = None, base: type[models.Model] = models.Model) -> type[models.Model]:
-    """A model of users with this primary key."""
+    """A user model with this primary key."""
     meta = type("Meta", (), {"app_label": "project"})
     members = {"__module__": "tests.services.test_users", "Meta": meta}
     if key is not None:
@@ -32,11 +32,11 @@ def child(key: Any) -> type[models.Model]:
     return model(base=model(key))
 
 
-def drawn() -> str:
+def generate() -> str:
     return uuid.uuid4().hex
 
 
-GIVEN = [
+NOT_GENERATED = [
     model(models.CharField(max_length=150, primary_key=True)),
     model(models.EmailField(primary_key=True)),
     model(models.SlugField(primary_key=True)),
@@ -50,7 +50,7 @@ GENERATED = [
     model(models.BigAutoField(primary_key=True)),
     model(models.UUIDField(primary_key=True)),
     model(models.UUIDField(primary_key=True, default=uuid.uuid4)),
-    model(models.CharField(max_length=32, primary_key=True, default=drawn)),
+    model(models.CharField(max_length=32, primary_key=True, default=generate)),
     model(models.DateTimeField(primary_key=True, db_default=Now())),
     child(models.BigAutoField(primary_key=True)),
     child(models.UUIDField(primary_key=True)),
@@ -58,15 +58,15 @@ GENERATED = [
 
 
 def ids() -> list[str]:
-    return [str(each.id) for each in check_keys(None)]
+    return [str(message.id) for message in check_keys(None)]
 
 
-def name_of(each: Any) -> str:
-    return type(users.key_of(each)).__name__
+def name_of(model: Any) -> str:
+    return type(users.key_of(model)).__name__
 
 
-@pytest.mark.parametrize("given", GIVEN, ids=name_of)
-def test_check__keys_that_may_be_given_again(
+@pytest.mark.parametrize("given", NOT_GENERATED, ids=name_of)
+def test_check__keys_that_a_later_user_may_get_are_reported(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, given: type[models.Model]
 ) -> None:
     monkeypatch.setattr(users, "user_model", lambda: given)
@@ -79,15 +79,17 @@ def test_check__keys_that_may_be_given_again(
         assert ids() == []
 
 
-@pytest.mark.parametrize("generated", [*GENERATED, None], ids=lambda each: each and name_of(each))
-def test_check__keys_that_are_given_once(
+@pytest.mark.parametrize(
+    "generated", [*GENERATED, None], ids=lambda model: model and name_of(model)
+)
+def test_check__generated_keys_pass(
     monkeypatch: pytest.MonkeyPatch, generated: type[models.Model] | None
 ) -> None:
     monkeypatch.setattr(users, "user_model", lambda: generated)
     assert ids() == []
 
 
-@pytest.mark.parametrize("named", ["auth.Nobody", "nowhere.User", "User"])
-def test_user_model__that_is_not_there(settings: Settings, named: str) -> None:
-    settings.AUTH_USER_MODEL = named
+@pytest.mark.parametrize("name", ["auth.Nobody", "nowhere.User", "User"])
+def test_user_model__unknown_name_is_none(settings: Settings, name: str) -> None:
+    settings.AUTH_USER_MODEL = name
     assert users.user_model() is None
