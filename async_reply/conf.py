@@ -81,8 +81,9 @@ DEFAULTS: dict[str, Any] = {
     "MAX_WAIT": 55,
     # Threads of a process for clients that wait; 0: no client waits, under WSGI and ASGI alike.
     # Under WSGI each thread holds one client, if the server has threads for other requests; of
-    # several threads one caller never has all. Under ASGI waiting needs no thread: so many requests
-    # of one caller that are about to wait are inside Django at a time, and one more of others.
+    # several threads one caller never has all. Under ASGI no thread waits. There the number limits
+    # how many requests of one caller that are about to wait are inside Django at a time; one more
+    # thread is left for other callers.
     "WAIT_THREADS": 2,
     # What wakes those who wait: None, the database is asked ten times a second; "postgresql", by
     # LISTEN and NOTIFY; or the URL of a Redis, for its publish and subscribe.
