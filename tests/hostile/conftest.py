@@ -1,4 +1,4 @@
-"""A victim, a stranger, nobody, and everything an operation can be."""
+"""The callers of these tests, and operations of the victim in each situation."""
 
 import os
 from collections.abc import Callable
@@ -22,7 +22,7 @@ FULL = os.environ.get("HOSTILE_FULL") == "1"
 
 @pytest.fixture
 def caller() -> Caller:
-    """A client with a real token of a user's, with the words given, or with none."""
+    """Makes a client with a token of `user`, with the field `authorization`, or without both."""
 
     def make(user: Any = None, *, authorization: str = "") -> APIClient:
         client = APIClient(raise_request_exception=False)
@@ -42,13 +42,13 @@ def victim(user: AbstractBaseUser) -> AbstractBaseUser:
 
 @pytest.fixture
 def api(victim: AbstractBaseUser, caller: Caller) -> APIClient:
-    """The victim's own client; a defect of the server is a 500 to it, as to a real one."""
+    """The victim's own client. An error of the server is a 500, as for a real client."""
     return caller(victim)
 
 
 @pytest.fixture
-def prey(request: pytest.FixtureRequest, victim: AbstractBaseUser) -> Any:
-    """An operation of the victim's in the situation that the test is parametrised with."""
+def operation(request: pytest.FixtureRequest, victim: AbstractBaseUser) -> Any:
+    """An operation of the victim in the situation that is the test's parameter."""
     make: Submit = SITUATIONS[request.param]
     operation = make(str(victim.pk))
     operation.refresh_from_db()
@@ -57,28 +57,28 @@ def prey(request: pytest.FixtureRequest, victim: AbstractBaseUser) -> Any:
 
 @pytest.fixture(autouse=True)
 def nobody_waits(settings: Settings) -> None:
-    """Each answer comes at once, whatever a request prefers."""
+    """Each answer comes at once, also if the request prefers to wait."""
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_WAIT": 0, "WAIT_THREADS": 0}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The hook hears of all tests, wherever it stands.
+    """Mark the tests of this folder: the hook gets the tests of all folders.
 
-    Each odd request goes to one of the servers; `make hostile` sends them all to both.
+    Each malformed request goes to one of the two servers. `make hostile` sends it to both.
     """
     ours = [item for item in items if item.path.is_relative_to(HERE)]
     for item in ours:
         item.add_marker("hostile")
-    left_out = [] if FULL else [item for item in ours if _is_of_the_other(item)]
+    left_out = [] if FULL else [item for item in ours if _is_for_the_other_server(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
 
-def _is_of_the_other(item: pytest.Item) -> bool:
-    """Whether it sends a request that the other server gets."""
-    given = getattr(getattr(item, "callspec", None), "params", {})
-    if "server" not in given or len(given) == 1:
+def _is_for_the_other_server(item: pytest.Item) -> bool:
+    """Whether its request is sent to the other server only."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if "server" not in parameters or len(parameters) == 1:
         return False
-    turn = crc32(item.nodeid.replace(given["server"], "").encode()) % 2
-    return bool(given["server"] == ("gunicorn", "uvicorn")[turn])
+    turn = crc32(item.nodeid.replace(parameters["server"], "").encode()) % 2
+    return bool(parameters["server"] == ("gunicorn", "uvicorn")[turn])

@@ -1,4 +1,4 @@
-"""Clients that take more than their share, and good ones beside them."""
+"""Clients that take more than their share, and good clients on the same server."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ import httpx
 
 from tests.stacks.stack import Stack
 
-#: What `prepare` prints: the key of Sam's session.
+#: Makes the users, and prints the key of Sam's session.
 PREPARE = """
 from importlib import import_module
 from django.conf import settings
@@ -36,8 +36,8 @@ def basic(name: str, password: str) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A server, and how the three good clients show who they are."""
+class Site:
+    """A server, and the credentials of the three good clients."""
 
     port: int
     session: str
@@ -55,7 +55,7 @@ class Place:
         return httpx.Client(base_url=url, headers=fields, timeout=60)
 
     def submit(self, name: str, number: int = 1) -> list[str]:
-        """Paths of new operations of a user's."""
+        """Submit operations of a user, and return their paths."""
         with self.client({"Authorization": f"Token {name}"}) as client:
             answers = [client.post("/echoes/", json={}) for _ in range(number)]
         return [f"/api/operations/{answer.json()['id']}/" for answer in answers]
@@ -65,14 +65,14 @@ class Place:
             for path in paths:
                 assert client.post(f"{path}cancel/").status_code == 200
 
-    def connect(self, said: str | bytes) -> socket.socket:
+    def connect(self, message: str | bytes) -> socket.socket:
         opened = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        opened.sendall(said if isinstance(said, bytes) else said.encode())
+        opened.sendall(message if isinstance(message, bytes) else message.encode())
         return opened
 
 
 def prepare(stack: Stack) -> str:
-    """The users; the key of a session."""
+    """Make the users, and return the key of Sam's session."""
     return stack.manage("shell", "-c", PREPARE).split("KEY ")[1].split()[0]
 
 
@@ -82,112 +82,121 @@ def get(path: str, *fields: str) -> str:
 
 
 @contextmanager
-def connected(place: Place, said: list[str]) -> Iterator[list[socket.socket]]:
+def connected(site: Site, messages: list[str]) -> Iterator[list[socket.socket]]:
+    """Connections, one for each message, which is sent over it."""
     with ExitStack() as opened:
-        yield [opened.enter_context(place.connect(each)) for each in said]
+        yield [opened.enter_context(site.connect(message)) for message in messages]
 
 
-Behaviour = Callable[[Place], Iterator[None]]
+Behaviour = Callable[[Site], Iterator[None]]
 WISH = "Prefer: wait=30"
 
 
-def guesses_and_leaves(place: Place) -> Iterator[None]:
-    """Wrong passwords, each another, by clients that do not stay for the answer."""
-    (path,) = place.submit("eve")
+def guesses_and_leaves(site: Site) -> Iterator[None]:
+    """Different wrong passwords, by clients that leave before the answer."""
+    (path,) = site.submit("eve")
     for number in range(80):
         guess = f"Authorization: {basic('eve', str(number))}"
-        place.connect(get(f"{path}monitor/", guess, WISH)).close()
+        site.connect(get(f"{path}monitor/", guess, WISH)).close()
     yield
 
 
-def guesses_and_stays(place: Place) -> Iterator[None]:
-    (path,) = place.submit("eve")
+def guesses_and_stays(site: Site) -> Iterator[None]:
+    """Different wrong passwords, by clients that wait for the answer."""
+    (path,) = site.submit("eve")
     guesses = [f"Authorization: {basic('eve', str(number))}" for number in range(50)]
-    with connected(place, [get(f"{path}monitor/", each, WISH) for each in guesses]):
+    with connected(site, [get(f"{path}monitor/", guess, WISH) for guess in guesses]):
         yield
 
 
-def guesses_once(place: Place) -> Iterator[None]:
-    """One wrong password, many times: known to nobody, and one caller."""
-    (path,) = place.submit("eve")
-    asked = get(f"{path}events/", f"Authorization: {basic('eve', 'wrong')}")
-    with connected(place, [asked] * 60):
+def guesses_once(site: Site) -> Iterator[None]:
+    """The same wrong password, many times."""
+    (path,) = site.submit("eve")
+    message = get(f"{path}events/", f"Authorization: {basic('eve', 'wrong')}")
+    with connected(site, [message] * 60):
         yield
 
 
-def is_told_slowly(place: Place) -> Iterator[None]:
-    """Forty streams by credentials that take long to check, all of which have news at once."""
-    paths = place.submit("eve", 40)
+def reads_streams_with_slow_credentials(site: Site) -> Iterator[None]:
+    """Forty streams with credentials that take long to check, and events on all at once."""
+    paths = site.submit("eve", 40)
     right = f"Authorization: {basic('eve', 'right')}"
-    with connected(place, [get(f"{path}events/", right) for path in paths]) as streams:
+    with connected(site, [get(f"{path}events/", right) for path in paths]) as streams:
         for stream in streams[:10]:
             assert stream.recv(100)
-        place.cancel("eve", paths)
+        site.cancel("eve", paths)
         yield
 
 
-def waits_are_over_at_once(place: Place) -> Iterator[None]:
-    paths = place.submit("eve", 40)
+def ends_all_waits_at_once(site: Site) -> Iterator[None]:
+    """Forty waits with credentials that take long to check, which are over at the same time."""
+    paths = site.submit("eve", 40)
     right = f"Authorization: {basic('eve', 'right')}"
-    said = [get(f"{path}monitor/", right, "Prefer: wait=8") for path in paths]
-    with connected(place, said) as waiting:
+    messages = [get(f"{path}monitor/", right, "Prefer: wait=8") for path in paths]
+    with connected(site, messages) as waiting:
         waiting[0].recv(100)
         yield
 
 
-def has_bodies(place: Place) -> Iterator[None]:
-    """GETs that say that a body comes, of any length; they wait as all others."""
-    (path,) = place.submit("eve")
+def announces_bodies(site: Site) -> Iterator[None]:
+    """GETs whose fields announce a body; they wait like other GETs."""
+    (path,) = site.submit("eve")
     right = f"Authorization: {basic('eve', 'right')}"
     fields = ["Content-Length: 0", "Content-Length: 9", "Transfer-Encoding: chunked"]
     fields += ["Expect: 100-continue", "Content-Type: text/plain"]
-    said = [get(f"{path}monitor/", right, WISH, field) for field in fields * 10]
-    with connected(place, said):
+    messages = [get(f"{path}monitor/", right, WISH, field) for field in fields * 10]
+    with connected(site, messages):
         yield
 
 
-def reads_nothing(place: Place) -> Iterator[None]:
-    paths = place.submit("eve", 40)
-    said = [get(f"{path}events/", "Authorization: Token eve") for path in paths * 2]
-    with connected(place, said):
-        place.cancel("eve", paths)
+def reads_nothing(site: Site) -> Iterator[None]:
+    """Streams whose clients do not read."""
+    paths = site.submit("eve", 40)
+    messages = [get(f"{path}events/", "Authorization: Token eve") for path in paths * 2]
+    with connected(site, messages):
+        site.cancel("eve", paths)
         yield
 
 
-def sends_large_fields(place: Place) -> Iterator[None]:
-    (path,) = place.submit("eve")
+def sends_large_fields(site: Site) -> Iterator[None]:
+    """Waits with 60 kB of header fields and wrong tokens."""
+    (path,) = site.submit("eve")
     large = f"X-Large: {'x' * 60_000}"
-    said = [get(f"{path}monitor/", f"Authorization: Token eve{n}", WISH, large) for n in range(60)]
-    with connected(place, said):
+    messages = [
+        get(f"{path}monitor/", f"Authorization: Token eve{n}", WISH, large) for n in range(60)
+    ]
+    with connected(site, messages):
         yield
 
 
-def asks_in_a_row(place: Place) -> Iterator[None]:
-    """Ten waits on each connection, before the first is answered."""
-    (path,) = place.submit("eve")
-    said = get(f"{path}monitor/", f"Authorization: {basic('eve', 'right')}", WISH)
-    with connected(place, [said * 10] * 10):
+def pipelines_waits(site: Site) -> Iterator[None]:
+    """Ten waits on each connection, all sent before the first answer."""
+    (path,) = site.submit("eve")
+    message = get(f"{path}monitor/", f"Authorization: {basic('eve', 'right')}", WISH)
+    with connected(site, [message * 10] * 10):
         yield
 
 
-def closes_half(place: Place) -> Iterator[None]:
-    (path,) = place.submit("eve")
-    said = get(f"{path}monitor/", f"Authorization: {basic('eve', 'right')}", WISH)
-    with connected(place, [said] * 40) as opened:
-        for each in opened:
-            each.shutdown(socket.SHUT_WR)
+def closes_half(site: Site) -> Iterator[None]:
+    """Waits by clients that close their sending half of the connection."""
+    (path,) = site.submit("eve")
+    message = get(f"{path}monitor/", f"Authorization: {basic('eve', 'right')}", WISH)
+    with connected(site, [message] * 40) as opened:
+        for connection in opened:
+            connection.shutdown(socket.SHUT_WR)
         yield
 
 
-def sends_half_a_head(place: Place) -> Iterator[None]:
-    with connected(place, [get("/api/operations/")[:-4]] * 40):
+def sends_half_a_head(site: Site) -> Iterator[None]:
+    """Requests whose headers do not end."""
+    with connected(site, [get("/api/operations/")[:-4]] * 40):
         yield
 
 
-def submits_as_nobody(place: Place) -> Iterator[None]:
-    """A view for everybody, by clients that all wait for the reply."""
-    said = get("/open/", "Content-Type: application/json", "Content-Length: 2", WISH) + "{}"
-    with connected(place, [said.replace("GET", "POST", 1)] * 40):
+def submits_without_an_owner(site: Site) -> Iterator[None]:
+    """Submits to a view for everybody, by clients that all wait for the result."""
+    message = get("/open/", "Content-Type: application/json", "Content-Length: 2", WISH) + "{}"
+    with connected(site, [message.replace("GET", "POST", 1)] * 40):
         yield
 
 
@@ -195,47 +204,47 @@ BEHAVIOURS: list[Behaviour] = [
     guesses_and_leaves,
     guesses_and_stays,
     guesses_once,
-    is_told_slowly,
-    waits_are_over_at_once,
-    has_bodies,
+    reads_streams_with_slow_credentials,
+    ends_all_waits_at_once,
+    announces_bodies,
     reads_nothing,
     sends_large_fields,
-    asks_in_a_row,
+    pipelines_waits,
     closes_half,
     sends_half_a_head,
-    submits_as_nobody,
+    submits_without_an_owner,
 ]
 
 
-def delays(place: Place) -> dict[str, float]:
-    """For how many seconds each of the good clients waits in vain for what is true already."""
-    kinds = place.good
+def delays(site: Site) -> dict[str, float]:
+    """Seconds by which the answers to each good client come too late."""
+    kinds = site.good
     with ThreadPoolExecutor(len(kinds)) as threads:
-        told = {kind: threads.submit(delay, place, kinds[kind]) for kind in kinds}
-        return {kind: each.result() for kind, each in told.items()}
+        futures = {kind: threads.submit(delay, site, kinds[kind]) for kind in kinds}
+        return {kind: future.result() for kind, future in futures.items()}
 
 
-def delay(place: Place, fields: dict[str, str]) -> float:
-    """The longest of: a wait that is over, one that is told of the end, and a plain poll."""
-    with place.client(fields) as client, place.client(fields) as other:
+def delay(site: Site, fields: dict[str, str]) -> float:
+    """The longest delay of three answers: a wait over time, the end of a wait, and a plain poll."""
+    with site.client(fields) as client, site.client(fields) as other:
         if "Cookie" in fields:
             name = "sam"
-            (path,) = place.submit(name)  # pages of other sites could submit by a cookie alone
+            (path,) = site.submit(name)  # a session alone may not submit: other sites could do it
         else:
             name = "ada" if "Token" in fields["Authorization"] else "bob"
             path = f"/api/operations/{client.post('/echoes/', json={}).json()['id']}/"
-        begun = time.monotonic()
+        started = time.monotonic()
         assert client.get(f"{path}monitor/", headers={"Prefer": "wait=1"}).status_code == 200
-        found = [time.monotonic() - begun - 1]
+        seconds = [time.monotonic() - started - 1]
         with ThreadPoolExecutor(1) as thread:
             waiting = thread.submit(client.get, f"{path}monitor/", headers={"Prefer": "wait=50"})
-            begun = time.monotonic()
+            started = time.monotonic()
             assert other.get(path).status_code == 200
-            found.append(time.monotonic() - begun)
-            place.cancel(name, [path])
-            begun = time.monotonic()
+            seconds.append(time.monotonic() - started)
+            site.cancel(name, [path])
+            started = time.monotonic()
             answer = waiting.result()
-            found.append(time.monotonic() - begun)
+            seconds.append(time.monotonic() - started)
         assert answer.status_code == 200
         assert json.loads(answer.content)["status"] in ("pending", "canceled")
-        return max(found)
+        return max(seconds)

@@ -1,4 +1,4 @@
-"""Requests that no library of good will sends, by what is odd about them."""
+"""Malformed requests, which no ordinary library sends, by their defects."""
 
 from tests.hostile.wire import INJECTED, post, request
 
@@ -14,12 +14,13 @@ def multipart(*fields: bytes, body: bytes) -> bytes:
     return request(b"POST", b"/api/csv-profiles/", FORM, *fields, body=body)
 
 
-#: Lengths that lie or are none. The server may wait for bytes that never come: these end.
+#: Content-Length fields that are wrong or malformed. The client closes its half afterwards, since
+#: a server may wait for bytes that never come.
 BODIES: dict[str, bytes] = {
     "truncated": post(SLEEP[:5], b"Content-Length: 1000"),
     "truncated form": multipart(b"Content-Length: 1000", body=PART),
-    "nothing of it": post(b"", b"Content-Length: 1000"),
-    "longer than told": post(SLEEP + SLEEP, LENGTH),
+    "empty body": post(b"", b"Content-Length: 1000"),
+    "longer than its length": post(SLEEP + SLEEP, LENGTH),
     "a request after it": post(SLEEP + request(), LENGTH),
     "no length": post(SLEEP),
     "empty length": post(SLEEP, b"Content-Length:"),
@@ -34,11 +35,11 @@ BODIES: dict[str, bytes] = {
     "digits without end": post(SLEEP, b"Content-Length: " + b"9" * 5_000),
     "more than memory": post(SLEEP, b"Content-Length: 99999999999"),
     "twice the same": post(SLEEP, LENGTH, LENGTH),
-    "twice another": post(SLEEP, LENGTH, b"Content-Length: 3"),
+    "twice with another value": post(SLEEP, LENGTH, b"Content-Length: 3"),
     "list": post(SLEEP, LENGTH + b", 14"),
     "both": post(CHUNKS, LENGTH, CHUNKED),
     "both, other order": post(CHUNKS, CHUNKED, LENGTH),
-    "both, and none chunked": post(SLEEP, LENGTH, CHUNKED),
+    "both, but not chunked": post(SLEEP, LENGTH, CHUNKED),
     "chunked twice": post(CHUNKS, CHUNKED, CHUNKED),
     "chunked, chunked": post(CHUNKS, CHUNKED + b", chunked"),
     "compressed": post(CHUNKS, b"Transfer-Encoding: gzip, chunked"),
@@ -76,7 +77,7 @@ CHUNKINGS: dict[str, bytes] = {
     "trailer": b"e\r\n%s\r\n0\r\n%s\r\n\r\n" % (SLEEP, INJECTED),
     "trailers that are fields": b"e\r\n%s\r\n0\r\nContent-Length: 3\r\nHost: evil.example\r\n\r\n"
     % SLEEP,
-    "trailer that is none": b"e\r\n%s\r\n0\r\nrubbish\r\n\r\n" % SLEEP,
+    "trailer without a colon": b"e\r\n%s\r\n0\r\nrubbish\r\n\r\n" % SLEEP,
     "trailer without end": b"e\r\n%s\r\n0\r\nA: %s\r\n\r\n" % (SLEEP, b"a" * 200_000),
     "nul": b"e\x00\r\n%s\r\n0\r\n\r\n" % SLEEP,
 }
@@ -157,7 +158,7 @@ HEADS: dict[str, bytes] = {
     "HTTP/11.1": request(version=b"HTTP/11.1"),
     "another protocol": request(version=b"ICAP/1.0"),
     "lower case": request(version=b"http/1.1"),
-    "expects nothing known": post(SLEEP, LENGTH, b"Expect: 200-ok"),
+    "unknown expectation": post(SLEEP, LENGTH, b"Expect: 200-ok"),
     "expects on GET": request(b"GET", b"/api/operations/", b"Expect: 100-continue"),
 }
 

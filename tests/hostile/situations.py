@@ -1,4 +1,4 @@
-"""Everything an operation can be, and all that its rows hold."""
+"""Makes an operation in each situation, and reads all rows of all operations."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -78,7 +78,7 @@ SITUATIONS: dict[str, Submit] = {
 
 
 def everything() -> dict[str, list[dict[str, Any]]]:
-    """All rows there are: equal before and after what must change nothing."""
+    """All rows of our tables, to compare before and after a request that must change nothing."""
     tables: list[type[models.Model]] = [
         Operation,
         OperationResult,

@@ -1,4 +1,4 @@
-"""Settings of a project whose passwords take long to check, as with bcrypt or LDAP."""
+"""Settings of a project whose passwords take long to check, like those of bcrypt or LDAP."""
 
 import time
 
@@ -7,14 +7,14 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 from tests.settings import *  # noqa: F403
 from tests.settings import MIDDLEWARE, REST_FRAMEWORK
 
-PAUSE = 0.5
+PAUSE_SECONDS = 0.5
 
 
 class SlowHasher(MD5PasswordHasher):
     algorithm = "slow"
 
     def encode(self, password: str, salt: str) -> str:
-        time.sleep(PAUSE)
+        time.sleep(PAUSE_SECONDS)
         return super().encode(password, salt)
 
 

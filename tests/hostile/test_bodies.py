@@ -1,4 +1,4 @@
-"""Bodies no client of good will sends: a problem document, nothing stored, no defect logged."""
+"""Malformed bodies are answered by a problem document; nothing is stored, no error is logged."""
 
 import io
 import json
@@ -46,7 +46,11 @@ BODIES: dict[str, tuple[str, bytes, str]] = {
     "number as exponent": ("/echoes/", b'{"number": "1e999999999"}', JSON),
     "deep lists": ("/echoes/", b'{"anything":' + b"[" * DEEP + b"]" * DEEP + b"}", JSON),
     "deep objects": ("/echoes/", b'{"a":' * DEEP + b"1" + b"}" * DEEP, JSON),
-    "depth that is parsed": ("/echoes/", b'{"anything":' + b"[" * 900 + b"]" * 900 + b"}", JSON),
+    "depth within the limit of the parser": (
+        "/echoes/",
+        b'{"anything":' + b"[" * 900 + b"]" * 900 + b"}",
+        JSON,
+    ),
     "unclosed": ("/echoes/", b"[" * DEEP, JSON),
     "not utf-8": ("/echoes/", b'{"anything": "\xff\xfe"}', JSON),
     "utf-16": ("/echoes/", '{"anything": 1}'.encode("utf-16"), JSON),
@@ -54,12 +58,12 @@ BODIES: dict[str, tuple[str, bytes, str]] = {
     "scalar": ("/echoes/", b"7", JSON),
     "null": ("/echoes/", b"null", JSON),
     "too large": ("/echoes/", b'{"anything": "' + b"x" * 3_000_000 + b'"}', JSON),
-    "type of nothing": ("/echoes/", b"{}", ""),
-    "type of rubbish": ("/echoes/", b"{}", ";;;/,\xe9"),
+    "empty type": ("/echoes/", b"{}", ""),
+    "malformed type": ("/echoes/", b"{}", ";;;/,\xe9"),
     "truncated multipart": ("/files/", part('name="title"')[:-20], FORM),
     "wrong boundary": ("/files/", part('name="title"') + END, "multipart/form-data; boundary=c"),
     "no boundary": ("/files/", part('name="title"') + END, "multipart/form-data"),
-    "boundary of rubbish": ("/files/", END, "multipart/form-data; boundary=\xe9\x00"),
+    "malformed boundary": ("/files/", END, "multipart/form-data; boundary=\xe9\x00"),
     "long boundary": ("/files/", END, "multipart/form-data; boundary=" + "b" * 10_000),
     "10,000 fields": (
         "/files/",
@@ -71,7 +75,7 @@ BODIES: dict[str, tuple[str, bytes, str]] = {
         b"".join(part(f'name="files"; filename="{n}"') for n in range(10_000)) + END,
         FORM,
     ),
-    "base64 that is none": (
+    "malformed base64": (
         "/files/",
         part('name="title"', b"!!!!!", "Content-Transfer-Encoding: base64\r\n") + END,
         FORM,
@@ -88,7 +92,7 @@ def post(api: APIClient, url: str, body: Any, content_type: str) -> Any:
 
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("debug", [False, True])
-def test_body__odd_is_a_problem(
+def test_body__malformed_is_a_problem(
     api: APIClient,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
@@ -107,7 +111,7 @@ def test_body__odd_is_a_problem(
 
 
 @pytest.mark.parametrize("charset", ["no-such", "base64", "rot13", "utf-16", '"', "x" * 5_000])
-def test_body__of_any_charset_is_taken_or_a_problem(
+def test_body__of_any_charset_is_accepted_or_a_problem(
     api: APIClient, charset: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     response = post(api, "/echoes/", b'{"number": 7}', f"application/json; charset={charset}")
@@ -116,7 +120,7 @@ def test_body__of_any_charset_is_taken_or_a_problem(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def test_body__huge_integer_that_fits_is_taken_to_the_letter(api: APIClient) -> None:
+def test_body__huge_integer_is_kept_exactly(api: APIClient) -> None:
     number = 10**300
     response = api.generic("POST", "/echoes/", json.dumps({"anything": number}), content_type=JSON)
     assert response.status_code in {202, 400}
@@ -157,7 +161,7 @@ def test_upload__name_is_harmless_in_path_and_header(
 
 
 class Broken(io.BytesIO):
-    """A client that goes away in the middle of its body."""
+    """The body of a client that leaves while it sends."""
 
     def read(self, *_: Any) -> bytes:
         raise ConnectionResetError("connection reset by peer 10.0.0.1")
@@ -165,7 +169,7 @@ class Broken(io.BytesIO):
     readline = readlines = read  # type: ignore[assignment]
 
 
-LIES: list[tuple[str, Any, str]] = [
+WRONG_LENGTHS: list[tuple[str, Any, str]] = [
     ("1000", b'{"number": 7}', JSON),
     ("3", b'{"number": 7}', JSON),
     ("abc", b'{"number": 7', JSON),
@@ -178,9 +182,9 @@ LIES: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("length", "body", "content_type"), LIES)
+@pytest.mark.parametrize(("length", "body", "content_type"), WRONG_LENGTHS)
 @pytest.mark.parametrize("url", ["/echoes/", "/files/"])
-def test_length__that_lies_is_no_defect(
+def test_length__that_is_wrong_is_no_error_of_ours(
     user: Any,
     caplog: pytest.LogCaptureFixture,
     url: str,
@@ -188,11 +192,11 @@ def test_length__that_lies_is_no_defect(
     body: Any,
     content_type: str,
 ) -> None:
-    """By Django's own handler: a test client computes the length itself."""
-    told: list[str] = []
+    """Sent to Django's own handler, since a test client computes the length itself."""
+    status_lines: list[str] = []
 
     def start(status: str, headers: Any, error: Any = None) -> Callable[[bytes], object]:
-        told.append(status)
+        status_lines.append(status)
         return lambda data: None
 
     environ: dict[str, Any] = {
@@ -209,5 +213,5 @@ def test_length__that_lies_is_no_defect(
     }
     response = WSGIHandler()(environ, start)
     b"".join(response)
-    assert 200 <= int(told[0].split()[0]) < 500
+    assert 200 <= int(status_lines[0].split()[0]) < 500
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

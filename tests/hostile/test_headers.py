@@ -1,4 +1,4 @@
-"""Header fields no client of good will sends, and URLs to match."""
+"""Malformed header fields and query strings do no harm."""
 
 import logging
 from typing import Any
@@ -15,7 +15,7 @@ from tests.project import tasks
 
 pytestmark = pytest.mark.django_db
 
-#: Fields that our views, Django's or REST framework's read.
+#: Fields that our views, Django or REST framework read.
 FIELDS = [
     "Accept",
     "Accept-Language",
@@ -61,13 +61,13 @@ HTML = "text/html; charset=utf-8"
 
 
 def read(response: Any) -> bytes:
-    """Its body; a stream that was read to its end is closed."""
+    """The body. A stream is closed after it was read to its end."""
     content: bytes = b"".join(response) if response.streaming else response.content
     return content
 
 
 def assert_harmless(response: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Not a defect; nothing of the request breaks out of a header or into a log."""
+    """It is no error of ours, and no text of the request becomes a header or a line of the log."""
     content = read(response)
     assert response.status_code < 500, content[:300]
     assert b"Traceback (most" not in content
@@ -83,7 +83,7 @@ def assert_harmless(response: Any, caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture
 def conversation(api: APIClient, victim: Any) -> list[tuple[str, str]]:
-    """A request to each kind of URL, in each state that reads headers."""
+    """Requests to each kind of URL whose view reads header fields."""
     waiting = services.submit(tasks.echo, owner=str(victim.pk))
     value, file = (
         services.submit(task, owner=str(victim.pk)) for task in (tasks.echo, tasks.export)
@@ -95,8 +95,8 @@ def conversation(api: APIClient, victim: Any) -> list[tuple[str, str]]:
         ("POST", "/echoes/"),
         ("GET", base),
         *[
-            ("GET", f"{base}{each.pk}/{end}")
-            for each in (waiting, value)
+            ("GET", f"{base}{operation.pk}/{end}")
+            for operation in (waiting, value)
             for end in ("", "result/")
         ],
         ("GET", f"{base}{waiting.pk}/monitor/"),
@@ -110,7 +110,7 @@ def conversation(api: APIClient, victim: Any) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("field", FIELDS)
-def test_field__odd_is_harmless(
+def test_field__malformed_is_harmless(
     api: APIClient,
     settings: Settings,
     conversation: list[tuple[str, str]],
@@ -154,7 +154,7 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query[:40])
-def test_query__odd_is_harmless(
+def test_query__malformed_is_harmless(
     api: APIClient,
     settings: Settings,
     conversation: list[tuple[str, str]],
@@ -169,10 +169,10 @@ def test_query__odd_is_harmless(
 
 
 @pytest.mark.parametrize("query", ["format=xml", "format=csv"])
-def test_query__format_that_we_have_not_is_no_unknown_operation(
+def test_query__unknown_format_is_no_404(
     api: APIClient, conversation: list[tuple[str, str]], query: str
 ) -> None:
-    """Who polls with it must not take its operation for lost."""
+    """Otherwise a client that polls would believe that its operation is lost."""
     for method, url in conversation:
         if "operations/" in url:
             response = api.generic(method, f"{url}?{query}")

@@ -1,6 +1,6 @@
-"""Many submits of one user at real servers: as many as the quota says, and no more.
+"""Many submits of one user at once to a real server: the quota is reached and never exceeded.
 
-`make hostile` makes them a thousand.
+`make hostile` sends a thousand.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ def stack(
 
 
 def submit(stack: Stack, count: int) -> list[httpx.Response]:
-    """The answers to so many submits, by CLIENTS at once."""
+    """The answers to `count` submits, sent by CLIENTS at once."""
 
     def send(number: int) -> list[httpx.Response]:
         with stack.client() as client:
@@ -51,7 +51,7 @@ def submit(stack: Stack, count: int) -> list[httpx.Response]:
 
 
 def assert_admitted(answers: list[httpx.Response], count: int) -> None:
-    """So many are accepted, all others told when to come back."""
+    """`count` submits were accepted. The others got 429 and a Retry-After."""
     statuses = Counter(answer.status_code for answer in answers)
     assert statuses == Counter({202: count, 429: len(answers) - count})
     for answer in answers:
@@ -60,7 +60,7 @@ def assert_admitted(answers: list[httpx.Response], count: int) -> None:
             assert answer.json()["type"].endswith("/quota-exceeded")
 
 
-def test_quota__is_met_exactly_by_many_at_once(stack: Stack) -> None:
+def test_quota__is_reached_exactly_by_many_at_once(stack: Stack) -> None:
     answers = submit(stack, SUBMITS)
     assert_admitted(answers, QUOTA)
     with stack.client() as client:
@@ -68,7 +68,7 @@ def test_quota__is_met_exactly_by_many_at_once(stack: Stack) -> None:
         assert len({answer.headers["Operation-Id"] for answer in accepted}) == QUOTA
         for answer in accepted[:3]:
             assert client.post(answer.json()["links"]["cancel"]).status_code == 200
-    # The places that have become free, and no more.
+    # As many as were canceled.
     assert_admitted(submit(stack, CLIENTS * 2), 3)
     assert stack.manage("shell", "--verbosity", "0", "-c", RUN).split()[-1] == str(QUOTA)
     assert_admitted(submit(stack, CLIENTS), CLIENTS)

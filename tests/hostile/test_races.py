@@ -1,4 +1,4 @@
-"""Many at once, each with a connection of its own, on whatever database the suite runs on."""
+"""Many requests at once, each with its own connection, on the database that the suite uses."""
 
 import itertools
 from collections import Counter
@@ -36,7 +36,7 @@ ROUNDS = 20
 
 
 class NameSerializer(serializers.Serializer[Any]):
-    """Valid once: the first submit takes the name."""
+    """Accepts a name once: the first submit takes it."""
 
     name = serializers.CharField(validators=[UniqueValidator(Group.objects.all())])
 
@@ -47,7 +47,7 @@ def take(view: Any, operation: Operation) -> None:
 
 @pytest.fixture
 def unique(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The submit view takes a name that must be new, in the operation's own transaction."""
+    """The submit view takes a name, which must be new, in the operation's transaction."""
     monkeypatch.setattr(views.EchoView, "serializer_class", NameSerializer)
     monkeypatch.setattr(views.EchoView, "perform_submit", take)
 
@@ -77,7 +77,7 @@ def field(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def post(user: AbstractBaseUser, field: str) -> Callable[..., Any]:
-    """POST of the same request by the same caller."""
+    """Sends the same request by the same caller."""
     authorization = f"Token {Token.objects.create(user=user)}"  # type: ignore[misc]
 
     def send(_number: int = 0, *, key: str = "k", body: Any = None) -> Any:
@@ -93,7 +93,7 @@ def statuses(answers: list[Any]) -> Counter[int]:
 
 
 def assert_receipts(answers: list[Any], *, replays: int) -> None:
-    """The same receipt for all, of the one operation there is."""
+    """All answers are the same 202 of the only operation."""
     assert statuses(answers) == {202: len(answers)}
     assert len({answer.content for answer in answers}) == 1
     assert len({answer["Location"] for answer in answers}) == 1
@@ -102,11 +102,11 @@ def assert_receipts(answers: list[Any], *, replays: int) -> None:
 
 
 def assert_one(answers: list[Any]) -> None:
-    """One operation, the same receipt for all, one of them not a replay."""
+    """All answers are the same 202 of the only operation, and all but one are replays."""
     assert_receipts(answers, replays=len(answers) - 1)
 
 
-def test_key__identical_submits_at_once_are_one_operation(
+def test_key__identical_submits_at_once_make_one_operation(
     post: Callable[..., Any], broker: list[str]
 ) -> None:
     assert_one(at_once(IDENTICAL, post))
@@ -115,13 +115,13 @@ def test_key__identical_submits_at_once_are_one_operation(
 
 
 def test_key__at_once_under_a_quota_of_one(post: Callable[..., Any], settings: Settings) -> None:
-    """Whoever comes second is over the quota by the first one's doing."""
+    """The first request has used up the quota when the second one comes."""
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_UNFINISHED": 1}
     assert_one(at_once(IDENTICAL, post))
 
 
 def test_key__at_once_with_a_unique_validator(post: Callable[..., Any], unique: None) -> None:
-    """Whoever comes second asks for a name that the first one has taken."""
+    """The first request has taken the name when the second one comes."""
     assert_one(at_once(IDENTICAL, post))
     assert Group.objects.count() == 1
 
@@ -158,12 +158,12 @@ def expire(operation: Operation) -> None:
     Operation.objects.update(expires_at=past, purge_at=past)
 
 
-def bury(operation: Operation) -> None:
+def purge(operation: Operation) -> None:
     expire(operation)
     assert retention.purge() == 1
 
 
-def test_key__at_once_of_what_has_succeeded(post: Callable[..., Any]) -> None:
+def test_key__at_once_after_success(post: Callable[..., Any]) -> None:
     first = post()
     run_operations()
     answers = at_once(IDENTICAL, post)
@@ -171,8 +171,8 @@ def test_key__at_once_of_what_has_succeeded(post: Callable[..., Any]) -> None:
     assert {answer.content for answer in answers} == {first.content}
 
 
-@pytest.mark.parametrize("end", [delete, expire, bury], ids=lambda end: end.__name__)
-def test_key__at_once_of_what_is_gone(post: Callable[..., Any], end: Any) -> None:
+@pytest.mark.parametrize("end", [delete, expire, purge], ids=lambda end: end.__name__)
+def test_key__at_once_after_the_operation_is_gone(post: Callable[..., Any], end: Any) -> None:
     post()
     end(Operation.objects.get())
     assert statuses(at_once(IDENTICAL, post)) == {410: IDENTICAL}
@@ -180,8 +180,8 @@ def test_key__at_once_of_what_is_gone(post: Callable[..., Any], end: Any) -> Non
 
 
 def test_key__at_once_with_the_purge_of_its_tombstone(post: Callable[..., Any]) -> None:
-    """Gone, or a new run once no tombstone is left: never two, never a defect."""
-    after = 0
+    """Each request gets 410, or, after the purge, the one new operation."""
+    new_operations = 0
     for key in map(str, range(ROUNDS)):
         post(key=key)
         delete(Operation.objects.get())
@@ -189,7 +189,7 @@ def test_key__at_once_with_the_purge_of_its_tombstone(post: Callable[..., Any]) 
         Operation.objects.update(purge_at=timezone.now() - timedelta(seconds=1))
 
         def ask(number: int, key: str = key) -> Any:
-            # In the midst of the first ones to ask.
+            # In the middle of the first requests.
             return retention.purge() if number == CONNECTIONS // 2 else post(key=key)
 
         answers = at_once(CONNECTIONS * 2, ask)
@@ -199,13 +199,13 @@ def test_key__at_once_with_the_purge_of_its_tombstone(post: Callable[..., Any]) 
         if accepted:
             assert_one(accepted)
             assert accepted[0]["Operation-Id"] != old
-            after += 1
+            new_operations += 1
         Operation.objects.all().delete()
-    assert after
+    assert new_operations
 
 
 def test_key__at_once_with_its_delete_and_the_purge(post: Callable[..., Any]) -> None:
-    """The tombstone that a delete leaves has its time, whatever else is purged."""
+    """A purge leaves the new tombstone alone: its time has not come."""
     post()
     run_operations()
     operation = Operation.objects.get()
@@ -222,7 +222,7 @@ def test_key__at_once_with_its_delete_and_the_purge(post: Callable[..., Any]) ->
 
 
 def test_key__at_once_over_the_quota(post: Callable[..., Any], settings: Settings) -> None:
-    """A key that has made nothing is no way around it; one that has gets its receipt."""
+    """A new key does not help. The key of an accepted submit gets its 202 again."""
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_UNFINISHED": 1}
     post(key="first")
     answers = at_once(IDENTICAL, post)
@@ -234,7 +234,7 @@ def test_key__at_once_over_the_quota(post: Callable[..., Any], settings: Setting
 def test_key__at_once_after_submits_that_were_rolled_back(
     post: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for another's insert is not refused when that comes to nothing."""
+    """A request that waits for the insert of another one is accepted if that is rolled back."""
     numbers = itertools.count(1)
 
     def refuse(view: Any, operation: Operation) -> None:
@@ -248,14 +248,16 @@ def test_key__at_once_after_submits_that_were_rolled_back(
     assert_one([answer for answer in answers if answer.status_code == 202])
 
 
-def test_key__at_once_of_different_bodies(post: Callable[..., Any]) -> None:
+def test_key__at_once_with_different_bodies(post: Callable[..., Any]) -> None:
     answers = at_once(CONNECTIONS * 2, lambda number: post(body={"number": number}))
     assert statuses(answers) == {202: 1, 422: len(answers) - 1}
     assert Operation.objects.count() == 1
 
 
 @pytest.mark.parametrize("field", FIELDS[:1], indirect=True)
-def test_quota__many_at_once_do_not_exceed_it(post: Callable[..., Any], settings: Settings) -> None:
+def test_quota__is_not_exceeded_by_many_at_once(
+    post: Callable[..., Any], settings: Settings
+) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "MAX_UNFINISHED": QUOTA}
     answers = at_once(OVER_QUOTA, lambda _: post(key=""))
     assert statuses(answers) == {202: QUOTA, 429: OVER_QUOTA - QUOTA}
@@ -268,7 +270,7 @@ def test_quota__many_at_once_do_not_exceed_it(post: Callable[..., Any], settings
 
 
 def test_delete_and_replay__at_once_never_run_again(post: Callable[..., Any]) -> None:
-    """A replay gets the receipt or hears that it is gone, and nothing else."""
+    """A replay gets the 202 again, or 410 after the delete."""
     accepted = post()
     run_operations()
 
@@ -288,27 +290,27 @@ def test_delete_and_replay__at_once_never_run_again(post: Callable[..., Any]) ->
 @pytest.mark.parametrize(
     "task", [tasks.export, tasks.echo, tasks.refuse], ids=lambda task: task.name
 )
-def test_delete__at_once_with_all_else(user: AbstractBaseUser, task: Any) -> None:
-    """Answered as before it or as after it."""
+def test_delete__at_once_with_all_other_requests(user: AbstractBaseUser, task: Any) -> None:
+    """Each request is answered as before the delete or as after it."""
     Token.objects.create(user=user)  # type: ignore[misc]
     for _round in range(ROUNDS // 4):
         operation = services.submit(task, owner=str(user.pk))
         run_operations()
         url = f"/api/operations/{operation.pk}/"
-        asked = [("GET", f"{url}result/"), ("GET", url), ("GET", f"{url}monitor/")]
-        asked += [("DELETE", url), ("POST", f"{url}cancel/"), ("GET", "/api/operations/")]
-        asked += [("GET", f"{url}events/"), ("HEAD", f"{url}result/")]
+        requests = [("GET", f"{url}result/"), ("GET", url), ("GET", f"{url}monitor/")]
+        requests += [("DELETE", url), ("POST", f"{url}cancel/"), ("GET", "/api/operations/")]
+        requests += [("GET", f"{url}events/"), ("HEAD", f"{url}result/")]
 
-        def ask(number: int, asked: list[tuple[str, str]] = asked) -> int:
+        def ask(number: int, requests: list[tuple[str, str]] = requests) -> int:
             client = APIClient(raise_request_exception=False)
-            method, target = asked[number % len(asked)]
+            method, target = requests[number % len(requests)]
             response = client.generic(method, target, headers={"Authorization": _authorization()})
             b"".join(response) if response.streaming else response.content
             response.close()
             status: int = response.status_code
             return status
 
-        counts = Counter(at_once(len(asked) * 3, ask))
+        counts = Counter(at_once(len(requests) * 3, ask))
         assert set(counts) <= {200, 204, 302, 404, 409, 422}
         assert counts[204] >= 1
         assert set(at_once(2, ask)) == {404}

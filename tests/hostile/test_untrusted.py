@@ -1,4 +1,4 @@
-"""What a job took from a client and tells on: never more than text, wherever it is shown."""
+"""Text that a job got from a client stays text in headers, pages and logs."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ TEXTS = {
 
 @operation_task(name="tests.tell")
 def tell(operation: Job, *, how: str, name: str) -> Any:
-    """Says the text in each way that a job has."""
+    """Return or raise the text in one of the ways a job has."""
     text = TEXTS[name]
     operation.progress(50, message=text)
     operation.check_canceled()
@@ -73,7 +73,7 @@ WAYS = [
 
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("name", TEXTS)
-def test_text__of_a_job_is_only_text(
+def test_text__of_a_job_is_shown_as_text(
     api: APIClient,
     victim: Any,
     admin_client: Any,
@@ -109,7 +109,7 @@ def test_text__of_a_job_is_only_text(
         assert record.getMessage().isprintable(), record.getMessage()
 
 
-def test_message__of_a_running_job_is_only_text(
+def test_message__of_a_running_job_is_shown_as_text(
     api: APIClient, victim: Any, admin_client: Any
 ) -> None:
     operation = services.submit(tell, input={"how": "", "name": ""}, owner=str(victim.pk))
@@ -151,6 +151,6 @@ def test_secrets__reach_no_client(
     contents = [response.content]
     if response.status_code == 202:
         run_operations()
-        contents += [b"".join(api.get(each)) for each in response.json()["links"].values()]
+        contents += [b"".join(api.get(url)) for url in response.json()["links"].values()]
     for content in contents:
         assert not [secret for secret in SECRETS if secret in content]

@@ -1,4 +1,4 @@
-"""Keys that were taken apart, put together anew, kept for too long or handed on."""
+"""Valet keys that were changed, signed with other secrets, kept for too long or passed on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def operation(victim: Any) -> Operation:
 
 
 def statuses(client: APIClient, operation: Operation, sig: str) -> list[int]:
-    """Of a read, a cancel and a delete by the holder of `sig`."""
+    """The statuses of a read, a cancel and a delete with `sig`."""
     base = f"/api/operations/{operation.pk}/"
     return [
         client.get(f"{base}?sig={sig}").status_code,
@@ -34,9 +34,7 @@ def statuses(client: APIClient, operation: Operation, sig: str) -> list[int]:
     ]
 
 
-def test_key__with_any_character_changed_opens_nothing(
-    caller: Caller, operation: Operation
-) -> None:
+def test_key__with_a_changed_character_is_refused(caller: Caller, operation: Operation) -> None:
     client, before = caller(), everything()
     key = valet_keys.make(operation.pk, scope="cancel", seconds=60)
     for position, character in enumerate(key):
@@ -58,15 +56,15 @@ def test_key__with_any_character_changed_opens_nothing(
         lambda text: dumps(text, salt="async_reply.valet_keys"),
     ],
 )
-def test_key__signed_for_something_else_opens_nothing(
+def test_key__signed_for_something_else_is_refused(
     caller: Caller, operation: Operation, sign: Callable[[str], str]
 ) -> None:
-    made = sign(f"{operation.pk}.cancel.9999999999")
-    for sig in (made, made.partition(".")[2]):
+    signed = sign(f"{operation.pk}.cancel.9999999999")
+    for sig in (signed, signed.partition(".")[2]):
         assert statuses(caller(), operation, sig) == [404] * 3
 
 
-def test_key__of_a_retired_secret_opens_nothing(
+def test_key__of_a_retired_secret_is_refused(
     caller: Caller, operation: Operation, settings: Settings
 ) -> None:
     key = valet_keys.make(operation.pk, scope="read", seconds=60)
@@ -77,28 +75,26 @@ def test_key__of_a_retired_secret_opens_nothing(
     assert statuses(caller(), operation, key) == [404] * 3
 
 
-def test_key__given_twice_counts_once(caller: Caller, operation: Operation) -> None:
-    """A good one beside a bad one is not tried until one fits."""
+def test_key__beside_another_key_is_refused(caller: Caller, operation: Operation) -> None:
+    """The server does not try several keys until one is valid."""
     key = valet_keys.make(operation.pk, scope="read", seconds=60)
     other = valet_keys.make(uuid7(), scope="cancel", seconds=60)
     assert statuses(caller(), operation, f"{key}&sig={other}") == [404] * 3
 
 
-def test_key__of_a_stranger_s_own_operation_lends_no_right(
+def test_key__of_a_strangers_own_operation_is_refused_for_others(
     caller: Caller, stranger: Any, operation: Operation
 ) -> None:
-    """With credentials of its own as well: the key alone decides."""
-    mine = services.submit(tasks.echo, owner=str(stranger.pk))
-    key = valet_keys.make(mine.pk, scope="cancel", seconds=60)
+    """The stranger is logged in, but only the key counts."""
+    own = services.submit(tasks.echo, owner=str(stranger.pk))
+    key = valet_keys.make(own.pk, scope="cancel", seconds=60)
     assert statuses(caller(stranger), operation, key) == [404] * 3
-    bad = valet_keys.make(operation.pk, scope="cancel", seconds=60)
-    assert statuses(caller(stranger), mine, bad) == [404] * 3
+    foreign = valet_keys.make(operation.pk, scope="cancel", seconds=60)
+    assert statuses(caller(stranger), own, foreign) == [404] * 3
 
 
-def test_key__used_again_after_the_end_reads_and_removes_no_more(
-    caller: Caller, victim: Any
-) -> None:
-    """To cancel is the most a key allows: a replay of it must not remove the result twice."""
+def test_key__used_again_after_a_delete_is_refused(caller: Caller, victim: Any) -> None:
+    """The last of the first three requests deletes the operation."""
     operation = finished(str(victim.pk))
     key = valet_keys.make(operation.pk, scope="cancel", seconds=60)
     assert statuses(caller(), operation, key) == [302, 409, 204]

@@ -1,7 +1,7 @@
-"""Requests by the byte to real servers: refused or answered, and the next one is, too.
+"""Malformed requests to real servers are refused or answered, and so is the next request.
 
-What the servers refuse by themselves is in `wire.OWN_REFUSALS`. Not tried is `SCRIPT_NAME` as the
-name of a field: gunicorn takes it from 127.0.0.1 for a proxy's, and answers a wrong one 500.
+`wire.OWN_REFUSALS` has the statuses of the servers themselves. A field named `SCRIPT_NAME` is not
+tried: gunicorn trusts it from 127.0.0.1 as if a proxy sent it, and answers a wrong value with 500.
 """
 
 import json
@@ -36,7 +36,7 @@ RUN = "from async_reply.testing import run_operations; run_operations()"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Both servers as in production: DEBUG's own pages show tracebacks and all that came in."""
+    """Both servers as in production: with DEBUG, error pages show tracebacks and the request."""
     with prepared(
         tmp_path_factory.mktemp("wire"),
         database="sqlite",
@@ -49,7 +49,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         running.start_web()
         yield running
         for process in list(running.processes):
-            # Under WSGI a wait goes on though its client has left.
+            # Under WSGI a wait goes on although its client has left.
             running.end(process)
 
 
@@ -65,7 +65,7 @@ def servers(stack: Stack) -> dict[str, Server]:
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Iterator[Server]:
-    """A server that is well afterwards."""
+    """A server; after the test it must be well."""
     chosen = servers[request.param]
     yield chosen
     chosen.assert_well()
@@ -73,7 +73,7 @@ def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Iterat
 
 @pytest.fixture(scope="module")
 def urls(stack: Stack) -> dict[str, bytes]:
-    """Paths of operations: one that has succeeded, one with a large file, one that is pending."""
+    """Paths of three operations: succeeded with a value, succeeded with a large file, pending."""
 
     def submit(client: httpx.Client, url: str, body: Any) -> bytes:
         accepted = client.post(url, json=body)
@@ -90,21 +90,21 @@ def urls(stack: Stack) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_body__of_any_length(server: Server, name: str) -> None:
+def test_body__with_a_wrong_length_is_harmless(server: Server, name: str) -> None:
     assert_harmless(server.say(BODIES[name], ends=True), name)
 
 
 @pytest.mark.parametrize("name", CHUNKINGS)
-def test_body__of_any_chunks(server: Server, name: str) -> None:
+def test_body__with_malformed_chunks_is_harmless(server: Server, name: str) -> None:
     answer = server.say(post(CHUNKINGS[name], CHUNKED), ends=True)
     assert_harmless(answer, name)
     if name in {"good", "of one byte"}:
-        # gunicorn still reads when it is told that no more will come; uvicorn has left.
+        # uvicorn ends when the client closes its half of the connection, gunicorn reads on.
         assert server.ask(post(CHUNKINGS[name], CHUNKED)) == [202]
 
 
 @pytest.mark.parametrize("name", FIELDS, ids=bytes.decode)
-def test_field__of_any_bytes(server: Server, urls: dict[str, bytes], name: bytes) -> None:
+def test_field__malformed_is_harmless(server: Server, urls: dict[str, bytes], name: bytes) -> None:
     targets = [
         b"/api/operations/",
         urls["value"],
@@ -123,7 +123,7 @@ def test_field__of_any_bytes(server: Server, urls: dict[str, bytes], name: bytes
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_head__of_any_form(server: Server, name: str) -> None:
+def test_head__malformed_is_harmless(server: Server, name: str) -> None:
     assert_harmless(server.say(HEADS[name]), name)
 
 
@@ -132,23 +132,23 @@ def test_head__http_1_0_without_a_host_is_answered(server: Server) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: repr(method[:10]))
-def test_method__of_any_kind(server: Server, urls: dict[str, bytes], method: bytes) -> None:
+def test_method__unknown_is_harmless(server: Server, urls: dict[str, bytes], method: bytes) -> None:
     for target in (b"/api/operations/", urls["value"], b"/api/sleeps/", b"127.0.0.1:80", b"*"):
         answer = server.say(request(method, target, LENGTH, body=SLEEP))
         assert_harmless(answer, (method[:80], target))
-        # TRACE would show a page's script what it may not read (RFC 9110, section 9.3.8).
+        # An answer to TRACE would show credentials to a script (RFC 9110, section 9.3.8).
         assert wire.AUTHORIZATION not in answer
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: repr(target[:50]))
-def test_target__of_any_form(server: Server, target: bytes) -> None:
+def test_target__malformed_is_harmless(server: Server, target: bytes) -> None:
     for method in (b"GET", b"HEAD", b"OPTIONS", b"POST", b"DELETE"):
         answer = server.say(request(method, target, b"Content-Length: 0"))
         assert_harmless(answer, (method, target[:80]))
         assert b"root:x:" not in answer
 
 
-def test_expect__body_comes_when_asked_for(server: Server) -> None:
+def test_expect__body_is_sent_after_100_continue(server: Server) -> None:
     head = post(b"", LENGTH, b"Expect: 100-continue")
     with server.connection() as opened:
         opened.sendall(head)
@@ -157,7 +157,7 @@ def test_expect__body_comes_when_asked_for(server: Server) -> None:
         assert statuses(wire.read(opened)) == [202]
 
 
-def test_expect__refused_without_its_body(server: Server) -> None:
+def test_expect__is_refused_without_its_body(server: Server) -> None:
     head = request(b"POST", b"/api/nowhere/", LENGTH, b"Expect: 100-continue")
     assert_harmless(server.say(head, ends=True))
 
@@ -173,12 +173,12 @@ def test_pipeline__answers_come_in_order(server: Server, urls: dict[str, bytes])
     assert server.ask(b"".join(requests)) == [200, 202, 302, 404, 200]
 
 
-def test_pipeline__of_a_hundred(server: Server) -> None:
+def test_pipeline__of_a_hundred_requests(server: Server) -> None:
     assert server.ask(request(close=False) * 99 + request()) == [200] * 100
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         post(SLEEP[:5], LENGTH),
         post(b"e\r\n" + SLEEP[:5], CHUNKED),
@@ -188,12 +188,12 @@ def test_pipeline__of_a_hundred(server: Server) -> None:
     ],
     ids=["json", "chunk", "large file", "half a part", "half a head"],
 )
-def test_client__that_leaves_in_its_upload(server: Server, said: bytes) -> None:
-    server.leave(said)
+def test_client__leaves_during_an_upload(server: Server, message: bytes) -> None:
+    server.leave(message)
 
 
 @pytest.mark.parametrize("preference", [b"wait=2", b"wait=30"])
-def test_client__that_leaves_in_its_wait(
+def test_client__leaves_during_a_wait(
     server: Server, urls: dict[str, bytes], preference: bytes
 ) -> None:
     for target in (urls["pending"], urls["pending"] + b"monitor/"):
@@ -201,12 +201,12 @@ def test_client__that_leaves_in_its_wait(
     server.leave(post(SLEEP, LENGTH, b"Prefer: " + preference), stay=0.3)
 
 
-def test_client__that_leaves_its_events(server: Server, urls: dict[str, bytes]) -> None:
+def test_client__leaves_during_a_stream(server: Server, urls: dict[str, bytes]) -> None:
     for after in (0, 10, 1_000):
         server.leave(request(b"GET", urls["pending"] + b"events/"), after=after, stay=0.2)
 
 
-def test_client__that_leaves_in_its_download(server: Server, urls: dict[str, bytes]) -> None:
+def test_client__leaves_during_a_download(server: Server, urls: dict[str, bytes]) -> None:
     target = urls["file"] + b"result/"
     whole = httpx.get(
         f"http://127.0.0.1:{server.port}{target.decode()}",
@@ -218,7 +218,7 @@ def test_client__that_leaves_in_its_download(server: Server, urls: dict[str, byt
         server.leave(request(b"GET", target, b"Range: bytes=100-"), after=after)
 
 
-def test_body__of_a_good_request(server: Server) -> None:
+def test_body__of_a_good_request_is_accepted(server: Server) -> None:
     answer = server.say(post(SLEEP, LENGTH), patience=wire.PATIENCE)
     assert statuses(answer) == [202]
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == "pending"

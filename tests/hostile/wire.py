@@ -1,4 +1,4 @@
-"""HTTP by the byte: what no library of good will sends, and what comes back."""
+"""Sends HTTP byte by byte, also malformed requests, and reads the answers."""
 
 import re
 import socket
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from demo_project.processes import Process
 
-#: What is tried to get into a header of an answer.
+#: A field that must never come into the headers of an answer.
 INJECTED = b"X-Injected: 1"
 AUTHORIZATION = b"Authorization: Token demo"
-#: Seconds without a byte after which an answer is taken to be all there is.
-SILENCE = 2.0
-#: The same where an answer is due, after which the server closes.
+#: An answer counts as complete after so long without a byte.
+SILENCE_SECONDS = 2.0
+#: The longest wait for an answer after which the server closes the connection. In seconds.
 PATIENCE = 30.0
 
-#: What these servers answer by themselves, before Django hears of the request: bad syntax, a
-#: missing Host, too long a target or field, a coding or a version they do not know.
+#: Statuses by which these servers refuse a request before Django gets it: wrong syntax, no Host, a
+#: target or field that is too long, an unknown coding or version.
 OWN_REFUSALS = frozenset({400, 405, 408, 413, 414, 417, 426, 431, 501, 505})
 
 HEAD = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n(.*?)\r\n\r\n", re.DOTALL)
@@ -28,8 +28,8 @@ FAILURE = re.compile(
     r"Traceback|Internal Server Error|Exception in ASGI|Error handling request|WORKER TIMEOUT"
     r"|was sent SIG|ERROR "
 )
-#: What Django refuses by itself with a 400 and logs as an error, some with a traceback: a Host that
-#: is not allowed, and the redirect of APPEND_SLASH to more than 16,384 characters.
+#: Log lines of requests that Django refuses with 400 and logs as errors, some with a traceback: a
+#: Host that is not allowed, and a redirect of APPEND_SLASH to more than 16,384 characters.
 REFUSED_BY_DJANGO = re.compile(
     r"^\S+ \S+ ERROR django\.security\.Disallowed(?:Host|Redirect) .*?(?=^\d{4}-|^INFO|^\[|\Z)",
     re.MULTILINE | re.DOTALL,
@@ -45,7 +45,7 @@ def request(
     version: bytes = b"HTTP/1.1",
     close: bool = True,
 ) -> bytes:
-    """A request of the demo user's, after which the server is to close the connection."""
+    """A request of the demo user. With `close` the server has to close the connection after it."""
     lines = [b" ".join((method, target, version))]
     lines += [b"Host: " + host] if host is not None else []
     lines += [AUTHORIZATION, *fields, *([b"Connection: close"] if close else [])]
@@ -53,14 +53,14 @@ def request(
 
 
 def post(body: bytes, *fields: bytes, target: bytes = b"/api/sleeps/", close: bool = True) -> bytes:
-    """A POST whose `fields` say, or do not say, how long its JSON `body` is."""
+    """A POST with a JSON `body`, whose length only `fields` may tell."""
     kind = b"Content-Type: application/json"
     return request(b"POST", target, kind, *fields, body=body, close=close)
 
 
 @dataclass
 class Server:
-    """A real server of the demo's, and what it has logged."""
+    """A real server of the demo, and its log."""
 
     name: str
     port: int
@@ -77,15 +77,15 @@ class Server:
             yield opened
 
     def ask(self, *parts: bytes) -> list[int]:
-        """The statuses of the answers to requests that have a right to one."""
+        """The statuses of the answers; each request must have one."""
         answer = self.say(*parts, patience=PATIENCE)
         assert_harmless(answer)
         return statuses(answer)
 
-    def say(self, *parts: bytes, ends: bool = False, patience: float = SILENCE) -> bytes:
-        """All that the server answers to `parts`; with `ends` no more comes from us."""
+    def say(self, *parts: bytes, ends: bool = False, patience: float = SILENCE_SECONDS) -> bytes:
+        """All bytes of the answers to `parts`; with `ends` we then close our half of it."""
         with self.connection(patience) as opened:
-            # A server that has heard enough closes while we speak, or stops listening.
+            # A server may close the connection while we still send.
             with suppress(OSError):
                 for part in parts:
                     opened.sendall(part)
@@ -94,7 +94,7 @@ class Server:
             return read(opened)
 
     def leave(self, *parts: bytes, after: int = 0, stay: float = 0.1) -> None:
-        """Say `parts`, read `after` bytes, stay so many seconds and reset the connection."""
+        """Send `parts`, read `after` bytes, wait `stay` seconds and reset the connection."""
         with self.connection() as opened:
             with suppress(OSError):
                 for part in parts:
@@ -104,21 +104,21 @@ class Server:
             time.sleep(stay)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    def news(self) -> str:
-        """What it has logged since it was last asked."""
+    def new_log(self) -> str:
+        """The lines logged since the last call."""
         with self.log.open(errors="replace") as log:
             log.seek(self.seen)
-            told = log.read()
+            text = log.read()
             self.seen = log.tell()
-        return told
+        return text
 
     def assert_well(self) -> None:
-        """It answers, with the processes it had, and has logged nothing that is a defect."""
+        """It answers, its processes are the same, and it has logged no error of ours."""
         assert self.ask(request()) == [200]
         self.process.check()
-        told = REFUSED_BY_DJANGO.sub("", self.news())
-        found = FAILURE.search(told)
-        assert found is None, told[max(0, found.start() - 500) :][:3_000]
+        log = REFUSED_BY_DJANGO.sub("", self.new_log())
+        failure = FAILURE.search(log)
+        assert failure is None, log[max(0, failure.start() - 500) :][:3_000]
 
 
 def read(opened: socket.socket) -> bytes:
@@ -130,7 +130,7 @@ def read(opened: socket.socket) -> bytes:
 
 
 def heads(answer: bytes) -> list[tuple[int, bytes]]:
-    """Status and header fields of each answer in it, the interim ones as well."""
+    """Status and header fields of each answer, interim answers included."""
     return [(int(status), fields) for status, fields in HEAD.findall(answer)]
 
 
@@ -139,9 +139,9 @@ def statuses(answer: bytes) -> list[int]:
 
 
 def assert_harmless(answer: bytes, sent: object = "") -> None:
-    """Refused or answered; nothing that came with the request is in a header.
+    """Each answer is a refusal or an answer of ours, without text of the request in its headers.
 
-    But for the redirect by which Django appends a slash: to the same path on the same host.
+    The only exception is Django's redirect that appends a slash to the path, on the same host.
     """
     for status, fields in heads(answer):
         assert status < 500 or status in OWN_REFUSALS, (status, sent, answer[:500])

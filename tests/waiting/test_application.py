@@ -12,7 +12,7 @@ from async_reply import documents, lifecycle
 from async_reply.asgi import waiting
 from async_reply.estimates import forecasts
 from async_reply.models import Operation
-from async_reply.waiting import ticker
+from async_reply.waiting import registry, ticker
 from tests.waiting.conftest import Site, in_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -422,3 +422,22 @@ def test_wait_threads__1_lets_many_requests_wait(
         return [(await poll.done()).json()["status"] for poll in polls]
 
     assert asyncio.run(talk()) == ["succeeded"] * 3
+
+
+@pytest.mark.parametrize("path", ["", "monitor/", "events/"])
+def test_registry__client_beyond_the_maximum_of_its_caller_is_answered_at_once(
+    site: Site, operation: Operation, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(registry, "MAX_CLIENTS_PER_CALLER", 1)
+
+    async def talk() -> Any:
+        first = site.get(url(operation, path), prefer=LONG)
+        await site.until_waiting()
+        second = await site.get(url(operation, path), prefer=LONG).done()
+        await site.work()
+        return await first.done(), second
+
+    first, second = asyncio.run(talk())
+    assert b"pending" in second.body
+    assert first.status == (302 if path == "" else 200)
+    assert b"succeeded" in first.body
