@@ -24,7 +24,7 @@ def bury(operation: Operation, *, expired: bool) -> bool:
     with transaction.atomic(using=using):
         if not lifecycle.bury(operation, expired=expired):
             return False
-        removed = results.discard(operation)
+        removed = results.delete_rows(operation)
         OperationAttempt.objects.filter(operation_id=operation.pk).delete()
         transaction.on_commit(lambda: store.remove(removed), using=using, robust=True)
     return True

@@ -99,7 +99,7 @@ class ResultView(OperationView):
     def locate(self, location: dict[str, Any]) -> str:
         """Where a result that lies elsewhere is now; ValueError where nobody is sent any more."""
         if "url" in location:
-            return results.allowed(location["url"])
+            return results.check_redirect(location["url"])
         args, kwargs = location["args"] or None, location["kwargs"] or None
         made: str = reverse(location["route"], args=args, kwargs=kwargs, request=self.request)
         return made
