@@ -1,141 +1,208 @@
-"""The settings of async_reply: one dict, `ASYNC_REPLY`, read at each use."""
+"""The settings of async_reply: one dict, `ASYNC_REPLY`, which is read at each use."""
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from django.conf import settings
 
-Check = Callable[[Any], bool]
+Check: TypeAlias = Callable[[Any], bool]
 
 
-def _positive(value: Any) -> bool:
+class Values(NamedTuple):
+    """The values that a setting takes."""
+
+    #: In words that follow "it takes".
+    words: str
+    check: Check
+
+    def include(self, value: Any) -> bool:
+        """Whether the setting takes `value`."""
+        try:
+            return self.check(value)
+        except TypeError:
+            return False
+
+
+class Setting(NamedTuple):
+    """One key of `ASYNC_REPLY`."""
+
+    default: Any
+    values: Values
+    meaning: str
+
+
+def _is_positive(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def _count(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _positive_or_none(value: Any) -> bool:
-    return value is None or _positive(value)
-
-
-def _text(value: Any) -> bool:
+def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _text_or_none(value: Any) -> bool:
-    return value is None or _text(value)
-
-
-def _rate_or_none(value: Any) -> bool:
-    """As REST framework reads it: of the period, the first letter counts."""
+def _is_rate_or_none(value: Any) -> bool:
+    """As REST framework reads a rate: only the first letter of the period counts."""
     if not isinstance(value, str):
         return value is None
     return re.fullmatch(r"0*[1-9][0-9]*/[smhd][^/]*", value) is not None
 
 
-def _hosts(value: Any) -> bool:
-    """They are compared to the letter: neither a URL nor a pattern would match."""
+def _are_hosts(value: Any) -> bool:
+    """Hosts are compared exactly: no host of a request equals a URL or a pattern."""
     if isinstance(value, str):
         return False
     return all(
-        isinstance(each, str) and re.fullmatch(r"[^.\s/*][^\s/*]*", each) is not None
-        for each in value
+        isinstance(host, str) and re.fullmatch(r"[^.\s/*][^\s/*]*", host) is not None
+        for host in value
     )
 
 
-def _notify(value: Any) -> bool:
+def _is_notify(value: Any) -> bool:
     schemes = ("redis://", "rediss://", "unix://")
     return value in (None, "postgresql") or (isinstance(value, str) and value.startswith(schemes))
 
 
-# -- reference
-DEFAULTS: dict[str, Any] = {
-    # Dotted path of the OperationAccess class: who may see which operations.
-    "ACCESS": "async_reply.permissions.OperationAccess",
-    # Instance namespace under which the project's URLconf includes async_reply.urls.
-    "URL_NAMESPACE": "async_reply",
-    # Seconds for which a worker holds an operation between two heartbeats.
-    # None: 20, and 60 on SQLite, where a writer may wait for another's transaction.
-    "LEASE": None,
-    # Seconds after which a message nobody claimed may count as lost.
-    "REPUBLISH_AFTER": 10,
-    # Rows that relay, rescue and purge take in one go.
-    "BATCH": 200,
-    # Seconds a submit waits for the broker at most; the relay publishes what this left behind.
-    "PUBLISH_TIMEOUT": 1.0,
-    # Seconds for which submits leave publishing to the relay after the broker failed.
-    "BREAKER": 3.0,
-    # Seconds a finished operation and its result are kept.
-    "RETENTION": 7 * 24 * 3600,
-    # What becomes of a deleted user's operations: "keep", or "remove" (canceled, then purged). With
-    # "keep" signed links stay good until they expire, and a later user who gets the same primary
-    # key owns the operations.
-    "USER_DELETED": "keep",
-    # Seconds more for which its id answers 410 and its idempotency key is remembered.
-    "TOMBSTONE": 7 * 24 * 3600,
-    # Seconds for which "Prefer: wait" holds a request at most; 0 turns waiting off. Proxies give
-    # up after 60.
-    "MAX_WAIT": 55,
-    # Threads of a process that may wait under WSGI, where the server has threads for others; of
-    # several, one caller never has all. Under ASGI: how many requests of one caller that are about
-    # to wait pass through Django at a time; there is one thread more, for others.
-    "WAIT_THREADS": 2,
-    # What wakes those who wait: None, the database is asked ten times a second; "postgresql", by
-    # LISTEN and NOTIFY; or the URL of a Redis, for its publish and subscribe.
-    "NOTIFY": None,
-    # Bytes of an operation's JSON input; uploads are files and are not counted.
-    "MAX_INPUT": 1024 * 1024,
-    # Bytes of an operation's JSON result; larger ones belong into a file.
-    "MAX_RESULT": 1024 * 1024,
-    # Unfinished operations an owner may have when submitting over HTTP, however many do at once;
-    # callers without an owner share as many for each view. 0: no bound.
-    "MAX_UNFINISHED": 1000,
-    # Polls an owner may make, in REST framework's notation ("600/min"); None: no bound.
-    "POLL_RATE": None,
-    # Seconds for which a valet key in a signed link is good, and never longer than its operation.
-    "VALET_KEY": 24 * 3600,
-    # What the `type` of our problem documents starts with (RFC 9457, section 3.1.1).
-    "PROBLEM_TYPE_PREFIX": "urn:problem-type:async-reply/",
-    # Alias in STORAGES where files of operations live. Choose one that no web server publishes.
-    "STORAGE": "default",
-    # Dotted path of a function that makes a storage's own signed URL of a file, to which file
-    # results then redirect ("async_reply.contrib.s3.signed_url"). None: they are streamed.
-    "SIGNED_URL": None,
-    # Hosts a job may redirect its client to, to the letter and with their port.
-    "REDIRECT_HOSTS": (),
-}
-# -- end
+PATH = Values("a dotted path", _is_text)
+PATH_OR_NONE = Values("a dotted path, or None", lambda value: value is None or _is_text(value))
+SECONDS = Values("a number of seconds above 0", _is_positive)
+SECONDS_OR_NONE = Values(
+    "a number of seconds above 0, or None", lambda value: value is None or _is_positive(value)
+)
+BYTES = Values("a whole number of bytes", _is_count)
 
-VALID: dict[str, tuple[Check, str]] = {
-    "ACCESS": (_text, "a dotted path"),
-    "URL_NAMESPACE": (_text, "the name of a URL namespace"),
-    "LEASE": (_positive_or_none, "a number of seconds above 0, or None"),
-    "REPUBLISH_AFTER": (_positive, "a number of seconds above 0"),
-    "BATCH": (lambda value: _count(value) and value > 0, "a whole number above 0"),
-    "PUBLISH_TIMEOUT": (_positive, "a number of seconds above 0"),
-    "BREAKER": (_positive, "a number of seconds above 0"),
-    "RETENTION": (_positive, "a number of seconds above 0"),
-    "USER_DELETED": (lambda value: value in ("keep", "remove"), '"keep" or "remove"'),
-    "TOMBSTONE": (_positive, "a number of seconds above 0"),
-    "MAX_WAIT": (_count, "a whole number of seconds, 0 for no waiting"),
-    "WAIT_THREADS": (_count, "a whole number"),
-    "NOTIFY": (_notify, 'None, "postgresql" or a redis:// URL'),
-    "MAX_INPUT": (_count, "a whole number of bytes"),
-    "MAX_RESULT": (_count, "a whole number of bytes"),
-    "MAX_UNFINISHED": (_count, "a whole number, 0 for no bound"),
-    "POLL_RATE": (_rate_or_none, 'a rate above 0 by s, m, h or d, such as "600/min", or None'),
-    "VALET_KEY": (_positive, "a number of seconds above 0"),
-    "PROBLEM_TYPE_PREFIX": (_text, "a URI to which a name can be appended"),
-    "STORAGE": (_text, "an alias in STORAGES"),
-    "SIGNED_URL": (_text_or_none, "a dotted path, or None"),
-    "REDIRECT_HOSTS": (
-        _hosts,
-        'a list of hosts such as "files.example.org" or "api:8443", without scheme or slash',
+SETTINGS: dict[str, Setting] = {
+    "ACCESS": Setting(
+        "async_reply.permissions.OperationAccess",
+        PATH,
+        "Dotted path of the OperationAccess class: who may see which operations.",
+    ),
+    "URL_NAMESPACE": Setting(
+        "async_reply",
+        Values("the name of a URL namespace", _is_text),
+        "Instance namespace under which the project's URLconf includes async_reply.urls.",
+    ),
+    "LEASE": Setting(
+        None,
+        SECONDS_OR_NONE,
+        "Seconds for which a worker holds an operation between two heartbeats. None: 20, and 60 "
+        "on SQLite, where a write may wait for another transaction.",
+    ),
+    "REPUBLISH_AFTER": Setting(
+        10, SECONDS, "Seconds after which a message that no worker has claimed may count as lost."
+    ),
+    "BATCH": Setting(
+        200,
+        Values("a whole number above 0", lambda value: _is_count(value) and value > 0),
+        "Rows that relay, rescue and purge take in one turn.",
+    ),
+    "PUBLISH_TIMEOUT": Setting(
+        1.0,
+        SECONDS,
+        "Seconds for which a submit waits for the broker at most. The relay publishes later what "
+        "the submit could not.",
+    ),
+    "BREAKER": Setting(
+        3.0,
+        SECONDS,
+        "Seconds for which submits leave publishing to the relay after the broker failed.",
+    ),
+    "RETENTION": Setting(
+        7 * 24 * 3600, SECONDS, "Seconds for which a finished operation and its result are kept."
+    ),
+    "USER_DELETED": Setting(
+        "keep",
+        Values('"keep" or "remove"', lambda value: value in ("keep", "remove")),
+        'What happens to the operations of a deleted user: "keep", or "remove" (canceled, then '
+        'purged). With "keep" signed links stay valid until they expire, and a later user who '
+        "gets the same primary key owns the operations.",
+    ),
+    "TOMBSTONE": Setting(
+        7 * 24 * 3600,
+        SECONDS,
+        "Seconds after its expiry for which an operation's id answers 410 and its idempotency "
+        "key is remembered.",
+    ),
+    "MAX_WAIT": Setting(
+        55,
+        Values("a whole number of seconds, 0 for no waiting", _is_count),
+        'Seconds for which "Prefer: wait" holds a request at most; 0 turns waiting off. Many '
+        "proxies end a request after 60.",
+    ),
+    "WAIT_THREADS": Setting(
+        2,
+        Values("a whole number, 0 for no waiting", _is_count),
+        "Threads of a process for clients that wait. 0: no client waits, under WSGI and ASGI "
+        "alike. Under WSGI each thread holds one client, if the server has threads for other "
+        "requests; of several threads one caller never has all. Under ASGI waiting needs no "
+        "thread: so many requests of one caller that are about to wait are inside Django at a "
+        "time, and one more of others.",
+    ),
+    "NOTIFY": Setting(
+        None,
+        Values('None, "postgresql" or a redis:// URL', _is_notify),
+        "How waiting clients learn of a change. None: the database is asked ten times a second. "
+        '"postgresql": by LISTEN and NOTIFY. The URL of a Redis: by its publish and subscribe.',
+    ),
+    "MAX_INPUT": Setting(
+        1024 * 1024,
+        BYTES,
+        "Bytes of an operation's JSON input. Uploads are files and do not count.",
+    ),
+    "MAX_RESULT": Setting(
+        1024 * 1024,
+        BYTES,
+        "Bytes of an operation's JSON result. A larger result belongs into a file.",
+    ),
+    "MAX_UNFINISHED": Setting(
+        1000,
+        Values("a whole number, 0 for no bound", _is_count),
+        "Unfinished operations that an owner may have when submitting over HTTP, also with many "
+        "requests at once. Callers without an owner share this number for each view. 0: no bound.",
+    ),
+    "POLL_RATE": Setting(
+        None,
+        Values('a rate above 0 by s, m, h or d, such as "600/min", or None', _is_rate_or_none),
+        'Polls that an owner may make, in REST framework\'s notation ("600/min"). None: no bound.',
+    ),
+    "VALET_KEY": Setting(
+        24 * 3600,
+        SECONDS,
+        "Seconds for which a valet key in a signed link is valid, and never longer than its "
+        "operation exists.",
+    ),
+    "PROBLEM_TYPE_PREFIX": Setting(
+        "urn:problem-type:async-reply/",
+        Values("a URI to which a name can be appended", _is_text),
+        "The start of the `type` of our problem documents (RFC 9457, section 3.1.1).",
+    ),
+    "STORAGE": Setting(
+        "default",
+        Values("an alias in STORAGES", _is_text),
+        "Alias in STORAGES for the files of operations. Choose a storage that no web server "
+        "publishes.",
+    ),
+    "SIGNED_URL": Setting(
+        None,
+        PATH_OR_NONE,
+        "Dotted path of a function that makes a storage's own signed URL of a file. File results "
+        'then redirect to it ("async_reply.contrib.s3.signed_url"). None: they are streamed.',
+    ),
+    "REDIRECT_HOSTS": Setting(
+        (),
+        Values(
+            'a list of hosts such as "files.example.org" or "api:8443", without scheme or slash',
+            _are_hosts,
+        ),
+        "Hosts that a job may redirect its client to, each exactly and with its port.",
     ),
 }
+
+#: Key -> default: `get` is called often, and looks up no more than it needs.
+DEFAULTS: dict[str, Any] = {key: setting.default for key, setting in SETTINGS.items()}
 
 
 def get(key: str) -> Any:
@@ -144,5 +211,5 @@ def get(key: str) -> Any:
 
 
 def configured() -> Any:
-    """What the project wrote into `ASYNC_REPLY`: a dict, once the checks have passed."""
+    """The project's `ASYNC_REPLY`: a dict, once the checks have passed."""
     return getattr(settings, "ASYNC_REPLY", {})

@@ -1,30 +1,52 @@
-"""What a project's CORS has to name, so that a browser's page of another origin is a client."""
+"""The headers that a project's CORS configuration has to name, for pages of another origin."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-#: Headers of our answers that a browser hides from such a page unless they are exposed.
+from async_reply.protocol import headers
+
+#: Headers of our answers. A browser hides them from such a page unless CORS exposes them.
 EXPOSED = (
-    "Accept-Ranges", "Azure-AsyncOperation", "Content-Disposition", "Content-Location",
-    "Content-Range", "ETag", "Idempotent-Replayed", "Link", "Location", "Operation-Id",
-    "Operation-Location", "Preference-Applied", "Repeatability-Result", "Retry-After",
-)  # fmt: skip
-#: Headers of requests that such a page may not send unless they are allowed.
-ALLOWED = ("idempotency-key", "if-none-match", "last-event-id", "prefer")
+    headers.ACCEPT_RANGES,
+    headers.AZURE_ASYNC_OPERATION,
+    headers.CONTENT_DISPOSITION,
+    headers.CONTENT_LOCATION,
+    headers.CONTENT_RANGE,
+    headers.ETAG,
+    headers.IDEMPOTENT_REPLAYED,
+    headers.LINK,
+    headers.LOCATION,
+    headers.OPERATION_ID,
+    headers.OPERATION_LOCATION,
+    headers.PREFERENCE_APPLIED,
+    headers.REPEATABILITY_RESULT,
+    headers.RETRY_AFTER,
+)
+#: Headers of requests. Such a page may not send them unless CORS allows them.
+ALLOWED = tuple(
+    name.lower()
+    for name in (
+        headers.IDEMPOTENCY_KEY,
+        headers.IF_NONE_MATCH,
+        headers.LAST_EVENT_ID,
+        headers.PREFER,
+    )
+)
 
 
 def hidden(exposed: Sequence[str]) -> str:
-    """Which of our headers CORS_EXPOSE_HEADERS of django-cors-headers hides.
+    """The headers of ours that this CORS_EXPOSE_HEADERS hides; empty if it hides none.
 
-    None, its default, leaves what our views say; any other value takes its place.
+    django-cors-headers leaves the list of our views as it is while the setting is empty, and
+    replaces it otherwise.
     """
-    return _missing(EXPOSED, among=exposed) if exposed else ""
+    return _missing(EXPOSED, from_names=exposed) if exposed else ""
 
 
 def refused(allowed: Sequence[str]) -> str:
-    """Which headers CORS_ALLOW_HEADERS keeps a page from sending."""
-    return _missing(ALLOWED, among=allowed)
+    """The headers that this CORS_ALLOW_HEADERS keeps a page from sending; empty if none."""
+    return _missing(ALLOWED, from_names=allowed)
 
 
-def _missing(names: Sequence[str], *, among: Sequence[str]) -> str:
-    known = {each.lower() for each in among}
-    return ", ".join(each for each in names if each.lower() not in known)
+def _missing(names: Iterable[str], *, from_names: Iterable[str]) -> str:
+    present = {name.lower() for name in from_names}
+    return ", ".join(name for name in names if name.lower() not in present)

@@ -1,4 +1,4 @@
-"""What async_reply raises; each docstring says what to do about it."""
+"""The exceptions of async_reply. Each docstring says what to do about it."""
 
 import json
 from collections.abc import Mapping
@@ -9,21 +9,21 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 
 class AsyncReplyError(Exception):
-    """Base of the errors a caller may want to catch."""
+    """The base class of errors that callers may catch."""
 
 
 class OperationFailed(AsyncReplyError):
-    """Raised by a job to fail with a text its client may read.
+    """Raised by a job to fail with a text for its client.
 
-    `detail` is the text, `code` a short word for programs, `status_code` a 4xx that the
-    result URL answers with. Statuses that make clients retry, log in or forget the
-    operation are refused, since they mean something else there. `errors` are field errors, in the
-    shape that REST framework's serializers give them; a list or dict as `detail` is taken for them.
-    `members` are further members of the problem document, by name. Both are JSON values.
+    `detail` is the text, `code` a short word for programs, `status_code` the 4xx of the result
+    URL. RESERVED ones are refused: they make clients retry, log in or forget the operation.
+    `errors` are field errors in the shape of REST framework's serializers; a list or dict as
+    `detail` counts as `errors`. `members` are further members of the problem document, by name.
+    Both are JSON values.
     """
 
     RESERVED = frozenset({401, 404, 405, 406, 408, 410, 425, 429})
-    #: Members of the problem document that have a meaning already.
+    #: Members of the problem document that `members` cannot have.
     TAKEN = frozenset({"code", "message", "type", "title", "status", "detail", "errors"})
 
     def __init__(
@@ -49,7 +49,7 @@ class OperationFailed(AsyncReplyError):
 
     @classmethod
     def _check(cls, status_code: int, errors: Any, members: Mapping[str, Any] | None) -> None:
-        """Raise ValueError for what no client is told this way, TypeError for what is not JSON."""
+        """Raise ValueError for a refused status or name, TypeError for a value that is not JSON."""
         if not 400 <= status_code <= 499 or status_code in cls.RESERVED:
             raise ValueError(
                 f"status_code={status_code} cannot report a failed operation: choose a 4xx "
@@ -70,31 +70,31 @@ class OperationFailed(AsyncReplyError):
 
 
 class UnknownKind(AsyncReplyError):
-    """No task of this name is registered: import its module, or let Celery discover it."""
+    """No task has this name: import its module, or let Celery discover it."""
 
 
 class NotCalledThisWay(AsyncReplyError):
-    """A Celery way to start the task was used: call `services.submit(task, input=…)` instead."""
+    """The task was started by Celery's methods: call `services.submit(task, input=…)` instead."""
 
 
 class PayloadError(AsyncReplyError):
-    """A value cannot be stored as JSON: the message names the first part that cannot."""
+    """A value cannot be stored as JSON: the message says why."""
 
 
 class PayloadTooLarge(PayloadError):
-    """A JSON value exceeds its bound: hand over a file instead."""
+    """A JSON value is larger than MAX_INPUT or MAX_RESULT: use a file instead."""
 
 
 class UnknownType(PayloadError, TypeError):
-    """A value is of a type that JSON has not: make it text, a number, a list or a dict.
+    """A value has a type that JSON does not have: convert it to text, a number, a list or a dict.
 
-    For a submit do so in the view's `get_input`. The message names the value's place and type: it
-    is for the log, and no client is told.
+    For a submit, do so in the view's `get_input`. The message names the value's place and type.
+    It is for the log: clients do not see it.
     """
 
 
 class StorageFailed(AsyncReplyError, OSError):
-    """The storage of files refused: see its cause. `autoretry_for=(OSError,)` covers it."""
+    """The storage failed: see the cause. `autoretry_for=(OSError,)` covers it."""
 
 
 class QuotaExceeded(AsyncReplyError):
@@ -102,19 +102,23 @@ class QuotaExceeded(AsyncReplyError):
 
 
 class KeyMalformed(AsyncReplyError):
-    """The idempotency key cannot be one: send 1 to 255 characters of printable ASCII."""
+    """The idempotency key is malformed: send 1 to 255 characters of printable ASCII."""
 
 
 class KeyMissing(AsyncReplyError):
-    """The view wants an idempotency key: send a new one with each new request."""
+    """The view requires an idempotency key: send a new key with each new request."""
 
 
 class KeyReused(AsyncReplyError):
-    """The idempotency key came with another request before: use a new key."""
+    """The idempotency key was used for a different request: use a new key."""
 
 
 class OperationGone(AsyncReplyError):
-    """The operation of this idempotency key was deleted or has expired: use a new key."""
+    """The operation was deleted or has expired: submit the request again.
+
+    An idempotency key still belongs to that operation: the request needs a new key. The message
+    says it where there is one.
+    """
 
 
 class NotCancelable(AsyncReplyError):
@@ -130,9 +134,10 @@ class NotFinished(AsyncReplyError):
 
 
 class JobInterrupted(BaseException):
-    """Base of what ends a job from outside; like KeyboardInterrupt it passes `except Exception`.
+    """The base class of exceptions that end a job from outside.
 
-    A job may catch it to clean up and must raise it again.
+    `except Exception` does not catch them, as with KeyboardInterrupt. A job may catch one to clean
+    up, and must raise it again.
     """
 
 
@@ -141,7 +146,7 @@ class OperationCanceled(JobInterrupted):
 
 
 class ClaimLost(JobInterrupted):
-    """Another attempt holds the operation, or it is over: stop; nothing more is stored."""
+    """Another attempt holds the operation, or it has finished: stop; nothing more is stored."""
 
 
 class TimeLimitExceeded(JobInterrupted):
@@ -149,15 +154,15 @@ class TimeLimitExceeded(JobInterrupted):
 
 
 class WorkerStopping(JobInterrupted):
-    """The job's worker was told to stop: stop; another worker starts the operation anew."""
+    """The job's worker stops: stop; another worker runs the operation from its start."""
 
 
 class DatabaseAway(JobInterrupted):
-    """The database was away for a whole lease: the attempt is lost, and the job is repeated."""
+    """The database was away for a whole lease: the attempt is lost, and the job runs again."""
 
 
 class RetryLater(JobInterrupted):
-    """What `operation.retry()` raises: the attempt ends, a later one is scheduled."""
+    """Raised by `operation.retry()`: the attempt ends, and a later one is scheduled."""
 
     def __init__(self, after: float | timedelta | None = None, cause: Any = None) -> None:
         super().__init__()

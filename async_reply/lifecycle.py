@@ -1,9 +1,12 @@
-"""The arrows between statuses. Each is one guarded UPDATE that says whether it changed its row.
+"""Changes the status of operations, for services, attempts and maintenance.
 
-Functions take the operation as it was read. The guard repeats what the decision rests on: where
-the row has changed since, it is left alone, and the function returns False. Writes of a worker are
-guarded by `attempt` and status, since a rescued row keeps its attempt until the next claim.
-Guards compare integers, statuses, and times that the database wrote by its own clock.
+Each arrow of `status.TRANSITIONS` is one UPDATE with a guard: a condition on the row that the
+decision rests on. A caller passes the operation as it read it. If the row has changed since, the
+guard does not match: the row stays as it is, and the function returns False.
+
+An attempt writes under a guard of its number and of an active status, since a rescued row keeps
+the number until the next claim. Guards compare integers, statuses, and times that the database
+wrote by its own clock.
 """
 
 from collections.abc import Mapping
@@ -21,19 +24,23 @@ from async_reply.database.clock import DatabaseNow, after
 from async_reply.models import Operation, OperationResult
 from async_reply.notifications import announcements
 from async_reply.protocol import problems
-from async_reply.status import ACTIVE, FINAL, TRANSITIONS, Status
+from async_reply.status import ACTIVE, FINAL, TRANSITIONS, UNFINISHED, Status
 
-#: What a row must be, and what it becomes.
-Statement: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
+#: Column, or column and lookup -> value.
+Columns: TypeAlias = Mapping[str, Any]
+#: The guard, and the changes.
+Statement: TypeAlias = tuple[Columns, Columns]
 
-#: What a tombstone holds where an operation has what it was given, and what its job said.
-NOTHING: Mapping[str, Any] = {"input": {}, "extra": {}, "error": None, "message": ""}
+NO_COLUMNS: Columns = {}
+
+#: A tombstone holds neither the client's input nor the job's answer.
+EMPTY_CONTENT: Columns = {"input": {}, "extra": {}, "error": None, "message": ""}
 
 UNKNOWN_KIND_AFTER = timedelta(hours=1)
 
 
 def lease() -> float:
-    """Seconds for which a heartbeat holds an operation."""
+    """Seconds for which a claim or a heartbeat holds an operation."""
     configured: float | None = conf.get("LEASE")
     if configured is not None:
         return configured
@@ -41,10 +48,10 @@ def lease() -> float:
 
 
 def claim(operation: Operation, *, worker: str) -> bool:
-    """pending → running: a new attempt, unless the operation is not due or has moved on.
+    """pending → running: begin a new attempt; False if it is not due or has changed.
 
-    The snapshot then speaks for this attempt. Guarded by `version`, since the budgets in it
-    decide how the attempt may end: `attempt` would let one pass that was read before a retry.
+    `operation` then has the number of this attempt. The guard is `version`: the attempt ends by
+    the budgets in `operation`, and a retry changes them without changing `attempt`.
     """
     claimed = _update(operation.pk, *_claim(operation, worker=worker))
     if claimed:
@@ -56,9 +63,9 @@ def claim(operation: Operation, *, worker: str) -> bool:
 
 
 def claim_unread(pk: UUID, *, worker: str, kind: str | None = None) -> Operation | None:
-    """Read and claim; in one statement where the database can, which leaves nothing between.
+    """Claim an operation of this `kind`, or of any, and return its row; None if none is due.
 
-    With a `kind`, an operation of that kind alone.
+    On PostgreSQL one statement does both: nobody can change the row between read and claim.
     """
     of_kind = {} if kind is None else {"kind": kind}
     if statements.are_possible(alias()):
@@ -70,60 +77,58 @@ def claim_unread(pk: UUID, *, worker: str, kind: str | None = None) -> Operation
 
 
 def beat(operation: Operation, *, progress: int | None = None, message: str | None = None) -> bool:
-    """Renew the lease of a running attempt, never past its deadline; with news, show them."""
+    """Renew the lease of an active attempt, up to its deadline; with a message, show progress."""
     changes: dict[str, Any] = {"lease_expires_at": Least(after(lease()), F("deadline_at"))}
     if message is not None:
-        changes |= {"progress": progress, "message": message, **_visible()}
-    return _update(operation.pk, _mine(operation), changes)
+        changes |= {"progress": progress, "message": message, **_new_version()}
+    return _update(operation.pk, _held(operation), changes)
 
 
 def succeed(
-    operation: Operation, *, result: OperationResult | None = None, told: Mapping[str, Any] = {}
+    operation: Operation, *, result: OperationResult | None = None, unsaved: Columns = NO_COLUMNS
 ) -> bool:
     """running, canceling → succeeded, and `result` is inserted.
 
-    `told` is the `progress` and `message` that the row does not show yet, here and below.
-    The transaction is the caller's, who stores the result in it where there is more to store.
+    `unsaved`, here and below: columns `progress` and `message` that the row does not show yet.
+    The caller opens the transaction. It may store the result itself, in the same transaction.
     """
-    changes = {**told, "progress": 100, **_finished(operation)}
-    return _move(operation, Status.SUCCEEDED, _mine(operation), insert=result, **changes)
+    changes = {**unsaved, "progress": 100, **_finished(operation)}
+    return _move(operation, Status.SUCCEEDED, _held(operation), insert=result, **changes)
 
 
-def fail(operation: Operation, error: Mapping[str, Any], *, told: Mapping[str, Any] = {}) -> bool:
-    """running, canceling → failed, with the `error` a client may read."""
-    changes = {**told, "error": error, **_finished(operation)}
-    return _move(operation, Status.FAILED, _mine(operation), **changes)
+def fail(operation: Operation, error: Columns, *, unsaved: Columns = NO_COLUMNS) -> bool:
+    """running, canceling → failed, with an `error` that clients read."""
+    changes = {**unsaved, "error": error, **_finished(operation)}
+    return _move(operation, Status.FAILED, _held(operation), **changes)
 
 
-def end_canceled(operation: Operation, *, told: Mapping[str, Any] = {}) -> bool:
+def end_canceled(operation: Operation, *, unsaved: Columns = NO_COLUMNS) -> bool:
     """canceling → canceled: the attempt has stopped."""
-    guard = _mine(operation) | {"status__in": [Status.CANCELING]}
-    return _move(operation, Status.CANCELED, guard, **told, **_canceled(operation))
+    guard = _held(operation) | {"status__in": [Status.CANCELING]}
+    return _move(operation, Status.CANCELED, guard, **unsaved, **_canceled(operation))
 
 
-def retry(operation: Operation, *, delay: float, told: Mapping[str, Any] = {}) -> bool:
-    """running → pending after an error, within the budget; not while canceling."""
-    guard = _mine(operation) | {"status__in": [Status.RUNNING], "retries__lt": F("max_retries")}
-    changes = {**told, "retries": F("retries") + 1, **_again(delay)}
+def retry(operation: Operation, *, delay: float, unsaved: Columns = NO_COLUMNS) -> bool:
+    """running → pending after an error, in `delay` seconds, while retries are left."""
+    guard = _held(operation) | {"status__in": [Status.RUNNING], "retries__lt": F("max_retries")}
+    changes = {**unsaved, "retries": F("retries") + 1, **_again(delay)}
     return _move(operation, Status.PENDING, guard, **changes)
 
 
-def release(operation: Operation, *, told: Mapping[str, Any] = {}) -> bool:
-    """running → pending because the worker stops: costs no budget; not while canceling."""
-    guard = _mine(operation) | {"status__in": [Status.RUNNING]}
-    return _move(operation, Status.PENDING, guard, **told, **_again(0))
+def release(operation: Operation, *, unsaved: Columns = NO_COLUMNS) -> bool:
+    """running → pending because the worker stops. It counts as no retry and no loss."""
+    guard = _held(operation) | {"status__in": [Status.RUNNING]}
+    return _move(operation, Status.PENDING, guard, **unsaved, **_again(0))
 
 
 def rescue(operation: Operation) -> Status | None:
-    """What becomes of a lost attempt; None when its lease is not over, or it is over itself.
+    """Take the operation from an attempt whose lease is over, and return the new status.
 
-    canceling → canceled; running → failed when out of time or of losses, else → pending.
+    canceling → canceled. running → failed if the time limit has passed or no losses are left,
+    else → pending. None if the lease is not over, or the attempt has ended.
     """
-    guard = {
-        "status": operation.status,
-        "attempt": operation.attempt,
-        "lease_expires_at__lte": DatabaseNow(),
-    }
+    guard = {"status": operation.status, "attempt": operation.attempt}
+    guard["lease_expires_at__lte"] = DatabaseNow()
     if operation.status == Status.CANCELING:
         return _reached(operation, Status.CANCELED, guard, **_canceled(operation))
     overdue = guard | {"deadline_at__lte": DatabaseNow()}
@@ -138,20 +143,20 @@ def rescue(operation: Operation) -> Status | None:
     return _reached(operation, Status.FAILED, guard, error=lost, **_finished(operation))
 
 
-def forfeit(pk: UUID, *, worker: str, timed_out: bool) -> bool:
-    """End the lease of an attempt whose process is known to be gone, for the rescue to find.
+def expire_lease(pk: UUID, *, worker: str, timed_out: bool) -> bool:
+    """End the lease of an attempt whose process is gone, so that a rescue takes the operation.
 
-    `worker` names the process that claimed it, so that no other attempt is hit.
+    `worker` is the process that claimed it: attempts of other processes keep their lease.
     """
     guard = {"worker": worker, "status__in": sorted(ACTIVE)}
-    over = ("lease_expires_at", "deadline_at") if timed_out else ("lease_expires_at",)
-    return _update(pk, guard, dict.fromkeys(over, DatabaseNow()))
+    columns = ("lease_expires_at", "deadline_at") if timed_out else ("lease_expires_at",)
+    return _update(pk, guard, dict.fromkeys(columns, DatabaseNow()))
 
 
 def cancel(operation: Operation) -> bool:
-    """pending → canceled, running → canceling; False when the row is elsewhere by now.
+    """pending → canceled, running → canceling; False if the status has changed.
 
-    While pending guarded by `attempt`: some kinds may be canceled before their first one only.
+    The guard of a pending one has `attempt`: some kinds can be canceled before the first only.
     """
     now: dict[str, Any] = {"cancel_requested_at": DatabaseNow()}
     if operation.status == Status.PENDING:
@@ -161,18 +166,15 @@ def cancel(operation: Operation) -> bool:
 
 
 def reject(operation: Operation) -> bool:
-    """pending → failed: for an hour no worker knew the kind."""
-    guard = {
-        "status": Status.PENDING,
-        "available_at__lte": DatabaseNow() - UNKNOWN_KIND_AFTER,
-    }
+    """pending → failed, if the operation is due for an hour and no worker knows its kind."""
+    guard = {"status": Status.PENDING, "available_at__lte": DatabaseNow() - UNKNOWN_KIND_AFTER}
     error = problems.failure("unknown-kind", "No worker knows this kind of operation.")
     return _move(operation, Status.FAILED, guard, error=error, **_finished(operation))
 
 
 def reserve(operation: Operation) -> bool:
-    """Take the right to publish a due operation from everybody else who read the same row."""
-    guard = {**_unmoved(operation), "available_at__lte": DatabaseNow()}
+    """Mark a due operation as published, before its message is sent; False if another did."""
+    guard = {**_unclaimed(operation), "available_at__lte": DatabaseNow()}
     reserved = _update(
         operation.pk, guard, {"published_at": DatabaseNow(), "publishes": F("publishes") + 1}
     )
@@ -181,44 +183,44 @@ def reserve(operation: Operation) -> bool:
     return reserved
 
 
-def unreserve(operation: Operation, *, delay: float = 0) -> bool:
-    """Leave what was not published, and has not run since, to the relay, in `delay` seconds."""
+def hand_back(operation: Operation, *, delay: float = 0) -> bool:
+    """Mark an operation as unpublished: the relay publishes it in `delay` seconds.
+
+    False if it was published again or claimed in the meantime.
+    """
     later = {"available_at": after(delay)} if delay else {}
-    return _update(operation.pk, _unmoved(operation), {"published_at": None, **later})
+    return _update(operation.pk, _unclaimed(operation), {"published_at": None, **later})
 
 
-def bury(operation: Operation, *, expired: bool) -> bool:
-    """Turn a finished operation into a tombstone; the caller removes with it what has other rows.
+def expire(operation: Operation) -> bool:
+    """Let an unfinished operation expire now. Its content is purged once it has finished."""
+    guard = {"status__in": sorted(UNFINISHED)}
+    return _update(operation.pk, guard, {"expires_at": DatabaseNow(), **_new_version()})
 
-    With `expired` only when its time has come, else at once: its client deleted it.
+
+def purge(operation: Operation, *, only_expired: bool) -> bool:
+    """Turn a finished operation into a tombstone; False if it is unfinished, or is one already.
+
+    With `only_expired` it must have expired as well. The caller deletes the rows of its content.
     """
     guard: dict[str, Any] = {"status__in": sorted(FINAL), "deleted_at": None}
-    if expired:
+    if only_expired:
         guard["purge_at__lte"] = DatabaseNow()
-    changes = {
-        "deleted_at": DatabaseNow(),
-        "purge_at": after(conf.get("TOMBSTONE")),
-        **NOTHING,
-        **_visible(),
-    }
-    return _update(operation.pk, guard, changes)
+    dates = {"deleted_at": DatabaseNow(), "purge_at": after(conf.get("TOMBSTONE"))}
+    return _update(operation.pk, guard, {**dates, **EMPTY_CONTENT, **_new_version()})
 
 
-def _update(
-    pk: UUID, guard: Mapping[str, Any], changes: Mapping[str, Any], *, insert: Model | None = None
-) -> bool:
-    """The one statement everything here is made of; `insert` is stored if it hit."""
+def _update(pk: UUID, guard: Columns, changes: Columns, *, insert: Model | None = None) -> bool:
+    """Write `changes`, and store `insert`, if the row matches the guard; whether it did."""
     rows = Operation.objects.filter(pk=pk, **guard)
-    hit = statements.update_and_insert(rows, changes, insert)
-    if hit:
+    matched = statements.update_and_insert(rows, changes, insert)
+    if matched:
         announcements.announce(pk, changes)
-    return hit
+    return matched
 
 
-def _update_and_read(
-    pk: UUID, guard: Mapping[str, Any], changes: Mapping[str, Any]
-) -> Operation | None:
-    """The same, where it returns the row that it hit."""
+def _update_and_read(pk: UUID, guard: Columns, changes: Columns) -> Operation | None:
+    """Write `changes` if the row matches the guard, and return the row."""
     rows = statements.update_returning(Operation.objects.filter(pk=pk, **guard), changes)
     if rows:
         announcements.announce(pk, changes)
@@ -228,7 +230,7 @@ def _update_and_read(
 def _move(
     operation: Operation,
     target: Status,
-    guard: Mapping[str, Any],
+    guard: Columns,
     *,
     insert: Model | None = None,
     **changes: Any,
@@ -236,25 +238,20 @@ def _move(
     return _update(operation.pk, *_arrow(target, guard, changes), insert=insert)
 
 
-def _arrow(target: Status, guard: Mapping[str, Any], changes: Mapping[str, Any]) -> Statement:
+def _arrow(target: Status, guard: Columns, changes: Columns) -> Statement:
     sources = guard["status__in"] if "status__in" in guard else [guard["status"]]
     if not all(target in TRANSITIONS[Status(source)] for source in sources):
         raise ValueError(f"No arrow leads from {sources} to {target}: see status.TRANSITIONS.")
-    return guard, {"status": target, **_visible(), **changes}
+    return guard, {"status": target, **_new_version(), **changes}
 
 
-def _reached(
-    operation: Operation, target: Status, guard: Mapping[str, Any], **changes: Any
-) -> Status | None:
+def _reached(operation: Operation, target: Status, guard: Columns, **changes: Any) -> Status | None:
     return target if _move(operation, target, guard, **changes) else None
 
 
 def _claim(operation: Operation, *, worker: str) -> Statement:
-    guard = {
-        "status": Status.PENDING,
-        "version": operation.version,
-        "available_at__lte": DatabaseNow(),
-    }
+    guard = {"status": Status.PENDING, "version": operation.version}
+    guard["available_at__lte"] = DatabaseNow()
     changes = {
         "attempt": F("attempt") + 1,
         "worker": worker,
@@ -267,29 +264,27 @@ def _claim(operation: Operation, *, worker: str) -> Statement:
     return _arrow(Status.RUNNING, guard, changes)
 
 
-def _mine(operation: Operation) -> dict[str, Any]:
+def _held(operation: Operation) -> dict[str, Any]:
+    """The guard of the attempt that holds the operation."""
     return {"attempt": operation.attempt, "status__in": sorted(ACTIVE)}
 
 
-def _unmoved(operation: Operation) -> dict[str, Any]:
-    own = {"publishes": operation.publishes, "attempt": operation.attempt}
-    return {"status": Status.PENDING, **own}
+def _unclaimed(operation: Operation) -> dict[str, Any]:
+    """The guard of a pending operation that was neither published nor claimed since it was read."""
+    counters = {"publishes": operation.publishes, "attempt": operation.attempt}
+    return {"status": Status.PENDING, **counters}
 
 
-def _visible() -> dict[str, Any]:
+def _new_version() -> dict[str, Any]:
     return {"version": F("version") + 1, "updated_at": DatabaseNow()}
 
 
 def _finished(operation: Operation) -> dict[str, Any]:
-    kept = conf.get("RETENTION") if operation.retention is None else operation.retention
-    # A date that is there already was set for an owner who is gone.
-    end = Coalesce(F("expires_at"), after(kept))
-    return {
-        "finished_at": DatabaseNow(),
-        "expires_at": end,
-        "purge_at": end,
-        "lease_expires_at": None,
-    }
+    seconds = conf.get("RETENTION") if operation.retention is None else operation.retention
+    # `expire` may have set a date already.
+    end = Coalesce(F("expires_at"), after(seconds))
+    dates = {"finished_at": DatabaseNow(), "expires_at": end, "purge_at": end}
+    return {**dates, "lease_expires_at": None}
 
 
 def _canceled(operation: Operation) -> dict[str, Any]:

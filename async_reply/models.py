@@ -1,4 +1,4 @@
-"""The tables: an operation's row is the truth about it, and its own outbox."""
+"""The tables. An operation's row holds its state, and says whether its message is to be sent."""
 
 import secrets
 import time
@@ -16,33 +16,33 @@ from async_reply.querysets import OperationManager, PrimaryManager
 from async_reply.status import Status
 from async_reply.storage import operation_storage
 
-#: As long as a subject of OpenID Connect.
+#: The length of a subject of OpenID Connect.
 OWNER_LENGTH = 255
 #: The key of `Operation.reply` that holds the answer of `get_estimate_key`.
 ESTIMATE_KEY = "estimate_key"
 
 
 class Operation(models.Model):
-    """One accepted request; `status` is written by `lifecycle` alone."""
+    """One accepted request. Only `lifecycle` writes `status`."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     kind = ExactCharField(_("kind"), max_length=200)
     status = ExactCharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.PENDING
     )
-    # Grows by one with each change that a client can see.
+    # Each change that a client can see adds one.
     version = models.PositiveIntegerField(_("version"), default=1)
-    # Fences: only the attempt that claimed last may write. It is no budget.
+    # The number of the last claim: only that attempt may write. It is no budget.
     attempt = models.PositiveIntegerField(_("attempt"), default=0)
     retries = models.PositiveIntegerField(_("retries"), default=0)
     max_retries = models.PositiveIntegerField(_("max. retries"), default=0)
     losses = models.PositiveIntegerField(_("losses"), default=0)
     max_losses = models.PositiveIntegerField(_("max. losses"), default=2)
     time_limit = models.PositiveIntegerField(_("time limit in seconds"), default=3600)
-    # Seconds its result is kept; none: as the setting says when it finishes.
+    # Seconds that its result is kept. None: the setting counts when it finishes.
     retention = models.PositiveIntegerField(_("retention in seconds"), null=True, blank=True)
     owner = ExactCharField(_("owner"), max_length=OWNER_LENGTH, blank=True, default="")
-    # What the submitting view decided, for the views that know only the row.
+    # The submitting view, and its options for the views that have only the row.
     view = ExactCharField(_("view"), max_length=200, blank=True, default="")
     reply = models.JSONField(_("reply"), default=dict, blank=True)
     progress = models.PositiveSmallIntegerField(_("progress in percent"), null=True, blank=True)
@@ -57,7 +57,7 @@ class Operation(models.Model):
     created_at = models.DateTimeField(_("created at"), db_default=DatabaseNow(), editable=False)
     available_at = models.DateTimeField(_("available at"), db_default=DatabaseNow())
     published_at = models.DateTimeField(_("published at"), null=True, blank=True)
-    # The compare-and-swap of publishing: timestamps would not compare exactly everywhere.
+    # Guards of publishing compare this count: databases compare times with different precision.
     publishes = models.PositiveIntegerField(_("publishes"), default=0)
     started_at = models.DateTimeField(_("started at"), null=True, blank=True)
     deadline_at = models.DateTimeField(_("deadline at"), null=True, blank=True)
@@ -92,9 +92,9 @@ class Operation(models.Model):
                 fields=["idempotency_digest"], name="async_reply_op_idempotency"
             ),
         )
-        # MariaDB drops the condition of a partial one, which therefore leads with the status. It
-        # would also merge two indexes and sort what it found: each filter of an owner's list
-        # has one of its own. None holds the lease, so that heartbeats touch no index.
+        # MariaDB drops the condition of a partial index: that one therefore begins with the
+        # status. MariaDB would also merge two indexes and sort the rows: each filter of an owner's
+        # list has an index of its own. No index has the lease: a heartbeat updates no index.
         indexes = (
             models.Index(
                 fields=["status", "published_at", "available_at"],
@@ -116,18 +116,18 @@ class Operation(models.Model):
 
     @classmethod
     def check(cls, **kwargs: Any) -> list[CheckMessage]:
-        """Without W037: where conditions of indexes are dropped, what is left serves as well."""
+        """Drop W037: the index serves without its condition too."""
         return [message for message in super().check(**kwargs) if message.id != "models.W037"]
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was deleted or has expired; its row may stay for a while."""
+        """Whether it was deleted or has expired. Its row may stay for a while."""
         expired = self.expires_at is not None and seconds_until(self.expires_at) <= 0
         return expired or self.deleted_at is not None
 
     @property
     def was_deleted(self) -> bool:
-        """Whether its client deleted it, as opposed to it having expired."""
+        """Whether a client deleted it before it expired."""
         return (
             self.deleted_at is not None
             and self.expires_at is not None
@@ -139,9 +139,10 @@ FOLDER = "async_reply"
 
 
 def file_path(instance: "OperationFile", filename: str) -> str:
-    """`async_reply/<yyyymmdd>/<operation>/<attempt>/<token>-<name>`: a day's folder can be swept.
+    """`async_reply/<yyyymmdd>/<operation>/<attempt>/<token>-<name>`.
 
-    The token keeps files of one name apart: storages of objects overwrite by default.
+    The day lets maintenance look for orphans in old folders. The token tells files of one name
+    apart: object storages overwrite by default.
     """
     created = (instance.operation_id.int >> 80) / 1000  # the id starts with its milliseconds
     day = time.strftime("%Y%m%d", time.gmtime(created))
@@ -150,7 +151,7 @@ def file_path(instance: "OperationFile", filename: str) -> str:
 
 
 class OperationFile(models.Model):
-    """A file that came with the request or is a result; the bytes live in a Django storage."""
+    """A file that came with the request or is a result. Its bytes are in a Django storage."""
 
     class Role(models.TextChoices):
         INPUT = "input", _("input")
@@ -158,7 +159,7 @@ class OperationFile(models.Model):
 
     operation = models.ForeignKey(Operation, models.CASCADE, db_index=False, related_name="files")
     role = ExactCharField(_("role"), max_length=6, choices=Role.choices)
-    # Where it belongs in the input: a key, or keys and positions joined by dots.
+    # Its place in the input: a key, or keys and positions joined by dots.
     field = ExactCharField(_("field"), max_length=255, blank=True, default="")
     file = ExactFileField(_("file"), upload_to=file_path, storage=operation_storage, max_length=400)
     name = ExactCharField(_("name"), max_length=255)
@@ -168,7 +169,7 @@ class OperationFile(models.Model):
 
     objects = PrimaryManager()
 
-    #: The attempt that writes it, 0 for an input: part of the path, not a column.
+    #: The attempt that writes the file, 0 for an input. It is a part of the path, and no column.
     attempt = 0
 
     class Meta:
@@ -182,7 +183,7 @@ class OperationFile(models.Model):
 
 
 class OperationResult(models.Model):
-    """What a succeeded operation answers: a value, a file, or a place to go to."""
+    """The result of a succeeded operation: a value, a file, or a location."""
 
     operation = models.OneToOneField(
         Operation, models.CASCADE, primary_key=True, related_name="result"
@@ -192,7 +193,7 @@ class OperationResult(models.Model):
     file = models.ForeignKey(
         OperationFile, models.CASCADE, null=True, blank=True, db_index=False, related_name="+"
     )
-    # {"route": name, "args": [...], "kwargs": {...}}, reversed when read, or {"url": ...}.
+    # {"route": name, "args": [...], "kwargs": {...}}, or {"url": ...}. A read reverses the route.
     location = models.JSONField(_("location"), null=True, blank=True)
     content_type = ExactCharField(_("content type"), max_length=255, blank=True, default="")
     headers = models.JSONField(_("headers"), default=dict, blank=True)
@@ -210,7 +211,7 @@ class OperationResult(models.Model):
 
 
 class OperationAttempt(models.Model):
-    """An attempt that ended other than well; those that ended well leave nothing."""
+    """An attempt that did not succeed. One that succeeded or was canceled leaves no row."""
 
     class Outcome(models.TextChoices):
         RETRY = "retry", _("retry")
@@ -247,7 +248,7 @@ class OperationAttempt(models.Model):
 
 
 class Worker(models.Model):
-    """A worker as its maintenance thread last reported it; several may share a node name."""
+    """A worker, as its maintenance thread last reported it. Several may have one node name."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = ExactCharField(_("name"), max_length=255)
@@ -269,7 +270,7 @@ class Worker(models.Model):
 
 
 class KindStatistics(models.Model):
-    """What became of a kind's operations in one minute."""
+    """Counts of a kind's operations that finished in one minute."""
 
     id = models.BigAutoField(primary_key=True)
     kind = ExactCharField(_("kind"), max_length=200)

@@ -1,4 +1,4 @@
-"""Reads of operations, named by adjectives; `lifecycle` alone writes."""
+"""Selects operations, by methods that are named after adjectives. Only `lifecycle` writes them."""
 
 from typing import Any, Self
 
@@ -9,10 +9,10 @@ from async_reply.status import ACTIVE, UNFINISHED, Status
 
 
 class PrimaryManager(models.Manager[Any]):
-    """Reads from the alias that is written: a replica lags behind.
+    """Reads from the database that is written: a replica may be late.
 
-    Models name it as their base manager as well, by which Django refreshes a row and follows a
-    foreign key.
+    Each model has it as its base manager too: Django uses that one to refresh a row and to follow
+    a foreign key.
     """
 
     def get_queryset(self) -> models.QuerySet[Any]:
@@ -20,28 +20,28 @@ class PrimaryManager(models.Manager[Any]):
 
 
 class OperationQuerySet(models.QuerySet[Any]):
-    """Sets of operations by the part of their life they are in."""
+    """Operations, selected by their status and times."""
 
     def unfinished(self) -> Self:
         return self.filter(status__in=sorted(UNFINISHED))
 
     def active(self) -> Self:
-        """Held by an attempt."""
+        """Operations that an attempt holds."""
         return self.filter(status__in=sorted(ACTIVE))
 
     def due(self) -> Self:
-        """Pending and allowed to start."""
+        """Operations that are pending and may start."""
         return self.filter(status=Status.PENDING, available_at__lte=DatabaseNow())
 
     def unpublished(self) -> Self:
         return self.filter(published_at=None)
 
     def lost(self) -> Self:
-        """Held by an attempt that did not renew its lease."""
+        """Operations of attempts whose lease is over."""
         return self.active().filter(lease_expires_at__lte=DatabaseNow())
 
     def expired(self) -> Self:
-        """Those whose content, or whose tombstone, is to be removed."""
+        """Operations whose content, or whose tombstone, is to be purged."""
         return self.filter(purge_at__lte=DatabaseNow())
 
 

@@ -161,7 +161,7 @@ def _own(error: Exception) -> Response | None:
 
 def _outside(error: Exception) -> Response | None:
     """What Django and the database raise around a view."""
-    if errors.is_passing(error) or schema.is_behind(error):
+    if errors.is_temporary(error) or schema.is_behind(error):
         told = schema.REMEDY if schema.is_behind(error) else "Database not available"
         logger.error(told, exc_info=error)
         body = problems.problem(

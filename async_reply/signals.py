@@ -1,8 +1,8 @@
-"""What a project may listen to: sent after the commit, at most once, errors only logged.
+"""Signals for a project's receivers: sent after the commit, at most once.
 
 `operation_submitted(operation)`, `operation_started(operation)` and
-`operation_finished(operation, status)`, each with the `Operation` class as sender. What must
-happen does not belong here: use `operation.on_finish` in the job.
+`operation_finished(operation, status)` have the `Operation` class as sender. Errors of receivers
+are only logged. Work that must not be lost belongs into `operation.on_finish` in the job.
 """
 
 from contextlib import suppress
@@ -24,7 +24,7 @@ def announce_finished(operation: models.Model, status: str) -> None:
     )
 
 
-def send(signal: Signal, operation: models.Model, **news: object) -> None:
-    """Tell the receivers: what they raise, and what a log handler raises on top, ends here."""
+def send(signal: Signal, operation: models.Model, **arguments: object) -> None:
+    """Call the receivers. No error leaves this function, not even one of a log handler."""
     with suppress(Exception):
-        signal.send_robust(type(operation), operation=operation, **news)
+        signal.send_robust(type(operation), operation=operation, **arguments)

@@ -1,4 +1,4 @@
-"""Where files of operations are kept."""
+"""Finds the storage for files of operations, when Django loads the models."""
 
 from typing import Any, NoReturn
 
@@ -10,9 +10,9 @@ from async_reply import conf
 
 
 class NoStorage(Storage):
-    """Stands where the setting names no storage, and keeps nothing.
+    """Refuses all files, because the setting `STORAGE` names no storage.
 
-    The default storage would not do: web servers publish what many projects keep there.
+    The default storage takes its place in no case: many projects publish the files in it.
     """
 
     def _refuse(self, *_args: Any, **_kwargs: Any) -> NoReturn:
@@ -22,7 +22,7 @@ class NoStorage(Storage):
 
 
 def is_named() -> bool:
-    """Whether the setting `STORAGE` names one of the project's."""
+    """Whether the setting `STORAGE` names a storage of the project."""
     configured = conf.configured()
     if not isinstance(configured, dict):
         return False
@@ -31,8 +31,8 @@ def is_named() -> bool:
 
 
 def operation_storage() -> Storage:
-    """The storage that the setting `STORAGE` names; Django asks once, when it loads the models.
+    """The storage that the setting `STORAGE` names. Django asks once, when it loads the models.
 
-    Checks come later: what they are to refuse must load.
+    A wrong setting raises no error here: models must load before a check can report it.
     """
     return storages[conf.get("STORAGE")] if is_named() else NoStorage()

@@ -6,26 +6,31 @@ from async_reply import conf
 from async_reply.permissions import PollThrottle
 
 
-def test_valid__speaks_of_every_key() -> None:
-    assert conf.VALID.keys() == conf.DEFAULTS.keys()
+@pytest.mark.parametrize("key", conf.SETTINGS)
+def test_settings__each_default_passes_its_check(key: str) -> None:
+    setting = conf.SETTINGS[key]
+    assert setting.values.include(setting.default)
+    assert conf.get(key) == setting.default or key in conf.configured()
+    assert setting.values.include(conf.get(key))
 
 
-@pytest.mark.parametrize("key", conf.DEFAULTS)
-def test_defaults__pass_their_checks(key: str) -> None:
-    check, text = conf.VALID[key]
-    assert check(conf.get(key))
-    assert check(conf.DEFAULTS[key])
-    assert text
+@pytest.mark.parametrize("key", conf.SETTINGS)
+def test_settings__each_has_words(key: str) -> None:
+    setting = conf.SETTINGS[key]
+    assert setting.values.words
+    assert setting.meaning[0].isupper()
+    assert setting.meaning.endswith(".")
 
 
-@pytest.mark.parametrize("key", conf.DEFAULTS)
+@pytest.mark.parametrize("key", conf.SETTINGS)
 @pytest.mark.parametrize("value", [-1, "", True, object()])
-def test_valid__refuses_what_makes_no_sense(key: str, value: Any) -> None:
-    check = conf.VALID[key][0]
-    try:
-        assert not check(value)
-    except TypeError:
-        assert key == "REDIRECT_HOSTS"
+def test_settings__refuse_wrong_values(key: str, value: Any) -> None:
+    assert not conf.SETTINGS[key].values.include(value)
+
+
+def test_get__unknown_key_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        conf.get("LEASES")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_valid__refuses_what_makes_no_sense(key: str, value: Any) -> None:
     ],
 )
 def test_poll_rate(rate: Any, expected: bool) -> None:
-    assert conf.VALID["POLL_RATE"][0](rate) is expected
+    assert conf.SETTINGS["POLL_RATE"].values.include(rate) is expected
     if expected:
         PollThrottle().parse_rate(rate)
 
@@ -70,4 +75,4 @@ def test_poll_rate(rate: Any, expected: bool) -> None:
     ],
 )
 def test_redirect_hosts(host: str, expected: bool) -> None:
-    assert conf.VALID["REDIRECT_HOSTS"][0]([host]) is expected
+    assert conf.SETTINGS["REDIRECT_HOSTS"].values.include([host]) is expected

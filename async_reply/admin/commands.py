@@ -21,7 +21,7 @@ from async_reply.exceptions import (
 from async_reply.logs import logger
 from async_reply.models import Operation
 from async_reply.services import cancellation
-from async_reply.status import FINAL, Status
+from async_reply.status import CANCELABLE, FINAL
 
 REFUSALS = (AlreadyFinished, NotCancelable, NotFinished, OperationGone, UnknownKind)
 
@@ -62,7 +62,7 @@ def run(command: Command, operations: Iterable[Operation | None]) -> Tally:
         except REFUSALS as error:
             tally.refused[str(error)] += 1
         except Error as error:
-            if connections[alias()].in_atomic_block or not errors.is_passing(error):
+            if connections[alias()].in_atomic_block or not errors.is_temporary(error):
                 raise
             logger.warning("Operation id=%s kind=%s: %s", operation.pk, operation.kind, error)
             tally.refused[str(_("The database cannot be reached: try again."))] += 1
@@ -88,7 +88,7 @@ def _may_be_deleted(operation: Operation) -> bool:
 
 
 def _may_be_canceled(operation: Operation) -> bool:
-    if operation.status not in (Status.PENDING, Status.RUNNING):
+    if operation.status not in CANCELABLE:
         return False
     return not cancellation.has_begun(operation) or cancellation.is_cancelable(operation)
 

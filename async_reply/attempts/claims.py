@@ -121,7 +121,7 @@ class Claim:
         try:
             beat([self])
         except Error as error:
-            if connection.in_atomic_block or not errors.is_passing(error):
+            if connection.in_atomic_block or not errors.is_temporary(error):
                 raise
             logger.warning("Heartbeat failed, the job goes on: %s", error)
 
@@ -143,7 +143,7 @@ class Claim:
         operation, text = self.operation, "Operation id=%s kind=%s lost with its process"
         logger.warning(text, operation.pk, operation.kind)
         with suppress(Error):
-            lifecycle.forfeit(operation.pk, worker=operation.worker, timed_out=False)
+            lifecycle.expire_lease(operation.pk, worker=operation.worker, timed_out=False)
         return error
 
     def _wait_for_reason(self) -> None:

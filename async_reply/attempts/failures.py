@@ -157,7 +157,7 @@ def _problem_of_choice(kind: Kind, choice: _Choice) -> dict[str, Any]:
     """The problem document, with the job's members if the database can store them."""
     problem = _problem(choice.code, choice.detail, status=choice.status)
     try:
-        members = payloads.told(choice.members, limit=conf.get("MAX_RESULT"))
+        members = payloads.to_clean_json(choice.members, limit=conf.get("MAX_RESULT"))
     except PayloadError:
         logger.exception("Errors and members of a failure of %s are not stored", kind.name)
         return problem

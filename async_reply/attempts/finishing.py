@@ -50,7 +50,7 @@ def finish(
             raise
         if not is_in_callback():
             raise outages.away(operation.pk) from error
-        if not errors.is_passing(error):
+        if not errors.is_temporary(error):
             raise
         return _try_once_more(operation, commit, is_in_callback)
 

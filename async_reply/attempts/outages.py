@@ -52,11 +52,11 @@ def keep_trying(pk: UUID, action: Callable[[], T]) -> T:
         except Error as error:
             if connections[alias()].in_atomic_block or surroundings.is_out_of_descriptors():
                 raise
-            if errors.is_passing(error) and not is_last:
+            if errors.is_temporary(error) and not is_last:
                 logger.warning("Operation id=%s database away, tried again", pk, exc_info=True)
                 database.disconnect()
                 time.sleep(PAUSE_SECONDS)
-            elif had_new_session or errors.is_passing(error) or errors.is_refusal(error):
+            elif had_new_session or errors.is_temporary(error) or errors.is_refusal(error):
                 raise
             else:
                 # An earlier job may have changed the session.

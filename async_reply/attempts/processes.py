@@ -31,7 +31,7 @@ def is_unusable(error: BaseException) -> bool:
     if surroundings.is_out_of_descriptors():
         return True
     cause = error.__cause__ if isinstance(error, DatabaseAway) else error
-    return cause is not None and not errors.is_passing(cause) and not schema.is_behind(cause)
+    return cause is not None and not errors.is_temporary(cause) and not schema.is_behind(cause)
 
 
 def replace_process(pk: UUID, error: BaseException, *, hand_back: Callable[[UUID], object]) -> None:

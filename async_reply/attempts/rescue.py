@@ -35,7 +35,7 @@ def from_dead_process(pk: UUID, *, worker: str, timed_out: bool, stopping: bool 
     `worker` names the process, which is known to be dead. With `stopping` the process ended with
     its worker: the operation is released, which costs none of `max_losses`.
     """
-    if not lifecycle.forfeit(pk, worker=worker, timed_out=timed_out):
+    if not lifecycle.expire_lease(pk, worker=worker, timed_out=timed_out):
         return False
     operation = Operation.objects.lost().filter(pk=pk).first()
     if operation is None:

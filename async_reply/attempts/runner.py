@@ -134,7 +134,7 @@ def _succeed(claim: Claim, job: Job, result: results.JobResult) -> Report:
         row = results.build_row(operation, result)
         is_stored = finishing.finish(
             operation,
-            lambda: lifecycle.succeed(operation, result=row, told=progress),
+            lambda: lifecycle.succeed(operation, result=row, unsaved=progress),
             Status.SUCCEEDED,
             in_transaction=not statements.are_possible(alias()),
         )
@@ -145,7 +145,7 @@ def _succeed(claim: Claim, job: Job, result: results.JobResult) -> Report:
     def write() -> bool:
         nonlocal is_in_callback
         is_in_callback = False
-        if not lifecycle.succeed(operation, told=progress):
+        if not lifecycle.succeed(operation, unsaved=progress):
             return False
         results.store(operation, result)
         is_in_callback = True
@@ -168,13 +168,13 @@ def _retry_or_fail(claim: Claim, kind: Kind, error: BaseException) -> Report:
     if delay is not None:
         outcome = OperationAttempt.Outcome.RETRY
         return _run_again(
-            claim, error, outcome, lambda: lifecycle.retry(operation, delay=delay, told=progress)
+            claim, error, outcome, lambda: lifecycle.retry(operation, delay=delay, unsaved=progress)
         )
     failure = failures.explain(kind, error)
     failures.log(operation, failure)
 
     def write() -> bool:
-        if not lifecycle.fail(operation, failure.problem, told=progress):
+        if not lifecycle.fail(operation, failure.problem, unsaved=progress):
             return False
         failures.record(operation, error, failure.outcome)
         return True
@@ -192,13 +192,13 @@ def _end_from_outside(claim: Claim, error: BaseException) -> Report:
     operation, progress = claim.operation, claim.unsaved_progress
     failures.warn_of_releases(operation)
     outcome = OperationAttempt.Outcome.RELEASED
-    return _run_again(claim, error, outcome, lambda: lifecycle.release(operation, told=progress))
+    return _run_again(claim, error, outcome, lambda: lifecycle.release(operation, unsaved=progress))
 
 
 def _end_canceled(claim: Claim) -> Report:
     operation, progress = claim.operation, claim.unsaved_progress
     is_stored = finishing.finish(
-        operation, lambda: lifecycle.end_canceled(operation, told=progress), Status.CANCELED
+        operation, lambda: lifecycle.end_canceled(operation, unsaved=progress), Status.CANCELED
     )
     return _report(Ending.CANCELED, is_stored)
 

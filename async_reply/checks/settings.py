@@ -29,17 +29,10 @@ def check_settings(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
             found.append(
                 Error(f'ASYNC_REPLY["{key}"] does not exist.', hint=hint, id="async_reply.E011")
             )
-        elif not _is_valid(key, value):
-            text = f'ASYNC_REPLY["{key}"] is {value!r}: it takes {conf.VALID[key][1]}.'
+        elif not conf.SETTINGS[key].values.include(value):
+            text = f'ASYNC_REPLY["{key}"] is {value!r}: it takes {conf.SETTINGS[key].values.words}.'
             found.append(Error(text, id="async_reply.E012"))
     return found or [*_check_references()]
-
-
-def _is_valid(key: str, value: Any) -> bool:
-    try:
-        return conf.VALID[key][0](value)
-    except TypeError:
-        return False
 
 
 def _check_references() -> Iterator[CheckMessage]:

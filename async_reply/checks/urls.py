@@ -70,5 +70,5 @@ def _reaches(name: str, view: Mounted) -> bool:
         return False
     except NoReverseMatch:
         is_versioned = view.get("versioning_class") is not None
-        return is_versioned and routes.is_there(name, arguments={"id"})
+        return is_versioned and routes.exists(name, arguments={"id"})
     return True

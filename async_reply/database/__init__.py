@@ -1,4 +1,4 @@
-"""The database of operations, and where databases differ."""
+"""The database that holds operations, and the differences between databases."""
 
 from contextlib import suppress
 
@@ -7,11 +7,11 @@ from django.db import connections, router
 
 
 def alias() -> str:
-    """The alias that operations are written to. Reads use it too, since a replica lags behind."""
+    """The alias for writing operations. Reads use it too: a replica may be late."""
     return router.db_for_write(apps.get_model("async_reply", "Operation"))
 
 
 def disconnect() -> None:
-    """Close this thread's connection. A broken one may raise even then, which changes nothing."""
+    """Close this thread's connection. Errors are ignored: a broken one may raise even here."""
     with suppress(Exception):
         connections[alias()].close()

@@ -1,4 +1,4 @@
-"""The database's clock, the only one whose times are compared, and how Python reads its times."""
+"""The database's clock, for all times that are compared, and how Python reads its times."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from django.utils import timezone
 
 
 class DatabaseNow(Now):
-    """The database's time in UTC; Django's own follows the session's time zone on MariaDB."""
+    """The database's time in UTC. Django's Now follows the session's time zone on MariaDB."""
 
     def as_mysql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra_context: Any
@@ -22,9 +22,9 @@ class DatabaseNow(Now):
 
 
 def after(seconds: float | F) -> Any:
-    """The database's time `seconds` from now; `F` of a column, where intervals are multiplied.
+    """The database's time `seconds` from now; `seconds` may be a column on PostgreSQL.
 
-    Now itself is not computed: SQLite would write it with more digits than it compares.
+    For 0 nothing is added: SQLite would write a sum with more digits than it compares.
     """
     if isinstance(seconds, F):
         return DatabaseNow() + ExpressionWrapper(seconds * timedelta(seconds=1), DurationField())
@@ -32,7 +32,7 @@ def after(seconds: float | F) -> Any:
 
 
 def as_stored(moment: datetime) -> datetime:
-    """`moment` as Django reads and writes it: in UTC, or without USE_TZ naive in TIME_ZONE.
+    """`moment` as Django reads it back: in UTC; without USE_TZ naive, in TIME_ZONE.
 
     A naive `moment` is in TIME_ZONE. Raises OverflowError before year 1 and after year 9999.
     """
@@ -44,8 +44,9 @@ def as_stored(moment: datetime) -> datetime:
 
 
 def seconds_until(moment: datetime) -> float:
-    """By this process's clock, below 0 for what is past.
+    """Seconds until `moment` by this process's clock; below 0 if it is past.
 
-    Right on the day on which summer time begins too, when naive times are an hour further apart.
+    They are right on the day on which summer time begins, too. The difference of two naive times
+    is then an hour too long.
     """
     return moment.timestamp() - time.time()

@@ -1,10 +1,9 @@
-"""Which errors say that the database does not serve now.
+"""Tells temporary errors of the database from lasting ones, for whoever may try again.
 
-After such an error a statement is tried again, or a client is told to come back: the server
-restarts, fails over or has no connection to spare. Any other error is about the statement itself
-(a value, a permission, a missing table) and comes again each time. Drivers put both sorts into
-the same classes of exceptions, and a server that is read-only during a failover into another one
-(InternalError). Only the code that came with the error tells them apart.
+After a temporary error a statement is tried again, or a client is told to come back: the server
+restarts, fails over or has no free connection. A lasting error is about the statement itself (a
+value, a permission, a missing table) and comes again each time. Drivers raise the same classes of
+exceptions for both. Only the code that comes with the error tells them apart.
 """
 
 from enum import Enum
@@ -21,35 +20,35 @@ from django.db import (
 
 
 class Trouble(Enum):
-    """Why the same statement may go well another time."""
+    """Why a statement failed that may succeed later."""
 
-    #: The server cannot be reached, or serves nobody now.
+    #: The server cannot be reached, or executes no statements now.
     AWAY = "away"
-    #: The server rolled a transaction back in favor of another one.
+    #: The server rolled the transaction back in favor of another one.
     CONFLICT = "conflict"
-    #: Somebody else has held a lock for longer than the statement may wait.
+    #: Another transaction has held a lock for longer than the statement may wait.
     LOCKED = "locked"
 
 
-#: SQLSTATEs of PostgreSQL, and their classes by the first two characters.
+#: SQLSTATEs of PostgreSQL, and classes of them: the first two characters.
 STATES = {
     "08": Trouble.AWAY,  # connection exceptions, those of pgbouncer included
-    "28": Trouble.AWAY,  # no access: said only while a connection is made
-    "3D000": Trouble.AWAY,  # no such database, likewise
+    "28": Trouble.AWAY,  # no access: only while connecting
+    "3D000": Trouble.AWAY,  # no such database: only while connecting
     "53": Trouble.AWAY,  # no connection, memory or disk left
-    "57": Trouble.AWAY,  # shut down, starting up, or a statement that took too long
-    "58": Trouble.AWAY,  # the server's own system failed it
+    "57": Trouble.AWAY,  # shutting down, starting up, or a statement that took too long
+    "58": Trouble.AWAY,  # an error of the server's operating system
     "25006": Trouble.AWAY,  # read-only: a standby, or the old primary of a failover
     "25P03": Trouble.AWAY,  # idle for too long in a transaction
     "25P04": Trouble.AWAY,  # a transaction that took too long
-    "40003": Trouble.AWAY,  # nobody knows whether it was done
+    "40003": Trouble.AWAY,  # it is unknown whether the statement was executed
     "40000": Trouble.CONFLICT,
-    "40001": Trouble.CONFLICT,  # serialization failure, or a standby that had to go on
+    "40001": Trouble.CONFLICT,  # serialization failure, or a standby that applied changes
     "40P01": Trouble.CONFLICT,  # deadlock
     "55P03": Trouble.LOCKED,
 }
 
-#: Numbers of MariaDB's and MySQL's servers. All from 2000 to 2999 are those of their clients.
+#: Error numbers of MariaDB and MySQL servers. Numbers from 2000 to 2999 come from client libraries.
 NUMBERS = {
     **dict.fromkeys(
         (
@@ -68,11 +67,11 @@ NUMBERS = {
     **dict.fromkeys((1205, 3572), Trouble.LOCKED),
 }
 CLIENT_NUMBERS = range(2000, 3000)
-#: Values that are larger than a server takes, where Django knows no DataError: the class 54 of
-#: PostgreSQL, MariaDB's max_allowed_packet.
+#: A value is larger than the server takes, and Django raises no DataError: class 54 of PostgreSQL,
+#: max_allowed_packet of MariaDB.
 TOO_LARGE = frozenset({"54", 1153})
 
-#: Primary result codes of SQLite. A locked one is away: it has one writer, so nobody can write.
+#: Primary result codes of SQLite for "away". A locked database counts: nobody else can write.
 SQLITE = frozenset(
     {
         *(5, 6, 15),  # BUSY, LOCKED, PROTOCOL
@@ -84,30 +83,30 @@ SQLITE = frozenset(
 )
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether the same statement may go well another time."""
+def is_temporary(error: BaseException) -> bool:
+    """Whether the same statement may succeed later."""
     return _trouble(error) is not None
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the server does not serve now: nobody else's statements go well either."""
+    """Whether the server executes no statements now, of anybody."""
     return _trouble(error) is Trouble.AWAY
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether the transaction was rolled back in favor of another: it may go well at once."""
+    """Whether the transaction was rolled back in favor of another: it may succeed at once."""
     return _trouble(error) is Trouble.CONFLICT
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the server refuses a value for what it is, and will do so again."""
+    """Whether the server refuses a value, and will do so each time."""
     if isinstance(error, DataError | IntegrityError):
         return True
     return isinstance(error, Error) and bool({_number(error), _state(error)[:2]} & TOO_LARGE)
 
 
 def _trouble(error: BaseException) -> Trouble | None:
-    """What Django's `error` means by the code of the driver's error behind it."""
+    """The trouble that the code of the driver's error stands for; None for a lasting error."""
     if not isinstance(error, Error):
         return None
     number = _number(error)
@@ -122,22 +121,22 @@ def _trouble(error: BaseException) -> Trouble | None:
 
 
 def _state(error: Error) -> str:
-    """The SQLSTATE that psycopg or psycopg2 was told; '' where there is none."""
+    """The SQLSTATE from psycopg or psycopg2; '' if there is none."""
     cause = error.__cause__
     return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
 
 
 def _number(error: Error) -> int | None:
-    """The number by which MariaDB's drivers begin; the states beside it say less."""
+    """The number that MariaDB's drivers give first. Its SQLSTATEs are less exact."""
     first = error.args[0] if error.args else None
     return first if isinstance(first, int) else None
 
 
 def _is_about_connection(error: Error) -> bool:
-    """Whether an error that came without a code is the driver's own, about its connection.
+    """Whether an error without a code comes from the driver, about its connection.
 
-    psycopg2 knows a lost connection as a plain DatabaseError, PyMySQL a broken one as an
-    InternalError. Django raises plain ones as well, without a cause.
+    psycopg2 raises a plain DatabaseError for a lost connection, PyMySQL an InternalError for a
+    broken one. Django raises plain ones of its own, without a cause.
     """
     if isinstance(error, OperationalError | InterfaceError | InternalError):
         return True

@@ -1,4 +1,4 @@
-"""Columns whose values are compared to the letter, on MariaDB too."""
+"""Text columns that compare each character exactly, on MariaDB too."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,11 +7,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 class Exact:
-    """MariaDB's default collations take 'Ada', 'ada' and 'ada ' for one.
+    """Sets a binary collation on MariaDB, whose default collations take 'Ada' and 'ada ' as equal.
 
-    One owner would then see another's operations. The collation brings its character set along,
-    whatever the database was made with. Not `db_collation`: a migration for all databases cannot
-    name one of MariaDB's.
+    One owner would then see another's operations. The collation also sets the character set of
+    the column. It is no `db_collation`: one migration serves all databases, and the others do not
+    have this collation.
     """
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
@@ -22,7 +22,7 @@ class Exact:
 
 
 if TYPE_CHECKING:
-    # The plugin infers what may be None from the fields it knows.
+    # The mypy plugin for Django knows the types of Django's own fields only.
     ExactCharField = models.CharField
     ExactFileField = models.FileField
     ExactTextField = models.TextField

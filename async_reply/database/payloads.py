@@ -1,4 +1,4 @@
-"""JSON as it is stored: what the databases refuse is found before they see it."""
+"""Turns values into JSON that every database can store, for inputs, results and messages."""
 
 import hashlib
 import json
@@ -10,19 +10,20 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from async_reply.exceptions import PayloadError, PayloadTooLarge, UnknownType
 
-# An escaped NUL: a backslash that is not itself escaped, then u0000.
+# An escaped NUL character: a backslash that is not escaped itself, then u0000.
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
-# MariaDB's check constraint refuses deeper JSON; reading it back must not exhaust the stack.
+# MariaDB's check constraint refuses deeper JSON.
 MAX_DEPTH = 31
 
 
 def to_json(value: Any, *, limit: int | None = None) -> Any:
-    """`value` as plain JSON values; dates become ISO 8601, Decimal and UUID strings.
+    """`value` as plain JSON values. Dates become ISO 8601 text, Decimal and UUID become text.
 
-    Raises UnknownType for what JSON has no values for; PayloadError for what JSON or a database
-    cannot hold (NaN, infinity, NUL, lone surrogates, more than 31 levels), PayloadTooLarge beyond
-    `limit` bytes. Clients may read these two, which quote nothing.
+    Raises UnknownType for types that JSON does not have, PayloadError for values that JSON or a
+    database cannot hold (NaN, infinity, NUL, lone surrogates, more than 31 levels), and
+    PayloadTooLarge beyond `limit` bytes. Clients may read the messages of the last two: they
+    quote nothing of `value`.
     """
     try:
         text = json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False)
@@ -44,23 +45,23 @@ def to_json(value: Any, *, limit: int | None = None) -> Any:
 
 
 def _refusal(value: Any) -> PayloadError:
-    """What to raise for a value that the encoder does not take."""
+    """The error for a value that the encoder refused."""
     try:
         unknown = _unknown(value, "")
     except RecursionError:
         return PayloadError("The value is nested too deep, or holds itself.")
     if unknown is None:
-        return PayloadError("A number is not finite, or has too many digits: JSON has no such one.")
-    place, found = unknown
+        return PayloadError("A number is not finite, or has too many digits for JSON.")
+    place, part = unknown
     return UnknownType(
-        f"{f'{place!r}' if place else 'The value'} is of type {type(found).__qualname__}, which "
-        "JSON has not: make it text, a number, a list or a dict first, for a submit in the view's "
-        "get_input()."
+        f"{f'{place!r}' if place else 'The value'} is of type {type(part).__qualname__}, which "
+        "JSON does not have: convert it to text, a number, a list or a dict first. For a submit, "
+        "do so in the view's get_input()."
     )
 
 
 def _unknown(value: Any, place: str) -> tuple[str, Any] | None:
-    """The first part of `value` whose type JSON does not know, and where it is; None for none."""
+    """Place and value of the first part of `value` whose type JSON does not have, or None."""
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str | int | float | None):
@@ -70,12 +71,12 @@ def _unknown(value: Any, place: str) -> tuple[str, Any] | None:
         parts = enumerate(value)
     else:
         return None if is_known(value) else (place, value)
-    found = (_unknown(item, f"{place}.{key}".lstrip(".")) for key, item in parts)
-    return next((each for each in found if each is not None), None)
+    results = (_unknown(item, f"{place}.{key}".lstrip(".")) for key, item in parts)
+    return next((result for result in results if result is not None), None)
 
 
 def is_known(value: Any) -> bool:
-    """Whether a single value has a type that is stored as JSON: dates, Decimal and UUID as text."""
+    """Whether a single value can be stored as JSON: dates, Decimal and UUID are stored as text."""
     if isinstance(value, str | int | float | None):
         return True
     try:
@@ -85,8 +86,8 @@ def is_known(value: Any) -> bool:
     return True
 
 
-def told(value: Any, *, limit: int) -> Any:
-    """`value` as `to_json` has it, texts as `clean` has them: what a job says to its client."""
+def to_clean_json(value: Any, *, limit: int) -> Any:
+    """Do as `to_json`, with each text as `clean` returns it: for members of a job's error."""
     try:
         return to_json(_cleaned(value), limit=limit)
     except RecursionError as error:
@@ -102,7 +103,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def clean(text: object) -> str:
-    """`text` as any database takes it: NUL and lone surrogates as their escapes."""
+    """`text` with NUL and lone surrogates as escapes: every database can store it."""
     return str(text).replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 

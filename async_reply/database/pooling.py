@@ -1,7 +1,8 @@
-"""Connections outside of the pool that Django shares among the threads of a process.
+"""Opens connections outside of Django's pool, which the threads of a process share.
 
-A pool may be empty for as long as jobs run, and they hold its connections. Threads on which their
-leases depend must not wait for it. A thread that listens would keep a connection of it for good.
+Jobs hold connections of the pool for as long as they run, so that the pool may be empty. The
+threads that renew the jobs' leases must not wait for a connection. A thread that listens for
+notifications would keep one for ever.
 """
 
 from contextlib import suppress
@@ -11,7 +12,7 @@ from django.db import connections
 
 from async_reply.database import alias
 
-#: psycopg's own default.
+#: The default of psycopg_pool.
 MIN_SIZE = 4
 
 
@@ -23,7 +24,7 @@ def copy() -> Any:
 
 
 def leave_pool() -> None:
-    """Take this thread's connection out of the pool, if there is one."""
+    """Give this thread a connection outside of the pool, if there is a pool."""
     if has_pool():
         connections[alias()].close()
         connections[alias()] = copy()
@@ -34,13 +35,13 @@ def has_pool() -> bool:
 
 
 def sizes() -> tuple[int, int]:
-    """How many connections the pool keeps, and how many it may have; (0, 0) without a pool."""
+    """The least and the most connections of the pool; (0, 0) without a pool."""
     options = _options()
     if not options:
         return 0, 0
-    given = {} if options is True else options
-    least = given.get("min_size", MIN_SIZE)
-    return least, given.get("max_size") or least
+    configured = {} if options is True else options
+    least = configured.get("min_size", MIN_SIZE)
+    return least, configured.get("max_size") or least
 
 
 def _options() -> Any:
@@ -48,11 +49,11 @@ def _options() -> Any:
 
 
 def close_pool() -> None:
-    """Close the pool, where there is one; whoever uses it next opens another.
+    """Close the pool, if there is one, before a fork. The next use of it opens another pool.
 
-    Before a fork: the child would share its sockets, and end the parent's sessions with them.
+    A child process would share the sockets of the pool, and end the parent's sessions with them.
     """
     if has_pool():
         connection: Any = connections[alias()]
-        with suppress(KeyError):  # another thread has just done it
+        with suppress(KeyError):  # another thread has just closed it
             connection.close_pool()

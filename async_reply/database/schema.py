@@ -1,4 +1,4 @@
-"""Whether the database has the tables that the models want."""
+"""Recognizes errors of a database in which the migrations have not been run."""
 
 import re
 
@@ -9,7 +9,7 @@ _MISSING = re.compile(r"no such|has no|unknown column|does(n't| not) exist", re.
 
 
 def is_behind(error: BaseException) -> bool:
-    """Whether a statement failed because migrations have not been run."""
+    """Whether a statement failed because a table or a column of ours is missing."""
     if not isinstance(error, OperationalError | ProgrammingError):
         return False
     text = str(error)

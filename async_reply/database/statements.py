@@ -1,7 +1,7 @@
-"""What PostgreSQL does in one statement, where others need a read or a transaction.
+"""Runs statements that only PostgreSQL has: other databases need a read or a transaction.
 
-Beside Django's own UPDATE, whose SQL is taken as it is: a statement of Django's for RETURNING
-is new in 6.0, and there is none for a WITH that writes.
+The SQL of the UPDATE is Django's own, with a RETURNING or a WITH added. Django has a RETURNING of
+its own since 6.0, and no WITH that writes.
 """
 
 from collections.abc import Mapping
@@ -13,27 +13,28 @@ from django.db.models.sql import UpdateQuery
 
 
 def are_possible(using: str) -> bool:
+    """Whether the database executes these statements."""
     return connections[using].vendor == "postgresql"
 
 
 def update_returning(rows: QuerySet[Any], changes: Mapping[str, Any]) -> list[Any]:
-    """Update `rows` and return them as they are now."""
+    """Update `rows` and return their new values."""
     sql, params = _compiled(rows, changes)
     with transaction.mark_for_rollback_on_error(using=rows.db):
         return list(rows.raw(f"{sql} RETURNING *", params))
 
 
 def update_and_insert(rows: QuerySet[Any], changes: Mapping[str, Any], new: Model | None) -> bool:
-    """Update the row in `rows` and insert `new`, if any, both or neither; whether there was one.
+    """Update the one row in `rows` and insert `new`; False, without an insert, if it has none.
 
-    Where it takes two statements the caller has opened a transaction around them.
+    Other databases than PostgreSQL need two statements: the caller opens a transaction.
     """
     connection = connections[rows.db]
     if new is None or not are_possible(rows.db):
-        hit = rows.update(**changes) == 1
-        if hit and new is not None:
+        matched = rows.update(**changes) == 1
+        if matched and new is not None:
             new.save(force_insert=True)
-        return hit
+        return matched
     quote = connection.ops.quote_name
     update, params = _compiled(rows, changes)
     fields = new._meta.concrete_fields

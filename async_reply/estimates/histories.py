@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from async_reply.models import ESTIMATE_KEY, Operation
-from async_reply.status import Status
+from async_reply.status import DELETABLE
 
 # The newest rows of a kind that are looked at, and how many of each key are kept of them.
 LOOKED_AT = 400
@@ -16,8 +16,6 @@ KEPT = 150
 FEWEST_OF_KEY = 5
 #: Seconds for which a process believes what it read.
 REFRESH = 5.0
-
-COUNTED = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 Durations = tuple[float, ...]
 
@@ -81,7 +79,7 @@ def _newest(kind: str) -> Iterable[tuple[Any, ...]]:
 def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str | None, Durations]:
     newest_first: dict[str | None, list[float]] = {None: []}
     for status, started_at, finished_at, reply in rows:
-        if status in COUNTED and started_at is not None:
+        if status in DELETABLE and started_at is not None:
             seconds = max(0.0, finished_at.timestamp() - started_at.timestamp())
             for key in {None, reply.get(ESTIMATE_KEY)}:
                 kept = newest_first.setdefault(key, [])

@@ -1,1 +1,1 @@
-"""Files of operations: uploads, results, and what is left over of them."""
+"""Files of operations: uploads, results, and orphans, which belong to no row."""

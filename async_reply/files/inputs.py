@@ -1,4 +1,4 @@
-"""Files that came with a request: taken out of the input, and put back for the job."""
+"""Takes uploads out of an input when it is stored, and puts the files back for the job."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -11,17 +11,20 @@ from async_reply.files.streams import Stream
 from async_reply.logs import logger
 from async_reply.models import Operation, OperationFile
 
-LONGEST_PATH = 255
+MAX_PATH_LENGTH = 255
 
 
 def take(value: Any, path: str = "") -> tuple[Any, dict[str, "UploadedFile[Any]"]]:
-    """Split `value` into JSON-able parts and the uploads found in it, by their dotted path.
+    """Split `value` into JSON values and the uploads in it, by their dotted path.
 
-    Where an upload was, its name stays behind. Raises PayloadError for a path that is too long.
+    The JSON has the name of an upload in its place. Raises PayloadError for a path that is too
+    long.
     """
     if isinstance(value, UploadedFile):
-        if len(path) > LONGEST_PATH:
-            raise PayloadError(f"A file's field has a name of more than {LONGEST_PATH} characters.")
+        if len(path) > MAX_PATH_LENGTH:
+            raise PayloadError(
+                f"A file's field has a name of more than {MAX_PATH_LENGTH} characters."
+            )
         return value.name, {path: value}
     if isinstance(value, dict):
         items: Iterable[tuple[Any, Any]] = value.items()
@@ -33,15 +36,15 @@ def take(value: Any, path: str = "") -> tuple[Any, dict[str, "UploadedFile[Any]"
     uploads: dict[str, UploadedFile[Any]] = {}
     for key, item in items:
         step = _escape(str(key))
-        part, found = take(item, f"{path}.{step}" if path else step)
+        part, uploads_below = take(item, f"{path}.{step}" if path else step)
         parts.append((key, part))
-        uploads |= found
+        uploads |= uploads_below
     plain = dict(parts) if isinstance(value, dict) else [part for _, part in parts]
     return plain, uploads
 
 
 def put_back(value: dict[str, Any], opened: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The reverse of `take`: `value` with (path, file) in the places they were taken from."""
+    """The reverse of `take`: `value` with each opened (path, file) at its path."""
     for path, handle in opened:
         *parents, last = map(_unescape, path.split("."))
         place: Any = value
@@ -52,7 +55,7 @@ def put_back(value: dict[str, Any], opened: Iterable[tuple[str, Any]]) -> dict[s
 
 
 def _escape(key: str) -> str:
-    """A client chooses the keys of a dict of files: dots in them do not part the path."""
+    """A key as one step of a path. Clients choose keys: a dot in a key is not a separator."""
     return key.replace("~", "~0").replace(".", "~1")
 
 
@@ -60,25 +63,25 @@ def _unescape(step: str) -> str:
     return step.replace("~1", ".").replace("~0", "~")
 
 
-#: A dotted path in an operation's input, and the file that is read there.
+#: A dotted path in an operation's input, and the open file for it.
 Opened: TypeAlias = tuple[str, Any]
 
 
 def opened(operation: Operation) -> list[Opened]:
-    """Each file that came with the request, open for reading bytes: all of them or none."""
+    """The files that came with the request, open for reading bytes. After an error none is open."""
     rows = OperationFile.objects.filter(operation=operation, role=OperationFile.Role.INPUT)
-    found: list[Opened] = []
+    handles: list[Opened] = []
     try:
         for row in rows:
-            found.append((row.field, store.opened_for_reading(row)))  # noqa: PERF401 closed if one fails
+            handles.append((row.field, store.opened_for_reading(row)))  # noqa: PERF401 closed if one fails
     except BaseException:
-        close(found)
+        close(handles)
         raise
-    return found
+    return handles
 
 
 def close(opened: Iterable[Opened]) -> None:
-    """Close each file; one that a storage does not let go of is logged, and harms nobody."""
+    """Close the files. An error of the storage is logged, and the others are closed too."""
     for path, handle in opened:
         try:
             handle.close()
@@ -87,13 +90,17 @@ def close(opened: Iterable[Opened]) -> None:
 
 
 def store_uploads(operation: Operation, uploads: Mapping[str, Any]) -> list[OperationFile]:
+    """Write uploads, by their path, to the storage; returns their unsaved rows.
+
+    If one fails, the others are deleted. Raises StorageFailed.
+    """
     stored: list[OperationFile] = []
     try:
         for path, upload in uploads.items():
             content_type = upload.content_type or ""
             stored.append(store_input(operation, path, upload, upload.name, content_type))
     except BaseException:
-        store.remove(stored)
+        store.delete(stored)
         raise
     return stored
 

@@ -1,4 +1,7 @@
-"""Bytes that no row speaks of: what dies between file and row leaves some behind."""
+"""Deletes files that belong to no row, for maintenance.
+
+A worker that dies between storing a file and storing its row leaves such an orphan behind.
+"""
 
 import time
 from collections.abc import Iterator
@@ -13,19 +16,19 @@ from async_reply.models import FOLDER, Operation, OperationFile
 from async_reply.status import FINAL, Status
 
 SECONDS_PER_TURN = 0.5
-#: A submit has its bytes stored before its row: its day, and the next, are left alone.
-YOUNGEST = timedelta(days=2)
+#: Folders of the last two days are left alone: a submit stores its files before its row.
+MIN_AGE = timedelta(days=2)
 
 
-class Sweeper:
-    """Sweeps a little at each turn, so that what else its thread does goes on."""
+class OrphanDeleter:
+    """Deletes orphans a little at each turn: the other duties of its thread go on."""
 
     def __init__(self) -> None:
         self._walk: Iterator[str] | None = None
 
     def turn(self) -> int:
-        """Go on for half a second; a whole batch while there is more to do, then 0."""
-        walk = self._walk or sweep(datetime.now(UTC).date())
+        """Go on for half a second; returns a whole batch while there is more to do, then 0."""
+        walk = self._walk or delete_orphans(datetime.now(UTC).date())
         self._walk = None
         give_up = time.monotonic() + SECONDS_PER_TURN
         for _folder in walk:
@@ -35,11 +38,12 @@ class Sweeper:
         return 0
 
 
-def sweep(today: date) -> Iterator[str]:
-    """Remove orphans from the folders of days before yesterday, yielding each folder looked at.
+def delete_orphans(today: date) -> Iterator[str]:
+    """Delete orphans in the folders of days before yesterday; yields each folder it looked at.
 
-    An operation that is not over is left alone: its attempt may be about to finish with bytes
-    it has stored. One that is over gets no more rows, so what has none then is an orphan.
+    Files of an unfinished operation stay: its attempt may have stored a file whose row comes
+    with the result. A finished operation gets no more rows, so that a file without one is an
+    orphan.
     """
     storage: Storage = OperationFile().file.storage
     for day in _past_days(storage, today):
@@ -48,57 +52,56 @@ def sweep(today: date) -> Iterator[str]:
         yield folder
         size = conf.get("BATCH")
         for start in range(0, len(names), size):
-            yield from _sweep_operations(storage, folder, names[start : start + size])
+            yield from _delete_below_day(storage, folder, names[start : start + size])
         if not names and _is_over(day):
-            _remove_folder(storage, folder)
+            _delete_folder(storage, folder)
 
 
-def _sweep_operations(storage: Storage, day: str, names: list[str]) -> Iterator[str]:
+def _delete_below_day(storage: Storage, day: str, names: list[str]) -> Iterator[str]:
     ids = {pk: name for name in names if (pk := _id(name)) is not None}
     columns = ("pk", "status", "attempt", "deleted_at")
-    rows = Operation.objects.filter(pk__in=ids).values_list(*columns)
-    found = {pk: (status, attempt, buried) for pk, status, attempt, buried in rows}
+    rows = {row[0]: row[1:] for row in Operation.objects.filter(pk__in=ids).values_list(*columns)}
     for pk, name in ids.items():
         folder = f"{day}/{name}"
         yield folder
-        status, attempt, buried = found.get(pk, ("", 0, True))
-        if buried:
-            _clear(storage, folder, kept=set())
+        status, attempt, deleted_at = rows.get(pk, ("", 0, None))
+        if pk not in rows or deleted_at is not None:
+            _delete_files(storage, folder, kept=set())
         elif status in FINAL and (attempt > 1 or status != Status.SUCCEEDED):
-            # Where the first attempt succeeded, none died; other leftovers go with the row.
+            # If the first attempt succeeded, no attempt has died. A purge deletes other leftovers.
             files = OperationFile.objects.filter(operation_id=pk)
-            _clear(storage, folder, kept=set(files.values_list("file", flat=True)))
+            _delete_files(storage, folder, kept=set(files.values_list("file", flat=True)))
 
 
-def _clear(storage: Storage, folder: str, *, kept: set[str]) -> None:
-    """Remove all files below `folder` but those `kept`, and what is empty then."""
+def _delete_files(storage: Storage, folder: str, *, kept: set[str]) -> None:
+    """Delete all files below `folder` except those `kept`, and folders that are empty then."""
     folders, files = _listed(storage, folder)
     for name in folders:
-        _clear(storage, f"{folder}/{name}", kept=kept)
+        _delete_files(storage, f"{folder}/{name}", kept=kept)
     for path in (f"{folder}/{name}" for name in files):
         if path not in kept and _delete(storage, path):
-            logger.info("Orphan file=%s removed", path)
-    _remove_folder(storage, folder)
+            logger.info("Orphan file=%s deleted", path)
+    _delete_folder(storage, folder)
 
 
-def _remove_folder(storage: Storage, folder: str) -> None:
-    """Where folders are more than a part of a name, remove an empty one."""
+def _delete_folder(storage: Storage, folder: str) -> None:
+    """Delete an empty folder. Other storages than a file system have no folders of their own."""
     if isinstance(storage, FileSystemStorage) and not any(_listed(storage, folder)):
         _delete(storage, folder)
 
 
 def _delete(storage: Storage, path: str) -> bool:
-    """Whether it is gone; what a storage keeps must not keep the sweep from all that follows."""
+    """Delete a file or a folder; False after an error of the storage, which is logged."""
     try:
         storage.delete(path)
     except Exception as error:  # noqa: BLE001 storages fail in as many ways as there are
-        logger.warning("Orphan file=%s not removed, the next sweep tries again: %s", path, error)
+        logger.warning("Orphan file=%s not deleted, the next turn tries again: %s", path, error)
         return False
     return True
 
 
 def _listed(storage: Storage, folder: str) -> tuple[list[str], list[str]]:
-    """Folders and files in `folder`; none where there is no such folder."""
+    """Folders and files in `folder`; none if it does not exist."""
     try:
         folders, files = storage.listdir(folder)
     except FileNotFoundError:
@@ -107,17 +110,20 @@ def _listed(storage: Storage, folder: str) -> tuple[list[str], list[str]]:
 
 
 def _past_days(storage: Storage, today: date) -> list[datetime]:
-    """The days of folders to sweep, oldest first; none where a storage cannot list."""
+    """The days whose folders are old enough, oldest first; none if the storage cannot list."""
     try:
         names = _listed(storage, FOLDER)[0]
     except NotImplementedError:
         return []
     days = [day for name in names if (day := _day(name)) is not None]
-    return [day for day in days if day.date() <= today - YOUNGEST]
+    return [day for day in days if day.date() <= today - MIN_AGE]
 
 
 def _day(name: str) -> datetime | None:
-    """What a folder of ours is called by; None for another's. No id is of a time before 1970."""
+    """The day that a folder of ours is named after; None for other folders.
+
+    Ids are of no time before 1970.
+    """
     try:
         day = datetime.strptime(name, "%Y%m%d").replace(tzinfo=UTC)
     except ValueError:
@@ -126,7 +132,7 @@ def _day(name: str) -> datetime | None:
 
 
 def _is_over(day: datetime) -> bool:
-    """Whether no operation of `day` or before is left that could still store a file there."""
+    """Whether no unfinished operation of `day` or before is left, which could store a file."""
     end = day + timedelta(days=1)
     first = UUID(int=int(end.timestamp() * 1000) << 80)
     return not Operation.objects.unfinished().filter(pk__lt=first).exists()

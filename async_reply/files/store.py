@@ -1,4 +1,4 @@
-"""Files in and out of operations, through any Django storage."""
+"""Writes, opens and deletes files of operations in a Django storage, for services and jobs."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from async_reply.files.streams import Stream, storage_errors
 from async_reply.logs import logger
 from async_reply.models import Operation, OperationFile
 
-LONGEST_NAME = 100
+MAX_NAME_BYTES = 100
 
 
 def save(
@@ -29,8 +29,8 @@ def save(
 ) -> OperationFile:
     """Write `content` to the storage and return its unsaved row; raises StorageFailed.
 
-    Bytes first, row later: whatever dies in between leaves an orphan in a day's folder and
-    never a row without its bytes. An upload that lies on disk is moved where the storage can.
+    The caller saves the row later. A process that dies in between leaves an orphan, and never a
+    row without its file. The storage may move an upload that is on disk instead of copying it.
     """
     size, sha256 = streams.digest(content)
     row = OperationFile(
@@ -48,7 +48,7 @@ def save(
 
 
 def _write(row: OperationFile, content: "File[Any]") -> str:
-    """The name under which the storage keeps `content`; half a file does not stay behind."""
+    """Write the bytes, and return their name in the storage; deletes a file written in part."""
     field = row.file.field
     path = field.generate_filename(row, row.name)
     try:
@@ -69,12 +69,12 @@ def opened_for_reading(row: OperationFile) -> "File[Any]":
 def safe_name(name: str) -> str:
     """The last part of `name`: letters, digits, `-`, `_` and `.`, of at most 100 bytes."""
     last = PurePosixPath(name.replace("\\", "/")).name.strip().replace(" ", "_")
-    kept = re.sub(r"[^-\w.]", "", last).encode()[-LONGEST_NAME:]
+    kept = re.sub(r"[^-\w.]", "", last).encode()[-MAX_NAME_BYTES:]
     return kept.decode("utf-8", "ignore").lstrip(".") or "file"
 
 
-def remove(rows: Iterable[OperationFile]) -> None:
-    """Remove the bytes of `rows`; what a storage refuses is logged and left to the sweep."""
+def delete(rows: Iterable[OperationFile]) -> None:
+    """Delete the files of `rows`. One that the storage does not delete is logged: an orphan."""
     for row in rows:
         _delete(row.file.storage, str(row.file.name), row)
 

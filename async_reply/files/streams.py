@@ -1,4 +1,4 @@
-"""Reads streams of bytes: their digest, their chunks, a copy on disk."""
+"""Reads streams of bytes for uploads and results: digest, chunks, a copy on disk."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -10,18 +10,17 @@ from django.core.files.uploadedfile import TemporaryUploadedFile
 
 from async_reply.exceptions import StorageFailed
 
-CHUNK = 64 * 1024
-
+CHUNK_BYTES = 64 * 1024
 
 #: A seekable stream of bytes.
 Stream: TypeAlias = "IO[bytes] | File[bytes]"
 
 
 def digest(stream: Stream) -> tuple[int, str]:
-    """Size in bytes and SHA-256 in hex of a seekable stream, which is left at its start."""
+    """Size in bytes and SHA-256 in hex of a seekable stream. Rewinds it before and after."""
     stream.seek(0)
     size, sha256 = 0, hashlib.sha256()
-    while chunk := stream.read(CHUNK):
+    while chunk := stream.read(CHUNK_BYTES):
         size += len(chunk)
         sha256.update(chunk)
     stream.seek(0)
@@ -29,7 +28,7 @@ def digest(stream: Stream) -> tuple[int, str]:
 
 
 def is_stream(content: Any) -> bool:
-    """Whether `content` can be read twice, and is bytes."""
+    """Whether `content` is a stream of bytes that can be read twice."""
     return _is_seekable(content) and content.read(0) == b""
 
 
@@ -38,18 +37,18 @@ def _is_seekable(content: Any) -> bool:
 
 
 def chunks(stream: Any) -> Iterator[Any]:
-    """What a stream of bytes or text holds: all of it where it can be rewound."""
+    """The content of a stream of bytes or text: from its start if it is seekable, else the rest."""
     if _is_seekable(stream):
         stream.seek(0)
-    while chunk := stream.read(CHUNK):
+    while chunk := stream.read(CHUNK_BYTES):
         yield chunk
 
 
 def spool(chunks: Iterable[bytes | str]) -> TemporaryUploadedFile:
-    """A file on disk that holds `chunks`, text as UTF-8; raises StorageFailed when it is full.
+    """A file on disk with these `chunks`, text as UTF-8; StorageFailed if the disk is full.
 
-    In Django's own folder for temporary files, whence its file system storage moves uploads
-    instead of copying them.
+    The file is in Django's folder for temporary files: FileSystemStorage moves files from there
+    and does not copy them.
     """
     temporary = TemporaryUploadedFile("spool", "", 0, None)
     try:
@@ -69,7 +68,7 @@ def spool(chunks: Iterable[bytes | str]) -> TemporaryUploadedFile:
 
 @contextmanager
 def storage_errors(action: str) -> Iterator[None]:
-    """Whatever a storage raises, as the one exception that says it was the storage."""
+    """Turn any error of a storage into StorageFailed: storages raise what they like."""
     try:
         yield
     except Exception as error:

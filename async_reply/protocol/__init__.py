@@ -1,1 +1,1 @@
-"""HTTP as clients see it: headers, problem documents, URLs and valet keys."""
+"""The parts of HTTP that clients see: headers, problem documents, URLs and valet keys."""

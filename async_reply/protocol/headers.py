@@ -1,35 +1,80 @@
-"""The syntax of HTTP headers, as pure functions."""
+"""Names of HTTP header fields, and functions that read and write their values."""
 
 import re
 from collections.abc import Mapping
 
-PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
-QUOTED_KEY = re.compile(r'"(?:[^"\\]|\\["\\])*"')
-ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+# Names of fields: each constant is the name in capitals.
+ACCEPT = "Accept"
+ACCEPT_RANGES = "Accept-Ranges"
+AUTHORIZATION = "Authorization"
+AZURE_ASYNC_OPERATION = "Azure-AsyncOperation"
+CACHE_CONTROL = "Cache-Control"
+CONTENT_DISPOSITION = "Content-Disposition"
+CONTENT_LENGTH = "Content-Length"
+CONTENT_LOCATION = "Content-Location"
+CONTENT_RANGE = "Content-Range"
+CONTENT_TYPE = "Content-Type"
+COOKIE = "Cookie"
+ETAG = "ETag"
+EXPECT = "Expect"
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENT_REPLAYED = "Idempotent-Replayed"
+IF_MATCH = "If-Match"
+IF_NONE_MATCH = "If-None-Match"
+IF_RANGE = "If-Range"
+LAST_EVENT_ID = "Last-Event-ID"
+LINK = "Link"
+LOCATION = "Location"
+OPERATION_ID = "Operation-Id"
+OPERATION_LOCATION = "Operation-Location"
+PREFER = "Prefer"
+PREFERENCE_APPLIED = "Preference-Applied"
+RANGE = "Range"
+REFERRER_POLICY = "Referrer-Policy"
+#: The idempotency key of OASIS Repeatable Requests. It counts when Idempotency-Key is absent.
+REPEATABILITY_REQUEST_ID = "Repeatability-Request-ID"
+REPEATABILITY_RESULT = "Repeatability-Result"
+RETRY_AFTER = "Retry-After"
+SET_COOKIE = "Set-Cookie"
+TRANSFER_ENCODING = "Transfer-Encoding"
+VARY = "Vary"
+X_ACCEL_BUFFERING = "X-Accel-Buffering"
+X_CONTENT_TYPE_OPTIONS = "X-Content-Type-Options"
 
-# Positions of more digits than any file has bytes are not worth a big integer.
-BYTE_RANGE = re.compile(r"(?i:bytes)=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
+#: Fields of a 202 that answer the client's idempotency key. A result sent instead of the 202 has
+#: them too.
+KEY_ANSWERS = frozenset({IDEMPOTENT_REPLAYED, REPEATABILITY_RESULT})
 
-# RFC 9110, section 8.3.1, the parameters less strictly; as long as its column.
-MEDIA_TYPE = re.compile(
+# Values of Cache-Control.
+#: A browser may keep the answer to a poll, but asks again by If-None-Match before it uses it.
+POLLED = "private, no-cache"
+PRIVATE = "private, no-store"
+
+#: The Content-Type of server-sent events.
+EVENT_STREAM = "text/event-stream"
+#: The fields of a request that change our answers.
+VARY_ON = (ACCEPT, AUTHORIZATION, COOKIE, PREFER)
+#: The longest wait that is read from a Prefer field.
+DECADE_SECONDS = 315_360_000
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_QUOTED_KEY = re.compile(r'"(?:[^"\\]|\\["\\])*"')
+_ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+
+# No file has more than 10**18 bytes. A longer number is refused before it is parsed.
+_BYTE_RANGE = re.compile(r"(?i:bytes)=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
+
+# RFC 9110, section 8.3.1, with a looser syntax for parameters. 255 is the width of the column.
+_MEDIA_TYPE = re.compile(
     r"(?=.{3,255}\Z)[!#$%&'*+.^_`|~\w-]+/[!#$%&'*+.^_`|~\w-]+ ?(;[ -~]*)?", re.ASCII
 )
 
-KEY = "Idempotency-Key"
-#: OASIS Repeatable Requests; counts where the other is absent.
-KEY_ALIAS = "Repeatability-Request-ID"
-#: What is said of the key, by the 202 or by the reply in its place.
-OF_THE_KEY = frozenset({"Idempotent-Replayed", "Repeatability-Result"})
-
-POLLED = "private, no-cache"
-PRIVATE = "private, no-store"
-EVENTS = "text/event-stream"
-DECADE = 315_360_000
-VARY = ("Accept", "Authorization", "Cookie", "Prefer")
-
 
 def entity_tag(version: int) -> str:
-    """A weak entity tag (RFC 9110, section 8.8.3): estimates vary under one version."""
+    """The weak entity tag of an operation's version (RFC 9110, section 8.8.3).
+
+    It is weak because the estimates in a document change while the version stays.
+    """
     return f'W/"{version}"'
 
 
@@ -37,32 +82,32 @@ def none_match(field: str, tag: str) -> bool:
     """Whether an If-None-Match `field` names `tag`, compared weakly (RFC 9110, section 13.1.2)."""
     if field.strip() == "*":
         return True
-    wanted = ENTITY_TAG.fullmatch(tag)
-    return wanted is not None and wanted[1] in ENTITY_TAG.findall(field)
+    match = _ENTITY_TAG.fullmatch(tag)
+    return match is not None and match[1] in _ENTITY_TAG.findall(field)
 
 
 def is_media_type(field: str) -> bool:
-    """Whether `field` may stand in a Content-Type."""
-    return MEDIA_TYPE.fullmatch(field) is not None
+    """Whether `field` is a valid Content-Type of at most 255 characters."""
+    return _MEDIA_TYPE.fullmatch(field) is not None
 
 
 def strong_tag(sha256: str) -> str:
-    """A strong entity tag: the same bytes, and no others, have it."""
+    """The strong entity tag of a file with this hash: only equal bytes have equal tags."""
     return f'"{sha256}"'
 
 
 def byte_range(field: str, size: int) -> range | None:
-    """The positions a Range `field` asks of `size` bytes (RFC 9110, section 14.1.2).
+    """The positions that a Range `field` asks for, in a file of `size` bytes (RFC 9110, 14.1.2).
 
-    None where it is to be ignored: malformed, of another unit, or of several parts, which a
-    server may answer with the whole. Empty where it cannot be satisfied.
+    None if the field is malformed, has another unit or several parts: a server may then send the
+    whole file. An empty range if the file has none of the positions.
     """
-    match = BYTE_RANGE.fullmatch(field.strip())
+    match = _BYTE_RANGE.fullmatch(field.strip())
     if match is None:
         return None
     first, last, suffix = match.groups()
     if suffix is not None:
-        # Of an empty file each suffix is the whole, and a Content-Range cannot say so.
+        # Any suffix of an empty file is the whole file. No Content-Range can say so: send it whole.
         return None if size == 0 and int(suffix) else range(max(0, size - int(suffix)), size)
     if last is not None and int(last) < int(first):
         return None
@@ -71,68 +116,71 @@ def byte_range(field: str, size: int) -> range | None:
 
 
 def content_range(part: range, size: int) -> str:
-    """A Content-Range field; that of a 416 when `part` is empty."""
+    """The Content-Range field of a 206; of a 416 if `part` is empty."""
     return f"bytes {part[0]}-{part[-1]}/{size}" if part else f"bytes */{size}"
 
 
 def if_range(field: str, tag: str) -> bool:
-    """Whether an If-Range `field` lets the range count: it is absent, or `tag` to the letter.
+    """Whether a range may be answered: the If-Range `field` is absent, or is exactly `tag`.
 
-    Compared strongly; a date never matches, since we send no Last-Modified (RFC 9110, 13.1.5).
+    A weak tag never matches (RFC 9110, 13.1.5). A date never matches: we send no Last-Modified.
     """
     return not field or (field.strip() == tag and not tag.startswith("W/"))
 
 
 def link(targets: Mapping[str, str]) -> str:
-    """A Link field (RFC 8288) of relation -> absolute URL."""
+    """The Link field (RFC 8288) for a mapping of relation -> absolute URL."""
     return ", ".join(f'<{url}>; rel="{relation}"' for relation, url in targets.items())
 
 
 def idempotency_key(field: str) -> str | None:
-    """The key of an Idempotency-Key field, quoted (RFC 8941 string) or bare; None if malformed.
+    """The key in an Idempotency-Key field; None if the field is malformed.
 
-    A key is 1-255 characters of printable ASCII.
+    A key is 1-255 characters of printable ASCII, in quotes (an RFC 8941 string) or without.
     """
     key = field
     if field.startswith('"'):
-        if not QUOTED_KEY.fullmatch(field):
+        if not _QUOTED_KEY.fullmatch(field):
             return None
         key = re.sub(r"\\(.)", r"\1", field[1:-1])
-    return key if PRINTABLE.fullmatch(key) else None
+    return key if _KEY.fullmatch(key) else None
 
 
 def preferences(field: str) -> dict[str, str]:
-    """The preferences of a Prefer field (RFC 7240): name in lower case -> value, the first wins."""
-    found: dict[str, str] = {}
+    """The preferences in a Prefer field (RFC 7240): name in lower case -> value.
+
+    If a name occurs twice, its first value counts.
+    """
+    values: dict[str, str] = {}
     for part in _split(field, ","):
         for preference in _split(part, ";")[:1]:
             name, _, value = preference.partition("=")
             if name.strip():
-                found.setdefault(name.strip().lower(), value.strip().strip('"'))
-    return found
+                values.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return values
 
 
 def wait(field: str) -> int | None:
-    """The seconds of a Prefer field's `wait` (RFC 7240, section 4.3); None for none, or no number.
+    """The seconds of `wait` in a Prefer field (RFC 7240, section 4.3), at most a decade.
 
-    More than a decade is a decade.
+    None if the field has no `wait`, or its value is not a whole number.
     """
     value = preferences(field).get("wait", "")
     if not (value.isascii() and value.isdigit()):
         return None
-    return int(value) if len(value) < 9 else DECADE
+    return int(value) if len(value) < 9 else DECADE_SECONDS
 
 
 def applied(field: str, seconds: int) -> str:
-    """A Preference-Applied `field` with the wait of `seconds` added (RFC 7240, section 3)."""
+    """The Preference-Applied `field` with `wait=seconds` added (RFC 7240, section 3)."""
     return f"{field}, wait={seconds}" if field else f"wait={seconds}"
 
 
 def last_event_id(field: str) -> int:
-    """The version that a Last-Event-ID field names; 0 for none of ours."""
+    """The version in a Last-Event-ID field; 0 if the field holds no version."""
     return int(field) if field.isascii() and field.isdigit() and len(field) < 10 else 0
 
 
 def _split(field: str, separator: str) -> list[str]:
-    """The parts of `field` between separators; those within quotes do not count."""
+    """The parts of `field` between separators. A separator in quotes does not split."""
     return re.findall(rf'(?:[^"{separator}]|"(?:[^"\\]|\\.)*"?)+', field)

@@ -1,4 +1,4 @@
-"""Problem details for HTTP APIs (RFC 9457), as plain dicts."""
+"""Builds problem documents (RFC 9457) as plain dicts, for error responses and failed operations."""
 
 from collections.abc import Collection, Mapping
 from http.client import responses
@@ -7,12 +7,12 @@ from typing import Any
 from async_reply import conf
 
 MEDIA_TYPE = "application/problem+json"
-#: Members with a meaning in RFC 9457; an `instance` is for whoever writes the document.
+#: Members that RFC 9457 defines, without `instance`: a project may set that one itself.
 MEMBERS = ("type", "title", "status", "detail")
-#: What is said of a request or an operation whose field errors are listed.
+#: The text beside a list of field errors.
 SEE_ERRORS = "The request is not valid: see errors."
 
-# As RFC 9110 has them: before 3.13 Python says "Entity" for some.
+# Phrases of RFC 9110. Python has older ones before 3.13, such as "Unprocessable Entity".
 PHRASES = {
     **responses,
     413: "Content Too Large",
@@ -44,7 +44,7 @@ TITLES = {
 
 
 def problem(status: int, detail: str, *, name: str | None = None, **members: Any) -> dict[str, Any]:
-    """A problem document; `name` is the last part of its type, none means `about:blank`."""
+    """A problem document. `name` is the last part of its type; without a name: `about:blank`."""
     if name is None:
         kind, title = "about:blank", PHRASES.get(status, "Error")
     else:
@@ -54,29 +54,29 @@ def problem(status: int, detail: str, *, name: str | None = None, **members: Any
 
 
 def failure(code: str, detail: str, *, status: int = 409) -> dict[str, Any]:
-    """The `error` of an operation that did not succeed.
+    """The `error` of an operation that failed or was canceled.
 
-    Azure's `code` and `message` stand beside the members of RFC 9457: clients of both read it.
+    It has the members of RFC 9457, and `code` and `message` for clients of Azure's API style.
     """
     name = code if code in TITLES else "operation-failed"
     return {"code": code, "message": detail, **problem(status, detail, name=name)}
 
 
 def split(detail: Any, *, taken: Collection[str] = MEMBERS) -> tuple[str, dict[str, Any]]:
-    """Text and further members of what an exception or a handler of the project's says.
+    """The text and the further members in the `detail` of an exception or a project's handler.
 
-    A list is field errors. Of a dict `detail` is the text, and the rest are members of their own;
-    those whose names are `taken` come under `errors`.
+    A list is field errors. In a dict, `detail` is the text and other items are members; an item
+    whose name is `taken` goes below the member `errors`.
     """
     if isinstance(detail, Mapping):
         text = detail.get("detail")
-        said = {str(key): value for key, value in detail.items()}
+        items = {str(key): value for key, value in detail.items()}
         if isinstance(text, str):
-            del said["detail"]
-        members = {key: value for key, value in said.items() if key not in taken}
-        others = {key: value for key, value in said.items() if key in taken}
-        if others:
-            members.setdefault("errors", others)
+            del items["detail"]
+        members = {key: value for key, value in items.items() if key not in taken}
+        conflicting = {key: value for key, value in items.items() if key in taken}
+        if conflicting:
+            members.setdefault("errors", conflicting)
         return text if isinstance(text, str) else "", members
     if isinstance(detail, list | tuple):
         return "", {"errors": list(detail)} if detail else {}
@@ -84,6 +84,6 @@ def split(detail: Any, *, taken: Collection[str] = MEMBERS) -> tuple[str, dict[s
 
 
 def in_order(error: dict[str, Any]) -> dict[str, Any]:
-    """The members as `failure` puts them: PostgreSQL keeps another order."""
+    """The members in the order of `failure`: PostgreSQL stores them in another one."""
     order = ("code", "message", *MEMBERS, "errors")
     return {key: error[key] for key in order if key in error} | error

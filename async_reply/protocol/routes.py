@@ -1,4 +1,4 @@
-"""Names of URLs, as they can be judged without a request."""
+"""Looks up names of URLs without a request, for checks and for results that name a resource."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,34 +9,36 @@ from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, r
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place in the URLconf, and what leads there."""
+class NamedURL:
+    """A URL pattern with a name, and the namespaces and arguments on the way to it."""
 
-    #: The names that each namespace goes by, outermost first.
-    spaces: tuple[frozenset[str | None], ...] = ()
+    #: The names of each namespace around the pattern, outermost first: of instance and app.
+    namespaces: tuple[frozenset[str | None], ...] = ()
     name: str = ""
     arguments: frozenset[str] = frozenset()
+    #: Groups of its regular expression, named or not.
     groups: int = 0
 
     def is_called(self, route: str) -> bool:
-        """Whether `route` is its name, but for namespaces around it."""
+        """Whether `route` is its name. Outer namespaces may be missing from `route`."""
         *wanted, name = route.split(":")
-        outer = len(self.spaces) - len(wanted)
+        outer = len(self.namespaces) - len(wanted)
         if name != self.name or outer < 0:
             return False
-        return all(one in known for one, known in zip(wanted, self.spaces[outer:], strict=True))
+        inner = zip(wanted, self.namespaces[outer:], strict=True)
+        return all(namespace in names for namespace, names in inner)
 
 
-def is_there(route: str, *, arguments: Iterable[str]) -> bool:
-    """Whether a URL goes by this name below some version: a namespace, or a part of its path."""
-    places = _places(get_resolver().url_patterns, Place())
-    return any(each.is_called(route) and each.arguments.issuperset(arguments) for each in places)
+def exists(route: str, *, arguments: Iterable[str]) -> bool:
+    """Whether a URL has this name and these arguments, in some namespace or below some path."""
+    urls = _named_urls(get_resolver().url_patterns, NamedURL())
+    return any(url.is_called(route) and url.arguments.issuperset(arguments) for url in urls)
 
 
 def check(route: str, *, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Raise NoReverseMatch where no URL of this name could take these arguments.
+    """Raise NoReverseMatch if no URL of this name could take these arguments.
 
-    A request may bring a namespace and a version along: they are not missed here.
+    A namespace or an argument that a request supplies, such as the version, may be missing.
     """
     if args and kwargs:
         raise NoReverseMatch(f"{route!r}: name all arguments, or none.")
@@ -46,32 +48,32 @@ def check(route: str, *, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None
         reverse(route, args=args or None, kwargs=dict(kwargs) or None)
     except NoReverseMatch:
         name = route.rpartition(":")[2]
-        for place in _places(get_resolver().url_patterns, Place()):
-            fits = kwargs.keys() <= place.arguments and len(args) <= place.groups
-            if fits and place.name == name:
+        for url in _named_urls(get_resolver().url_patterns, NamedURL()):
+            fits = kwargs.keys() <= url.arguments and len(args) <= url.groups
+            if fits and url.name == name:
                 return
         raise
 
 
-def _places(patterns: Iterable[Any], below: Place) -> Iterator[Place]:
-    """Those that have a name."""
-    for each in patterns:
-        regex = each.pattern.regex
-        place = replace(
-            below,
-            arguments=below.arguments | regex.groupindex.keys(),
-            groups=below.groups + regex.groups,
+def _named_urls(patterns: Iterable[Any], parent: NamedURL) -> Iterator[NamedURL]:
+    """The patterns that have a name, and those below resolvers; `parent` is the way to them."""
+    for pattern in patterns:
+        regex = pattern.pattern.regex
+        url = replace(
+            parent,
+            arguments=parent.arguments | regex.groupindex.keys(),
+            groups=parent.groups + regex.groups,
         )
-        if isinstance(each, URLResolver):
-            known = frozenset({each.namespace, each.app_name})
-            yield from _places(
-                each.url_patterns,
+        if isinstance(pattern, URLResolver):
+            names = frozenset({pattern.namespace, pattern.app_name})
+            yield from _named_urls(
+                pattern.url_patterns,
                 replace(
-                    place,
-                    spaces=(*place.spaces, known) if each.namespace else place.spaces,
-                    arguments=place.arguments | each.default_kwargs.keys(),
+                    url,
+                    namespaces=(*url.namespaces, names) if pattern.namespace else url.namespaces,
+                    arguments=url.arguments | pattern.default_kwargs.keys(),
                 ),
             )
-        elif isinstance(each, URLPattern) and each.name:
-            arguments = place.arguments | each.default_args.keys()
-            yield replace(place, name=each.name, arguments=arguments)
+        elif isinstance(pattern, URLPattern) and pattern.name:
+            arguments = url.arguments | pattern.default_args.keys()
+            yield replace(url, name=pattern.name, arguments=arguments)

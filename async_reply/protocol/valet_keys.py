@@ -1,4 +1,4 @@
-"""Valet keys: signed, expiring tokens that open one operation to whoever holds its link."""
+"""Makes and checks valet keys: signed, expiring tokens in links that open one operation."""
 
 import time
 from typing import Literal
@@ -8,7 +8,7 @@ from django.core.signing import BadSignature, Signer
 
 Scope = Literal["read", "cancel"]
 
-#: What each scope allows; to cancel includes to read. Any other scope allows nothing.
+#: The actions that each scope allows. A scope that is missing here allows nothing.
 ALLOWS: dict[str, frozenset[str]] = {
     "read": frozenset({"read"}),
     "cancel": frozenset({"read", "cancel"}),
@@ -16,19 +16,19 @@ ALLOWS: dict[str, frozenset[str]] = {
 
 
 def make(pk: UUID, *, scope: Scope, seconds: float) -> str:
-    """A token for the operation `pk` that is good for `seconds`; URL-safe.
+    """A URL-safe token for the operation `pk`, valid for `seconds`.
 
-    It holds scope and expiry in plain text, and a signature over them and the id by the
-    project's SECRET_KEY.
+    It holds scope and expiry in plain text, and a signature of them and the id with the project's
+    SECRET_KEY.
     """
     expiry = int(time.time() + seconds)
     return _signer().sign(f"{pk}.{scope}.{expiry}").partition(".")[2]
 
 
 def allows(token: str, pk: UUID, *, wanted: Scope) -> bool:
-    """Whether `token` opens the operation `pk` for what is `wanted`, now.
+    """Whether `token` allows the `wanted` action on the operation `pk`, now.
 
-    Compared in constant time; tokens of SECRET_KEY_FALLBACKS are good too.
+    Signatures are compared in constant time. Those made with SECRET_KEY_FALLBACKS are valid too.
     """
     try:
         _, scope, expiry = _signer().unsign(f"{pk}.{token}").rsplit(".", 2)
@@ -38,18 +38,18 @@ def allows(token: str, pk: UUID, *, wanted: Scope) -> bool:
 
 
 def scope(token: str) -> str:
-    """What a token that is good was made for; empty for a scope that there is not."""
-    made_for = token.partition(".")[0]
-    return made_for if made_for in ALLOWS else ""
+    """The scope of a valid token; empty if there is no such scope."""
+    name = token.partition(".")[0]
+    return name if name in ALLOWS else ""
 
 
 def includes(scope: str, wanted: Scope) -> bool:
-    """Whether keys of this scope allow what is wanted."""
+    """Whether keys of this scope allow the `wanted` action."""
     return wanted in ALLOWS.get(scope, ())
 
 
 def expiry(token: str) -> int:
-    """The second since 1970 from which a token that is good will not be."""
+    """The time at which a valid token expires, in seconds since 1970."""
     return int(token.split(".")[1])
 
 

@@ -37,7 +37,7 @@ def publish_on_commit(operation: Operation) -> None:
 def _publish_first(operation: Operation) -> None:
     """A transaction that submits many waits for a broker that is down with the first only."""
     if breaker.is_open:
-        lifecycle.unreserve(operation)
+        lifecycle.hand_back(operation)
     else:
         _publish_reserved(operation)
 
@@ -177,7 +177,7 @@ def _publish_reserved(operation: Operation) -> bool:
             error or repr(error),
         )
         # What fails by itself must not stand before all others at each turn.
-        lifecycle.unreserve(operation, delay=0 if is_down else _pause(operation.publishes))
+        lifecycle.hand_back(operation, delay=0 if is_down else _pause(operation.publishes))
         return False
     breaker.reset()
     return True
@@ -192,4 +192,4 @@ def leave(pk: UUID) -> None:
     """Have the message published again by another worker, since this one is about to end."""
     operation = Operation.objects.only("publishes", "attempt").filter(pk=pk).first()
     if operation is not None:
-        lifecycle.unreserve(operation)
+        lifecycle.hand_back(operation)

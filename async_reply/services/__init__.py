@@ -1,4 +1,4 @@
-"""Submits, cancels, reruns and deletes operations; usable without HTTP."""
+"""Submits, cancels, reruns and deletes operations, with or without HTTP."""
 
 from async_reply.services.cancellation import cancel
 from async_reply.services.intake import Submitted, accept, submit

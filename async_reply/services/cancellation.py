@@ -1,10 +1,10 @@
-"""Cancels operations: a pending one at once, a running one at its next call."""
+"""Cancels operations: a pending one at once, a running one when its job next calls in."""
 
 from async_reply import lifecycle, signals
 from async_reply.exceptions import AlreadyFinished, NotCancelable, UnknownKind
 from async_reply.logs import logger
 from async_reply.models import Operation
-from async_reply.status import FINAL, Status
+from async_reply.status import CANCELABLE, FINAL, Status
 from async_reply.tasks import get_task
 
 CHANGED_BY_CANCEL = (
@@ -20,12 +20,12 @@ CHANGED_BY_CANCEL = (
 
 
 def cancel(operation: Operation) -> Status:
-    """Cancel a pending operation, or ask a running one to stop; the status reached.
+    """Cancel a pending operation, or ask a running one to stop; returns the new status.
 
-    Canceling again changes nothing. Raises AlreadyFinished when it succeeded or failed,
-    NotCancelable when it has begun and its kind cannot be stopped.
+    A second cancel changes nothing. Raises AlreadyFinished if the operation succeeded or failed,
+    NotCancelable if an attempt has begun and the kind cannot be canceled.
     """
-    while operation.status not in FINAL and operation.status != Status.CANCELING:
+    while operation.status in CANCELABLE:
         if has_begun(operation) and not is_cancelable(operation):
             raise NotCancelable("This operation has begun and cannot be canceled.")
         if lifecycle.cancel(operation):
@@ -42,12 +42,12 @@ def cancel(operation: Operation) -> Status:
 
 
 def has_begun(operation: Operation) -> bool:
-    """Whether an attempt was made at it, which may be in the middle of its work for good."""
+    """Whether an attempt has begun: even a lost one may have done a part of its work."""
     return operation.attempt > 0 or operation.status == Status.RUNNING
 
 
 def is_cancelable(operation: Operation) -> bool:
-    """Whether its kind lets an operation be stopped that has begun, waiting for a retry too."""
+    """Whether its kind lets it be canceled after an attempt has begun, and between attempts."""
     try:
         return get_task(operation.kind).kind.cancel != "never"
     except UnknownKind:

@@ -1,4 +1,4 @@
-"""A caller's word that several requests are one."""
+"""Finds the operation that an earlier request with the same idempotency key has submitted."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from async_reply.models import Operation
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """`digest` identifies caller, view and key, `fingerprint` the request: 64 hex digits each."""
+    """`digest` identifies caller, view and key; `fingerprint` the request. Both: 64 hex digits."""
 
     digest: str
     fingerprint: str
 
     def find(self) -> Operation | None:
-        """The operation this key made before.
+        """The operation that was submitted with this key; None if there is none.
 
-        Raises KeyReused when another request made it, OperationGone when it was deleted or
-        has expired.
+        Raises KeyReused if the request was a different one, OperationGone if the operation was
+        deleted or has expired.
         """
         operation: Operation | None = (
             Operation.objects.filter(idempotency_digest=self.digest)
@@ -29,5 +29,7 @@ class IdempotencyKey:
         if operation.fingerprint != self.fingerprint:
             raise KeyReused("This idempotency key was used for another request: use a new one.")
         if operation.is_gone:
-            raise OperationGone("The operation of this idempotency key is gone: use a new key.")
+            raise OperationGone(
+                "The operation of this idempotency key was deleted or has expired: use a new key."
+            )
         return operation

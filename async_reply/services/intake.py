@@ -1,4 +1,4 @@
-"""The way of a new operation into the tables: one row a key, within the quota, then published."""
+"""Submits operations: stores one row for each idempotency key, within the quota; publishes it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,19 @@ from async_reply.services.idempotency import IdempotencyKey
 from async_reply.services.quotas import Quota
 from async_reply.tasks import OperationTask
 
-LONGEST_KEY = 100
-#: Dates that each database and Python read, in whichever time zone.
+#: Characters of a `get_estimate_key` that are stored.
+MAX_ESTIMATE_KEY_LENGTH = 100
+#: Years that Python and each database can read in any time zone.
 YEARS = range(1970, 9999)
-Perform = Callable[[Operation], object]
+#: How often an insert is tried that other submits got in the way of.
+INSERT_TRIES = 5
 
-TRIES = 5
+Perform = Callable[[Operation], object]
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """An operation, and whether an earlier request with the same key had made it."""
+    """An operation, and whether an earlier request with the same key had submitted it."""
 
     operation: Operation
     replayed: bool = False
@@ -45,18 +47,19 @@ def submit(
     reply: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
     key: IdempotencyKey | None = None,
-    perform: Callable[[Operation], object] | None = None,
+    perform: Perform | None = None,
 ) -> Operation:
-    """Store an operation and publish it once the transaction has committed.
+    """Store an operation, and publish it once the transaction has committed.
 
     `input` becomes the job's keyword arguments; uploads in it go to the storage. `perform` is
     called with the new row inside the same transaction. `available_at` without an offset is in
-    TIME_ZONE. The result is kept for `retention`
-    seconds, by default as the kind or the setting says. With a `key` the operation it made before
-    is returned. Raises ValueError for an owner over 255 characters and for `available_at` outside
-    of the years 1970 to 9998, TypeError when the task does not take `input`, PayloadError or
-    PayloadTooLarge when it cannot be stored, StorageFailed for the uploads, KeyReused and
-    OperationGone for the key.
+    TIME_ZONE. The result is kept for `retention` seconds, by default as the kind or the setting
+    says. If an operation with this `key` exists, it is returned instead.
+
+    Raises ValueError for an owner over 255 characters and for `available_at` outside of the years
+    1970 to 9998, TypeError if the task does not take `input`, PayloadError or PayloadTooLarge if
+    `input` cannot be stored, StorageFailed for the uploads, KeyReused and OperationGone for the
+    key.
     """
     return accept(
         task,
@@ -77,12 +80,12 @@ def accept(
     available_at: datetime | None = None,
     extra: Mapping[str, Any] | None = None,
     key: IdempotencyKey | None = None,
-    perform: Callable[[Operation], object] | None = None,
+    perform: Perform | None = None,
     quota: Quota | None = None,
 ) -> Submitted:
-    """`submit` that also says whether the operation is a replay.
+    """Do as `submit`, and say whether the operation is a replay.
 
-    With a `quota` the operation is stored within its bound, to the letter, or QuotaExceeded raised.
+    Raises QuotaExceeded if the operation would be one too many under `quota`.
     """
     _check_bounds(operation.owner, available_at)
     plain, uploads = inputs.take(dict(values))
@@ -94,12 +97,12 @@ def accept(
         operation.idempotency_digest, operation.fingerprint = key.digest, key.fingerprint
     stored = inputs.store_uploads(operation, uploads)
     try:
-        earlier = once(operation, stored, perform=perform, key=key, quota=quota)
+        earlier = insert_once(operation, stored, perform=perform, key=key, quota=quota)
     except BaseException:
-        store.remove(stored)
+        store.delete(stored)
         raise
     if earlier is not None:
-        store.remove(stored)
+        store.delete(stored)
         return Submitted(earlier, replayed=True)
     return Submitted(operation)
 
@@ -109,7 +112,7 @@ def _check_bounds(owner: str, available_at: datetime | None) -> None:
         raise ValueError(
             f"An owner has at most {OWNER_LENGTH} characters: see OperationAccess.get_owner."
         )
-    # An expression, such as the database's own clock, is the database's to refuse.
+    # It may be an expression, such as the database's own clock.
     if isinstance(available_at, datetime) and available_at.year not in YEARS:
         raise ValueError(f"available_at={available_at} is not in the years 1970 to 9998.")
 
@@ -117,7 +120,10 @@ def _check_bounds(owner: str, available_at: datetime | None) -> None:
 def configure(
     operation: Operation, task: OperationTask[..., Any], *, available_at: datetime | None
 ) -> None:
-    """Freeze what the task says today into the row, and reserve the first publish."""
+    """Copy the task's options into the row, and mark it as published unless it is for later.
+
+    The row keeps these options when the task's own change.
+    """
     kind = task.kind
     operation.kind = task.name
     operation.max_retries = kind.max_retries
@@ -125,11 +131,11 @@ def configure(
     operation.time_limit = kind.time_limit
     if operation.retention is None:
         operation.retention = kind.retention
-    _classify(operation, task)
+    _set_estimate_key(operation, task)
     operation.queue = kind.queue
     operation.priority = kind.priority
     if available_at is not None:
-        # Django would keep the object's as it came, and it could not be compared with others.
+        # A date that Django has stored keeps its time zone on the object, and a naive one none.
         is_date = isinstance(available_at, datetime)
         operation.available_at = as_stored(available_at) if is_date else available_at
     elif not broker.breaker.is_open:
@@ -137,12 +143,12 @@ def configure(
         operation.publishes = 1
 
 
-def _classify(operation: Operation, task: OperationTask[..., Any]) -> None:
-    """Keep what the kind's `get_estimate_key` says; an estimate is not worth a refused submit."""
+def _set_estimate_key(operation: Operation, task: OperationTask[..., Any]) -> None:
+    """Store the answer of the kind's `get_estimate_key`. An error there refuses no submit."""
     if task.kind.get_estimate_key is None:
         return
     try:
-        key = str(task.kind.get_estimate_key(operation))[:LONGEST_KEY]
+        key = str(task.kind.get_estimate_key(operation))[:MAX_ESTIMATE_KEY_LENGTH]
     except Exception:
         logger.exception("get_estimate_key of %s failed", task.name)
         return
@@ -153,7 +159,7 @@ class KeyTaken(IntegrityError):
     """Another operation has this key."""
 
 
-def once(
+def insert_once(
     operation: Operation,
     files: Sequence[OperationFile],
     *,
@@ -161,12 +167,12 @@ def once(
     key: IdempotencyKey | None,
     quota: Quota | None,
 ) -> Operation | None:
-    """Insert, or return the operation that `key` made before.
+    """Insert the rows, or return the operation that has this key already.
 
-    Again where that has just gone, whose row was in the way, and where the database refused for
-    what others did at the same time.
+    Tries again if that operation was purged in the meantime, and if the database refused the
+    insert because of other transactions.
     """
-    for tries_left in reversed(range(TRIES)):
+    for tries_left in reversed(range(INSERT_TRIES)):
         try:
             insert(operation, files, perform=perform, quota=quota)
         except KeyTaken:
@@ -176,7 +182,7 @@ def once(
             if not tries_left:
                 raise
         except Error as error:
-            if not tries_left or not _is_worth_another_try(error):
+            if not tries_left or not _may_try_again(error):
                 raise
         else:
             break
@@ -190,9 +196,9 @@ def insert(
     perform: Perform | None = None,
     quota: Quota | None = None,
 ) -> None:
-    """Store the rows in one transaction, in which `perform` is called, and publish after it.
+    """Store the rows and call `perform` in one transaction, and publish after its commit.
 
-    Raises KeyTaken, and QuotaExceeded where there is a `quota`.
+    Raises KeyTaken if the key has a row, QuotaExceeded if it is one too many under `quota`.
     """
     using = alias()
     published = operation.publishes > 0
@@ -204,9 +210,9 @@ def insert(
                 raise
             raise KeyTaken(*error.args) from error
         if quota is not None:
-            quota.settle()
+            quota.check_inserted()
         for row in files:
-            # Rolled back and tried again, its first number may be another's by now.
+            # The row keeps its number after a rollback. Another row may have it by now.
             row.pk = None
             row.save(force_insert=True)
         if perform is not None:
@@ -216,11 +222,11 @@ def insert(
         transaction.on_commit(lambda: _announce(operation), using=using, robust=True)
 
 
-def _is_worth_another_try(error: Error) -> bool:
-    """Whether the transaction was rolled back for others' sake, and is no caller's own.
+def _may_try_again(error: Error) -> bool:
+    """Whether the database refused the transaction because of others, and it is our own.
 
-    On MariaDB all who wait for an insert of the same key deadlock when it comes to nothing or its
-    tombstone goes, and all but one of them are refused.
+    On MariaDB several inserts of one key wait for the first. If that is rolled back, they
+    deadlock, and MariaDB refuses all except one. So it does when a tombstone with the key goes.
     """
     return errors.is_conflict(error) and not connections[alias()].in_atomic_block
 

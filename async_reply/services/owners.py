@@ -1,41 +1,54 @@
-"""What becomes of a user's operations when the user is deleted."""
+"""Removes the operations of a user who is deleted, where the project's settings ask for it."""
 
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Model
+from django.db.models import F, Model
 from django.db.models.signals import post_delete
 
-from async_reply import conf, services
+from async_reply import conf, lifecycle, services
 from async_reply.database import alias
+from async_reply.database.clock import DatabaseNow
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.models import Operation
-from async_reply.services import retention, users
+from async_reply.services import users
+from async_reply.status import FINAL
 
 
 def listen() -> None:
-    """Hear of each user that is deleted; of none in a project without a model of users."""
+    """Connect to the deletion of users; a project without a user model has none to connect to."""
     model = users.user_model()
-    for each in users.proxies(model) if model is not None else ():
-        post_delete.connect(remove_operations, sender=each, dispatch_uid="async_reply.owners")
+    for sender in users.proxies(model) if model is not None else ():
+        post_delete.connect(remove_operations, sender=sender, dispatch_uid="async_reply.owners")
 
 
 def remove_operations(sender: type[Model], instance: Model, **_kwargs: Any) -> None:
-    """With the setting USER_DELETED = "remove": cancel what runs and let the rest expire."""
+    """With the setting USER_DELETED = "remove": remove the operations of the deleted user."""
     if conf.get("USER_DELETED") == "remove":
-        # As OperationAccess.get_owner names a user; for other owners the project calls `remove`.
+        # OperationAccess.get_owner names a user so. For other owners the project calls `remove`.
         remove(str(instance.pk))
 
 
 def remove(owner: str) -> None:
-    """Cancel and expire all operations of `owner`; purge then removes their content."""
+    """Cancel and expire all operations of `owner`; a purge then removes their content.
+
+    Clients that wait for one of them are told at once. Raises ValueError for an empty owner.
+    """
     if not owner:
         raise ValueError("The operations of nobody cannot be removed: name an owner.")
     with transaction.atomic(using=alias()):
-        retention.disown(owner)
         for operation in Operation.objects.unfinished().filter(owner=owner).iterator():
-            try:
-                services.cancel(operation)
-            except (AlreadyFinished, NotCancelable):
-                # It expires as soon as it has finished.
-                continue
+            _remove_unfinished(operation)
+        # The finished ones come last: some have finished since the loop began.
+        finished = Operation.objects.filter(owner=owner, deleted_at=None, status__in=sorted(FINAL))
+        now = DatabaseNow()
+        finished.update(expires_at=now, purge_at=now, updated_at=now, version=F("version") + 1)
+
+
+def _remove_unfinished(operation: Operation) -> None:
+    lifecycle.expire(operation)
+    try:
+        services.cancel(operation)
+    except (AlreadyFinished, NotCancelable):
+        # It is purged once it has finished.
+        return

@@ -1,13 +1,15 @@
-"""How many unfinished operations a caller may have.
+"""Bounds how many unfinished operations a caller may have, when a view submits.
 
-A count alone is exceeded by all who count at once. Near the bound the submits under one quota
-therefore take turns, by a lock of the database's that only they wait for.
+Submits that count at the same time would exceed the bound together. Near the bound, submits under
+one quota therefore take turns, by a lock of the database that no other submit waits for.
 """
 
 import hashlib
+import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import Error, connections, transaction
 
@@ -16,48 +18,44 @@ from async_reply.database import alias
 from async_reply.exceptions import QuotaExceeded
 from async_reply.models import Operation
 
-#: With more places than that left nobody takes turns: so many submits under one quota at the same
-#: instant would be needed to exceed the bound.
-NEAR = 100
-#: Seconds that one waits for another's turn on MariaDB; who waits in vain goes on without.
-PATIENCE = 10
+#: Submits take turns when fewer places are left. Without turns, so many submits under one quota
+#: at the same instant would be needed to exceed the bound.
+TURNS_BELOW = 100
+#: Seconds that a submit on MariaDB waits for its turn. After them it goes on without.
+TURN_TIMEOUT_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Quota:
-    """The bound that one caller shares with nobody; nameless callers of a `view` share one."""
+    """The bound for one owner. Callers without an owner share one for each view."""
 
     owner: str
     view: str
 
     def is_near(self) -> bool:
-        """Whether submits have to take turns; raises QuotaExceeded where none is allowed."""
+        """Whether submits have to take turns; raises QuotaExceeded if no operation is allowed."""
         bound = _bound()
         if not bound:
             return False
         unfinished = self._count(bound)
         if unfinished >= bound:
             raise self._exceeded(bound)
-        return unfinished >= bound - NEAR
+        return unfinished >= bound - TURNS_BELOW
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """A transaction in which a row is inserted and `settle` is called after it."""
+        """A transaction in which the caller inserts a row, and then calls `check_inserted`."""
         using = alias()
-        with ExitStack() as held:
+        with transaction.atomic(using=using):
             if connections[using].vendor == "mysql":
-                # A lock of the session's: none ends with the transaction.
-                held.enter_context(_session_lock(f"async_reply:{self._number(using)}"))
-            with transaction.atomic(using=using):
-                # Before others hear of the commit: a broker may be slow.
-                transaction.on_commit(held.close, using=using, robust=True)
-                yield
+                _lock_until_transaction_ends(f"async_reply:{self._number(using)}", using)
+            yield
 
-    def settle(self) -> None:
-        """Raise QuotaExceeded where the row just inserted is one too many.
+    def check_inserted(self) -> None:
+        """Raise QuotaExceeded if the row just inserted is one too many.
 
-        Nobody else under this quota counts from here to the end of the turn: SQLite has one
-        writer at a time.
+        From here on no other submit under this quota counts, until the outermost transaction
+        ends. SQLite needs no lock for it: it has one writer at a time.
         """
         using = alias()
         if connections[using].vendor == "postgresql":
@@ -81,7 +79,7 @@ class Quota:
         return QuotaExceeded(f"{whose}, which is the most allowed: wait until some have finished.")
 
     def _number(self, using: str) -> int:
-        """This quota's number among all databases of a server: MariaDB's locks are shared."""
+        """The number of this quota's lock. All databases of a MariaDB server share their locks."""
         name = f"{connections[using].settings_dict['NAME']}:{self.owner}"
         if not self.owner:
             name += f":{self.view}"
@@ -94,14 +92,27 @@ def _bound() -> int:
     return bound
 
 
-@contextmanager
-def _session_lock(name: str) -> Iterator[None]:
-    connection = connections[alias()]
+def _lock_until_transaction_ends(name: str, using: str) -> None:
+    """Take a lock of MariaDB's session, and release it when the outermost transaction ends.
+
+    MariaDB has no lock that ends with a transaction, and Django tells nobody of a rollback. A
+    hook for the commit tells of both: Django drops it after the commit, or at the rollback.
+    The other hooks run later: a broker may be slow, and the lock must not wait for it.
+    """
+    connection = connections[using]
     with connection.cursor() as cursor:
-        cursor.execute("SELECT GET_LOCK(%s, %s)", (name, PATIENCE))
-    try:
-        yield
-    finally:
-        # Where the connection is gone, so is the lock.
+        cursor.execute("SELECT GET_LOCK(%s, %s)", (name, TURN_TIMEOUT_SECONDS))
+
+    def release_now() -> None:
+        release()
+
+    # Called at most once.
+    release = weakref.finalize(release_now, _release, connection, name)
+    transaction.on_commit(release_now, using=using, robust=True)
+
+
+def _release(connection: Any, name: str) -> None:
+    # Without a connection the session has ended, and the lock with it.
+    if connection.connection is not None:
         with suppress(Error), connection.cursor() as cursor:
             cursor.execute("SELECT RELEASE_LOCK(%s)", (name,))

@@ -1,4 +1,4 @@
-"""Reruns a finished operation: its input is submitted again, as a new operation."""
+"""Reruns finished operations: submits their input again, as new operations."""
 
 from async_reply.exceptions import NotFinished, OperationGone
 from async_reply.files import inputs, store
@@ -9,15 +9,15 @@ from async_reply.tasks import get_task
 
 
 def rerun(operation: Operation) -> Operation:
-    """Submit a finished operation's input again, as a new operation.
+    """Submit the input of a finished operation again; returns the new operation.
 
-    Raises NotFinished while it has no outcome, OperationGone when its input was purged,
-    UnknownKind when its task is gone, StorageFailed when its files cannot be copied.
+    Raises NotFinished while it has no outcome, OperationGone if it was deleted or has expired,
+    UnknownKind if no task has its name, StorageFailed if its files cannot be copied.
     """
     if operation.status not in FINAL:
         raise NotFinished("Only a finished operation can be rerun: cancel it first, or wait.")
     if operation.is_gone:
-        raise OperationGone("The operation's input was removed: submit it anew.")
+        raise OperationGone("The operation's input was removed: submit the request again.")
     task = get_task(operation.kind)
     again = Operation(
         owner=operation.owner,
@@ -38,6 +38,6 @@ def rerun(operation: Operation) -> Operation:
                 )
         intake.insert(again, copies)
     except BaseException:
-        store.remove(copies)
+        store.delete(copies)
         raise
     return again

@@ -1,4 +1,7 @@
-"""What happens to operations whose time is over."""
+"""Removes the content of operations: of expired ones, and of those that a client deletes.
+
+The row stays as a tombstone, so that its id and its idempotency key are remembered for a while.
+"""
 
 from collections.abc import Callable
 
@@ -7,33 +10,48 @@ from django.db import ProgrammingError, transaction
 from async_reply import conf, lifecycle
 from async_reply.attempts import results
 from async_reply.database import alias, errors
-from async_reply.database.clock import DatabaseNow, after
+from async_reply.database.clock import after
 from async_reply.exceptions import NotFinished
 from async_reply.files import store
 from async_reply.logs import logger
 from async_reply.models import Operation, OperationAttempt
 from async_reply.status import FINAL
 
-#: Seconds until what could not be removed is tried again: meanwhile it is not in others' way.
-POSTPONED = 3600
+#: Seconds until an operation that could not be purged is tried again. Others go first meanwhile.
+POSTPONE_SECONDS = 3600
 
 
-def bury(operation: Operation, *, expired: bool) -> bool:
-    """Remove the content of a finished operation and keep a tombstone; False if it has none."""
+def delete(operation: Operation) -> None:
+    """Delete a finished operation: its input, result and files go, a tombstone keeps its key.
+
+    Does nothing if it was deleted before. Raises NotFinished while it has no outcome.
+    """
+    if operation.status not in FINAL:
+        raise NotFinished("Only a finished operation can be deleted: cancel it first, or wait.")
+    if purge_content(operation, only_expired=False):
+        logger.info("Operation id=%s kind=%s deleted", operation.pk, operation.kind)
+
+
+def purge_content(operation: Operation, *, only_expired: bool) -> bool:
+    """Make a tombstone of a finished operation; False if it is unfinished or a tombstone already.
+
+    With `only_expired` it must have expired as well.
+    """
     using = alias()
     with transaction.atomic(using=using):
-        if not lifecycle.bury(operation, expired=expired):
+        if not lifecycle.purge(operation, only_expired=only_expired):
             return False
-        removed = results.delete_rows(operation)
+        files = results.delete_rows(operation)
         OperationAttempt.objects.filter(operation_id=operation.pk).delete()
-        transaction.on_commit(lambda: store.remove(removed), using=using, robust=True)
+        transaction.on_commit(lambda: store.delete(files), using=using, robust=True)
     return True
 
 
 def purge() -> int:
-    """Bury expired operations and remove tombstones past their time; how many were looked at.
+    """Purge expired operations, and delete tombstones whose time is over.
 
-    A batch at most. What cannot be removed is logged and comes again in an hour.
+    Returns how many rows it looked at, a batch at most. A row that cannot be removed is logged,
+    and tried again in an hour.
     """
     batch = list(
         Operation.objects.expired()
@@ -42,65 +60,47 @@ def purge() -> int:
     )
     for operation in batch:
         if operation.deleted_at is None:
-            _clear([operation], _bury)
+            _together_or_singly([operation], _purge_contents)
     tombstones = [operation for operation in batch if operation.deleted_at is not None]
     if tombstones:
-        _clear(tombstones, _remove)
+        _together_or_singly(tombstones, _delete_tombstones)
     return len(batch)
 
 
-def _bury(operations: list[Operation]) -> None:
+def _purge_contents(operations: list[Operation]) -> None:
     for operation in operations:
-        bury(operation, expired=True)
+        purge_content(operation, only_expired=True)
 
 
-def _remove(tombstones: list[Operation]) -> None:
+def _delete_tombstones(tombstones: list[Operation]) -> None:
     pks = [operation.pk for operation in tombstones]
     with transaction.atomic(using=alias()):
         Operation.objects.expired().filter(pk__in=pks, deleted_at__isnull=False).delete()
 
 
-def _clear(operations: list[Operation], action: Callable[[list[Operation]], None]) -> None:
-    """Do `action` to all at once, or to each where all are refused for the sake of one."""
+def _together_or_singly(
+    operations: list[Operation], action: Callable[[list[Operation]], None]
+) -> None:
+    """Call `action` with all operations. If one of them makes it fail, call it with each alone."""
     try:
         action(operations)
     except Exception as error:
-        if errors.is_passing(error) or isinstance(error, ProgrammingError):
-            # It befalls all rows alike.
+        if errors.is_temporary(error) or isinstance(error, ProgrammingError):
+            # The error is about the database or its tables: each row would fail.
             raise
         if len(operations) > 1:
             for operation in operations:
-                _clear([operation], action)
+                _together_or_singly([operation], action)
             return
         _postpone(operations[0], error)
 
 
 def _postpone(operation: Operation, error: Exception) -> None:
-    """One that stays at the head of the queue would, with others of its kind, stop the purge."""
+    """Try this operation again in an hour: a batch of such operations would stop the purge."""
     logger.warning(
-        "Operation id=%s not removed, tried again in an hour: %s. Delete what refers to it, or "
-        "let it go along by on_delete=CASCADE or SET_NULL.",
+        "Operation id=%s not removed, tried again in an hour: %s. Delete the rows that refer to "
+        "it, or give their foreign key on_delete=CASCADE or SET_NULL.",
         operation.pk,
         error,
     )
-    Operation.objects.expired().filter(pk=operation.pk).update(purge_at=after(POSTPONED))
-
-
-def disown(owner: str) -> int:
-    """Let all that `owner` submitted expire now, or as soon as it has finished; how many."""
-    theirs = Operation.objects.filter(owner=owner, deleted_at=None)
-    finished = theirs.filter(status__in=sorted(FINAL))
-    return finished.update(expires_at=DatabaseNow(), purge_at=DatabaseNow()) + (
-        theirs.unfinished().update(expires_at=DatabaseNow())
-    )
-
-
-def delete(operation: Operation) -> None:
-    """Remove all that a finished operation was given and has said; a tombstone keeps its key.
-
-    Raises NotFinished while it has no outcome.
-    """
-    if operation.status not in FINAL:
-        raise NotFinished("Only a finished operation can be deleted: cancel it first, or wait.")
-    if bury(operation, expired=False):
-        logger.info("Operation id=%s kind=%s deleted", operation.pk, operation.kind)
+    Operation.objects.expired().filter(pk=operation.pk).update(purge_at=after(POSTPONE_SECONDS))

@@ -1,4 +1,4 @@
-"""The project's model of users: Django's, one of its own, or none."""
+"""Facts about the project's user model, for checks, permissions and deleted users."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.db import models
 
 
 def user_model() -> type[models.Model] | None:
-    """The model that AUTH_USER_MODEL names; None where no installed app has it."""
+    """The model that AUTH_USER_MODEL names; None if no installed app has it."""
     try:
         return apps.get_model(settings.AUTH_USER_MODEL)
     except (LookupError, ValueError):
@@ -16,13 +16,13 @@ def user_model() -> type[models.Model] | None:
 
 
 def proxies(model: type[models.Model]) -> list[type[models.Model]]:
-    """The model and its proxies: a row deleted by one of them is announced by that one alone."""
+    """The model and its proxies. Django sends signals with the class that the caller used."""
     concrete = model._meta.concrete_model
-    return [each for each in apps.get_models() if each._meta.concrete_model is concrete]
+    return [other for other in apps.get_models() if other._meta.concrete_model is concrete]
 
 
 def key_of(model: type[models.Model]) -> "models.Field[Any, Any]":
-    """The primary key, which a child in the database shares with its parent."""
+    """The primary key; of a model that inherits its table's key, the parent's."""
     key = model._meta.pk
     while key.remote_field is not None:
         key = key.remote_field.model._meta.pk
@@ -30,7 +30,7 @@ def key_of(model: type[models.Model]) -> "models.Field[Any, Any]":
 
 
 def are_keys_generated(model: type[models.Model]) -> bool:
-    """Whether keys are numbered or drawn: no user ever gets that of a former one."""
+    """Whether the database or Python generates keys: no user gets the key of a former one."""
     key = key_of(model)
     return (
         isinstance(key, models.AutoField | models.UUIDField)

@@ -145,7 +145,7 @@ class OperationMixin(OperationsMixin):
             raise unknown()
         self.check_object_permissions(self.request, operation)
         if operation.is_gone:
-            raise OperationGone("The operation has expired: its result is no longer kept.")
+            raise OperationGone("The operation has expired: submit the request again.")
         return operation
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:

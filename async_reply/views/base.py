@@ -29,7 +29,7 @@ def is_said(view: Any, *names: str) -> bool:
 
 def dress(response: HttpResponseBase, request: Request) -> None:
     """Add the headers that each of our answers carries."""
-    patch_vary_headers(response, headers.VARY)
+    patch_vary_headers(response, headers.VARY_ON)
     if "Origin" in request.headers:
         # Whether that origin may read anything is for the project's CORS middleware to say.
         response["Access-Control-Expose-Headers"] = ", ".join(cors.EXPOSED)

@@ -22,7 +22,7 @@ from async_reply.protocol import headers, problems
 class Download(FileResponse):
     """A file in blocks that are worth a system call."""
 
-    block_size = streams.CHUNK
+    block_size = streams.CHUNK_BYTES
 
 
 class Part:
@@ -38,7 +38,7 @@ class Part:
         return data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await asyncio.to_thread(self.read, streams.CHUNK):
+        while data := await asyncio.to_thread(self.read, streams.CHUNK_BYTES):
             yield data
 
     def close(self) -> None:

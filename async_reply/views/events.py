@@ -54,7 +54,7 @@ class EventsView(OperationView):
         else:
             response = self.answer_stream(events.KEEP_ALIVE, operation, known)
         if response.status_code != 204:
-            response["Content-Type"] = headers.EVENTS
+            response["Content-Type"] = headers.EVENT_STREAM
         response["Link"] = related(links)
         response["X-Accel-Buffering"] = "no"
         # A middleware that compressed the stream would keep events back until they fill a block.

@@ -13,15 +13,13 @@ from async_reply.models import Operation
 from async_reply.protocol import headers
 from async_reply.responses import SeeResult, related
 from async_reply.services import cancellation
-from async_reply.status import FINAL, Status
+from async_reply.status import DELETABLE, FINAL
 from async_reply.views import waiting
 from async_reply.views.access import OperationMixin
 from async_reply.waiting import callers, tickets
 
 #: Seconds of a valet key that are left for the answer to who has waited by it.
 ANSWER = 1.0
-
-SUCCESSFUL = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
 class OperationView(OperationMixin):
@@ -89,7 +87,7 @@ class OperationView(OperationMixin):
 
     def remove(self, operation: Operation) -> Response:
         """DELETE: cancels, and where there is nothing left to cancel, deletes."""
-        if operation.status not in SUCCESSFUL:
+        if operation.status not in DELETABLE:
             return self.cancel(operation)
         services.delete(operation)
         return Response(status=204, headers={"Cache-Control": headers.PRIVATE})

@@ -136,7 +136,7 @@ class Submission:
         if replayed:
             extra["Idempotent-Replayed"] = "true"
         sent = self.request.headers
-        if headers.KEY_ALIAS in sent and headers.KEY not in sent:
+        if headers.REPEATABILITY_REQUEST_ID in sent and headers.IDEMPOTENCY_KEY not in sent:
             extra["Repeatability-Result"] = "accepted"
         if "respond-async" in headers.preferences(sent.get("Prefer", "")):
             extra["Preference-Applied"] = "respond-async"
@@ -155,7 +155,9 @@ def idempotency_key(request: Request, *, scope: str, required: bool) -> Idempote
     Raises KeyMissing where one is `required`, KeyMalformed, and ParseError for a caller whom
     nothing tells from others.
     """
-    field = request.headers.get(headers.KEY, request.headers.get(headers.KEY_ALIAS))
+    field = request.headers.get(
+        headers.IDEMPOTENCY_KEY, request.headers.get(headers.REPEATABILITY_REQUEST_ID)
+    )
     if field is None:
         if required:
             raise KeyMissing("Send an Idempotency-Key header: a new one for each request.")

@@ -73,7 +73,7 @@ def _reply(
         reply, place = answers.ask_in_thread(environ, ticket.url)
         if place.replied and reply.status_code < 500:
             reply["Content-Location"] = ticket.url
-            for name in headers.OF_THE_KEY & set(accepted.headers):
+            for name in headers.KEY_ANSWERS & set(accepted.headers):
                 reply[name] = accepted[name]
             return reply
     accepted["Retry-After"] = str(forecasts.retry_after_wait(ticket.operation))

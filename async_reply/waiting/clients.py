@@ -151,7 +151,7 @@ async def reply(
     The operation was accepted, whatever comes of this: credentials that were good for the submit
     alone are refused here, and other applications may fail.
     """
-    told = {name: accepted.field(name.lower().encode("ascii")) for name in headers.OF_THE_KEY}
+    told = {name: accepted.field(name.lower().encode("ascii")) for name in headers.KEY_ANSWERS}
     new = {"Content-Location": ticket.url, **{name: told[name] for name in told if told[name]}}
     asked = again(scope, ticket.url)
     place: tickets.Parking = asked[tickets.KEY]

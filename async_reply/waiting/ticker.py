@@ -186,7 +186,7 @@ class Ticker:
 
     def _look(self, pks: set[UUID]) -> None:
         """Read rows and tell their waiters what is new to them."""
-        found = Operation.objects.only("status", "version").in_bulk(list(pks))
+        found = Operation.objects.only("status", "version", "expires_at").in_bulk(list(pks))
         for pk in pks:
             row: Operation | None = found.get(pk)
             shared: Shared = {}
@@ -215,5 +215,5 @@ ticker = Ticker()
 
 
 def is_over(row: Operation | None) -> bool:
-    """Whether there is nothing left to wait for."""
-    return row is None or row.status in FINAL
+    """Whether there is nothing left to wait for: it has finished, or its owner was removed."""
+    return row is None or row.status in FINAL or row.expires_at is not None

@@ -28,7 +28,7 @@ def cleaning_steps() -> list[Step]:
     """What removes content: in a thread of its own, since a storage may hang."""
     return [
         Step("purge", 60, retention.purge, drains=True),
-        Step("sweep", 3600, orphans.Sweeper().turn, drains=True),
+        Step("sweep", 3600, orphans.OrphanDeleter().turn, drains=True),
         Step("forget", 3600, presence.forget),
     ]
 

@@ -31,7 +31,7 @@ def test_changelist__names_tombstones(
     services.delete(in_status(Status.SUCCEEDED))
     expired = in_status(Status.FAILED)
     Operation.objects.filter(pk=expired.pk).update(expires_at=expired.created_at)
-    assert lifecycle.bury(expired, expired=False)
+    assert lifecycle.purge(expired, only_expired=False)
     text = admin_client.get(LIST).content.decode()
     assert "Succeeded (deleted)" in text
     assert "Failed (expired)" in text

@@ -173,7 +173,7 @@ def test_sweep__removes_objects_that_no_row_speaks_of(storage: Any, result: str)
     ]
     Operation.objects.update(attempt=2)
     assert len(keys(storage)) == len(kept) + len(unclaimed)
-    for _ in orphans.sweep(datetime.now(UTC).date() + timedelta(days=3)):
+    for _ in orphans.delete_orphans(datetime.now(UTC).date() + timedelta(days=3)):
         pass
     assert keys(storage) == kept
 

@@ -178,7 +178,7 @@ def named(value: Any) -> str | None:
 
 @pytest.mark.parametrize(("error", "expected"), TABLE, ids=named)
 def test_outages__driver_and_code(error: Exception, expected: str) -> None:
-    assert errors.is_passing(error) == (expected != NEITHER)
+    assert errors.is_temporary(error) == (expected != NEITHER)
     assert errors.is_away(error) == (expected == AWAY)
     assert errors.is_conflict(error) == (expected == CONFLICT)
 

@@ -46,7 +46,7 @@ def put(operation: Operation, *, attempt: int = 1) -> str:
 
 
 def sweep(today: date = LATER) -> list[str]:
-    return list(orphans.sweep(today))
+    return list(orphans.delete_orphans(today))
 
 
 def finished(*, attempt: int = 1) -> Operation:
@@ -110,7 +110,7 @@ def test_sweep__what_purge_could_not_remove(
     left = paths()
     sweep()
     assert storage.exists(beside)
-    retention.bury(operation, expired=False)
+    retention.purge_content(operation, only_expired=False)
     assert all(storage.exists(path) for path in left)  # the removal waits for a COMMIT
     sweep()
     assert [storage.exists(path) for path in (*left, beside)] == [False] * 3
@@ -136,7 +136,7 @@ def test_sweep__removes_empty_folders(storage: Storage) -> None:
         pytest.skip("only file systems have folders")
     operation = finished()
     root = Path(storage.location) / "async_reply"
-    retention.bury(operation, expired=False)
+    retention.purge_content(operation, only_expired=False)
     sweep()
     assert len(list(root.iterdir())) == 1
     sweep()
@@ -166,10 +166,10 @@ def test_sweeper__is_bounded_per_turn_and_goes_on(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     monkeypatch.setattr(orphans, "SECONDS_PER_TURN", 0)
-    monkeypatch.setattr(orphans, "YOUNGEST", timedelta(0))
+    monkeypatch.setattr(orphans, "MIN_AGE", timedelta(0))
     settings.ASYNC_REPLY = {"BATCH": 2}
     unclaimed = [put(Operation(pk=uuid7())) for _ in range(5)]
-    sweeper = orphans.Sweeper()
+    sweeper = orphans.OrphanDeleter()
     turns = 0
     while sweeper.turn() == 2:
         turns += 1
@@ -181,9 +181,9 @@ def test_sweeper__is_bounded_per_turn_and_goes_on(
 def test_sweeper__begins_anew_after_an_error(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans, "YOUNGEST", timedelta(0))
+    monkeypatch.setattr(orphans, "MIN_AGE", timedelta(0))
     orphan = put(Operation(pk=uuid7()))
-    sweeper = orphans.Sweeper()
+    sweeper = orphans.OrphanDeleter()
     with monkeypatch.context() as outage:
 
         def refuse(_: Any, path: str) -> Any:
@@ -211,7 +211,7 @@ def test_sweep__file_that_the_storage_keeps_ends_no_walk(
         delete(self, name)
 
     monkeypatch.setattr(type(storage), "delete", refuse)
-    assert orphans.Sweeper().turn() == 0
+    assert orphans.OrphanDeleter().turn() == 0
     assert (storage.exists(kept), storage.exists(other)) == (True, False)
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(told) == 1

@@ -62,7 +62,7 @@ def test_safe_name(name: str, expected: str) -> None:
 def test_safe_name__long_ones_keep_their_end(name: str) -> None:
     made = store.safe_name(name)
     assert made.endswith("csv")
-    assert len(made.encode()) <= store.LONGEST_NAME
+    assert len(made.encode()) <= store.MAX_NAME_BYTES
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_take__path_must_fit_its_column() -> None:
 
 
 def test_digest__rewinds_before_and_after() -> None:
-    content = b"x" * (streams.CHUNK + 1)
+    content = b"x" * (streams.CHUNK_BYTES + 1)
     stream = io.BytesIO(content)
     stream.read(10)
     assert streams.digest(stream) == (len(content), hashlib.sha256(content).hexdigest())
@@ -213,7 +213,7 @@ def test_store__two_of_one_name_are_two(folder: Path) -> None:
     rows = OperationFile.objects.order_by("field")
     assert [row.field for row in rows] == ["files.0", "files.1"]
     assert [(folder / str(row.file.name)).read_bytes() for row in rows] == [b"1", b"2"]
-    store.remove(rows)
+    store.delete(rows)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
@@ -226,7 +226,7 @@ def test_remove__goes_on_when_a_storage_refuses(
     (folder / str(first.file.name)).unlink()
     (folder / str(first.file.name)).mkdir()
     (folder / str(first.file.name) / "in the way").touch()
-    store.remove([first, second])
+    store.delete([first, second])
     assert not (folder / str(second.file.name)).exists()
     assert [record.levelno for record in caplog.records if "not removed" in record.message] == [
         logging.WARNING

@@ -252,8 +252,8 @@ class LifecycleMachine(RuleBasedStateMachine):
             services.delete(snapshot)
 
     @rule(snapshot=snapshots, expired=st.booleans())
-    def bury(self, snapshot: Operation, expired: bool) -> None:
-        retention.bury(snapshot, expired=expired)
+    def purge_content(self, snapshot: Operation, expired: bool) -> None:
+        retention.purge_content(snapshot, only_expired=expired)
 
     @rule()
     def purge(self) -> None:

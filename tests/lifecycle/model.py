@@ -122,7 +122,7 @@ class Table:
     def _check(self, function: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         after["releases"] += function == "release"
         after["results"] += function == "succeed"
-        if function == "bury":
+        if function == "purge":
             after["results"] = 0
             filled = [name for name in CONTENT if after[name]]
             require(not filled, "a tombstone has no input, error or message")

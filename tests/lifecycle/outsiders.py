@@ -32,7 +32,7 @@ class Outsider:
 
     def at_once(self, row: Row | None) -> list[Step]:
         """The steps of outsiders that read and write between two steps of all other actors."""
-        steps = [*self._bury(row)]
+        steps = [*self._purge(row)]
         for actor in self._reads(row):
             for step in self.steps(row, actor):
                 if step.actor == IDLE:
@@ -56,7 +56,7 @@ class Outsider:
     def _send(self, row: Row | None, actor: Actor) -> Iterator[Step]:
         yield Step("send", row, IDLE, messages=1)
         yield Step("send, answer lost", row, actor, messages=1)
-        answer = self.table.call(row, "unreserve", _published(row, actor))
+        answer = self.table.call(row, "hand_back", _published(row, actor))
         is_handed_back = answer.value
         require(
             not is_handed_back or actor.knowledge != Knowledge.SUPERSEDED,
@@ -66,7 +66,7 @@ class Outsider:
             not is_handed_back or actor.knowledge != Knowledge.OUTDATED,
             "an operation that has run is not handed back",
         )
-        yield Step("send fails, unreserve", answer.row, IDLE, answer.effect)
+        yield Step("send fails, hand_back", answer.row, IDLE, answer.effect)
 
     def _rescue(self, row: Row | None, actor: Actor) -> Iterator[Step]:
         yield from self._rescued(row, actor, misses=0)
@@ -107,9 +107,9 @@ class Outsider:
         require(again != actor, "a row that was just read can be canceled")
         yield Step("cancel misses", row, again)
 
-    def _bury(self, row: Row | None) -> Iterator[Step]:
+    def _purge(self, row: Row | None) -> Iterator[Step]:
         for expired, label in ((True, "purge"), (False, "delete")):
-            answer = self.table.call(row, "bury", {}, expired=expired)
+            answer = self.table.call(row, "purge", {}, only_expired=expired)
             if answer.value:
                 require(not expired or row is None or row.purge_at != Time.FUTURE, "purge waits")
                 yield Step(label, answer.row, IDLE, answer.effect)

@@ -28,7 +28,7 @@ def check_change(function: str, before: Values, after: Values, columns: set[str]
     if function == "claim":
         require(before["status"] == Status.PENDING, "only a pending operation is claimed")
         require(before["available_at"] <= Time.PAST, "no attempt starts before available_at")
-    if function == "bury":
+    if function == "purge":
         require(before["status"] in FINAL, "purge touches no unfinished row")
 
 

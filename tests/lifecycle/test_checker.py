@@ -36,7 +36,7 @@ REQUIRED_LABELS = {
     "rescue within the deadline",
     "rescue misses",
     "retry refused",
-    "send fails, unreserve",
+    "send fails, hand_back",
     "succeed misses again, read the row",
     "succeed misses",
     "succeed, answer lost",

@@ -95,11 +95,11 @@ def test_arrow__does_not_change_another_attempt(name: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", sorted(FINAL))
-def test_bury__happens_once(status: Status) -> None:
+def test_purge__happens_once(status: Status) -> None:
     operation = operation_in(status)
-    assert not lifecycle.bury(operation, expired=True)
-    assert lifecycle.bury(operation, expired=False)
-    assert not lifecycle.bury(operation, expired=False)
+    assert not lifecycle.purge(operation, only_expired=True)
+    assert lifecycle.purge(operation, only_expired=False)
+    assert not lifecycle.purge(operation, only_expired=False)
 
 
 @pytest.mark.django_db

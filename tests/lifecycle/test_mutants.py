@@ -71,12 +71,12 @@ FINISHES = ("succeed", "fail", "end_canceled", "retry", "release")
         ),
         pytest.param(without("attempt"), FINISHES, OWN, id="finish-unfenced"),
         pytest.param(without("status__in"), FINISHES, OWN, id="finish-by-attempt"),
-        pytest.param(without("status__in"), ["bury"], "no unfinished row", id="bury-unfinished"),
-        pytest.param(without("purge_at__lte"), ["bury"], "purge waits", id="bury-early"),
+        pytest.param(without("status__in"), ["purge"], "no unfinished row", id="purge-unfinished"),
+        pytest.param(without("purge_at__lte"), ["purge"], "purge waits", id="purge-early"),
         pytest.param(without("publishes"), ["reserve"], "has one owner", id="reserve-twice"),
-        pytest.param(without("publishes"), ["unreserve"], "by its owner", id="unreserve-others"),
+        pytest.param(without("publishes"), ["hand_back"], "by its owner", id="hand_back-others"),
         pytest.param(
-            without("attempt"), ["unreserve"], "that has run", id="unreserve-what-has-run"
+            without("attempt"), ["hand_back"], "that has run", id="hand_back-what-has-run"
         ),
         pytest.param(without("status"), ["cancel"], "no arrow|final status", id="cancel-anything"),
     ],

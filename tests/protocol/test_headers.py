@@ -146,7 +146,7 @@ def test_strong_tag() -> None:
         ("respond-async, wait=0", 0),
         ('Wait="5"', 5),
         ("wait=007", 7),
-        (f"wait={'9' * 5000}", headers.DECADE),
+        (f"wait={'9' * 5000}", headers.DECADE_SECONDS),
         ("", None),
         ("wait", None),
         ("wait=-1", None),

@@ -54,7 +54,7 @@ def test_submit__with_broker_and_database_gone_after_the_commit(
     def lose(operation: Operation) -> bool:
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(lifecycle, "unreserve", lose)
+    monkeypatch.setattr(lifecycle, "hand_back", lose)
     operation = services.submit(echo)
     assert Operation.objects.get(pk=operation.pk).status == Status.PENDING
 

@@ -35,10 +35,10 @@ def submit(perform: Perform) -> Operation:
 
 @pytest.mark.django_db(transaction=True)
 def test_once__deadlock_is_tried_again(broker: list[str]) -> None:
-    perform = Perform(*[DEADLOCK] * (intake.TRIES - 1))
+    perform = Perform(*[DEADLOCK] * (intake.INSERT_TRIES - 1))
     operation = submit(perform)
     assert Operation.objects.get() == operation
-    assert perform.called == intake.TRIES
+    assert perform.called == intake.INSERT_TRIES
     assert broker == [str(operation.pk)]
 
 
@@ -46,13 +46,13 @@ def test_once__deadlock_is_tried_again(broker: list[str]) -> None:
 @pytest.mark.parametrize(
     ("error", "tries"),
     [
-        (DEADLOCK, intake.TRIES),
+        (DEADLOCK, intake.INSERT_TRIES),
         (OperationalError(2006, "Server has gone away"), 1),
         (IntegrityError("of the project's own"), 1),
     ],
 )
 def test_once__gives_up(error: Exception, tries: int) -> None:
-    perform = Perform(*[error] * intake.TRIES)
+    perform = Perform(*[error] * intake.INSERT_TRIES)
     with pytest.raises(type(error)) as raised:
         submit(perform)
     assert raised.value is error
@@ -76,7 +76,7 @@ def test_once__key_that_is_taken_and_nowhere_to_be_found(monkeypatch: pytest.Mon
     monkeypatch.setattr(IdempotencyKey, "find", lambda self: found.append(self))
     with pytest.raises(intake.KeyTaken):
         submit(Perform())
-    assert len(found) == intake.TRIES
+    assert len(found) == intake.INSERT_TRIES
     assert Operation.objects.count() == 1
 
 

@@ -1,6 +1,8 @@
-from contextlib import suppress
+from concurrent.futures import TimeoutError as NotDone
+from contextlib import ExitStack, suppress
 
 import pytest
+from django.db import connection, transaction
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -38,7 +40,7 @@ def test_is_near__nameless_callers_of_a_view_share_one_quota(settings: Settings)
 
 
 @pytest.mark.parametrize(
-    ("bound", "takes_turns"), [(0, False), (2, True), (quotas.NEAR + 1, True), (1000, False)]
+    ("bound", "takes_turns"), [(0, False), (2, True), (quotas.TURNS_BELOW + 1, True), (1000, False)]
 )
 def test_is_near__turns_are_taken_near_the_bound(
     settings: Settings, bound: int, takes_turns: bool
@@ -72,15 +74,41 @@ def test_turn__is_over_however_it_ends(settings: Settings, bound: int) -> None:
     services.submit(tasks.echo, owner="7")
     with suppress(QuotaExceeded), SEVEN.turn():
         services.submit(tasks.echo, owner="7")
-        SEVEN.settle()
+        SEVEN.check_inserted()
     assert Operation.objects.count() == bound
 
-    def take() -> None:
-        with SEVEN.turn():
-            pass
+    with in_thread(take_turn) as taken:
+        assert taken.result(quotas.TURN_TIMEOUT_SECONDS / 2) is None
 
-    with in_thread(take) as taken:
-        assert taken.result(quotas.PATIENCE / 2) is None
+
+def take_turn() -> None:
+    with SEVEN.turn():
+        SEVEN.check_inserted()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+def test_turn__lasts_until_the_outermost_transaction_ends(
+    settings: Settings, commits: bool
+) -> None:
+    """With ATOMIC_REQUESTS the view's transaction ends long after the insert."""
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": 1}
+
+    def submit() -> None:
+        row = Operation(owner="7")
+        services.accept(tasks.echo, values={}, operation=row, quota=SEVEN)
+
+    with ExitStack() as threads:
+        with transaction.atomic():
+            submit()
+            other = threads.enter_context(in_thread(submit))
+            with pytest.raises(NotDone):
+                other.result(0.5)
+            transaction.set_rollback(not commits)
+        error = other.exception(quotas.TURN_TIMEOUT_SECONDS / 2)
+    assert isinstance(error, QuotaExceeded) is commits
+    assert Operation.objects.count() == 1
 
 
 def test_submit__of_nameless_callers_is_bounded(settings: Settings) -> None:

@@ -64,7 +64,7 @@ def test_bury__content_goes_and_a_tombstone_stays(
     operation = finished()
     assert bytes_below(folder) == 2
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[attr-defined]
-        assert retention.bury(operation, expired=False)
+        assert retention.purge_content(operation, only_expired=False)
         assert bytes_below(folder) == 2
     assert bytes_below(folder) == 0
     assert not OperationFile.objects.exists()
@@ -73,7 +73,7 @@ def test_bury__content_goes_and_a_tombstone_stays(
     assert (row.status, row.input, row.version) == ("succeeded", {}, operation.version + 1)
     assert row.deleted_at is not None
     assert row.purge_at > timezone.now()
-    assert not retention.bury(row, expired=False)
+    assert not retention.purge_content(row, only_expired=False)
 
 
 SECRET = "4 Privet Drive"
@@ -104,7 +104,7 @@ def test_bury__nothing_stays_of_what_came_in_or_was_said(
     assert OperationAttempt.objects.count() == 2
     assert SECRET in str(everything())
     expire()
-    assert retention.bury(operation, expired=expired)
+    assert retention.purge_content(operation, only_expired=expired)
     assert SECRET not in str(everything())
     assert not OperationAttempt.objects.exists()
     row = Operation.objects.get()
@@ -119,7 +119,7 @@ def test_bury__nothing_stays_of_what_came_in_or_was_said(
 def test_bury__rolled_back_keeps_the_bytes(folder: Path) -> None:
     operation = finished()
     with transaction.atomic():
-        assert retention.bury(operation, expired=False)
+        assert retention.purge_content(operation, only_expired=False)
         transaction.set_rollback(True)
     assert (bytes_below(folder), OperationFile.objects.count()) == (2, 2)
     assert OperationResult.objects.exists()
@@ -129,9 +129,9 @@ def test_bury__rolled_back_keeps_the_bytes(folder: Path) -> None:
 def test_bury__only_what_is_over_and_whose_time_has_come(status: Status) -> None:
     operation = services.submit(echo)
     Operation.objects.update(status=status, purge_at=timezone.now() + timedelta(hours=1))
-    assert not retention.bury(operation, expired=True)
+    assert not retention.purge_content(operation, only_expired=True)
     expire()
-    assert retention.bury(operation, expired=True) is (status in FINAL)
+    assert retention.purge_content(operation, only_expired=True) is (status in FINAL)
 
 
 def test_purge__first_the_content_then_the_tombstone() -> None:

@@ -144,7 +144,7 @@ def test_submit__key_of_a_deleted_operation() -> None:
     run_operations()
     operation.refresh_from_db()
     services.delete(operation)
-    with pytest.raises(OperationGone):
+    with pytest.raises(OperationGone, match="use a new key"):
         services.submit(tasks.echo, key=KEY)
 
 
@@ -266,8 +266,9 @@ def test_rerun__without_its_input(finish: Callable[[], Operation]) -> None:
     operation = finish()
     services.delete(operation)
     operation.refresh_from_db()
-    with pytest.raises(OperationGone):
+    with pytest.raises(OperationGone, match="submit the request again") as raised:
         services.rerun(operation)
+    assert "key" not in str(raised.value)
 
 
 def test_rerun__kind_that_is_gone(finish: Callable[[], Operation]) -> None:

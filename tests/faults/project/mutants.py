@@ -63,7 +63,7 @@ def _rescue_the_living() -> None:
 
 def _forget_failed_publish() -> None:
     """A submit that the broker refused counts as published, and is never looked for again."""
-    lifecycle.unreserve = lambda operation, *, delay=0: True
+    lifecycle.hand_back = lambda operation, *, delay=0: True
     relay.republish_lost = lambda: 0
 
 
