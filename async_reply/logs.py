@@ -1,4 +1,4 @@
-"""The log of the worker's side: a handler of the project that raises takes no attempt with it."""
+"""The logger of the package. A failing log handler cannot end an attempt or a request."""
 
 import logging
 from contextlib import suppress
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):
-    """A logger whose handlers and filters may fail, each by whatever exception it likes."""
+    """Suppresses the exceptions of the project's handlers and filters."""
 
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
-        # The line is that of whoever calls, and not this one.
+        # The record names the caller's line instead of this one.
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         with suppress(Exception):
             super().log(level, msg, *args, **kwargs)

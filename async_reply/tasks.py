@@ -1,4 +1,7 @@
-"""Celery's side: a task is a shell around the runner."""
+"""`@operation_task`: makes a Celery task of a job's function.
+
+The task is a shell. A message carries an operation's id, and the task hands it to the runner.
+"""
 
 import difflib
 import os
@@ -33,21 +36,21 @@ R = TypeVar("R")
 OWN_OPTIONS = frozenset(Kind.__dataclass_fields__) - {"name", "function", "timeouts"}
 REFUSED_OPTIONS = {
     "bind": "the job's first parameter is the operation",
-    "acks_late": "messages are acknowledged early, since the row brings a lost job back",
-    "reject_on_worker_lost": "the row brings a lost job back",
+    "acks_late": "messages are acknowledged early, because a lost job is repeated from its row",
+    "reject_on_worker_lost": "a lost job is repeated from its row",
 }
 
-# Seconds between the time limit, which a job hears of at its next call, and Celery's own, which
-# kills its process.
-GRACE = 3
+# Seconds from a kind's time limit, of which the job hears at its next call, to the time when Celery
+# kills the process.
+KILL_DELAY_SECONDS = 3
 
-# What Celery does not take for the failure of a task.
-ORDERS = (Ignore, MemoryError, Reject, Retry)
+# Exceptions by which a task gives Celery an order. Celery does not take them for a failure.
+CELERY_ORDERS = (Ignore, MemoryError, Reject, Retry)
 
-# Made by a worker's main process before it forks: its children have the same, no other worker has.
-BOOT = secrets.token_hex(4)
+# Tells workers apart. A worker's main process makes it before it forks, for all its children.
+BOOT_ID = secrets.token_hex(4)
 
-# Kinds by name, with the functions of those that were registered more than once.
+# The functions registered under each kind's name. A check reports kinds with more than one.
 registered: dict[str, list[Function]] = {}
 
 
@@ -60,7 +63,7 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
     abstract = True
     name: str
     kind: Kind
-    #: What stands for a message in the worker's main process.
+    #: Celery's class for a message in the worker's main process.
     Request = "async_reply.worker.requests:OperationRequest"
 
     @overload
@@ -69,50 +72,50 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
     @overload
     def __call__(self, operation: Any, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
-    # mypy takes no implementation for P.
+    # mypy accepts no implementation for P.
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
-        """The plain function when called like one, the worker's shell otherwise."""
+        """Call the plain function; or run the operation, when a worker calls the task."""
         request = self.request
         if request.called_directly or getattr(request, "is_executing", False):
             return self.kind.function(*args, **kwargs)
         if args or kwargs:
             logger.error(
-                "A message for operation id=%s kind=%s has arguments of its own, and is ignored: "
-                "input comes from the row alone. Who sends such messages?",
+                "A message for operation id=%s kind=%s has arguments, and is ignored: input comes "
+                "from the row alone. Find out who sends such messages.",
                 request.id,
                 self.name,
             )
             raise Ignore
-        # A job may call its own function: that is no message.
+        # Marks the request: a job may call its own task, and that is a plain call.
         request.update(is_executing=True)
         self.execute()
         return None
 
     def execute(self) -> None:
-        """Run the operation and tell Celery the truth about it."""
+        """Run the operation of the current message; raise for Celery when it did not succeed."""
         pk, is_eager = UUID(self.request.id), bool(self.request.is_eager)
         if interrupts.stopping.is_set() and not is_eager:
-            # It would only be stopped again.
+            # The worker would interrupt the job at once.
             relay.leave(pk)
             raise Ignore
         worker = process_name(self.request.hostname or "", os.getpid())
         try:
             report = self.perform(pk, worker=worker, inline=is_eager)
         except (Exception, DatabaseAway) as error:
-            if not is_eager and processes.is_at_fault(error):
-                processes.give_up(pk, error, hand_back=relay.leave)
+            if not is_eager and processes.is_unusable(error):
+                processes.replace_process(pk, error, hand_back=relay.leave)
             raise RuntimeError(f"The attempt did not end: {error!r}.") from error
         if report.ending is Ending.SUCCEEDED:
             return
         if report.ending is not Ending.FAILED:
             raise Ignore
-        reported = _reported(report)
+        reported = _error_for_celery(report)
         if reported is report.error:
             raise reported
         raise reported from report.error
 
     def perform(self, pk: UUID, *, worker: str, inline: bool) -> Report:
-        """One attempt at the operation, without Celery."""
+        """Run one attempt at the operation, without Celery."""
         return runner.run(pk, self.kind, worker=worker, inline=inline)
 
     def delay(self, *_args: Any, **_kwargs: Any) -> NoReturn:
@@ -125,17 +128,17 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
         )
 
 
-def _reported(report: Report) -> BaseException:
-    """The exception that Celery is told of a failed job.
+def _error_for_celery(report: Report) -> BaseException:
+    """The exception that Celery gets for a failed job.
 
-    Celery logs an OperationFailed in one line (`throws`), and every other one with its traceback.
+    Celery logs an OperationFailed in one line (`throws`), and all others with their traceback.
     """
     error = report.error
     if report.is_refusal:
         return error if isinstance(error, OperationFailed) else OperationFailed(str(error))
-    if isinstance(error, Exception) and not isinstance(error, (OperationFailed, *ORDERS)):
+    if isinstance(error, Exception) and not isinstance(error, (OperationFailed, *CELERY_ORDERS)):
         return error
-    # Raised as it is, it would be an order to the worker: to end, or to take the message back.
+    # Celery would obey `error` as an order: the worker would end, or take the message back.
     return RuntimeError(f"The job raised {error!r}.")
 
 
@@ -174,9 +177,11 @@ def operation_task(*positional: Function, **options: Any) -> Any:
     `retry_backoff`, `retry_backoff_max`, `retry_jitter`, `default_retry_delay`, `max_losses`,
     `time_limit` and `retention` (seconds), `queue`, `priority`, `cancel`,
     `expected_duration` (seconds), `get_estimate_key`. Celery's own (`rate_limit`,
-    `soft_time_limit`, …) go to Celery. What neither knows raises TypeError, and so do `bind`,
-    `acks_late` and `reject_on_worker_lost`, and a function that cannot be a job; a value that
-    makes no sense raises TypeError or ValueError.
+    `soft_time_limit`, …) go to Celery.
+
+    Raises TypeError for an unknown option, for `bind`, `acks_late` and `reject_on_worker_lost`,
+    and for a function that cannot be a job; TypeError or ValueError for a value that makes no
+    sense.
     """
     if positional:
         return _register(positional[0], {})
@@ -189,63 +194,63 @@ def _register(function: Function, options: dict[str, Any]) -> OperationTask[...,
     options = dict(options)
     name = options.pop("name", None) or _default_name(function)
     aliases = options.pop("aliases", ())
-    own = {key: options.pop(key) for key in OWN_OPTIONS & options.keys()}
-    for key in ("autoretry_for", "dont_autoretry_for"):
-        own[key] = _exceptions(key, own.get(key, ()))
-    kind = Kind(name=name, function=function, timeouts=_timeouts(), **own)
-    # Celery logs these in one line, and Sentry leaves them alone.
+    own_options = {option: options.pop(option) for option in OWN_OPTIONS & options.keys()}
+    for option in ("autoretry_for", "dont_autoretry_for"):
+        own_options[option] = _exceptions(option, own_options.get(option, ()))
+    kind = Kind(name=name, function=function, timeouts=_timeouts(), **own_options)
+    # Celery logs these in one line, and Sentry does not report them.
     options["throws"] = (OperationFailed, *_exceptions("throws", options.get("throws", ())))
-    # A row has the name that it was submitted by, and so has its message.
-    kinds = [replace(kind, name=one) for one in (name, *aliases)]
-    tasks = [_share(each, options=options) for each in kinds]
+    # Row and message have the name by which the operation was submitted, so each has a task.
+    kinds = [replace(kind, name=kind_name) for kind_name in (name, *aliases)]
+    tasks = [_share(kind, options=options) for kind in kinds]
     return tasks[0]
 
 
 def _exceptions(option: str, given: Any) -> Exceptions:
-    """`given` as a tuple; one class will do, as in an except clause."""
+    """A tuple of exception classes. `given` may be a single class, as in an except clause."""
     classes = tuple(given) if isinstance(given, Iterable) else (given,)
-    if not all(isinstance(each, type) and issubclass(each, BaseException) for each in classes):
+    if not all(isinstance(item, type) and issubclass(item, BaseException) for item in classes):
         raise TypeError(f"{option} takes exception classes, not {given!r}.")
     return classes
 
 
 def _timeouts() -> Exceptions:
-    """What Celery's pools raise in a job that runs for too long."""
+    """Exceptions that Celery's pools raise in a job that runs for too long."""
     gevent = sys.modules.get("gevent")
     return (SoftTimeLimitExceeded,) if gevent is None else (SoftTimeLimitExceeded, gevent.Timeout)
 
 
 def _check_option(option: str) -> None:
-    """Raise TypeError for what is refused or unknown: a misspelt max_losses=0 repeats a job."""
+    """Raise TypeError for a refused or unknown option, such as a misspelt `max_losses`."""
     if option in REFUSED_OPTIONS:
         raise TypeError(f"operation_task takes no {option}: {REFUSED_OPTIONS[option]}.")
     if option not in OWN_OPTIONS | {"name", "aliases"} and not hasattr(Task, option):
-        near = difflib.get_close_matches(option, OWN_OPTIONS, n=1)
-        meant = f": did you mean {near[0]}?" if near else ", and neither does Celery."
-        raise TypeError(f"operation_task does not know the option {option}{meant}")
+        similar = difflib.get_close_matches(option, OWN_OPTIONS, n=1)
+        remedy = f": did you mean {similar[0]}?" if similar else ", and neither does Celery."
+        raise TypeError(f"operation_task does not know the option {option}{remedy}")
 
 
 def _share(kind: Kind, *, options: dict[str, Any]) -> OperationTask[..., Any]:
     registered.setdefault(kind.name, []).append(kind.function)
-    make: Callable[..., Any] = shared_task(
+    decorate: Callable[..., Any] = shared_task(
         name=kind.name,
         base=OperationTask,
         kind=kind,
-        time_limit=kind.time_limit + GRACE,
+        time_limit=kind.time_limit + KILL_DELAY_SECONDS,
         ignore_result=True,
         store_errors_even_if_ignored=True,
         **options,
     )
-    task: OperationTask[..., Any] = make(kind.function)
+    task: OperationTask[..., Any] = decorate(kind.function)
     return task
 
 
 def process_name(worker: str, pid: int) -> str:
-    """How a row names the process that runs it: `celery@host/4711-9f2c01ab`.
+    """A process's name in the column `worker`: `celery@host/4711-9f2c01ab`.
 
-    Node name, process id and BOOT. Two containers may have the same of the first two.
+    It has the node name, the process id and BOOT_ID. Two containers may share the first two.
     """
-    return f"{worker[:230]}/{pid}-{BOOT}"
+    return f"{worker[:230]}/{pid}-{BOOT_ID}"
 
 
 def _default_name(function: Function) -> str:
@@ -255,10 +260,10 @@ def _default_name(function: Function) -> str:
 
 @cache
 def discover() -> None:
-    """Import the modules that a worker imports; raises what they raise.
+    """Import the modules that a worker imports; raises their errors.
 
-    Not by Celery's import_default_modules(): that sets Django up anew, and with it the script
-    prefix of the request that is being answered.
+    Celery's import_default_modules() is not used: it sets Django up again, which changes the
+    script prefix of the request that is being answered.
     """
     current_app.autodiscover_tasks(force=True)
     for module in current_app.loader.default_modules:
@@ -266,24 +271,24 @@ def discover() -> None:
 
 
 def known_kinds() -> list[str]:
-    """The names of all kinds, in order; without those of modules that cannot be imported."""
+    """The names of all kinds, sorted. Kinds in modules that cannot be imported are missing."""
     try:
         discover()
     except Exception:
-        logger.warning("Kinds are missing: no worker starts with these tasks", exc_info=True)
+        logger.warning("Kinds are missing: no worker can import these tasks", exc_info=True)
     return sorted(registered)
 
 
 def get_task(kind: str) -> OperationTask[..., Any]:
     """The task registered under the name `kind`; raises UnknownKind.
 
-    A web process or a shell has imported some tasks only: the others are looked for once.
+    A web process or a shell may not have imported all tasks. The others are discovered once.
     """
     cause: Exception | None = None
     if kind not in current_app.tasks:
         try:
             discover()
-        except Exception as error:  # noqa: BLE001 whatever a module of the project does
+        except Exception as error:  # noqa: BLE001 a module of the project may raise anything
             cause = error
     task = current_app.tasks.get(kind)
     if not isinstance(task, OperationTask):

@@ -1,6 +1,7 @@
-"""For the tests of projects: run what was submitted, here and now.
+"""Runs submitted operations at once, for the tests of a project.
 
-The row is the outbox, so no broker is needed and TestCase's transaction does no harm.
+No broker is needed, because operations are read from the database. A test may run inside the
+transaction of TestCase.
 """
 
 from async_reply.attempts.runner import Ending, Report
@@ -11,9 +12,9 @@ __all__ = ["Ending", "Report", "run_operations"]
 
 
 def run_operations(*, limit: int = 1000) -> list[Report]:
-    """Run due operations, oldest first, until none is left; one report for each attempt.
+    """Run due operations, oldest first, until none is left; return one report for each attempt.
 
-    Retries that are not due yet stay pending. AssertionError after `limit` attempts.
+    Retries that are not due yet stay pending. Raises AssertionError after `limit` attempts.
     """
     reports: list[Report] = []
     while (operation := Operation.objects.due().order_by("available_at", "pk").first()) is not None:

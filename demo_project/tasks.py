@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from async_reply.attempts.jobs import Job
-from async_reply.attempts.results import Outcome
+from async_reply.attempts.results import JobResult
 from async_reply.exceptions import OperationCanceled, OperationFailed
 from async_reply.models import Operation
 from async_reply.tasks import operation_task
@@ -33,7 +33,7 @@ def _invalid(error: CsvError) -> OperationFailed:
 
 
 @operation_task(name="demo.export")
-def export(operation: Job, *, rows: int) -> Outcome:
+def export(operation: Job, *, rows: int) -> JobResult:
     """Write a CSV file of so many rows, whatever their number, in little memory."""
     batches = exports.batches(rows)
     tracked = operation.track(batches, total=exports.count(rows), description="Batch")
@@ -41,7 +41,7 @@ def export(operation: Job, *, rows: int) -> Outcome:
 
 
 @operation_task(name="demo.import_dataset")
-def import_dataset(operation: Job, *, file: Any, name: str) -> Outcome:
+def import_dataset(operation: Job, *, file: Any, name: str) -> JobResult:
     """Import the rows of a CSV file; the result is the dataset."""
 
     def show(rows: int, done: int) -> None:

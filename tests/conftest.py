@@ -229,7 +229,7 @@ def succeeded(submit: Callable[..., Operation]) -> Operation:
 
 @pytest.fixture(autouse=True)
 def _inline_jobs_look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "INLINE_TICK", 0)
+    monkeypatch.setattr(claims, "INLINE_BEAT_SECONDS", 0)
 
 
 @pytest.fixture(autouse=True)

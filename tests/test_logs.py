@@ -1,4 +1,4 @@
-"""Handlers and receivers of the project that raise, hang or do worse: no attempt is lost."""
+"""Log handlers and signal receivers of the project may raise or hang: no attempt is lost."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ import pytest
 
 import async_reply
 from async_reply import lifecycle, services, signals
-from async_reply.attempts import claims, heartbeats, rescue, runner
+from async_reply.attempts import claims, heartbeats, outages, rescue, runner
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.database.clock import after
@@ -27,28 +27,27 @@ PACKAGE = Path(async_reply.__file__).parent
 MODULES = sorted({str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")} - {"logs.py"})
 
 
-class Bad(logging.Handler):
+class FailingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         raise RuntimeError("no space left on device")
 
 
-class Picky(logging.Filter):
+class FailingFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         raise KeyError("request_id")
 
 
-@pytest.fixture(params=[Bad, Picky])
-def bad(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each line of the project's log raises: Django's own logger as well."""
+@pytest.fixture(params=[FailingHandler, FailingFilter])
+def failing_log(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each call of a logger raises, of Django's logger as well."""
     loggers = [logging.getLogger(name) for name in ("async_reply", "django", "django.dispatch")]
-    thing = request.param()
-    add, remove = ("addHandler", "removeHandler") if request.param is Bad else ("addFilter",) * 2
-    remove = remove.replace("addF", "removeF")
-    for each in loggers:
-        getattr(each, add)(thing)
+    hook = request.param()
+    sort = "Handler" if request.param is FailingHandler else "Filter"
+    for failing_logger in loggers:
+        getattr(failing_logger, f"add{sort}")(hook)
     yield
-    for each in loggers:
-        getattr(each, remove)(thing)
+    for failing_logger in loggers:
+        getattr(failing_logger, f"remove{sort}")(hook)
 
 
 def stop(operation: Job) -> None:
@@ -87,32 +86,32 @@ def run(function: Callable[[Job], Any], **options: Any) -> Operation:
     return operation
 
 
-def broken(**_: Any) -> None:
+def raising(**_: Any) -> None:
     raise ZeroDivisionError
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("bad")
+@pytest.mark.usefixtures("failing_log")
 @pytest.mark.parametrize(("job", "status"), JOBS)
-def test_run__handler_that_raises_takes_no_attempt(
+def test_run__handler_that_raises_ends_no_attempt(
     job: Callable[[Job], Any], status: Status
 ) -> None:
-    """And neither does a receiver: Django logs what it raised."""
+    """Neither does a receiver that raises. Django logs its error, which raises again."""
     assert run(job, inline=True).status == status
     Operation.objects.all().delete()
-    hooks = (signals.operation_started, signals.operation_finished)
-    for hook in hooks:
-        hook.connect(broken)
+    sent = (signals.operation_started, signals.operation_finished)
+    for signal in sent:
+        signal.connect(raising)
     try:
         assert run(job, inline=True).status == status
     finally:
-        for hook in hooks:
-            hook.disconnect(broken)
+        for signal in sent:
+            signal.disconnect(raising)
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("bad")
-def test_ticker__outlives_a_handler_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("failing_log")
+def test_heart__beats_on_after_a_handler_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     beat, tries = claims.beat, iter([1, 2])
 
     def fail_twice(claims: list[claims.Claim]) -> None:
@@ -120,8 +119,8 @@ def test_ticker__outlives_a_handler_that_raises(monkeypatch: pytest.MonkeyPatch)
             raise RuntimeError("away")
         beat(claims)
 
-    monkeypatch.setattr(heartbeats, "TICK", 0.02)
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0.02)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(heartbeats, "beat", fail_twice)
 
     def job(operation: Job) -> None:
@@ -132,33 +131,33 @@ def test_ticker__outlives_a_handler_that_raises(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("bad")
-def test_maintenance__rescues_beside_a_handler_that_raises() -> None:
+@pytest.mark.usefixtures("failing_log")
+def test_rescue__is_not_undone_by_a_handler_that_raises() -> None:
     assert lifecycle.claim(services.submit(echo), worker="w")
     Operation.objects.update(lease_expires_at=after(-1))
     assert rescue.rescue() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__receiver_that_hangs_keeps_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stands in the job's way, and nothing else: the heartbeat is there before it."""
-    reached, go_on = threading.Event(), threading.Event()
+def test_run__lease_is_renewed_while_a_receiver_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receiver delays the job only. The heart beats before receivers are called."""
+    was_called, go_on = threading.Event(), threading.Event()
 
     def hang(**_: Any) -> None:
-        reached.set()
+        was_called.set()
         assert go_on.wait(30)
 
-    monkeypatch.setattr(heartbeats, "TICK", 0.02)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.02)
     signals.operation_started.connect(hang)
     try:
-        with in_thread(lambda: run(lambda operation: 7)) as ran:
-            assert reached.wait(30)
-            assert len(heartbeats._ticker._claims) == 1
+        with in_thread(lambda: run(lambda operation: 7)) as future:
+            assert was_called.wait(30)
+            assert len(heartbeats._heart._claims) == 1
             services.cancel(Operation.objects.get())
-            [claim] = heartbeats._ticker._claims
+            [claim] = heartbeats._heart._claims
             until(lambda: claim.interruption is not None)
             go_on.set()
-            assert ran.result(30).status == Status.SUCCEEDED
+            assert future.result(30).status == Status.SUCCEEDED
     finally:
         signals.operation_started.disconnect(hang)
 
@@ -168,7 +167,7 @@ def test_logger__names_the_line_of_its_caller(caplog: pytest.LogCaptureFixture) 
     logger.info("Operation id=%s", 7)
     logger.log(logging.WARNING, "Operation id=%s", 7)
     try:
-        broken()
+        raising()
     except ZeroDivisionError:
         logger.exception("Operation id=%s", 7)
     name = inspect.currentframe().f_code.co_name  # type: ignore[union-attr]

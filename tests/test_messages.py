@@ -1,4 +1,4 @@
-"""Messages that no operation sent: from whoever may write to the broker, or an old deploy."""
+"""Messages that no operation sent: an old deploy or any client of the broker may send them."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def recursive(operation: Job, *, depth: int) -> int:
 
 
 def receive(task: OperationTask[..., Any], row: Operation, /, *args: Any, **kwargs: Any) -> Any:
-    """As a worker's tracer calls the task of a message."""
+    """Call the task as a worker does for a message."""
     task.push_request(
         id=str(row.pk), args=args, kwargs=kwargs, called_directly=False, is_eager=True
     )
@@ -57,7 +57,7 @@ def test_message__with_arguments_runs_nothing(
 
 
 def test_message__of_another_kind_runs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The function of one task on the input of another: the row waits for its own message."""
+    """A function must not run with the input of another kind. The row waits for its own message."""
     operation = services.submit(echo, input={"a": 1})
     with pytest.raises(Ignore):
         receive(break_down, operation)
@@ -74,7 +74,7 @@ def test_message__of_another_kind_runs_nothing(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("name", ["tests.messages.new", "tests.messages.old"])
-def test_message__of_an_alias_runs_what_was_submitted_by_it(name: str) -> None:
+def test_message__of_an_alias_runs_operations_submitted_by_it(name: str) -> None:
     operation = services.submit(tasks.get_task(name))
     assert operation.kind == name
     receive(tasks.get_task(name), operation)
@@ -90,13 +90,13 @@ def test_task__called_by_its_own_job_is_a_plain_function() -> None:
 
 
 @pytest.mark.parametrize("kind", ["tests.other", "", echo.name.upper()])
-def test_claim_unread__of_another_kind(kind: str) -> None:
+def test_claim_unread__does_not_claim_another_kind(kind: str) -> None:
     operation = services.submit(echo)
     assert lifecycle.claim_unread(operation.pk, worker="w", kind=kind) is None
     assert lifecycle.claim_unread(operation.pk, worker="w", kind=echo.name) is not None
 
 
-def test_run__of_another_kind_is_not_its_own() -> None:
+def test_run__does_not_run_another_kind() -> None:
     operation = services.submit(echo)
     kind = Kind(name="tests.other", function=lambda operation: 7)
     assert runner.run(operation.pk, kind, worker="w", inline=True) == Report(Ending.NOT_MINE)

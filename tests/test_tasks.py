@@ -1,3 +1,5 @@
+"""`@operation_task`: its options, and the Celery task that it makes."""
+
 import inspect
 import uuid
 from collections.abc import Iterator
@@ -21,12 +23,12 @@ from async_reply.worker import duties
 from tests.project.tasks import break_down, echo, persist
 
 
-def test_operation_task__names_hide_the_module() -> None:
+def test_operation_task__default_name_leaves_out_the_module() -> None:
     assert echo.name == "tests.project.echo"
     assert persist.name == "tests.persist"
 
 
-def test_operation_task__aliases_run_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operation_task__aliases_run_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "registered", {})
 
     @operation_task(name="tests.new_name", aliases=["tests.old_name"], soft_time_limit=5)
@@ -38,7 +40,9 @@ def test_operation_task__aliases_run_the_same(monkeypatch: pytest.MonkeyPatch) -
     assert renamed.soft_time_limit == 5
 
 
-def test_operation_task__knows_how_gevent_ends_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operation_task__takes_the_timeout_of_gevent_for_a_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     gevent = pytest.importorskip("gevent")
     monkeypatch.setattr(tasks, "registered", {})
 
@@ -50,7 +54,7 @@ def test_operation_task__knows_how_gevent_ends_a_job(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("option", ["bind", "acks_late", "reject_on_worker_lost"])
-def test_operation_task__refuses_what_would_break_it(option: str) -> None:
+def test_operation_task__refuses_options_that_would_break_it(option: str) -> None:
     options: dict[str, Any] = {option: True}
     with pytest.raises(TypeError, match=option):
         operation_task(**options)(leave.kind.function)
@@ -59,7 +63,7 @@ def test_operation_task__refuses_what_would_break_it(option: str) -> None:
 @pytest.mark.parametrize(
     ("option", "remedy"), [("max_loses", "max_losses"), ("colour", "neither does Celery")]
 )
-def test_operation_task__option_that_nobody_knows(option: str, remedy: str) -> None:
+def test_operation_task__refuses_an_unknown_option(option: str, remedy: str) -> None:
     options: dict[str, Any] = {option: 0}
     with pytest.raises(TypeError, match=f"option {option}.*{remedy}"):
         operation_task(**options)(leave.kind.function)
@@ -67,7 +71,7 @@ def test_operation_task__option_that_nobody_knows(option: str, remedy: str) -> N
 
 @pytest.mark.parametrize("given", [OSError, (OSError,), [OSError], {OSError}])
 @pytest.mark.parametrize("option", ["autoretry_for", "dont_autoretry_for"])
-def test_operation_task__takes_one_exception_as_it_takes_many(
+def test_operation_task__takes_one_exception_or_several(
     option: str, given: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "registered", {})
@@ -77,28 +81,28 @@ def test_operation_task__takes_one_exception_as_it_takes_many(
 
 @pytest.mark.parametrize("given", ["OSError", None, 7, OSError(), (OSError, "x"), (int,)])
 @pytest.mark.parametrize("option", ["autoretry_for", "dont_autoretry_for"])
-def test_operation_task__retries_for_exceptions_only(option: str, given: Any) -> None:
+def test_operation_task__refuses_values_that_are_no_exceptions(option: str, given: Any) -> None:
     options: dict[str, Any] = {option: given}
     with pytest.raises(TypeError, match=f"{option} takes exception classes, not "):
         operation_task(**options)(leave.kind.function)
 
 
-def test_operation_task__value_that_makes_no_sense() -> None:
+def test_operation_task__refuses_a_value_that_makes_no_sense() -> None:
     options: dict[str, Any] = {"max_retries": None}
     with pytest.raises(TypeError, match="max_retries takes a whole number"):
         operation_task(**options)(leave.kind.function)
 
 
-def test_operation_task__declares_the_options_it_takes() -> None:
+def test_operation_task__signature_has_all_options() -> None:
     _, with_options = get_overloads(operation_task)
     declared = inspect.signature(with_options).parameters.keys() - {"options"}
     assert declared == tasks.OWN_OPTIONS | {"name", "aliases"}
 
 
-@pytest.mark.parametrize("way", ["delay", "apply_async"])
-def test_task__celerys_ways_name_the_remedy(way: str) -> None:
+@pytest.mark.parametrize("method", ["delay", "apply_async"])
+def test_task__methods_of_celery_name_the_remedy(method: str) -> None:
     with pytest.raises(NotCalledThisWay, match=r"services\.submit"):
-        getattr(echo, way)()
+        getattr(echo, method)()
 
 
 def test_get_task__unknown() -> None:
@@ -117,16 +121,16 @@ def test_get_task__module_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.django_db
-def test_execute__tells_celery_the_truth() -> None:
-    well, badly = services.submit(echo), services.submit(break_down)
-    assert echo.apply(task_id=str(well.pk)).state == "SUCCESS"
-    assert break_down.apply(task_id=str(badly.pk)).state == "FAILURE"
-    again = echo.apply(task_id=str(well.pk))
-    assert isinstance(again.result, Ignore) or again.state in {"IGNORED", "PENDING"}
+def test_execute__gives_celery_the_outcome() -> None:
+    operation, failing_operation = services.submit(echo), services.submit(break_down)
+    assert echo.apply(task_id=str(operation.pk)).state == "SUCCESS"
+    assert break_down.apply(task_id=str(failing_operation.pk)).state == "FAILURE"
+    second_run = echo.apply(task_id=str(operation.pk))
+    assert isinstance(second_run.result, Ignore) or second_run.state in {"IGNORED", "PENDING"}
 
 
 @pytest.mark.django_db
-def test_run_operations__says_when_jobs_never_end() -> None:
+def test_run_operations__raises_after_the_limit() -> None:
     services.submit(echo)
     services.submit(echo)
     with pytest.raises(AssertionError, match="1 attempts"):
@@ -148,7 +152,7 @@ def test_operation_task__default_name_and_plain_call() -> None:
     assert (count(None), count(None, by=2)) == (2, 3)
 
 
-def test_operation_task__options_go_where_they_belong() -> None:
+def test_operation_task__gives_each_option_to_kind_or_celery() -> None:
     @operation_task(
         name="tests.worker.options",
         rate_limit="1/s",
@@ -167,34 +171,36 @@ def test_operation_task__options_go_where_they_belong() -> None:
 
 
 @pytest.mark.django_db
-def test_execute__system_exit_ends_the_job_and_not_the_worker() -> None:
+def test_execute__system_exit_of_a_job_does_not_end_the_worker() -> None:
     operation = services.submit(leave)
-    told = leave.apply(task_id=str(operation.pk), throw=False)
-    assert (told.state, type(told.result)) == ("FAILURE", RuntimeError)
-    assert isinstance(told.result.__cause__, SystemExit)
+    task_result = leave.apply(task_id=str(operation.pk), throw=False)
+    assert (task_result.state, type(task_result.result)) == ("FAILURE", RuntimeError)
+    assert isinstance(task_result.result.__cause__, SystemExit)
     operation.refresh_from_db()
     assert operation.status == Status.FAILED
 
 
 @pytest.mark.django_db
-def test_execute__failures_alone_are_in_celerys_results() -> None:
+def test_execute__only_failures_are_in_celerys_results() -> None:
     for task in (echo, break_down):
         task.apply(task_id=str(services.submit(task).pk), throw=False)
-    found = TaskResult.objects.get()
-    assert (found.task_id, found.status) == (str(Operation.objects.latest("pk").pk), "FAILURE")
-    assert "a secret of the server" in found.result
+    row = TaskResult.objects.get()
+    assert (row.task_id, row.status) == (str(Operation.objects.latest("pk").pk), "FAILURE")
+    assert "a secret of the server" in row.result
 
 
 @pytest.mark.django_db
-def test_execute__what_is_not_mine_is_ignored() -> None:
+def test_execute__operation_that_is_not_due_is_ignored() -> None:
     operation = services.submit(echo, available_at=timezone.now() + timedelta(hours=1))
     state: str = echo.apply(task_id=str(operation.pk)).state
     assert state == "IGNORED"
 
 
 @pytest.mark.django_db
-def test_execute__a_stopping_worker_leaves_it_to_others(stopping: None, broker: list[str]) -> None:
-    """Neither does it publish: it may be the one to get the message."""
+def test_execute__stopping_worker_hands_the_operation_back(
+    stopping: None, broker: list[str]
+) -> None:
+    """It publishes nothing either, since it might receive the message itself."""
     operation = services.submit(echo)
     Operation.objects.update(published_at=timezone.now())
     echo.push_request(id=str(operation.pk), hostname="w1")
@@ -210,7 +216,7 @@ def test_execute__a_stopping_worker_leaves_it_to_others(stopping: None, broker: 
 
 
 @pytest.mark.django_db
-def test_execute__a_stopping_worker_may_get_what_is_gone(stopping: None) -> None:
+def test_execute__stopping_worker_ignores_an_operation_that_does_not_exist(stopping: None) -> None:
     echo.push_request(id=str(uuid.uuid4()), hostname="w1")
     try:
         with pytest.raises(Ignore):

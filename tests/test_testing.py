@@ -1,3 +1,5 @@
+"""`run_operations`, which runs submitted operations in the tests of a project."""
+
 from datetime import timedelta
 from typing import Any
 
@@ -29,7 +31,7 @@ def later(operation: Job, *, after: float) -> Any:
     return operation.retry(after=after)
 
 
-def test_run_operations__oldest_first_with_what_jobs_submit() -> None:
+def test_run_operations__runs_the_oldest_first_and_operations_of_jobs_too() -> None:
     services.submit(chain, input={"left": 2})
     services.submit(break_down)
     reports = run_operations()
@@ -51,7 +53,7 @@ def test_run_operations__oldest_first_with_what_jobs_submit() -> None:
         (0, [Ending.AGAIN, Ending.AGAIN, Ending.FAILED], Status.FAILED),
     ],
 )
-def test_run_operations__retries_as_far_as_they_are_due(
+def test_run_operations__runs_retries_that_are_due(
     after: float, endings: list[Ending], status: Status
 ) -> None:
     services.submit(later, input={"after": after})
@@ -59,12 +61,12 @@ def test_run_operations__retries_as_far_as_they_are_due(
     assert Operation.objects.get().status == status
 
 
-def test_run_operations__leaves_what_is_for_tomorrow() -> None:
+def test_run_operations__does_not_run_operations_of_tomorrow() -> None:
     services.submit(echo, available_at=timezone.now() + timedelta(days=1))
     assert run_operations() == []
 
 
-def test_run_operations__exactly_the_limit_is_enough() -> None:
+def test_run_operations__runs_as_many_as_the_limit() -> None:
     services.submit(chain, input={"left": 2})
     assert len(run_operations(limit=3)) == 3
 

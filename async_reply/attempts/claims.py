@@ -1,17 +1,23 @@
-"""An attempt's hold on its row: it renews the lease and hears why the attempt has to end."""
+"""A running attempt's hold on its row: renews the lease, and learns that the attempt has to end.
+
+The thread in heartbeats.py calls `beat` for all claims of its process. A job that runs inline has
+no such thread and beats at its own calls.
+
+This module alone knows the rule of the lease. A lease is renewed after a third of its length. When
+two thirds are over without a renewal, the job renews it itself at its next call.
+"""
 
 import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
-from uuid import UUID
 
 from django.db import Error, connections, transaction
 
 from async_reply import lifecycle
 from async_reply.attempts import interrupts
-from async_reply.attempts.progress import News, shown
+from async_reply.attempts.progress import Progress, columns
 from async_reply.database import alias, errors
 from async_reply.exceptions import (
     ClaimLost,
@@ -24,47 +30,51 @@ from async_reply.logs import logger
 from async_reply.models import Operation
 from async_reply.status import ACTIVE, Status
 
-Seen = dict[UUID, tuple[str, int]]
-
-
-#: Seconds between two looks at the row by a job that beats for itself.
-INLINE_TICK = 0.05
-
-
+#: Seconds between two beats of the thread, and of a job that renews its lease itself.
+BEAT_SECONDS = 1.0
+#: Seconds between two beats of a job that runs inline.
+INLINE_BEAT_SECONDS = 0.05
 #: Seconds within which a worker says why it ends one of its processes: a stop, or a cancel.
-ANNOUNCED_WITHIN = 2.0
+REASON_SECONDS = 2.0
+
+
+def renewal_seconds() -> float:
+    """Seconds from one renewal of a lease to the next."""
+    return lifecycle.lease() / 3
 
 
 class Claim:
-    """An attempt's hold on its operation, shared by the job and whoever beats for it."""
+    """An attempt's hold on its operation, shared by the job's thread and the heartbeat's."""
 
     def __init__(self, operation: Operation, *, inline: bool, interrupt: bool = False) -> None:
         now = time.monotonic()
         self.operation = operation
-        #: The process that may speak for the attempt. One that the job forks may not.
+        #: The process that may write for the attempt. A process that the job forks may not.
         self.pid = os.getpid()
         self.inline = inline
-        #: Whether the thread cannot beat and the lease is about to end: the job has to.
+        #: Whether the thread could not beat and the lease ends soon: the job has to renew it.
         self.is_neglected = False
         self.interruption: type[JobInterrupted] | None = None
-        #: Its process is being ended, and nobody says why: the attempt costs one of `max_losses`.
+        #: Whether its process is being ended without a reason: this costs one of `max_losses`.
         self.is_lost = False
-        self.target = interrupts.Target(self) if interrupt and not inline else None
-        #: What the job told last: written by the job at each call, read once a tick.
-        self.news: News | None = None
-        self._shown: News | None = None
-        #: By `time.monotonic()`: needs no database that could be away, or locked by the job.
+        self.interruptible = interrupts.InterruptibleJob(self) if interrupt and not inline else None
+        #: The job sets it at each call. It is written once a beat.
+        self.progress: Progress | None = None
+        self._saved_progress: Progress | None = None
+        #: By `time.monotonic()`: this clock needs no database, which may be away or locked.
         self.deadline = now + operation.time_limit
-        self._renew_at = now + lifecycle.lease() / 3
-        self._look_at = now
+        self._renew_at = now + renewal_seconds()
+        self._beat_at = now
 
-    def exposed(self) -> AbstractContextManager[None]:
-        """While the job may be interrupted between its calls."""
-        return nullcontext() if self.target is None else self.target.exposed()
+    def interrupts_allowed(self) -> AbstractContextManager[None]:
+        """A block in which the job may be interrupted between its calls, where its kind asks."""
+        return (
+            nullcontext() if self.interruptible is None else self.interruptible.interrupts_allowed()
+        )
 
     @property
-    def wants_check(self) -> bool:
-        """Whether a call of the job has to do more than to leave its news."""
+    def needs_check(self) -> bool:
+        """Whether a call of the job has to do more than set `progress`."""
         return (
             self.inline
             or self.interruption is not None
@@ -73,50 +83,60 @@ class Claim:
         )
 
     def check(self, *, now: bool = False) -> None:
-        """Raise what ended this attempt from outside, if anything did."""
-        self.heed_clock()
-        if self.inline and (now or time.monotonic() >= self._look_at) and os.getpid() == self.pid:
-            self._look_at = time.monotonic() + INLINE_TICK
-            self._beat_for_itself()
-        elif self.is_neglected and time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + TICK
-            # Within a transaction of the job's nobody would see it.
-            if not connections[alias()].in_atomic_block:
-                self._beat_for_itself()
+        """Raise the interruption that ends this attempt, if there is one.
+
+        `now`: an inline job reads its row even when its last beat is only just over.
+        """
+        self.check_clock()
+        if self.inline or self.is_neglected:
+            self._beat_in_job(now=now and self.inline)
         if self.interruption is not None:
             raise self.interruption
 
-    def miss(self) -> None:
-        """The thread could not beat: from two thirds of the lease on, the job does by itself."""
-        self.is_neglected = time.monotonic() >= self._renew_at + lifecycle.lease() / 3
+    def check_clock(self) -> None:
+        """Learn without a database that the time is up, or that the worker stops."""
+        if time.monotonic() >= self.deadline:
+            if self.interruption in (None, WorkerStopping):
+                self._interrupt(TimeLimitExceeded)
+        elif (
+            self.interruption is None and interrupts.stopping.is_set() and self.operation.max_losses
+        ):
+            self._interrupt(WorkerStopping)
+        if self.interruption is not None and self.interruptible is not None:
+            self.interruptible.interrupt()
 
-    def _beat_for_itself(self) -> None:
-        """Beat in the job's thread, which hears nothing of a database that is away."""
+    def miss_beat(self) -> None:
+        """The thread could not beat. After two thirds of the lease the job has to."""
+        self.is_neglected = time.monotonic() >= self._renew_at + renewal_seconds()
+
+    def _beat_in_job(self, *, now: bool) -> None:
+        """Beat in the job's thread. The job hears nothing of a database that is away."""
+        if os.getpid() != self.pid or not (now or time.monotonic() >= self._beat_at):
+            return
+        self._beat_at = time.monotonic() + (INLINE_BEAT_SECONDS if self.inline else BEAT_SECONDS)
+        connection = connections[alias()]
+        if connection.in_atomic_block and not self.inline:
+            # Other processes would see the renewal only after the job's transaction.
+            return
         try:
             beat([self])
         except Error as error:
-            if connections[alias()].in_atomic_block or not errors.is_temporary(error):
+            if connection.in_atomic_block or not errors.is_temporary(error):
                 raise
             logger.warning("Heartbeat failed, the job goes on: %s", error)
 
-    def meaning(self, error: BaseException) -> BaseException:
-        """What ended the job that raised `error`, where its pool ended the process.
+    def find_cause(self, error: BaseException) -> BaseException:
+        """The interruption behind `error` when a pool ends this process, else `error` itself.
 
-        So end the processes of a worker that stops, of a job past Celery's time limit, and of one
-        that an operator terminates. Where it was none of these the attempt is lost.
+        A pool ends a process when its worker stops, when the job is past Celery's time limit, and
+        when an operator terminates the task. Without one of these reasons the attempt is lost.
         """
         if not interrupts.ends_process(error):
             return error
         if self.inline:
-            # No pool ends a process of its caller's: it is an error like others, or no news.
+            # The process belongs to the caller, and no pool ends it: the job raised the error.
             return error if self.interruption is None else self.interruption()
-        give_up = time.monotonic() + ANNOUNCED_WITHIN
-        # A job that must not be repeated hears of no stop: it is lost.
-        while self._hears_nothing() and not interrupts.stopping.is_set():
-            if time.monotonic() >= give_up:
-                break
-            time.sleep(0.05)
-        self.heed_clock()
+        self._wait_for_reason()
         if self.interruption is not None:
             return self.interruption()
         self.is_lost = True
@@ -126,66 +146,68 @@ class Claim:
             lifecycle.expire_lease(operation.pk, worker=operation.worker, timed_out=False)
         return error
 
-    def _hears_nothing(self) -> bool:
-        self.heed_clock()
-        if self.interruption is None:
-            with suppress(Error):
-                beat([self])
-        return self.interruption is None
+    def _wait_for_reason(self) -> None:
+        """Wait for an interruption, REASON_SECONDS at most.
+
+        A job with `max_losses=0` is not interrupted by a worker that stops, so a stop ends the
+        wait as well.
+        """
+        give_up = time.monotonic() + REASON_SECONDS
+        while True:
+            self.check_clock()
+            if self.interruption is None:
+                with suppress(Error):
+                    beat([self])
+            if self.interruption is not None or interrupts.stopping.is_set():
+                break
+            if time.monotonic() >= give_up:
+                break
+            time.sleep(0.05)
+        self.check_clock()
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What the job told last, where the row does not show it yet."""
-        news = self.news
-        return {} if news is None or news == self._shown else shown(news)
+    def unsaved_progress(self) -> dict[str, Any]:
+        """The columns `progress` and `message`, where the row does not show them yet."""
+        progress = self.progress
+        if progress is None or progress == self._saved_progress:
+            return {}
+        return columns(progress)
 
-    def heed_clock(self) -> None:
-        """Hear what takes no database to know: that time is up, or that the worker stops."""
-        if time.monotonic() >= self.deadline:
-            if self.interruption in (None, WorkerStopping):
-                self._interrupt(TimeLimitExceeded)
-        elif (
-            self.interruption is None and interrupts.stopping.is_set() and self.operation.max_losses
-        ):
-            self._interrupt(WorkerStopping)
-        if self.interruption is not None and self.target is not None:
-            self.target.hit()
+    def beat(self, row: tuple[str, int] | None) -> None:
+        """Compare with status and attempt of the `row`. Write new progress, or renew the lease.
 
-    def beat(self, seen: Seen) -> None:
-        """Compare with the row as `seen`; write when there is news or the lease wants renewal.
-
-        It waits for nobody who has locked the row, the job itself above all: other claims want
-        their leases renewed, and this one wants to hear of its end.
+        A row that somebody has locked, above all the job itself, is not waited for: other claims
+        need their renewals, and the deadline has to be checked.
         """
-        status, attempt = seen.get(self.operation.pk, ("", 0))
+        status, attempt = ("", 0) if row is None else row
         if attempt != self.operation.attempt or status not in ACTIVE:
             self._interrupt(ClaimLost)
             return
         if status == Status.CANCELING:
             self._interrupt(OperationCanceled)
-        if self.news != self._shown or time.monotonic() >= self._renew_at:
-            # Inline, it is the job's own connection that may hold the lock.
+        if self.progress != self._saved_progress or time.monotonic() >= self._renew_at:
+            # An inline job beats with its own connection, which may hold the lock.
             with nullcontext() if self.inline else _locked(self.operation):
                 self._renew()
 
     def _interrupt(self, interruption: type[JobInterrupted]) -> None:
         self.interruption = interruption
-        if self.target is not None:
-            self.target.hit()
+        if self.interruptible is not None:
+            self.interruptible.interrupt()
 
     def _renew(self) -> None:
-        news = self.news
-        held = lifecycle.beat(self.operation, **self.told)
-        self._shown = news
-        if not held:
+        progress = self.progress
+        is_held = lifecycle.beat(self.operation, **self.unsaved_progress)
+        self._saved_progress = progress
+        if not is_held:
             self._interrupt(ClaimLost)
-        self._renew_at = time.monotonic() + lifecycle.lease() / 3
+        self._renew_at = time.monotonic() + renewal_seconds()
         self.is_neglected = False
 
 
 @contextmanager
 def _locked(operation: Operation) -> Iterator[None]:
-    """In a transaction that holds the row; OperationalError where somebody else does."""
+    """A transaction that locks the row. Raises OperationalError when another one has locked it."""
     with transaction.atomic(using=alias()):
         if connections[alias()].features.has_select_for_update_nowait:
             rows = Operation.objects.filter(pk=operation.pk).values_list("pk")
@@ -194,19 +216,20 @@ def _locked(operation: Operation) -> Iterator[None]:
 
 
 def beat(claims: list[Claim]) -> None:
-    """One look at the rows of `claims`, then what each of them has to write."""
-    rows = Operation.objects.filter(pk__in=[claim.operation.pk for claim in claims])
-    seen = {
-        pk: (status, attempt) for pk, status, attempt in rows.values_list("pk", "status", "attempt")
+    """Read the rows of `claims` with one statement, then let each claim write what it has to.
+
+    An error of one claim is raised after the last claim.
+    """
+    operations = Operation.objects.filter(pk__in=[claim.operation.pk for claim in claims])
+    rows = {
+        pk: (status, attempt)
+        for pk, status, attempt in operations.values_list("pk", "status", "attempt")
     }
-    failed: Error | None = None
+    failure: Error | None = None
     for claim in claims:
         try:
-            claim.beat(seen)
+            claim.beat(rows.get(claim.operation.pk))
         except Error as error:
-            failed = error
-    if failed is not None:
-        raise failed
-
-
-TICK = 1.0
+            failure = error
+    if failure is not None:
+        raise failure

@@ -1,4 +1,7 @@
-"""Attempts that end other than well: what the client is told, and what the operator."""
+"""Explains a failed attempt: an error document for its client, a row and a log line for operators.
+
+The runner also asks here whether the job is to be retried, and after how many seconds.
+"""
 
 import logging
 import re
@@ -13,7 +16,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, Validatio
 from django.http import Http404
 
 from async_reply import conf
-from async_reply.attempts.kinds import Kind, seconds
+from async_reply.attempts.kinds import Kind, to_seconds
 from async_reply.database import payloads
 from async_reply.exceptions import (
     OperationFailed,
@@ -29,22 +32,22 @@ from async_reply.protocol import problems
 
 Outcome = OperationAttempt.Outcome
 
-GENERIC = "The operation failed because of an internal error."
-UNSTORED = "The operation's result could not be stored."
-STORAGE = "A file of the operation could not be stored or read."
-#: What Django's shortcuts say of a query that found nothing.
-OF_A_CLASS = re.compile(r"No \w+ matches the given query\.")
-LONGEST_TEXT = 4_000
-LONGEST_TRACEBACK = 100_000
-#: Releases of one operation from which on each is a warning to the operator.
+INTERNAL_ERROR = "The operation failed because of an internal error."
+RESULT_NOT_STORED = "The operation's result could not be stored."
+STORAGE_FAILED = "A file of the operation could not be stored or read."
+#: The text of `get_object_or_404`. It names a class, so no client is told.
+DJANGO_NOT_FOUND = re.compile(r"No \w+ matches the given query\.")
+MAX_TEXT_CHARACTERS = 4_000
+MAX_TRACEBACK_CHARACTERS = 100_000
+#: From this number on, each release of the same operation is a warning.
 MANY_RELEASES = 3
 
 
 @dataclass(frozen=True)
-class Stop:
-    """Why an attempt ended other than well: a row for the operator, a text for the client.
+class Failure:
+    """How an attempt failed: the outcome for its row, the problem document for the client.
 
-    `is_refusal`: the job chose to fail, and its client is told why.
+    `is_refusal`: the job chose to fail, and the client is told the job's reason.
     """
 
     error: BaseException
@@ -53,37 +56,38 @@ class Stop:
     is_refusal: bool = False
 
 
-def explain(kind: Kind, error: BaseException) -> Stop:
-    """What client and operator are told of `error`, whatever it is."""
+def explain(kind: Kind, error: BaseException) -> Failure:
+    """The failure that `error` means. Never raises."""
     try:
         return _explain(kind, error)
     except BaseException:
-        # An exception is the job's own code.
+        # The job may have defined the exception's class, and its methods may raise.
         logger.warning("%s cannot be explained", type(error).__qualname__, exc_info=True)
-        return Stop(error, Outcome.FAILED, _problem("internal-error", GENERIC))
+        return Failure(error, Outcome.FAILED, _problem("internal-error", INTERNAL_ERROR))
 
 
-def _explain(kind: Kind, error: BaseException) -> Stop:
+def _explain(kind: Kind, error: BaseException) -> Failure:
     choice = _choice(error)
     if choice is not None:
-        return Stop(error, Outcome.FAILED, _told(kind, choice), is_refusal=choice.is_refusal)
-    # The pool raises it wherever the job is, in the middle of a storage as well.
+        problem = _problem_of_choice(kind, choice)
+        return Failure(error, Outcome.FAILED, problem, is_refusal=choice.is_refusal)
+    # The pool raises a timeout at any place, so a storage may have wrapped it.
     cause = error.__cause__ if isinstance(error, StorageFailed) else error
     if isinstance(cause, (TimeLimitExceeded, *kind.timeouts)):
         problem = _problem("timed-out", "The operation exceeded its time limit.")
-        return Stop(error, Outcome.TIMED_OUT, problem)
+        return Failure(error, Outcome.TIMED_OUT, problem)
     if isinstance(error, PayloadError):
-        # Of these errors this one alone quotes nothing, and names a remedy.
-        text = error if isinstance(error, PayloadTooLarge) else UNSTORED
-        return Stop(error, Outcome.FAILED, _problem("invalid-result", text))
+        # The text of PayloadTooLarge names a remedy and quotes nothing. Other texts may quote.
+        text = error if isinstance(error, PayloadTooLarge) else RESULT_NOT_STORED
+        return Failure(error, Outcome.FAILED, _problem("invalid-result", text))
     if isinstance(error, StorageFailed):
-        return Stop(error, Outcome.FAILED, _problem("storage-failed", STORAGE))
-    return Stop(error, Outcome.FAILED, _problem("internal-error", GENERIC))
+        return Failure(error, Outcome.FAILED, _problem("storage-failed", STORAGE_FAILED))
+    return Failure(error, Outcome.FAILED, _problem("internal-error", INTERNAL_ERROR))
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """What a job chose to say."""
+    """The text, code and members that a job chose for its client."""
 
     code: object
     detail: object
@@ -92,12 +96,12 @@ class _Choice:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it blames the client; a 5xx is an accident that is put into words."""
+        """Whether the job refused the request. A 5xx is an accident that has a text."""
         return 400 <= self.status <= 499
 
 
 def _choice(error: object) -> _Choice | None:
-    """What an exception of the job's tells its client; None for one that tells nothing."""
+    """The choice in an exception of the job; None for an exception that is not for clients."""
     if isinstance(error, OperationFailed):
         members = dict(getattr(error, "members", {}))
         if getattr(error, "errors", None) is not None:
@@ -110,6 +114,7 @@ def _choice(error: object) -> _Choice | None:
         return _Choice("permission_denied", text, 403)
     if isinstance(error, ValidationError):
         return _invalid(_field_errors(error), "invalid", 400)
+    # Without an import of REST framework the job cannot have raised its exceptions.
     framework = sys.modules.get("rest_framework.exceptions")
     if framework is not None and isinstance(error, framework.APIException):
         return _choice_of_api_exception(error, framework)
@@ -127,78 +132,78 @@ def _choice_of_api_exception(error: Any, framework: Any) -> _Choice:
 
 
 def _invalid(errors: Any, code: object, status: int) -> _Choice:
-    """Field errors; a single text is also what clients read that know no fields."""
-    alone = errors[0] if isinstance(errors, list) and len(errors) == 1 else None
-    detail = alone if isinstance(alone, str) else problems.SEE_ERRORS
-    return _Choice(getattr(alone, "code", None) or code, detail, status, {"errors": errors})
+    """Field errors. A single text is the detail too, for clients that do not read `errors`."""
+    only_error = errors[0] if isinstance(errors, list) and len(errors) == 1 else None
+    detail = only_error if isinstance(only_error, str) else problems.SEE_ERRORS
+    return _Choice(getattr(only_error, "code", None) or code, detail, status, {"errors": errors})
 
 
 def _field_errors(error: ValidationError) -> Any:
-    """As a serializer of REST framework's has them."""
+    """The errors in the shape of REST framework's serializers."""
     if not hasattr(error, "error_dict"):
         return error.messages
-    own = getattr(settings, "REST_FRAMEWORK", {}).get("NON_FIELD_ERRORS_KEY", "non_field_errors")
-    found = error.message_dict.items()
-    return {own if name == NON_FIELD_ERRORS else name: texts for name, texts in found}
+    key = getattr(settings, "REST_FRAMEWORK", {}).get("NON_FIELD_ERRORS_KEY", "non_field_errors")
+    fields = error.message_dict.items()
+    return {key if name == NON_FIELD_ERRORS else name: texts for name, texts in fields}
 
 
 def _own_text(error: Exception) -> str:
-    """The one text it was given; not what `get_object_or_404` says, which names a class."""
+    """The text that the job gave; '' without one, and for the text of `get_object_or_404`."""
     text = error.args[0] if len(error.args) == 1 else ""
-    return text if isinstance(text, str) and not OF_A_CLASS.fullmatch(text) else ""
+    return text if isinstance(text, str) and not DJANGO_NOT_FOUND.fullmatch(text) else ""
 
 
-def _told(kind: Kind, choice: _Choice) -> dict[str, Any]:
-    """The problem with the members that the job chose, as far as a row can hold them."""
+def _problem_of_choice(kind: Kind, choice: _Choice) -> dict[str, Any]:
+    """The problem document, with the job's members if the database can store them."""
     problem = _problem(choice.code, choice.detail, status=choice.status)
     try:
         members = payloads.to_clean_json(choice.members, limit=conf.get("MAX_RESULT"))
     except PayloadError:
-        logger.exception("Errors and members of a failure of %s are not told", kind.name)
+        logger.exception("Errors and members of a failure of %s are not stored", kind.name)
         return problem
     return problem | {name: members[name] for name in members if name not in problem}
 
 
 def _problem(code: object, detail: object, *, status: int = 409) -> dict[str, Any]:
-    """What a job chose to say, lazy translations and all, as any database stores it.
+    """A problem document that any database can store; lazy translations become texts.
 
-    A status that means something else in the answer to a result becomes 409.
+    A status that would mean something else in the answer to a result becomes 409.
     """
     if not 400 <= status <= 499 or status in OperationFailed.RESERVED:
         status = 409
-    text = payloads.clean(detail)[:LONGEST_TEXT]
-    return problems.failure(payloads.clean(code)[:LONGEST_TEXT], text, status=int(status))
+    text = payloads.clean(detail)[:MAX_TEXT_CHARACTERS]
+    return problems.failure(payloads.clean(code)[:MAX_TEXT_CHARACTERS], text, status=int(status))
 
 
-def log(operation: Operation, stop: Stop) -> None:
-    """One line; with a traceback where the job did not choose to fail."""
+def log(operation: Operation, failure: Failure) -> None:
+    """Log one line; with a traceback unless the job chose to fail."""
     logger.log(
-        logging.WARNING if stop.is_refusal else logging.ERROR,
+        logging.WARNING if failure.is_refusal else logging.ERROR,
         "Operation id=%s kind=%s status=failed code=%r",
         operation.pk,
         operation.kind,
-        stop.problem["code"],
-        exc_info=None if stop.is_refusal else stop.error,
+        failure.problem["code"],
+        exc_info=None if failure.is_refusal else failure.error,
     )
 
 
-def delay(operation: Operation, kind: Kind, error: BaseException) -> float | None:
-    """Seconds until another attempt; None where none is wanted, or the budget is spent."""
+def retry_delay(operation: Operation, kind: Kind, error: BaseException) -> float | None:
+    """Seconds until the next attempt; None for no retry, or when the budget is spent."""
     if operation.retries >= operation.max_retries:
         return None
     try:
         if isinstance(error, RetryLater) and error.after is not None:
-            return seconds(error.after, name="after")
-        wanted = isinstance(error, RetryLater) or kind.retries_on(error)
-        return kind.delay(operation.retries) if wanted else None
+            return to_seconds(error.after, name="after")
+        is_wanted = isinstance(error, RetryLater) or kind.retries_on(error)
+        return kind.delay(operation.retries) if is_wanted else None
     except BaseException:
-        # An exception is the job's own code.
+        # The job may have defined the exception's class, and its methods may raise.
         logger.exception("Operation id=%s kind=%s has no next attempt", operation.pk, kind.name)
         return None
 
 
 def warn_of_releases(operation: Operation) -> None:
-    """Tell the operator of an operation that is released again and again: it costs no budget."""
+    """Warn of an operation that is released again and again, since releases have no budget."""
     releases = operation.attempt - operation.retries - operation.losses
     if releases >= MANY_RELEASES:
         logger.warning(
@@ -209,17 +214,17 @@ def warn_of_releases(operation: Operation) -> None:
         )
 
 
-def record(operation: Operation, stop: Stop) -> None:
-    """Keep what the operator wants to read about an attempt that did not end well."""
+def record(operation: Operation, error: BaseException, outcome: OperationAttempt.Outcome) -> None:
+    """Insert the row that tells operators how an attempt without a result ended."""
     row = Operation.objects.only("started_at").get(pk=operation.pk)
     OperationAttempt.objects.create(
         operation_id=operation.pk,
         number=operation.attempt,
         worker=operation.worker,
         started_at=row.started_at,
-        outcome=stop.outcome,
-        exception=f"{type(stop.error).__module__}.{type(stop.error).__qualname__}"[:255],
-        traceback=_traceback(stop.error),
+        outcome=outcome,
+        exception=f"{type(error).__module__}.{type(error).__qualname__}"[:255],
+        traceback=_traceback(error),
     )
 
 
@@ -228,4 +233,4 @@ def _traceback(error: BaseException) -> str:
         text = "".join(traceback.format_exception(error))
     except BaseException:  # noqa: BLE001 an exception is the job's own code
         text = "".join(traceback.format_tb(error.__traceback__))
-    return payloads.clean(text)[-LONGEST_TRACEBACK:]
+    return payloads.clean(text)[-MAX_TRACEBACK_CHARACTERS:]

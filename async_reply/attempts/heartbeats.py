@@ -1,4 +1,7 @@
-"""How a running attempt keeps its lease, shows its progress and hears of its end."""
+"""The thread that renews the leases of all attempts running in this process.
+
+It also writes the progress of their jobs, and learns that an attempt was canceled or lost.
+"""
 
 import logging
 import os
@@ -7,16 +10,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from async_reply.attempts.claims import TICK, Claim, beat
+from async_reply.attempts import outages
+from async_reply.attempts.claims import BEAT_SECONDS, Claim, beat
 from async_reply.database import disconnect, pooling
 from async_reply.logs import logger
 from async_reply.models import Operation
 
-TICK_AFTER_ERROR = 0.5
 
-
-class Ticker:
-    """One thread that beats for all claims of this process; it sleeps while there are none."""
+class Heart:
+    """One thread that beats for all claims of its process, and sleeps while there are none."""
 
     def __init__(self) -> None:
         self._claims: list[Claim] = []
@@ -40,7 +42,7 @@ class Ticker:
 
     def _run(self) -> None:
         pooling.leave_pool()
-        pause = TICK
+        pause = BEAT_SECONDS
         while True:
             with self._changed:
                 while not self._claims:
@@ -48,54 +50,54 @@ class Ticker:
                     disconnect()
                     self._changed.wait()
             time.sleep(pause)
-            pause = self._tick()
+            pause = self._beat()
 
-    def _tick(self) -> float:
-        """One beat for all; the seconds until the next."""
+    def _beat(self) -> float:
+        """Beat once for all claims; the seconds until the next beat."""
         with self._changed:
             claims = list(self._claims)
         for claim in claims:
-            claim.heed_clock()
+            claim.check_clock()
         try:
             if claims:
                 beat(claims)
-        except Exception as error:  # noqa: BLE001 a heartbeat outlives whatever a database does
+        except Exception as error:  # noqa: BLE001 the thread goes on after any error
             disconnect()
             level = logging.DEBUG if self._is_failing else logging.WARNING
             logger.log(level, "Heartbeat failed, it is tried again: %s", error)
             self._is_failing = True
             for claim in claims:
-                claim.miss()
-            return TICK_AFTER_ERROR
+                claim.miss_beat()
+            return outages.PAUSE_SECONDS
         self._is_failing = False
-        return TICK
+        return BEAT_SECONDS
 
 
-_ticker = Ticker()
+_heart = Heart()
 
 
-def _forget_parent() -> None:
-    """A forked child has none of its parent's threads."""
-    global _ticker
-    _ticker = Ticker()
+def _make_heart_of_child() -> None:
+    """A forked child has none of its parent's threads, and needs a heart of its own."""
+    global _heart
+    _heart = Heart()
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+os.register_at_fork(after_in_child=_make_heart_of_child)
 
 
 @contextmanager
-def hold(operation: Operation, *, inline: bool, interrupt: bool = False) -> Iterator[Claim]:
-    """Keep the claim alive in a thread; `inline`, at each of the job's calls instead.
+def kept_alive(operation: Operation, *, inline: bool, interrupt: bool = False) -> Iterator[Claim]:
+    """A claim for the block: the thread beats for it, or `inline` the job does at its calls.
 
-    With `interrupt` the job is also told between its calls, where it runs in the main thread.
+    `interrupt`: the job is also interrupted between its calls, where it runs in a main thread.
     """
     claim = Claim(operation, inline=inline, interrupt=interrupt)
     if inline:
         yield claim
         return
-    ticker = _ticker
-    ticker.add(claim)
+    heart = _heart
+    heart.add(claim)
     try:
         yield claim
     finally:
-        ticker.remove(claim)
+        heart.remove(claim)

@@ -1,4 +1,4 @@
-"""How a job is stopped from outside: at its next call, or in the middle of what it does."""
+"""Stops a job from outside: the flag of a worker that stops, and a signal between two calls."""
 
 import mmap
 import signal
@@ -10,22 +10,22 @@ from typing import Protocol
 
 from async_reply.exceptions import JobInterrupted
 
-# Celery's pool uses the first for soft time limits; the second is free in its children.
+# Celery's pool uses SIGUSR1 for soft time limits. SIGUSR2 is free in its children.
 SIGNAL = signal.SIGUSR2
 
 
 def ends_process(error: BaseException) -> bool:
-    """Whether a pool's handler of a signal raised `error` to end a process in the midst of a job.
+    """Whether a pool's signal handler raised `error` to end the process in the middle of a job.
 
-    Celery's pool exits by a code that names the signal: SIGTERM, SIGQUIT where REMAP_SIGTERM says
-    so, SIGHUP with a closing terminal.
+    Celery's pool exits with a code that names the signal: SIGTERM, SIGQUIT where REMAP_SIGTERM
+    says so, SIGHUP when a terminal closes.
     """
     code = error.code if isinstance(error, SystemExit) else None
     return isinstance(code, int) and code + 256 in signal.valid_signals()
 
 
-class Flag:
-    """A byte that a process shares with the children it forks afterwards."""
+class SharedFlag:
+    """A flag that a process shares with the children it forks afterwards."""
 
     def __init__(self) -> None:
         self._byte = mmap.mmap(-1, 1)
@@ -40,59 +40,59 @@ class Flag:
         self._byte[0] = 0
 
 
-#: Set in a worker that was told to stop; its children read it, whom Celery does not tell.
-stopping = Flag()
+#: Set in a worker that was told to stop. Celery tells its main process only, so children read it.
+stopping = SharedFlag()
 
 
-class Interruptible(Protocol):
-    """Whoever knows what a job is to be told."""
+class HasInterruption(Protocol):
+    """A claim, or a double of it in tests."""
 
     interruption: type[JobInterrupted] | None
 
 
-class Target:
-    """A job that may be interrupted between any two of its instructions, once.
+class InterruptibleJob:
+    """A job that may be interrupted once, between any two of its instructions.
 
-    Only the main thread of a process can be: elsewhere the job hears at its next call.
+    This works in the main thread of a process only. Elsewhere the job hears at its next call.
     """
 
-    def __init__(self, claim: Interruptible) -> None:
+    def __init__(self, claim: HasInterruption) -> None:
         self._claim = claim
         self._thread = threading.current_thread()
-        self._is_exposed = False
-        self._was_hit = False
+        self._is_allowed = False
+        self._was_interrupted = False
 
     @contextmanager
-    def exposed(self) -> Iterator[None]:
-        """Be interruptible inside the block and nowhere else: the next job is never hit."""
-        global _target
+    def interrupts_allowed(self) -> Iterator[None]:
+        """Allow interruptions inside the block only: the next job must not be interrupted."""
+        global _current
         if self._thread is not threading.main_thread():
             yield
             return
-        if signal.getsignal(SIGNAL) is not _raise:
-            # It stays: by default a signal that comes late would end the process.
-            signal.signal(SIGNAL, _raise)
-        _target, self._is_exposed = self, True
+        if signal.getsignal(SIGNAL) is not _raise_in_job:
+            # The handler stays. Without it a late signal would end the process.
+            signal.signal(SIGNAL, _raise_in_job)
+        _current, self._is_allowed = self, True
         try:
             yield
         finally:
-            self._is_exposed = False
+            self._is_allowed = False
 
-    def hit(self) -> None:
-        """Called by the heartbeat's thread: make the job's thread look."""
-        if self._is_exposed and not self._was_hit and self._thread.ident is not None:
+    def interrupt(self) -> None:
+        """Have the job's thread raise the interruption; the heartbeat's thread calls this."""
+        if self._is_allowed and not self._was_interrupted and self._thread.ident is not None:
             signal.pthread_kill(self._thread.ident, SIGNAL)
 
-    def look(self) -> None:
-        """Called in the job's thread, by the signal."""
-        if self._is_exposed and not self._was_hit and self._claim.interruption is not None:
-            self._was_hit = True
+    def raise_interruption(self) -> None:
+        """Raise the interruption, if there is one; the signal handler calls this."""
+        if self._is_allowed and not self._was_interrupted and self._claim.interruption is not None:
+            self._was_interrupted = True
             raise self._claim.interruption
 
 
-_target: Target | None = None
+_current: InterruptibleJob | None = None
 
 
-def _raise(_signum: int, _frame: FrameType | None) -> None:
-    if _target is not None:
-        _target.look()
+def _raise_in_job(_signum: int, _frame: FrameType | None) -> None:
+    if _current is not None:
+        _current.raise_interruption()

@@ -1,4 +1,4 @@
-"""A kind of operation: the function behind it and how its attempts are treated."""
+"""A kind of operation: the job's function, and the options of its attempts."""
 
 import inspect
 import random
@@ -11,15 +11,15 @@ Function = Callable[..., Any]
 Exceptions = tuple[type[BaseException], ...]
 Cancel = Literal["cooperative", "interrupt", "never"]
 
-#: What the next attempt waits for at most: much later dates are none that Python can read.
-LONGEST_DELAY = timedelta(days=365)
-#: What the columns of every database hold.
-LARGEST = 2**31 - 1
+#: A retry waits for a year at most: Python cannot read dates after the year 9999.
+MAX_DELAY = timedelta(days=365)
+#: The largest number that the columns of every database hold.
+MAX_INTEGER = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What `@operation_task` was given; retry options mean what they mean in Celery."""
+    """The options of `@operation_task`. Options for retries mean the same as in Celery."""
 
     name: str
     function: Function
@@ -30,27 +30,28 @@ class Kind:
     retry_backoff_max: float | timedelta = 600
     retry_jitter: bool = True
     default_retry_delay: float | timedelta = 180
-    # How often a lost attempt is repeated; 0 for a job that must not run twice.
+    # Attempts after lost ones; 0 for a job that must not run twice.
     max_losses: int = 2
     # Seconds an attempt may take.
     time_limit: int = 3600
-    # Seconds its results are kept; None: as the setting RETENTION says.
+    # Seconds for which results are kept; None for the setting RETENTION.
     retention: int | None = None
-    # Where the message goes; '' and None leave it to Celery's routes.
+    # Queue and priority of the message; '' and None leave them to Celery's routes.
     queue: str = ""
     priority: int | None = None
-    # Seconds its operations are expected to run, believed until a few have told more.
+    # Seconds that an operation is expected to run, used until enough of them have run.
     expected_duration: float | None = None
-    # Which of the kind's past operations resemble one, by its input: a size class, for example.
+    # Maps an input to a key, for example a size class. Operations with the same key are
+    # expected to take equally long.
     get_estimate_key: Callable[[Any], object] | None = None
-    # "cooperative": the job is told at its next call. "interrupt": also between its calls, where
-    # the pool runs it in a main thread (prefork, solo). "never": it can only be waited for.
+    # "cooperative": the job hears of a cancel at its next call. "interrupt": also between calls,
+    # in pools that run jobs in a main thread (prefork, solo). "never": clients cannot cancel.
     cancel: Cancel = "cooperative"
-    # What the pool raises in a job that ran for too long.
+    # Exceptions that the pool raises in a job that ran for too long.
     timeouts: Exceptions = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        """Raise TypeError when the function cannot be a job, or for options that mean nothing."""
+        """Raise TypeError or ValueError for a function or an option that no job can have."""
         name = getattr(self.function, "__qualname__", repr(self.function))
         if inspect.iscoroutinefunction(self.function) or inspect.isgeneratorfunction(self.function):
             raise TypeError(
@@ -66,27 +67,27 @@ class Kind:
         self._check_options()
 
     def _check_options(self) -> None:
-        """Raise TypeError or ValueError: at submit the database would refuse them, or nobody."""
+        """Raise TypeError or ValueError, since the database would refuse a value only at submit."""
         _check_count("max_retries", self.max_retries, least=0)
         _check_count("max_losses", self.max_losses, least=0)
         _check_count("time_limit", self.time_limit, least=1)
         if self.retention is not None:
             _check_count("retention", self.retention, least=0)
         for name in ("default_retry_delay", "retry_backoff_max"):
-            seconds(getattr(self, name), name=name)
+            to_seconds(getattr(self, name), name=name)
         if not isinstance(self.retry_backoff, bool):
-            seconds(self.retry_backoff, name="retry_backoff")
+            to_seconds(self.retry_backoff, name="retry_backoff")
         if self.cancel not in get_args(Cancel):
-            known = ", ".join(map(repr, get_args(Cancel)))
-            raise ValueError(f"cancel={self.cancel!r} is not known: write one of {known}.")
+            choices = ", ".join(map(repr, get_args(Cancel)))
+            raise ValueError(f"cancel={self.cancel!r} is not known: write one of {choices}.")
 
     @property
     def takes_input(self) -> bool:
-        """False for a function with the one parameter `operation`, which reads its `.input`."""
+        """Whether the function has parameters for the input, besides `operation`."""
         return len(inspect.signature(self.function).parameters) > 1
 
     def takes(self, name: str) -> bool:
-        """Whether the function can be called with a value called `name`."""
+        """Whether the function can be called with an input called `name`."""
         if not self.takes_input:
             return True
         try:
@@ -114,38 +115,38 @@ class Kind:
         )
 
     def delay(self, retries: int) -> float:
-        """Seconds before the attempt that follows `retries` earlier ones."""
+        """Seconds until the next attempt, after `retries` earlier retries."""
         if not self.retry_backoff:
-            return seconds(self.default_retry_delay, name="default_retry_delay")
+            return to_seconds(self.default_retry_delay, name="default_retry_delay")
         factor = 1.0 if self.retry_backoff is True else float(self.retry_backoff)
-        bound = seconds(self.retry_backoff_max, name="retry_backoff_max")
-        longest = min(bound, factor * 2 ** min(retries, 32))
+        maximum = to_seconds(self.retry_backoff_max, name="retry_backoff_max")
+        longest = min(maximum, factor * 2 ** min(retries, 32))
         return random.uniform(0, longest) if self.retry_jitter else longest  # noqa: S311
 
 
-def seconds(delay: float | timedelta, *, name: str) -> float:
-    """A delay that may be given as a timedelta; raises TypeError or ValueError for another."""
+def to_seconds(delay: float | timedelta, *, name: str) -> float:
+    """A delay as seconds; raises TypeError or ValueError unless it is between 0 and a year."""
     number: object = delay.total_seconds() if isinstance(delay, timedelta) else delay
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise TypeError(f"{name} takes seconds or a timedelta, not {delay!r}.")
-    longest = LONGEST_DELAY.total_seconds()
-    # NaN is refused by its not being between anything.
+    longest = MAX_DELAY.total_seconds()
+    # NaN fails this comparison too.
     if not 0 <= number <= longest:
         raise ValueError(
-            f"{name} takes 0 to {longest:.0f} seconds ({LONGEST_DELAY.days} days), not {delay!r}."
+            f"{name} takes 0 to {longest:.0f} seconds ({MAX_DELAY.days} days), not {delay!r}."
         )
     return float(number)
 
 
 def _check_count(name: str, value: object, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} takes a whole number, {least} to {LARGEST}, not {value!r}.")
-    if not least <= value <= LARGEST:
-        raise ValueError(f"{name} takes a whole number, {least} to {LARGEST}, not {value!r}.")
+        raise TypeError(f"{name} takes a whole number, {least} to {MAX_INTEGER}, not {value!r}.")
+    if not least <= value <= MAX_INTEGER:
+        raise ValueError(f"{name} takes a whole number, {least} to {MAX_INTEGER}, not {value!r}.")
 
 
 def _takes_operation(parameter: inspect.Parameter) -> bool:
-    """Whether a job's first parameter is the operation; a bare decorator has `*args`."""
+    """Whether a job's first parameter is the operation. A decorated job may show `*args` alone."""
     if parameter.kind is parameter.VAR_POSITIONAL:
         return True
     positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)

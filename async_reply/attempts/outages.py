@@ -1,4 +1,7 @@
-"""Waiting for a database that is away: what a worker knows of an attempt outlasts an outage."""
+"""Keeps trying while the database is away, so that an outage fails no attempt.
+
+The runner claims and finishes through this module, and a job reads its input through it.
+"""
 
 import time
 from collections.abc import Callable
@@ -8,51 +11,60 @@ from uuid import UUID
 from django.db import Error, connections
 
 from async_reply import database, lifecycle
-from async_reply.attempts import heartbeats, surroundings
+from async_reply.attempts import surroundings
 from async_reply.database import alias, errors
 from async_reply.exceptions import DatabaseAway
 from async_reply.logs import logger
 
 T = TypeVar("T")
 
+#: Seconds between two tries while the database is away.
+PAUSE_SECONDS = 0.5
 
-def read(pk: UUID, action: Callable[[], T]) -> T:
-    """What `action` returns, called by a job; raises DatabaseAway, which no job takes for its own.
 
-    Inside a transaction of the job's own an error is the job's.
+def read_for_job(pk: UUID, action: Callable[[], T]) -> T:
+    """Return what `action` returns, for a job that reads; raises DatabaseAway.
+
+    A job cannot mistake DatabaseAway for an error of its own. Inside a transaction of the job the
+    database's error is raised as it is.
     """
     try:
-        return patiently(pk, action)
+        return keep_trying(pk, action)
     except Error as error:
         if connections[alias()].in_atomic_block:
             raise
-        raise DatabaseAway(f"Operation {pk} is left to the rescue.") from error
+        raise away(pk) from error
 
 
-def patiently(pk: UUID, action: Callable[[], T]) -> T:
-    """What `action` returns; while the database is away it is tried again, for about a lease.
+def keep_trying(pk: UUID, action: Callable[[], T]) -> T:
+    """Return what `action` returns; try again for a lease while the database is away.
 
-    After any other error of the database once, in a new session.
-    One try may hang for longer than that and says nothing of a database that is back: the last
-    one begins afterwards.
+    After any other error of the database there is one more try, in a new session. A try may hang
+    for longer than the lease and then fail although the database is back. So the last try always
+    begins after the lease.
     """
     give_up = time.monotonic() + lifecycle.lease()
-    was_spoiled = False
+    had_new_session = False
     while True:
         is_last = time.monotonic() >= give_up
         try:
             return action()
         except Error as error:
-            if connections[alias()].in_atomic_block or surroundings.is_starved():
+            if connections[alias()].in_atomic_block or surroundings.is_out_of_descriptors():
                 raise
             if errors.is_temporary(error) and not is_last:
                 logger.warning("Operation id=%s database away, tried again", pk, exc_info=True)
                 database.disconnect()
-                time.sleep(heartbeats.TICK_AFTER_ERROR)
-            elif was_spoiled or errors.is_temporary(error) or errors.is_refusal(error):
+                time.sleep(PAUSE_SECONDS)
+            elif had_new_session or errors.is_temporary(error) or errors.is_refusal(error):
                 raise
             else:
-                # Its session may be what an earlier job has made of it.
+                # An earlier job may have changed the session.
                 logger.warning("Operation id=%s tried again in a new session", pk, exc_info=True)
-                was_spoiled = True
+                had_new_session = True
                 database.disconnect()
+
+
+def away(pk: UUID) -> DatabaseAway:
+    """The error of an attempt that cannot be stored: it keeps its row until it is rescued."""
+    return DatabaseAway(f"Operation {pk} is left to the rescue.")

@@ -1,6 +1,7 @@
-"""Ends a worker's process that can neither claim operations nor store their outcome.
+"""Ends processes that must not go on: one that cannot use the database, and a job's forked child.
 
-It would take one message after the other, and run none of them.
+A worker's process that can neither claim operations nor store their outcomes would take one message
+after the other and run none of them. A child that a job forked must not store an outcome for it.
 """
 
 import os
@@ -21,23 +22,23 @@ from async_reply.database import errors, schema
 from async_reply.exceptions import DatabaseAway
 from async_reply.logs import logger
 
-#: Seconds that handing back may take; the operation is found without it, only later.
-PATIENCE = 5.0
+#: Seconds that handing back may take. Without it the relay finds the operation, only later.
+HAND_BACK_SECONDS = 5.0
 
 
-def is_at_fault(error: BaseException) -> bool:
-    """Whether other processes could do what failed here by `error`."""
-    if surroundings.is_starved():
+def is_unusable(error: BaseException) -> bool:
+    """Whether `error` is about this process, so that another process could use the database."""
+    if surroundings.is_out_of_descriptors():
         return True
     cause = error.__cause__ if isinstance(error, DatabaseAway) else error
     return cause is not None and not errors.is_temporary(cause) and not schema.is_behind(cause)
 
 
-def give_up(pk: UUID, error: BaseException, *, hand_back: Callable[[UUID], object]) -> None:
-    """Have another process run the operation, and end this one as its supervisor would.
+def replace_process(pk: UUID, error: BaseException, *, hand_back: Callable[[UUID], object]) -> None:
+    """End this process, and leave the operation to another one.
 
-    A child of prefork is ended and replaced, and the main process hands back what it held. Of
-    other pools the whole worker stops, so that its supervisor starts it anew.
+    Celery replaces a child of prefork, and its main process hands the operation back. With other
+    pools the whole worker stops after `hand_back(pk)`, and its supervisor starts a new one.
     """
     logger.error(
         "Operation id=%s goes to another process: this one cannot use the database, and ends",
@@ -47,10 +48,10 @@ def give_up(pk: UUID, error: BaseException, *, hand_back: Callable[[UUID], objec
     if current_process().name != "MainProcess":
         signal.raise_signal(TERM_SIGNAL)
         return
-    # A thread of its own: this one may be in the midst of an event loop, or of a transaction.
+    # Another thread, since this one may be inside an event loop or a transaction.
     thread = threading.Thread(target=_hand_back, args=(pk, hand_back), name="async_reply-hand-back")
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(HAND_BACK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -63,11 +64,11 @@ def _hand_back(pk: UUID, hand_back: Callable[[UUID], object]) -> None:
         database.disconnect()
 
 
-def end_child(parent: int, error: BaseException | None = None) -> None:
-    """End this process, should it be one that the job of process `parent` has forked.
+def end_forked_child(parent: int, error: BaseException | None = None) -> None:
+    """End this process unless it is the process `parent`, which began the attempt.
 
-    It came to where the job ends, and must not speak for it: neither store an outcome nor answer
-    Celery. Its exit status says how it ended.
+    A job that forks comes to its end in both processes. The child must neither store an outcome
+    nor answer Celery. It exits as Python would after `error`, or after a return.
     """
     if os.getpid() == parent:
         return

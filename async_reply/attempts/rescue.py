@@ -1,4 +1,8 @@
-"""Takes operations back from attempts that died, so that they run again or fail."""
+"""Takes operations back from attempts that died, so that they run again or fail.
+
+Maintenance calls `rescue` for leases that are over. A worker's main process calls
+`from_dead_process` when it learns that one of its processes died.
+"""
 
 from uuid import UUID
 
@@ -12,35 +16,36 @@ from async_reply.status import FINAL, Status
 
 Outcome = OperationAttempt.Outcome
 
-
-RESCUED = (
+#: The columns that a rescue reads.
+FIELDS = (
     *("id", "kind", "status", "attempt", "losses", "max_losses", "retention"),
     *("worker", "started_at"),
 )
 
 
 def rescue() -> int:
-    """Take lost operations from their attempts; how many."""
+    """Rescue lost operations, a batch at most; how many were rescued."""
     lost = Operation.objects.lost().order_by("pk")
-    return sum(_rescue(operation) for operation in lost.only(*RESCUED)[: conf.get("BATCH")])
+    return sum(_rescue(operation) for operation in lost.only(*FIELDS)[: conf.get("BATCH")])
 
 
-def take_back(pk: UUID, *, worker: str, timed_out: bool, stopping: bool = False) -> bool:
-    """Rescue an operation whose process is known to be gone; whether that process held it.
+def from_dead_process(pk: UUID, *, worker: str, timed_out: bool, stopping: bool = False) -> bool:
+    """Rescue an operation without waiting for its lease; whether the process held it.
 
-    `stopping`: the worker stops, so that this is the end of the process and no loss of the job's.
+    `worker` names the process, which is known to be dead. With `stopping` the process ended with
+    its worker: the operation is released, which costs none of `max_losses`.
     """
     if not lifecycle.expire_lease(pk, worker=worker, timed_out=timed_out):
         return False
-    lost = Operation.objects.lost().filter(pk=pk).first()
-    if lost is None:
+    operation = Operation.objects.lost().filter(pk=pk).first()
+    if operation is None:
         return False
-    is_free = stopping and not timed_out and lost.max_losses > 0
-    return (is_free and _release(lost)) or _rescue(lost)
+    is_released = stopping and not timed_out and operation.max_losses > 0
+    return (is_released and _release(operation)) or _rescue(operation)
 
 
 def _release(operation: Operation) -> bool:
-    """As the process itself would have done it, had its worker let it."""
+    """Release as the process itself would have done, had it lived on; whether that was allowed."""
     with transaction.atomic(using=alias()):
         if not lifecycle.release(operation):
             return False
@@ -61,8 +66,8 @@ def _record(operation: Operation, outcome: OperationAttempt.Outcome) -> None:
 
 def _rescue(operation: Operation) -> bool:
     with transaction.atomic(using=alias()):
-        # Whoever holds the row is alive, and this thread has others to look after.
-        if not _locked(operation.pk):
+        # A process that has locked the row is alive, and other rows need this thread.
+        if not _lock(operation.pk):
             return False
         status = lifecycle.rescue(operation)
         if status is None:
@@ -81,8 +86,8 @@ def _rescue(operation: Operation) -> bool:
     return True
 
 
-def _locked(pk: UUID) -> bool:
-    """Lock the row unless somebody else has; True where the database locks no rows."""
+def _lock(pk: UUID) -> bool:
+    """Lock the row; False when somebody else has. True for a database that locks no rows."""
     rows = Operation.objects.filter(pk=pk).values_list("pk")
     if not connections[alias()].features.has_select_for_update_skip_locked:
         return True

@@ -1,4 +1,4 @@
-"""What a job returns, and how it is stored."""
+"""Checks what a job returns, and stores it as the operation's result."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from async_reply.protocol import routes
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """A result before it is stored: a JSON value, a file, or a location."""
 
     value: Any = None
@@ -24,43 +24,43 @@ class Outcome:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def outcome(returned: Any) -> Outcome:
-    """What a job returned, checked; raises PayloadError for what cannot be stored."""
-    if isinstance(returned, Outcome):
+def to_result(returned: Any) -> JobResult:
+    """Check the value that a job returned; raises PayloadError when it cannot be stored."""
+    if isinstance(returned, JobResult):
         return returned
     try:
-        return Outcome(value=_bounded(returned))
+        return JobResult(value=_to_json(returned))
     except PayloadTooLarge as error:
         raise PayloadTooLarge(f"{error} Return operation.file(...) instead.") from error
 
 
-def _bounded(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     return payloads.to_json(value, limit=conf.get("MAX_RESULT"))
 
 
-def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
-    """A resource of this project: a URL name and its arguments, reversed when it is read.
+def created(route: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobResult:
+    """A resource of this project as the result: a URL name and arguments, reversed at each read.
 
     Raises PayloadError where the project has no such URL.
     """
-    location = _bounded({"route": route, "args": args, "kwargs": kwargs})
+    location = _to_json({"route": route, "args": args, "kwargs": kwargs})
     try:
         routes.check(**location)
     except NoReverseMatch as error:
-        raise PayloadError("The result is at a URL that there is not.") from error
-    return Outcome(location=location)
+        raise PayloadError("The result's URL does not exist in this project.") from error
+    return JobResult(location=location)
 
 
-def redirect(url: str) -> Outcome:
-    """An absolute URL on a host that `REDIRECT_HOSTS` names; ValueError elsewhere."""
-    return Outcome(location=_bounded({"url": allowed(url)}))
+def redirect(url: str) -> JobResult:
+    """An absolute URL as the result; raises ValueError for a host not in `REDIRECT_HOSTS`."""
+    return JobResult(location=_to_json({"url": check_redirect(url)}))
 
 
-def allowed(url: str) -> str:
-    """`url`, where it is an absolute one on a host that `REDIRECT_HOSTS` names; else ValueError."""
+def check_redirect(url: str) -> str:
+    """Return `url`; raises ValueError unless it is absolute, on a host of `REDIRECT_HOSTS`."""
     hosts = set(conf.get("REDIRECT_HOSTS"))
-    absolute = url.startswith(("http://", "https://")) and url.isprintable()
-    if not absolute or not url_has_allowed_host_and_scheme(url, allowed_hosts=hosts):
+    is_absolute = url.startswith(("http://", "https://")) and url.isprintable()
+    if not is_absolute or not url_has_allowed_host_and_scheme(url, allowed_hosts=hosts):
         raise ValueError(
             f"{url!r} is not an absolute URL on an allowed host: add its host to "
             'ASYNC_REPLY["REDIRECT_HOSTS"].'
@@ -68,38 +68,38 @@ def allowed(url: str) -> str:
     return url
 
 
-def row(operation: Operation, outcome: Outcome) -> OperationResult:
-    """The result as it is to be inserted."""
+def build_row(operation: Operation, result: JobResult) -> OperationResult:
+    """The result's row, not stored yet."""
     return OperationResult(
         operation_id=operation.pk,
         attempt=operation.attempt,
-        value=outcome.value,
-        file=outcome.file,
-        location=outcome.location,
-        content_type=outcome.content_type,
-        headers=outcome.headers,
+        value=result.value,
+        file=result.file,
+        location=result.location,
+        content_type=result.content_type,
+        headers=result.headers,
     )
 
 
-def store(operation: Operation, outcome: Outcome) -> OperationResult:
-    """Insert the result's row; the transaction is the one that finishes the operation."""
-    if outcome.file is not None:
-        # Rolled back and tried again, its first number may be another's by now.
-        outcome.file.pk = None
-        outcome.file.save(force_insert=True)
-    result = row(operation, outcome)
-    result.save(force_insert=True)
-    return result
+def store(operation: Operation, result: JobResult) -> OperationResult:
+    """Insert the result's row, in the transaction that finishes the operation."""
+    if result.file is not None:
+        # After a rollback another file may have got the number of the first try.
+        result.file.pk = None
+        result.file.save(force_insert=True)
+    row = build_row(operation, result)
+    row.save(force_insert=True)
+    return row
 
 
-def stored(operation: Operation) -> bool:
-    """Whether this attempt's result is in: what a lost answer to COMMIT leaves to ask."""
-    mine = OperationResult.objects.filter(operation_id=operation.pk, attempt=operation.attempt)
-    return mine.exists()
+def is_stored(operation: Operation) -> bool:
+    """Whether this attempt's result is in the database, after the answer to COMMIT was lost."""
+    rows = OperationResult.objects.filter(operation_id=operation.pk, attempt=operation.attempt)
+    return rows.exists()
 
 
-def discard(operation: Operation) -> list[OperationFile]:
-    """Delete the rows of result and files and return the latter, for their bytes to follow."""
+def delete_rows(operation: Operation) -> list[OperationFile]:
+    """Delete the rows of result and files; the caller removes the bytes of the returned files."""
     files = list(OperationFile.objects.filter(operation_id=operation.pk))
     OperationResult.objects.filter(operation_id=operation.pk).delete()
     OperationFile.objects.filter(operation_id=operation.pk).delete()

@@ -1,41 +1,48 @@
-"""One attempt: claim, run, finish."""
+"""Runs one attempt at an operation, for its Celery task: claims it, runs the job, finishes it.
+
+`run` is the whole story. An attempt ends in one of three ways: its result is stored, its error is
+stored or leads to a retry, or somebody ended it from outside.
+"""
 
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from django.db import Error, connections, transaction
-from django.db.transaction import TransactionManagementError
+from django.db import Error
 
 from async_reply import lifecycle, signals
-from async_reply.attempts import claims, failures, heartbeats, processes, results, surroundings
+from async_reply.attempts import (
+    failures,
+    finishing,
+    heartbeats,
+    outages,
+    processes,
+    results,
+    surroundings,
+)
+from async_reply.attempts.claims import Claim
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.outages import patiently
 from async_reply.attempts.sessions import Sessions
-from async_reply.database import alias, errors, statements
+from async_reply.database import alias, statements
 from async_reply.exceptions import ClaimLost, DatabaseAway, OperationCanceled, WorkerStopping
 from async_reply.logs import logger
 from async_reply.models import Operation, OperationAttempt
 from async_reply.status import Status
 
-T = TypeVar("T")
-Outcome = OperationAttempt.Outcome
-
-#: What ends an attempt without an outcome of its own, when it comes from outside.
-LEAVES = (ClaimLost, OperationCanceled, WorkerStopping)
-
 
 class Ending(Enum):
-    """How an attempt ended, for whoever called it."""
+    """How an attempt ended, for the caller of `run`."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
+    #: The operation is pending again: a retry, or a worker that stops.
     AGAIN = "again"
+    #: The operation was not due, or another attempt holds it.
     NOT_MINE = "not mine"
 
 
@@ -52,54 +59,53 @@ class Report:
 
 
 def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
-    """Run the operation if it is pending and due; whatever the job raises is in the report.
+    """Run one attempt at the operation if it is pending and due; report how it ended.
 
-    `worker` names the process, `inline` beats at the job's own calls, without a thread.
+    The report holds the exception of a job that failed. `worker` names the process. An `inline`
+    attempt has no heartbeat thread. It renews its lease at the job's own calls.
     """
-    operation = patiently(pk, lambda: lifecycle.claim_unread(pk, worker=worker, kind=kind.name))
+    operation = outages.keep_trying(
+        pk, lambda: lifecycle.claim_unread(pk, worker=worker, kind=kind.name)
+    )
     if operation is None:
-        _explain_refusal(pk, kind)
+        _log_refused_claim(pk, kind)
         return Report(Ending.NOT_MINE)
     interrupt = kind.cancel == "interrupt"
-    with heartbeats.hold(operation, inline=inline, interrupt=interrupt) as claim:
+    with heartbeats.kept_alive(operation, inline=inline, interrupt=interrupt) as claim:
         job = Job(operation, claim)
         try:
-            report = _attempt(operation, kind, job, claim)
+            report = _attempt(kind, job, claim)
         finally:
             job.close()
-    if report.ending is not Ending.FAILED:  # which has been said, and why
+    if report.ending is not Ending.FAILED:  # failures.log has said more about these
         logger.info("Operation id=%s kind=%s status=%s", pk, kind.name, report.ending.value)
     return report
 
 
-def _explain_refusal(pk: UUID, kind: Kind) -> None:
-    with suppress(Error):
-        others = Operation.objects.filter(pk=pk).exclude(kind=kind.name)
-        for found in others.values_list("kind", flat=True):
-            logger.warning("Operation id=%s kind=%s not claimed for %s", pk, found, kind.name)
-    logger.info("Operation id=%s kind=%s not claimed: it is not due", pk, kind.name)
-
-
-def _attempt(operation: Operation, kind: Kind, job: Job, claim: claims.Claim) -> Report:
+def _attempt(kind: Kind, job: Job, claim: Claim) -> Report:
     sessions = Sessions(inline=claim.inline)
     try:
-        outcome = _outcome(kind, job, claim, sessions)
-        return _succeed(claim, outcome, job)
+        result = _run_job(kind, job, claim, sessions)
+        return _succeed(claim, job, result)
     except BaseException as raised:
-        processes.end_child(claim.pid, raised)
-        sessions.settle(raised)
-        error = claim.meaning(raised)
-        if claim.interruption is not None and isinstance(error, LEAVES):
-            return _leave(claim, error)
+        processes.end_forked_child(claim.pid, raised)
+        sessions.clean_up(raised)
+        error = claim.find_cause(raised)
+        if claim.interruption is not None and isinstance(error, FROM_OUTSIDE):
+            return _end_from_outside(claim, error)
         if claim.is_lost or isinstance(error, DatabaseAway):
             raise
-        return _stop(claim, kind, error)
+        return _retry_or_fail(claim, kind, error)
 
 
-def _outcome(kind: Kind, job: Job, claim: claims.Claim, sessions: Sessions) -> results.Outcome:
-    """What the job returned, once nothing of it is left in process and sessions."""
+#: Interruptions that end an attempt without an outcome of its own.
+FROM_OUTSIDE = (ClaimLost, OperationCanceled, WorkerStopping)
+
+
+def _run_job(kind: Kind, job: Job, claim: Claim, sessions: Sessions) -> results.JobResult:
+    """Call the job's function, then undo what it left in the process and in its sessions."""
     operation = claim.operation
-    with surroundings.kept(), sessions.watched():
+    with surroundings.preserved(), sessions.watched():
         logger.info(
             "Operation id=%s kind=%s status=running attempt=%s",
             operation.pk,
@@ -107,31 +113,12 @@ def _outcome(kind: Kind, job: Job, claim: claims.Claim, sessions: Sessions) -> r
             operation.attempt,
         )
         signals.send(signals.operation_started, operation)
-        with claim.exposed():
-            returned = surroundings.isolated(_call, kind, job)
-        outcome = results.outcome(returned)
-    processes.end_child(claim.pid)
-    sessions.settle()
-    return outcome
-
-
-def _leave(claim: claims.Claim, error: BaseException) -> Report:
-    """End an attempt that was told to stop, and did."""
-    if isinstance(error, ClaimLost):
-        return Report(Ending.NOT_MINE)
-    if isinstance(error, OperationCanceled):
-        return _cancel(claim)
-    operation, told = claim.operation, claim.told
-    stop = failures.Stop(error, Outcome.RELEASED, {})
-    failures.warn_of_releases(operation)
-    return _again(claim, stop, lambda: lifecycle.release(operation, unsaved=told))
-
-
-def _cancel(claim: claims.Claim) -> Report:
-    operation, told = claim.operation, claim.told
-    return _ended(
-        operation, lambda: lifecycle.end_canceled(operation, unsaved=told), Ending.CANCELED
-    )
+        with claim.interrupts_allowed():
+            returned = surroundings.call_in_own_context(_call, kind, job)
+        result = results.to_result(returned)
+    processes.end_forked_child(claim.pid)
+    sessions.clean_up()
+    return result
 
 
 def _call(kind: Kind, job: Job) -> Any:
@@ -140,132 +127,107 @@ def _call(kind: Kind, job: Job) -> Any:
     return kind.function(job)
 
 
-def _succeed(claim: claims.Claim, outcome: results.Outcome, job: Job) -> Report:
-    operation, told = claim.operation, claim.told
-    if outcome.file is None and not job.finishers:
-        result = results.row(operation, outcome)
-        return _ended(
+def _succeed(claim: Claim, job: Job, result: results.JobResult) -> Report:
+    """Store the result and the status, and call the functions of `on_finish`, all or nothing."""
+    operation, progress = claim.operation, claim.unsaved_progress
+    if result.file is None and not job.callbacks:
+        row = results.build_row(operation, result)
+        is_stored = finishing.finish(
             operation,
-            lambda: lifecycle.succeed(operation, result=result, unsaved=told),
-            Ending.SUCCEEDED,
-            together=not statements.are_possible(alias()),
+            lambda: lifecycle.succeed(operation, result=row, unsaved=progress),
+            Status.SUCCEEDED,
+            in_transaction=not statements.are_possible(alias()),
         )
+        return _report(Ending.SUCCEEDED, is_stored)
 
-    in_callback = False
+    is_in_callback = False
 
     def write() -> bool:
-        nonlocal in_callback
-        in_callback = False
-        if not lifecycle.succeed(operation, unsaved=told):
+        nonlocal is_in_callback
+        is_in_callback = False
+        if not lifecycle.succeed(operation, unsaved=progress):
             return False
-        results.store(operation, outcome)
-        in_callback = True
-        for function in job.finishers:
-            function()
-        processes.end_child(claim.pid)
-        in_callback = False
+        results.store(operation, result)
+        is_in_callback = True
+        for callback in job.callbacks:
+            callback()
+        processes.end_forked_child(claim.pid)
+        is_in_callback = False
         return True
 
-    return _ended(operation, write, Ending.SUCCEEDED, is_jobs=lambda: in_callback)
+    is_stored = finishing.finish(
+        operation, write, Status.SUCCEEDED, is_in_callback=lambda: is_in_callback
+    )
+    return _report(Ending.SUCCEEDED, is_stored)
 
 
-def _stop(claim: claims.Claim, kind: Kind, error: BaseException) -> Report:
-    """Schedule another attempt where the kind wants one and the budget allows, else fail."""
-    operation, told = claim.operation, claim.told
-    stop = failures.explain(kind, error)
-    delay = failures.delay(operation, kind, error)
+def _retry_or_fail(claim: Claim, kind: Kind, error: BaseException) -> Report:
+    """Schedule another attempt if the kind wants one and the budget allows it, else fail."""
+    operation, progress = claim.operation, claim.unsaved_progress
+    delay = failures.retry_delay(operation, kind, error)
     if delay is not None:
-        stop = replace(stop, outcome=Outcome.RETRY)
-        return _again(claim, stop, lambda: lifecycle.retry(operation, delay=delay, unsaved=told))
-    failures.log(operation, stop)
+        outcome = OperationAttempt.Outcome.RETRY
+        return _run_again(
+            claim, error, outcome, lambda: lifecycle.retry(operation, delay=delay, unsaved=progress)
+        )
+    failure = failures.explain(kind, error)
+    failures.log(operation, failure)
 
     def write() -> bool:
-        if not lifecycle.fail(operation, stop.problem, unsaved=told):
+        if not lifecycle.fail(operation, failure.problem, unsaved=progress):
             return False
-        failures.record(operation, stop)
+        failures.record(operation, error, failure.outcome)
         return True
 
-    report = _ended(operation, write, Ending.FAILED, cause=error)
-    return replace(report, is_refusal=stop.is_refusal)
+    report = _report(Ending.FAILED, finishing.finish(operation, write, Status.FAILED), error)
+    return replace(report, is_refusal=failure.is_refusal)
 
 
-def _again(claim: claims.Claim, stop: failures.Stop, move: Callable[[], bool]) -> Report:
-    """Give the operation back to be run anew; while canceling that is refused, and it ends."""
+def _end_from_outside(claim: Claim, error: BaseException) -> Report:
+    """End an attempt whose job has stopped because it was interrupted."""
+    if isinstance(error, ClaimLost):
+        return Report(Ending.NOT_MINE)
+    if isinstance(error, OperationCanceled):
+        return _end_canceled(claim)
+    operation, progress = claim.operation, claim.unsaved_progress
+    failures.warn_of_releases(operation)
+    outcome = OperationAttempt.Outcome.RELEASED
+    return _run_again(claim, error, outcome, lambda: lifecycle.release(operation, unsaved=progress))
+
+
+def _end_canceled(claim: Claim) -> Report:
+    operation, progress = claim.operation, claim.unsaved_progress
+    is_stored = finishing.finish(
+        operation, lambda: lifecycle.end_canceled(operation, unsaved=progress), Status.CANCELED
+    )
+    return _report(Ending.CANCELED, is_stored)
+
+
+def _run_again(
+    claim: Claim,
+    error: BaseException,
+    outcome: OperationAttempt.Outcome,
+    move: Callable[[], bool],
+) -> Report:
+    """`move` the operation back to pending. If it was canceled in the meantime, it ends instead."""
 
     def write() -> bool:
         if not move():
             return False
-        failures.record(claim.operation, stop)
+        failures.record(claim.operation, error, outcome)
         return True
 
-    report = _ended(claim.operation, write, Ending.AGAIN)
-    return _cancel(claim) if report.ending is Ending.NOT_MINE else report
+    is_stored = finishing.finish(claim.operation, write, None)
+    return Report(Ending.AGAIN) if is_stored else _end_canceled(claim)
 
 
-def _ended(
-    operation: Operation,
-    write: Callable[[], bool],
-    ending: Ending,
-    *,
-    cause: BaseException | None = None,
-    together: bool = True,
-    is_jobs: Callable[[], bool] = lambda: False,
-) -> Report:
-    """Commit `write` and say how the attempt ended; NOT_MINE when it had lost its claim.
-
-    `together`: what it writes takes a transaction to be one. (One statement does not.)
-    `is_jobs`: whether the code of the job was writing when `write` raised.
-    While the database is away it is tried again until the lease is surely over, then
-    DatabaseAway is raised. After an error the answer to COMMIT may be what was lost: then the
-    row tells.
-    """
-    tries = 0
-
-    def commit() -> bool:
-        nonlocal tries
-        tries += 1
-        depth = len(connections[alias()].atomic_blocks)
-        with transaction.atomic(using=alias()) if together else nullcontext():
-            written = write()
-            if written and ending is not Ending.AGAIN:
-                signals.announce_finished(operation, Status(ending.value))
-        if len(connections[alias()].atomic_blocks) != depth:
-            raise TransactionManagementError("What on_finish called left a transaction open.")
-        return written or (tries > 1 and _stored(operation, ending))
-
-    try:
-        written = patiently(operation.pk, commit)
-    except Error as error:
-        if connections[alias()].in_atomic_block or errors.is_refusal(error):
-            raise
-        if not is_jobs():
-            raise _away(operation.pk) from error
-        if not errors.is_temporary(error):
-            raise
-        written = _once_more(operation, commit, is_jobs)
-    return Report(ending, cause) if written else Report(Ending.NOT_MINE)
+def _report(ending: Ending, is_stored: bool, error: BaseException | None = None) -> Report:
+    return Report(ending, error) if is_stored else Report(Ending.NOT_MINE)
 
 
-def _once_more(operation: Operation, commit: Callable[[], T], is_jobs: Callable[[], bool]) -> T:
-    """A last try, now that the database is there: what the job's code raises is its own."""
-    try:
-        lifecycle.beat(operation)
-    except Error as error:
-        raise _away(operation.pk) from error
-    try:
-        return commit()
-    except Error as error:
-        if is_jobs():
-            raise
-        raise _away(operation.pk) from error
-
-
-def _away(pk: UUID) -> DatabaseAway:
-    return DatabaseAway(f"Operation {pk} is left to the rescue.")
-
-
-def _stored(operation: Operation, ending: Ending) -> bool:
-    if ending is Ending.SUCCEEDED:
-        return results.stored(operation)
-    row = Operation.objects.only("status", "attempt").get(pk=operation.pk)
-    return bool(row.attempt == operation.attempt and row.status == ending.value)
+def _log_refused_claim(pk: UUID, kind: Kind) -> None:
+    with suppress(Error):
+        rows = Operation.objects.filter(pk=pk).exclude(kind=kind.name)
+        for other_kind in rows.values_list("kind", flat=True):
+            logger.warning("Operation id=%s kind=%s not claimed for %s", pk, other_kind, kind.name)
+    logger.info("Operation id=%s kind=%s not claimed: it is not due", pk, kind.name)

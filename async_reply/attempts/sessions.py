@@ -1,7 +1,7 @@
-"""What a job leaves open or changed in its database sessions ends with the job.
+"""Ends the transactions and resets the database sessions that a job leaves open or changed.
 
-A worker uses its connections again. A transaction that a job leaves open would swallow the
-outcome, keep its locks from everybody else, and hold what later jobs of the process write.
+The worker uses its connections again for the next job. A transaction left open would keep its
+locks, and would hold back all later writes of the process, this operation's outcome included.
 """
 
 import gc
@@ -15,33 +15,32 @@ from django.db import connections
 
 from async_reply.logs import logger
 
-#: Statements that leave nothing behind once their transaction is over.
-_PLAIN = re.compile(
+#: Statements that leave nothing behind when their transaction is over.
+_HARMLESS = re.compile(
     r"[\s(]*(SELECT|INSERT|UPDATE|DELETE|WITH|VALUES|MERGE|EXPLAIN)\b"
     r"|(SAVEPOINT|RELEASE|ROLLBACK TO)\b",
     re.IGNORECASE,
 )
-#: Parts of such statements that change their session all the same.
-_CHANGING = re.compile(
+#: Parts that change the session even in such statements.
+_SESSION_CHANGE = re.compile(
     r"set_config\s*\(|advisory_lock|\bget_lock\s*\(|\binto\s+(local\s+)?temp|:=|;\s*\S",
     re.IGNORECASE,
 )
-
-
-#: Statements that open a transaction by themselves.
-_BEGINNING = re.compile(r"\s*(BEGIN|START\s+TRANSACTION|SET\s.*\bautocommit)\b", re.IGNORECASE)
+#: Statements that open a transaction without Django.
+_BEGIN = re.compile(r"\s*(BEGIN|START\s+TRANSACTION|SET\s.*\bautocommit)\b", re.IGNORECASE)
 
 
 class Sessions:
-    """The database connections of this thread, as they are when a job begins.
+    """The database sessions of this thread, from the beginning of a job to its end.
 
-    The transactions that are open by then belong to a caller, and stay as they are. `inline`, the
-    sessions are the caller's as well, and only transactions are ended.
+    Transactions that were open before the job belong to its caller and stay open. An `inline` job
+    also uses the caller's sessions. There only the job's own transactions are ended.
     """
 
     def __init__(self, *, inline: bool) -> None:
         self._inline = inline
-        self._callers = {
+        #: Aliases with a transaction of the caller, and how many blocks it has.
+        self._caller_depths = {
             connection.alias: len(connection.atomic_blocks)
             for connection in connections.all(initialized_only=True)
             if _is_open(connection)
@@ -50,63 +49,65 @@ class Sessions:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """While the job runs: its statements tell which sessions it may have changed."""
-        kept = [(connection, list(connection.execute_wrappers)) for connection in connections.all()]
-        for connection, _ in kept:
+        """Note in the block which sessions the job's statements may have changed."""
+        wrappers_before = [
+            (connection, list(connection.execute_wrappers)) for connection in connections.all()
+        ]
+        for connection, _ in wrappers_before:
             connection.execute_wrappers.append(self._watch)
         try:
             yield
         finally:
-            for connection, wrappers in kept:
+            for connection, wrappers in wrappers_before:
                 connection.execute_wrappers[:] = wrappers
 
     def _watch(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
         connection = context["connection"]
-        changes = _begins if self._inline else _changes
-        if connection.alias not in self._changed and changes(sql, connection.vendor):
+        may_change = _begins_unnoticed if self._inline else _may_change_session
+        if connection.alias not in self._changed and may_change(sql, connection.vendor):
             self._changed.add(connection.alias)
         return execute(sql, params, many, context)
 
-    def settle(self, error: BaseException | None = None) -> None:
-        """Roll back and close each session that the job left otherwise than it found it.
+    def clean_up(self, error: BaseException | None = None) -> None:
+        """Roll back and close each session that the job left open or changed.
 
-        An `error` holds the job's frames, they hold its generators, and a generator may be in the
-        midst of an `atomic()`: such generators are closed first.
+        An `error` of the job keeps its frames alive, and with them its generators. A generator
+        may have stopped inside an `atomic()`, so generators are closed first.
         """
-        left = self._left_open()
-        if left:
-            logger.warning("A job left a transaction open on %s: it is rolled back", left)
+        open_aliases = self._left_open()
+        if open_aliases:
+            logger.warning("A job left a transaction open on %s: it is rolled back", open_aliases)
             if error is not None:
                 _clear_frames(error)
             gc.collect()
-        for alias in (self._changed | set(left)) - self._callers.keys():
+        for alias in (self._changed | set(open_aliases)) - self._caller_depths.keys():
             reset(connections[alias])
         self._changed.clear()
 
     def _left_open(self) -> list[str]:
-        """Aliases with a transaction, or a block of a caller's, that was not there before."""
+        """Aliases on which the job opened a transaction, or ended one of the caller's."""
         return [
             connection.alias
             for connection in connections.all(initialized_only=True)
             if (
-                self._callers[connection.alias] != len(connection.atomic_blocks)
-                if connection.alias in self._callers
+                self._caller_depths[connection.alias] != len(connection.atomic_blocks)
+                if connection.alias in self._caller_depths
                 else _is_open(connection)
             )
         ]
 
 
 def reset_open() -> None:
-    """End what an earlier task of this thread has left open: no transaction there has a caller."""
+    """End the transactions that an earlier task of this thread left open."""
     for connection in connections.all(initialized_only=True):
         if _is_open(connection):
             reset(connection)
 
 
 def reset(connection: Any) -> None:
-    """Roll back and close; the next statement begins a new session, outside of any transaction."""
+    """Roll back and close. The next statement begins a new session, without a transaction."""
     with suppress(Exception):
         connection.connection.rollback()
     connection.in_atomic_block = connection.needs_rollback = False
@@ -115,13 +116,13 @@ def reset(connection: Any) -> None:
     with suppress(Exception):
         connection.close()
     with suppress(Exception):
-        # A database in SQLite's memory stays connected.
+        # Django does not close a database in SQLite's memory.
         if connection.connection is not None:
             connection.set_autocommit(connection.settings_dict["AUTOCOMMIT"])
 
 
 def _is_open(connection: Any) -> bool:
-    """Whether a transaction is open, or would be at the next statement."""
+    """Whether a transaction is open, or opens with the next statement."""
     if connection.in_atomic_block or connection.connection is None:
         return bool(connection.in_atomic_block)
     if connection.autocommit != connection.settings_dict["AUTOCOMMIT"]:
@@ -130,14 +131,14 @@ def _is_open(connection: Any) -> bool:
 
 
 def _is_in_transaction(connection: Any) -> bool:
-    """What the driver knows without a word to the server: above all a BEGIN of the job's own.
+    """Whether the driver knows of a transaction, above all after a BEGIN that the job sent.
 
-    mysqlclient knows nothing. There the BEGIN counts as a change of the session.
+    No statement is sent. mysqlclient knows nothing, so with it BEGIN counts as a session change.
     """
     driver = connection.connection
     with suppress(Exception):
         if connection.vendor == "postgresql":
-            # 0 is idle. 4 is a broken connection, which the next statement finds out.
+            # 0 is idle. 4 is a broken connection: the next statement will fail on it.
             return int(driver.info.transaction_status) not in (0, 4)
         if connection.vendor == "sqlite":
             return bool(driver.in_transaction)
@@ -145,31 +146,31 @@ def _is_in_transaction(connection: Any) -> bool:
     return False
 
 
-def _changes(sql: Any, vendor: str) -> bool:
-    """Whether a statement may leave its session changed."""
+def _may_change_session(sql: Any, vendor: str) -> bool:
+    """Whether a statement may change its session beyond its transaction."""
     if not isinstance(sql, str):
         return True
     if vendor == "sqlite" and sql.startswith("BEGIN"):
-        # So atomic() begins there, and the driver knows whether it has ended.
+        # Django's atomic() sends it, and the driver knows whether the transaction has ended.
         return False
-    return _PLAIN.match(sql) is None or _CHANGING.search(sql) is not None
+    return _HARMLESS.match(sql) is None or _SESSION_CHANGE.search(sql) is not None
 
 
-def _begins(sql: Any, vendor: str) -> bool:
-    """Whether a statement opens a transaction that the driver may know nothing of."""
-    return vendor == "mysql" and isinstance(sql, str) and _BEGINNING.match(sql) is not None
+def _begins_unnoticed(sql: Any, vendor: str) -> bool:
+    """Whether a statement opens a transaction of which the driver may not know."""
+    return vendor == "mysql" and isinstance(sql, str) and _BEGIN.match(sql) is not None
 
 
 def _clear_frames(error: BaseException) -> None:
-    """Clear the frames of `error`, of what it came from, and of what it is a group of."""
+    """Clear the frames of `error`, of its causes, and of the errors in a group."""
     errors: list[BaseException | None] = [error]
     seen: set[int] = set()
     while errors:
-        one = errors.pop()
-        if one is None or id(one) in seen:
+        current = errors.pop()
+        if current is None or id(current) in seen:
             continue
-        seen.add(id(one))
+        seen.add(id(current))
         with suppress(Exception):
-            traceback.clear_frames(one.__traceback__)
+            traceback.clear_frames(current.__traceback__)
         with suppress(Exception):
-            errors += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+            errors += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]

@@ -1,8 +1,8 @@
-"""What a job changes in its process is put back when it has ended, for the next job.
+"""Undoes the changes that a job makes to its process, so that the next job finds it as before.
 
-Context variables come back with every job: among them the active translation and time zone, and
-the context of decimals. What belongs to the whole process comes back where no other job runs in
-it beside this one, which is so in a main thread (prefork, solo).
+Context variables are restored after every job. The active translation, the time zone and the
+context of decimals are among them. State of the whole process is restored only after a job in a
+main thread (prefork, solo), because other jobs may run in the process beside any other job.
 """
 
 import contextvars
@@ -26,12 +26,12 @@ from async_reply.attempts import interrupts
 from async_reply.logs import logger
 
 
-class Thing(NamedTuple):
-    """Something of a process that is read at once, and put back by what was read."""
+class ProcessState(NamedTuple):
+    """A part of a process's state, with functions that read it and write it."""
 
     name: str
     read: Callable[[], Any]
-    put: Callable[[Any], object]
+    write: Callable[[Any], object]
 
 
 def _umask() -> int:
@@ -40,7 +40,7 @@ def _umask() -> int:
     return umask
 
 
-def _put_time_zone(name: str | None) -> None:
+def _write_time_zone(name: str | None) -> None:
     if name is None:
         os.environ.pop("TZ", None)
     else:
@@ -48,7 +48,7 @@ def _put_time_zone(name: str | None) -> None:
     time.tzset()
 
 
-#: Those that somebody sends to a process, without the one that interrupts jobs.
+#: Signals that are sent to processes, without the one that interrupts jobs.
 _SIGNALS = (
     *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGABRT, signal.SIGPIPE),
     *(signal.SIGUSR1, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGCHLD),
@@ -60,7 +60,7 @@ def _handlers() -> list[Any]:
     return [signal.getsignal(number) for number in _SIGNALS]
 
 
-def _put_handlers(handlers: list[Any]) -> None:
+def _write_handlers(handlers: list[Any]) -> None:
     for number, handler in zip(_SIGNALS, handlers, strict=True):
         if handler is not None and signal.getsignal(number) is not handler:
             signal.signal(number, handler)
@@ -70,102 +70,103 @@ def _has_timer() -> bool:
     return signal.getitimer(signal.ITIMER_REAL)[0] > 0
 
 
-def _put_timer(had_one: bool) -> None:
-    if not had_one:
+def _write_timer(had_timer: bool) -> None:
+    if not had_timer:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _attribute(owner: Any, name: str) -> Thing:
-    return Thing(name, partial(getattr, owner, name), partial(setattr, owner, name))
+def _attribute(owner: Any, name: str) -> ProcessState:
+    return ProcessState(name, partial(getattr, owner, name), partial(setattr, owner, name))
 
 
-HANDLERS = Thing("signal handlers", _handlers, _put_handlers)
+HANDLERS = ProcessState("signal handlers", _handlers, _write_handlers)
 _locale = partial(locale.setlocale, locale.LC_ALL)
 
-#: Playwright's synchronous interface leaves a loop that calls itself running, though nothing waits
-#: for it; Django then refuses each use of the database.
-LOOP = Thing("running event loop", _get_running_loop, _set_running_loop)
+#: Playwright's synchronous interface leaves an event loop marked as running although it is not.
+#: Django then refuses each use of the database.
+LOOP = ProcessState("running event loop", _get_running_loop, _set_running_loop)
 
 PROCESS = (
-    Thing("working directory", os.getcwd, os.chdir),
-    Thing("umask", _umask, os.umask),
-    Thing("locale", _locale, _locale),
-    Thing("TZ", partial(os.environ.get, "TZ"), _put_time_zone),
+    ProcessState("working directory", os.getcwd, os.chdir),
+    ProcessState("umask", _umask, os.umask),
+    ProcessState("locale", _locale, _locale),
+    ProcessState("TZ", partial(os.environ.get, "TZ"), _write_time_zone),
     HANDLERS,
-    Thing(
+    ProcessState(
         "blocked signals",
         partial(signal.pthread_sigmask, signal.SIG_BLOCK, ()),
         partial(signal.pthread_sigmask, signal.SIG_SETMASK),
     ),
-    Thing("timer", _has_timer, _put_timer),
-    Thing("socket timeout", socket.getdefaulttimeout, socket.setdefaulttimeout),
-    Thing("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
-    Thing("disabled logging", lambda: logging.root.manager.disable, logging.disable),
-    Thing("level of logging", lambda: logging.root.level, logging.root.setLevel),
+    ProcessState("timer", _has_timer, _write_timer),
+    ProcessState("socket timeout", socket.getdefaulttimeout, socket.setdefaulttimeout),
+    ProcessState("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    ProcessState("disabled logging", lambda: logging.root.manager.disable, logging.disable),
+    ProcessState("level of logging", lambda: logging.root.level, logging.root.setLevel),
     *(_attribute(sys, name) for name in ("stdin", "stdout", "stderr")),
 )
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Put back at the end of the block what has changed in it."""
-    before = [(thing, _read(thing)) for thing in _own()]
+def preserved() -> Iterator[None]:
+    """Restore at the end of the block the state that has changed in it."""
+    before = [(state, _read(state)) for state in _states_of_job()]
     try:
         yield
     finally:
-        # A worker that stops has other handlers by then: a second signal is to end it at once.
-        left = (HANDLERS,) if interrupts.stopping.is_set() else ()
+        # Celery sets new handlers when a worker stops, so that a second signal ends it at once.
+        skipped = (HANDLERS,) if interrupts.stopping.is_set() else ()
         changed = [
-            thing.name for thing, value in before if thing not in left and _put_back(thing, value)
+            state.name for state, value in before if state not in skipped and _restore(state, value)
         ]
         if changed:
-            logger.info("Put back what a job had changed in its process: %s", ", ".join(changed))
+            logger.info("Restored what a job had changed in its process: %s", ", ".join(changed))
 
 
-def _own() -> tuple[Thing, ...]:
-    """What no other job that runs at the same time could have changed."""
+def _states_of_job() -> tuple[ProcessState, ...]:
+    """The state that only this job could have changed, and no other job at the same time."""
     thread = threading.current_thread()
     if thread is threading.main_thread():
         return (LOOP, *PROCESS)
-    # Green threads share a loop, and have no Thread of their own.
+    # Green threads share an event loop. They have a dummy Thread.
     return () if isinstance(thread, _DummyThread) else (LOOP,)
 
 
-def _read(thing: Thing) -> Any:
-    """None where it cannot be read: a working directory may have been removed."""
+def _read(state: ProcessState) -> Any:
+    """The value; None if it cannot be read, such as a working directory that was removed."""
     with suppress(Exception):
-        return thing.read()
+        return state.read()
     return None
 
 
-def _put_back(thing: Thing, value: Any) -> bool:
-    if _read(thing) == value:
+def _restore(state: ProcessState, value: Any) -> bool:
+    """Write the value back; whether it had changed and could be written."""
+    if _read(state) == value:
         return False
     with suppress(Exception):
-        thing.put(value)
+        state.write(value)
         return True
     return False
 
 
-def isolated(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call `function`; the context variables that it sets are its own."""
+def call_in_own_context(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `function` in a copy of the context: the variables that it sets end with the call."""
     return contextvars.copy_context().run(_call, function, *arguments)
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    # A context of variables holds the one of decimals, which is changed in its place.
+    # The copy holds the same decimal context, which code changes in place.
     decimal.setcontext(decimal.getcontext().copy())
     return function(*arguments)
 
 
-def forget_loop() -> None:
-    """Before a job begins: what is called running by now, an earlier task has left."""
-    if LOOP in _own() and LOOP.read() is not None:
-        LOOP.put(None)
+def clear_running_loop() -> None:
+    """Call it before a job: a loop that is marked as running now is left from an earlier task."""
+    if LOOP in _states_of_job() and LOOP.read() is not None:
+        LOOP.write(None)
 
 
-def is_starved() -> bool:
-    """Whether the process can open nothing more: then no database can be reached, nor is away."""
+def is_out_of_descriptors() -> bool:
+    """Whether the process can open no more files. Then it cannot connect to any database."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError:

@@ -41,7 +41,7 @@ def purge_content(operation: Operation, *, only_expired: bool) -> bool:
     with transaction.atomic(using=using):
         if not lifecycle.purge(operation, only_expired=only_expired):
             return False
-        files = results.discard(operation)
+        files = results.delete_rows(operation)
         OperationAttempt.objects.filter(operation_id=operation.pk).delete()
         transaction.on_commit(lambda: store.delete(files), using=using, robust=True)
     return True

@@ -103,7 +103,7 @@ class ResultView(OperationView):
         Raises NoReverseMatch for a lost route, ValueError for a host that is not allowed any more.
         """
         if "url" in location:
-            return results.allowed(location["url"])
+            return results.check_redirect(location["url"])
         args, kwargs = location["args"] or None, location["kwargs"] or None
         url: str = reverse(location["route"], args=args, kwargs=kwargs, request=self.request)
         return url

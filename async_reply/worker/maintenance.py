@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from async_reply import conf, database, lifecycle
+from async_reply.attempts import claims
 from async_reply.database import errors, pooling, schema
 from async_reply.logs import logger
 from async_reply.worker import forks
@@ -95,11 +96,10 @@ class Maintenance(threading.Thread):
             except Exception as error:  # noqa: BLE001 nothing here may take a worker down
                 self._fail(step, error)
                 away = errors.is_away(error)
-        lease = lifecycle.lease()
-        waited = not step.publishes and time.monotonic() - started > lease / 3
+        waited = not step.publishes and time.monotonic() - started > claims.renewal_seconds()
         # After an outage all leases are over at once: healthy jobs must get to renew theirs.
         if away or waited:
-            self._trusted_from = time.monotonic() + lease
+            self._trusted_from = time.monotonic() + lifecycle.lease()
         step.schedule(found=found)
         return found
 

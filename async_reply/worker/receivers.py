@@ -82,7 +82,7 @@ def begin_afresh(sender: Any = None, **_kwargs: Any) -> None:
     """A process keeps its connections: whatever task came before may have left one spoiled."""
     if isinstance(sender, OperationTask) and not sender.request.is_eager:
         sessions.reset_open()
-        surroundings.forget_loop()
+        surroundings.clear_running_loop()
 
 
 @signals.worker_ready.connect

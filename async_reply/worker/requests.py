@@ -54,7 +54,7 @@ def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
     try:
         with forks.held_off():
             stopping = interrupts.stopping.is_set()
-            if rescue.take_back(pk, worker=worker, timed_out=timed_out, stopping=stopping):
+            if rescue.from_dead_process(pk, worker=worker, timed_out=timed_out, stopping=stopping):
                 relay.publish_due()
             else:
                 # It ended before it could claim what it was sent.

@@ -1,4 +1,4 @@
-"""One row that somebody has locked keeps nobody else from renewing a lease or being rescued."""
+"""A locked row delays neither the renewal of other leases nor the rescue of other operations."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 
-def made() -> Operation:
+def claimed_operation() -> Operation:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1")
     return operation
@@ -30,14 +30,14 @@ def made() -> Operation:
 
 @contextmanager
 def locked(operation: Operation) -> Iterator[None]:
-    """As a long callback of `on_finish` does, or a job that selects its operation for update."""
+    """Lock the row, as a long callback of `on_finish` does, or a job that selects it for update."""
     with transaction.atomic():
         Operation.objects.select_for_update().get(pk=operation.pk)
         yield
 
 
-def test_beat__of_the_others_does_not_wait() -> None:
-    operations = [made() for _ in range(3)]
+def test_beat__does_not_wait_for_a_locked_row() -> None:
+    operations = [claimed_operation() for _ in range(3)]
     claims = [Claim(operation, inline=False) for operation in operations]
     Operation.objects.update(lease_expires_at=after(5))
     before = dict(Operation.objects.values_list("pk", "lease_expires_at"))
@@ -45,19 +45,20 @@ def test_beat__of_the_others_does_not_wait() -> None:
         claim._renew_at = time.monotonic()
     with (
         locked(operations[0]),
-        in_thread(lambda: beat(claims)) as beaten,
+        in_thread(lambda: beat(claims)) as future,
         pytest.raises(OperationalError),
     ):
-        beaten.result(30)
+        future.result(30)
     renewed = dict(Operation.objects.values_list("pk", "lease_expires_at"))
-    assert [renewed[each.pk] > before[each.pk] for each in operations] == [False, True, True]
+    was_renewed = [renewed[operation.pk] > before[operation.pk] for operation in operations]
+    assert was_renewed == [False, True, True]
 
 
-def test_rescue__of_the_others_does_not_wait() -> None:
-    operations = [made() for _ in range(3)]
+def test_rescue__does_not_wait_for_a_locked_row() -> None:
+    operations = [claimed_operation() for _ in range(3)]
     Operation.objects.update(lease_expires_at=after(-1))
-    with locked(operations[0]), in_thread(rescue.rescue) as rescued:
-        assert rescued.result(30) == 2
-    statuses = [Operation.objects.get(pk=each.pk).status for each in operations]
+    with locked(operations[0]), in_thread(rescue.rescue) as future:
+        assert future.result(30) == 2
+    statuses = [Operation.objects.get(pk=operation.pk).status for operation in operations]
     assert statuses == [Status.RUNNING, Status.PENDING, Status.PENDING]
     assert rescue.rescue() == 1

@@ -1,9 +1,9 @@
-"""A database that is read-only for a while: everything that writes waits, and nobody is blamed.
+"""A database that is read-only for a while: writes wait for it, and no job fails because of it.
 
-Members: claiming, each way in which an attempt ends (the look at the row after a lost COMMIT as
-well), heartbeats of the thread and of a job that beats for itself, the steps of maintenance, the
-purge of one row among many, the take-back of a killed process, a callback of `on_finish`.
-What answers clients is in tests/views/test_outages.py, the admin in tests/admin/test_actions.py.
+The tests cover the claim, each way in which an attempt ends (and the read of the row after a lost
+COMMIT), the heartbeats of the thread and of an inline job, the steps of maintenance, the purge, the
+rescue from a dead process, and a callback of `on_finish`.
+Answers to clients are in tests/views/test_outages.py, the admin in tests/admin/test_actions.py.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from async_reply import lifecycle, services
-from async_reply.attempts import claims, heartbeats, rescue, results, runner
+from async_reply.attempts import claims, outages, rescue, results, runner
 from async_reply.attempts.claims import Claim
-from async_reply.attempts.heartbeats import Ticker
+from async_reply.attempts.heartbeats import Heart
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.attempts.runner import Ending
@@ -29,15 +29,15 @@ from async_reply.services import retention
 from async_reply.status import Status
 from async_reply.worker import requests
 from async_reply.worker.maintenance import Maintenance, Step
-from tests.failover import Failover, failover
+from tests.failover import failover
 from tests.project.tasks import echo
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_statement")]
 
 
 @pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
 
 
 def run(function: Callable[[Job], Any], **options: Any) -> tuple[runner.Report, Any]:
@@ -81,12 +81,10 @@ ENDS: list[tuple[Callable[[Job], Any], Status]] = [
 
 
 @pytest.mark.parametrize(("job", "status"), ENDS)
-def test_run__outcome_that_meets_a_failover_is_stored(
+def test_run__end_of_an_attempt_is_stored_after_a_failover(
     job: Callable[[Job], Any], status: Status
 ) -> None:
-    """Before: done jobs failed with internal-error, or were lost."""
-
-    def run_into(operation: Job) -> Any:
+    def begin_outage(operation: Job) -> Any:
         operation._claim.interruption = OperationCanceled if job is cancel else None
         try:
             return job(operation)
@@ -94,7 +92,7 @@ def test_run__outcome_that_meets_a_failover_is_stored(
             outage.begin()
 
     with failover(lasts=2, begin=False) as outage:
-        operation = run(run_into)[1]
+        operation = run(begin_outage)[1]
     assert outage.opened == 2
     assert (operation.status, operation.attempt, operation.losses) == (status, 1, 0)
     assert OperationResult.objects.count() == (status == Status.SUCCEEDED)
@@ -102,26 +100,26 @@ def test_run__outcome_that_meets_a_failover_is_stored(
         assert "ZeroDivisionError" in OperationAttempt.objects.get().exception
 
 
-def test_run__claim_that_meets_a_failover() -> None:
+def test_run__claims_after_a_failover() -> None:
     operation = services.submit(echo)
     with failover(lasts=2):
         report = runner.run(operation.pk, echo.kind, worker="w1", inline=True)
     assert (report.ending, Operation.objects.get().attempt) == (Ending.SUCCEEDED, 1)
 
 
-#: What no other try within a lease mends: a failover that lasts, rights and tables that are gone.
+#: Errors that last for longer than a lease: a long failover, missing rights or tables.
 LASTING = [InternalError, OperationalError, InterfaceError, Error]
 
 
 @pytest.mark.parametrize("kind", LASTING)
 @pytest.mark.parametrize("job", [job for job, status in ENDS if status == Status.SUCCEEDED])
-def test_run__error_while_storing_is_never_the_jobs(
+def test_run__error_while_storing_does_not_fail_the_job(
     kind: type[Error],
     job: Callable[[Job], Any],
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Although everything else could be written meanwhile, the failure included."""
+    """Only `succeed` is refused here. A failure could be written, and must not be."""
 
     def refuse(*_: Any, **__: Any) -> bool:
         raise kind("refused") from OSError()
@@ -135,77 +133,77 @@ def test_run__error_while_storing_is_never_the_jobs(
     assert not OperationAttempt.objects.exists()
 
 
-def test_run__look_at_the_row_after_a_lost_answer_meets_a_failover(
+def test_run__reads_the_row_after_a_lost_answer_and_a_failover(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    succeed, stored = lifecycle.succeed, results.stored
+    succeed, is_stored = lifecycle.succeed, results.is_stored
     errors = [OperationalError("the answer was lost")]
-    looks = [OperationalError("away")]
+    read_errors = [OperationalError("away")]
 
     def lose_answer(*args: Any, **options: Any) -> bool:
-        done = succeed(*args, **options)
+        succeeded = succeed(*args, **options)
         if errors:
             transaction.on_commit(lambda: (_ for _ in ()).throw(errors.pop()))
-        return done
+        return succeeded
 
-    def look(operation: Operation) -> bool:
-        if looks:
-            raise looks.pop()
-        return stored(operation)
+    def fail_to_read(operation: Operation) -> bool:
+        if read_errors:
+            raise read_errors.pop()
+        return is_stored(operation)
 
     monkeypatch.setattr(lifecycle, "succeed", lose_answer)
-    monkeypatch.setattr(results, "stored", look)
+    monkeypatch.setattr(results, "is_stored", fail_to_read)
     report, operation = run(with_file)
     assert (report.ending, operation.status) == (Ending.SUCCEEDED, Status.SUCCEEDED)
-    assert (errors, looks) == ([], [])
+    assert (errors, read_errors) == ([], [])
 
 
 @pytest.mark.parametrize("kind", [InternalError, OperationalError])
-def test_run__callback_is_blamed_only_while_the_database_is_there(
+def test_run__callback_fails_the_job_only_while_the_database_serves(
     kind: type[Error], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It fails until the database is back, which is right after the last of the patient tries."""
+    """The database is back right after the last try. Until then the callback fails."""
     settings.ASYNC_REPLY = {"LEASE": 0.1}
-    back: list[bool] = []
+    beats: list[bool] = []
     beat = lifecycle.beat
 
-    def beat_and_be_back(*args: Any, **options: Any) -> bool:
-        held = beat(*args, **options)
-        back.append(held)
-        return held
+    def beat_and_come_back(*args: Any, **options: Any) -> bool:
+        is_held = beat(*args, **options)
+        beats.append(is_held)
+        return is_held
 
     def job(operation: Job) -> int:
         def finish() -> None:
-            if not back:
+            if not beats:
                 raise kind("away")
 
         operation.on_finish(finish)
-        monkeypatch.setattr(lifecycle, "beat", beat_and_be_back)
+        monkeypatch.setattr(lifecycle, "beat", beat_and_come_back)
         return 7
 
     report, operation = run(job)
     assert (report.ending, operation.status) == (Ending.SUCCEEDED, Status.SUCCEEDED)
 
 
-def held(outage: Failover | None = None) -> Claim:
+def claim_operation() -> Claim:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1")
     return Claim(operation, inline=False)
 
 
-def test_ticker__goes_on_after_a_failover(caplog: pytest.LogCaptureFixture) -> None:
-    claim, ticker = held(), Ticker()
-    ticker._claims.append(claim)
+def test_heart__goes_on_after_a_failover(caplog: pytest.LogCaptureFixture) -> None:
+    claim, heart = claim_operation(), Heart()
+    heart._claims.append(claim)
     with failover(lasts=1):
-        claim.news = (50, "", 0, None)
-        assert ticker._tick() == heartbeats.TICK_AFTER_ERROR
-        assert ticker._tick() == heartbeats.TICK_AFTER_ERROR
-        assert ticker._tick() == claims.TICK
+        claim.progress = (50, "", 0, None)
+        assert heart._beat() == outages.PAUSE_SECONDS
+        assert heart._beat() == outages.PAUSE_SECONDS
+        assert heart._beat() == claims.BEAT_SECONDS
     assert Operation.objects.get().progress == 50
     assert claim.interruption is None
 
 
-def test_inline_heartbeat__job_hears_nothing_of_a_failover() -> None:
+def test_inline_beat__failover_does_not_reach_the_job() -> None:
     def job(operation: Job) -> int:
         outage.begin()
         operation.progress(50)
@@ -218,7 +216,7 @@ def test_inline_heartbeat__job_hears_nothing_of_a_failover() -> None:
 
 
 def lose() -> Operation:
-    operation = held().operation
+    operation = claim_operation().operation
     long_ago = timezone.now() - timedelta(seconds=1)
     Operation.objects.filter(pk=operation.pk).update(lease_expires_at=long_ago)
     return operation
@@ -230,10 +228,10 @@ def publish() -> int:
 
 
 @pytest.mark.parametrize("first", [publish, None], ids=["relay", "rescue"])
-def test_turn__after_a_failover_healthy_jobs_get_to_renew_their_leases(
+def test_turn__after_a_failover_rescues_nobody_for_a_lease(
     first: Callable[[], int] | None,
 ) -> None:
-    """Else all of them count as lost, since no heartbeat could be written either."""
+    """No heartbeat could be written either, so all jobs would count as lost."""
     services.submit(echo)
     operation = lose()
     steps = [Step("rescue", 0, rescue.rescue, rescues=True)]
@@ -249,8 +247,8 @@ def test_turn__after_a_failover_healthy_jobs_get_to_renew_their_leases(
     assert operation.status == Status.RUNNING
 
 
-def test_turn__conflict_is_no_reason_to_mistrust_leases() -> None:
-    """Two rescuers deadlock on a busy server each few seconds: nobody would be rescued any more."""
+def test_turn__rescues_right_after_a_conflict() -> None:
+    """Conflicts are frequent on a busy server. Waiting after each would end all rescues."""
 
     def conflict() -> int:
         raise OperationalError(1213, "Deadlock found when trying to get lock")
@@ -262,19 +260,21 @@ def test_turn__conflict_is_no_reason_to_mistrust_leases() -> None:
     assert operation.status == Status.PENDING
 
 
-def test_purge__failover_is_no_rows_fault() -> None:
+def test_purge__goes_on_after_a_failover() -> None:
     operation = services.submit(echo)
     services.cancel(operation)
     Operation.objects.update(purge_at=timezone.now() - timedelta(seconds=1))
-    due = Operation.objects.get().purge_at
+    purge_at = Operation.objects.get().purge_at
     with failover(), pytest.raises(Error):
         retention.purge()
-    assert Operation.objects.get().purge_at == due
+    assert Operation.objects.get().purge_at == purge_at
     assert retention.purge() == 1
 
 
-def test_take_back__is_left_to_the_lease(caplog: pytest.LogCaptureFixture) -> None:
-    operation = held().operation
+def test_from_dead_process__waits_for_the_lease_in_a_failover(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    operation = claim_operation().operation
     with failover():
         requests._take_back(operation.pk, worker="w1", timed_out=False)
     assert f"Operation id={operation.pk} is left to its lease" in caplog.text

@@ -1,4 +1,4 @@
-"""What a client is told of a job that fails, and how loud the log is about it."""
+"""The error that a client reads after a job failed, and the level at which it is logged."""
 
 import json
 import logging
@@ -23,9 +23,9 @@ from tests.project.tasks import echo
 
 pytestmark = pytest.mark.django_db
 
-#: What every `error` has, besides what a job adds.
-OWN = {"code", "message", "type", "title", "status", "detail"}
-SEE = "The request is not valid: see errors."
+#: The members of every `error`. A job may add others.
+MEMBERS = {"code", "message", "type", "title", "status", "detail"}
+SEE_ERRORS = "The request is not valid: see errors."
 
 
 class Refusal(drf.APIException):
@@ -60,7 +60,7 @@ def error_of(error: BaseException) -> dict[str, Any]:
     return operation.error
 
 
-#: Each exception that tells its client something, and what: code, status, text, other members.
+#: An exception that the client is told of, and its code, status, text and other members.
 CHOICES: list[tuple[BaseException, str, int, str, dict[str, Any]]] = [
     (OperationFailed("No."), "operation-failed", 409, "No.", {}),
     (
@@ -84,14 +84,14 @@ CHOICES: list[tuple[BaseException, str, int, str, dict[str, Any]]] = [
     (OperationFailed(ValueError("No.")), "operation-failed", 409, "No.", {}),
     (drf.ValidationError("Odd."), "invalid", 400, "Odd.", {"errors": ["Odd."]}),
     (drf.ValidationError("Odd.", code="odd"), "odd", 400, "Odd.", {"errors": ["Odd."]}),
-    (drf.ValidationError(["A.", "B."]), "invalid", 400, SEE, {"errors": ["A.", "B."]}),
+    (drf.ValidationError(["A.", "B."]), "invalid", 400, SEE_ERRORS, {"errors": ["A.", "B."]}),
     (
         drf.ValidationError({"year": ["Odd."], "page": {"size": [gettext_lazy("Big.")]}}),
-        *("invalid", 400, SEE, {"errors": {"year": ["Odd."], "page": {"size": ["Big."]}}}),
+        *("invalid", 400, SEE_ERRORS, {"errors": {"year": ["Odd."], "page": {"size": ["Big."]}}}),
     ),
     (
         serializer_errors(),
-        *("invalid", 400, SEE),
+        *("invalid", 400, SEE_ERRORS),
         {
             "errors": {
                 "0": {"amount": ["This field is required."]},
@@ -100,10 +100,15 @@ CHOICES: list[tuple[BaseException, str, int, str, dict[str, Any]]] = [
         },
     ),
     (ValidationError("Odd."), "invalid", 400, "Odd.", {"errors": ["Odd."]}),
-    (ValidationError(["A.", "B."]), "invalid", 400, SEE, {"errors": ["A.", "B."]}),
+    (ValidationError(["A.", "B."]), "invalid", 400, SEE_ERRORS, {"errors": ["A.", "B."]}),
     (
         ValidationError({"year": ["Odd."], "__all__": ["Both."]}),
-        *("invalid", 400, SEE, {"errors": {"year": ["Odd."], "non_field_errors": ["Both."]}}),
+        *(
+            "invalid",
+            400,
+            SEE_ERRORS,
+            {"errors": {"year": ["Odd."], "non_field_errors": ["Both."]}},
+        ),
     ),
     (Http404(), "not_found", 409, "Not found.", {}),
     (Http404("No such report."), "not_found", 409, "No such report.", {}),
@@ -132,12 +137,12 @@ CHOICES: list[tuple[BaseException, str, int, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("error", "code", "status", "text", "members"), CHOICES)
-def test_explain__tells_all_that_the_job_chose_to_say(
+def test_explain__has_code_status_text_and_members_of_the_job(
     error: BaseException, code: str, status: int, text: str, members: dict[str, Any]
 ) -> None:
-    told = error_of(error)
-    assert (told["code"], told["status"], told["detail"]) == (code, status, text)
-    assert {name: told[name] for name in set(told) - OWN} == members
+    shown = error_of(error)
+    assert (shown["code"], shown["status"], shown["detail"]) == (code, status, text)
+    assert {name: shown[name] for name in set(shown) - MEMBERS} == members
 
 
 def deep(levels: int) -> Any:
@@ -148,7 +153,7 @@ def deep(levels: int) -> Any:
 
 
 def changed(**attributes: Any) -> OperationFailed:
-    """A failure whose attributes were set behind its back."""
+    """A failure whose attributes were set later, without its checks."""
     error = OperationFailed("No.", code="no", status_code=422)
     vars(error).update(attributes)
     return error
@@ -162,7 +167,7 @@ def changed(**attributes: Any) -> OperationFailed:
         ({"a": ("b", {1: "c"})}, {"a": ["b", {"1": "c"}]}),
     ],
 )
-def test_explain__texts_that_no_database_takes_are_escaped(errors: Any, expected: Any) -> None:
+def test_explain__escapes_texts_that_databases_refuse(errors: Any, expected: Any) -> None:
     assert error_of(OperationFailed("No.", errors=errors))["errors"] == expected
     assert error_of(drf.ValidationError(errors))["errors"] == expected
     assert error_of(OperationFailed("No.", members={"m": errors}))["m"] == expected
@@ -181,21 +186,22 @@ def test_explain__texts_that_no_database_takes_are_escaped(errors: Any, expected
     ],
     ids=["errors-deep", "members-deep", "large", "object", "nan", "set", "deeper"],
 )
-def test_explain__rubbish_among_the_members_loses_neither_text_nor_code(
+def test_explain__keeps_text_and_code_when_members_cannot_be_stored(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = error_of(error)
-    assert (told["code"], told["status"], told["detail"]) == ("no", 422, "No.")
-    assert set(told) == OWN
-    assert "Errors and members of a failure of tests.project.echo are not told" in caplog.text
+    shown = error_of(error)
+    assert (shown["code"], shown["status"], shown["detail"]) == ("no", 422, "No.")
+    assert set(shown) == MEMBERS
+    assert "Errors and members of a failure of tests.project.echo are not stored" in caplog.text
 
 
-@pytest.mark.parametrize("name", sorted(OWN | {"errors"}))
+@pytest.mark.parametrize("name", sorted(MEMBERS | {"errors"}))
 def test_explain__members_overwrite_nothing(name: str) -> None:
     with pytest.raises(ValueError, match=f"members cannot have {name}: .* Choose other names"):
         OperationFailed("No.", members={name: 1, "other": 2})
-    told = error_of(changed(members={name: "rubbish", "other": 2}))
-    assert (told["code"], told["status"], told["detail"], told["other"]) == ("no", 422, "No.", 2)
+    shown = error_of(changed(members={name: "rubbish", "other": 2}))
+    assert (shown["code"], shown["status"], shown["detail"]) == ("no", 422, "No.")
+    assert shown["other"] == 2
 
 
 @pytest.mark.parametrize(
@@ -210,7 +216,7 @@ def test_explain__members_overwrite_nothing(name: str) -> None:
     ],
     ids=str,
 )
-def test_operation_failed__says_what_it_takes(arguments: dict[str, Any]) -> None:
+def test_operation_failed__refuses_values_that_are_not_json(arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="JSON"):
         OperationFailed("No.", **arguments)
     with pytest.raises(TypeError, match="a text as detail"):
@@ -219,14 +225,14 @@ def test_operation_failed__says_what_it_takes(arguments: dict[str, Any]) -> None
 
 @dataclass
 class Secret:
-    """A class of the server's."""
+    """A class whose name no client may read."""
 
 
 SECRET = "/srv/project/secret-7.csv"
 
 
-#: Exceptions whose text quotes a class, a path, a value or SQL, by those who raise them.
-SILENT: list[BaseException] = [
+#: Exceptions whose text may quote a class, a path, a value or SQL.
+SECRETIVE: list[BaseException] = [
     KeyError(SECRET),
     FileNotFoundError(2, "No such file", SECRET),
     StorageFailed(2, "No such file", SECRET),
@@ -238,18 +244,18 @@ SILENT: list[BaseException] = [
 ]
 
 
-def test_silent__has_what_django_says_today() -> None:
+def test_secretive__has_the_text_of_todays_django() -> None:
     with pytest.raises(Http404) as raised:
         get_object_or_404(OperationAttempt, pk=-7)
-    assert raised.value.args == SILENT[-1].args
+    assert raised.value.args == SECRETIVE[-1].args
 
 
-@pytest.mark.parametrize("error", SILENT, ids=lambda each: type(each).__name__)
-def test_explain__nothing_of_the_server_is_told(error: BaseException) -> None:
-    told = json.dumps(error_of(error))
-    assert SECRET not in told
+@pytest.mark.parametrize("error", SECRETIVE, ids=lambda error: type(error).__name__)
+def test_explain__shows_nothing_of_the_server(error: BaseException) -> None:
+    shown = json.dumps(error_of(error))
+    assert SECRET not in shown
     for name in ("Secret", "OperationAttempt", "Traceback", "SELECT", __name__):
-        assert name not in told
+        assert name not in shown
     assert type(error).__qualname__ in OperationAttempt.objects.get().traceback
 
 
@@ -258,53 +264,48 @@ def test_explain__nothing_of_the_server_is_told(error: BaseException) -> None:
     [Secret(), {"a": [Secret()]}, {Secret: 1}, {(1, 2): 3}, float("nan"), "\x00"],
     ids=["object", "nested", "class-as-key", "tuple-as-key", "nan", "nul"],
 )
-def test_result__that_cannot_be_stored_is_the_operator_s_to_read(
+def test_result__that_cannot_be_stored_is_shown_to_operators_only(
     value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     operation = services.submit(echo)
     kind = Kind(name=echo.name, function=lambda operation: value)
     runner.run(operation.pk, kind, worker="w1", inline=True)
     operation.refresh_from_db()
-    told = operation.error or {}
-    assert (told["code"], told["detail"]) == ("invalid-result", failures.UNSTORED)
-    assert set(told) == OWN
-    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    shown = operation.error or {}
+    assert (shown["code"], shown["detail"]) == ("invalid-result", failures.RESULT_NOT_STORED)
+    assert set(shown) == MEMBERS
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info is not None
-    said = OperationAttempt.objects.get().traceback
-    assert str(record.exc_info[1]) in said
+    traceback = OperationAttempt.objects.get().traceback
+    assert str(record.exc_info[1]) in traceback
     if "Secret" in repr(value):
-        assert "Secret" in said or "type" in said
-
-
-# -- how loud
+        assert "Secret" in traceback or "type" in traceback
 
 
 @operation_task(name="tests.failures.raise_it", max_retries=0)
 def raise_it(operation: Any, *, index: int) -> None:
-    raise LOUDNESS[index][0]
+    raise ERRORS[index][0]
 
 
-class Accident(drf.APIException):
-    """500, by default."""
+class ServerError(drf.APIException):
+    """Its status is 500 by default."""
 
 
-#: An exception, and whether it is a refusal that no operator needs to hear of.
-LOUDNESS: list[tuple[BaseException, bool]] = [
+#: An exception, and whether it is a refusal: then operators need no traceback.
+ERRORS: list[tuple[BaseException, bool]] = [
     *((choice[0], True) for choice in CHOICES),
     (ZeroDivisionError("division by zero"), False),
     (PayloadError("NaN"), False),
     (StorageFailed("full"), False),
-    (Accident("Broken."), False),
+    (ServerError("Broken."), False),
     (SystemExit(3), False),
     (MemoryError(), False),
     (type("Odd", (OperationFailed,), {"__init__": lambda self: None})(), False),
 ]
 
 
-@pytest.mark.parametrize(
-    "index", range(len(LOUDNESS)), ids=[repr(each[0])[:40] for each in LOUDNESS]
-)
-def test_log__has_one_line_for_a_refusal_and_a_traceback_for_an_accident(
+@pytest.mark.parametrize("index", range(len(ERRORS)), ids=[repr(error)[:40] for error, _ in ERRORS])
+def test_log__has_one_line_for_a_refusal_and_a_traceback_for_others(
     index: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     operation = services.submit(raise_it, input={"index": index})
@@ -312,25 +313,25 @@ def test_log__has_one_line_for_a_refusal_and_a_traceback_for_an_accident(
     raise_it.apply(task_id=str(operation.pk))
     operation.refresh_from_db()
     assert operation.status == "failed"
-    ours = [each for each in caplog.records if each.name == "async_reply"]
-    (line,) = [each for each in ours if "status=failed" in each.getMessage()]
-    celery = [each for each in caplog.records if each.name.startswith("celery")]
-    if LOUDNESS[index][1]:
+    own = [record for record in caplog.records if record.name == "async_reply"]
+    (line,) = [record for record in own if "status=failed" in record.getMessage()]
+    celery = [record for record in caplog.records if record.name.startswith("celery")]
+    if ERRORS[index][1]:
         assert (line.levelno, line.exc_info) == (logging.WARNING, None)
-        assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
-        assert not [each for each in celery if each.exc_info]
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+        assert not [record for record in celery if record.exc_info]
         assert "Traceback" not in caplog.text
     else:
         assert line.levelno == logging.ERROR
         assert line.exc_info
-        assert [each.levelno for each in celery if each.exc_info] == [logging.ERROR]
+        assert [record.levelno for record in celery if record.exc_info] == [logging.ERROR]
 
 
-def test_throws__of_the_project_are_kept() -> None:
+def test_throws__keeps_the_exceptions_of_the_project() -> None:
     @operation_task(name="tests.failures.own_throws", throws=(LookupError,))
-    def own(operation: Any) -> None:
+    def task(operation: Any) -> None:
         return None
 
-    assert isinstance(KeyError(), own.throws)
-    assert isinstance(OperationFailed("No."), own.throws)
-    assert not isinstance(ValueError(), own.throws)
+    assert isinstance(KeyError(), task.throws)
+    assert isinstance(OperationFailed("No."), task.throws)
+    assert not isinstance(ValueError(), task.throws)

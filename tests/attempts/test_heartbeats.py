@@ -1,3 +1,5 @@
+"""The claim of a running attempt, and the thread that renews its lease."""
+
 import os
 import threading
 import time
@@ -10,9 +12,9 @@ from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 
 from async_reply import database, lifecycle, services
-from async_reply.attempts import claims, heartbeats, interrupts, runner
+from async_reply.attempts import claims, heartbeats, interrupts, outages, runner
 from async_reply.attempts.claims import Claim
-from async_reply.attempts.heartbeats import Ticker
+from async_reply.attempts.heartbeats import Heart
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.attempts.runner import Ending
@@ -36,14 +38,14 @@ def operation() -> Operation:
 
 
 @pytest.fixture
-def ticking(
+def beating(
     operation: Operation, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> Iterator[Claim]:
-    """A claim that a real thread beats for, in quick time."""
+    """A claim for which a real thread beats, with short pauses."""
     settings.ASYNC_REPLY = {"LEASE": 0.3}
-    monkeypatch.setattr(heartbeats, "TICK", 0.05)
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0.05)
-    with heartbeats.hold(operation, inline=False) as claim:
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0.05)
+    with heartbeats.kept_alive(operation, inline=False) as claim:
         yield claim
 
 
@@ -55,41 +57,41 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ticker__shows_progress_and_renews(ticking: Claim, operation: Operation) -> None:
-    first = Operation.objects.get().lease_expires_at
-    ticking.news = (40, "page 4", 0, None)
+def test_heart__shows_progress_and_renews(beating: Claim, operation: Operation) -> None:
+    lease_before = Operation.objects.get().lease_expires_at
+    beating.progress = (40, "page 4", 0, None)
     wait_until(lambda: Operation.objects.get().progress == 40)
-    wait_until(lambda: Operation.objects.get().lease_expires_at != first)
+    wait_until(lambda: Operation.objects.get().lease_expires_at != lease_before)
     assert Operation.objects.get().message == "page 4"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ticker__tells_of_a_cancel(ticking: Claim, operation: Operation) -> None:
+def test_heart__tells_of_a_cancel(beating: Claim, operation: Operation) -> None:
     services.cancel(Operation.objects.get())
 
-    def heard() -> bool:
+    def is_canceled() -> bool:
         try:
-            ticking.check()
+            beating.check()
         except OperationCanceled:
             return True
         return False
 
-    wait_until(heard)
+    wait_until(is_canceled)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ticker__survives_a_database_that_is_away(
-    ticking: Claim, monkeypatch: pytest.MonkeyPatch
+def test_heart__survives_a_database_that_is_away(
+    beating: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beat, failures = lifecycle.beat, [OperationalError("away"), OperationalError("away")]
 
-    def fail_twice(operation: Operation, **news: object) -> bool:
+    def fail_twice(operation: Operation, **progress: object) -> bool:
         if failures:
             raise failures.pop()
-        return beat(operation, **news)  # type: ignore[arg-type]
+        return beat(operation, **progress)  # type: ignore[arg-type]
 
     monkeypatch.setattr(lifecycle, "beat", fail_twice)
-    ticking.news = (50, "after all", 0, None)
+    beating.progress = (50, "after all", 0, None)
     wait_until(lambda: Operation.objects.get().progress == 50)
     assert failures == []
 
@@ -104,41 +106,39 @@ def test_claim__lost_to_another_attempt(operation: Operation) -> None:
 
 
 @pytest.mark.django_db
-def test_claim__lost_between_look_and_write(operation: Operation) -> None:
+def test_claim__lost_between_read_and_write(operation: Operation) -> None:
     claim = Claim(operation, inline=False)
-    claim.news = (1, "", 0, None)
+    claim.progress = (1, "", 0, None)
     Operation.objects.update(status=Status.PENDING)
-    claim.beat({operation.pk: (Status.RUNNING, operation.attempt)})
+    claim.beat((Status.RUNNING, operation.attempt))
     with pytest.raises(ClaimLost):
         claim.check()
 
 
-def test_ticker__child_process_starts_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    parents = Ticker()
-    monkeypatch.setattr(heartbeats, "_ticker", parents)
-    heartbeats._forget_parent()
-    assert heartbeats._ticker is not parents
+def test_heart__is_made_anew_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    parents_heart = Heart()
+    monkeypatch.setattr(heartbeats, "_heart", parents_heart)
+    heartbeats._make_heart_of_child()
+    assert heartbeats._heart is not parents_heart
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ticker__tells_of_another_attempt(ticking: Claim, operation: Operation) -> None:
+def test_heart__tells_of_another_attempt(beating: Claim, operation: Operation) -> None:
     Operation.objects.update(status=Status.PENDING)
     assert lifecycle.claim(Operation.objects.get(), worker="w2")
     with pytest.raises(ClaimLost):
-        wait_until(lambda: bool(ticking.check()))  # type: ignore[func-returns-value]
+        wait_until(lambda: bool(beating.check()))  # type: ignore[func-returns-value]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__job_in_another_thread_hears_of_its_cancel(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings
-) -> None:
+def test_run__job_hears_of_a_cancel_from_the_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     def job(operation: Job) -> None:
         services.cancel(Operation.objects.get(pk=operation.id))
         give_up = time.monotonic() + 10
         while time.monotonic() < give_up:
             operation.progress(1, 2)
 
-    monkeypatch.setattr(heartbeats, "TICK", 0.05)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
     operation = services.submit(echo)
     report = runner.run(operation.pk, Kind(name=echo.name, function=job), worker="w1")
     operation.refresh_from_db()
@@ -146,28 +146,28 @@ def test_run__job_in_another_thread_hears_of_its_cancel(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ticker__beats_for_several_and_rests_without_a_connection(
+def test_heart__beats_for_several_claims_and_sleeps_without_a_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(heartbeats, "TICK", 0.02)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.02)
     claims = []
     for _ in range(3):
         submitted = services.submit(echo)
         assert lifecycle.claim(submitted, worker="w1")
         claims.append(Claim(submitted, inline=False))
-    ticker, closed = Ticker(), threading.Event()
-    monkeypatch.setattr(heartbeats, "disconnect", signaling(closed, database.disconnect))
+    heart, disconnected = Heart(), threading.Event()
+    monkeypatch.setattr(heartbeats, "disconnect", and_set(disconnected, database.disconnect))
     for number, claim in enumerate(claims):
-        ticker.add(claim)
-        claim.news = (number, "", 0, None)
+        heart.add(claim)
+        claim.progress = (number, "", 0, None)
     wait_until(lambda: {0, 1, 2} == {*Operation.objects.values_list("progress", flat=True)})
-    closed.clear()
+    disconnected.clear()
     for claim in claims:
-        ticker.remove(claim)
-    assert closed.wait(10)
+        heart.remove(claim)
+    assert disconnected.wait(10)
 
 
-def signaling(event: threading.Event, function: Callable[[], None]) -> Callable[[], None]:
+def and_set(event: threading.Event, function: Callable[[], None]) -> Callable[[], None]:
     def call() -> None:
         function()
         event.set()
@@ -175,7 +175,9 @@ def signaling(event: threading.Event, function: Callable[[], None]) -> Callable[
     return call
 
 
-def test_disconnect__of_a_connection_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disconnect__raises_nothing_for_a_broken_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail() -> None:
         raise InterfaceError("2006")
 
@@ -184,14 +186,14 @@ def test_disconnect__of_a_connection_that_is_broken(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.django_db
-def test_claim__news_are_not_lost_with_an_error(
+def test_claim__writes_progress_again_after_an_error(
     operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> bool:
         raise InterfaceError("connection already closed")
 
     claim = Claim(operation, inline=True)
-    claim.news = (40, "news", 0, None)
+    claim.progress = (40, "page 4", 0, None)
     with monkeypatch.context() as outage:
         outage.setattr(lifecycle, "beat", fail)
         with pytest.raises(InterfaceError):
@@ -201,24 +203,24 @@ def test_claim__news_are_not_lost_with_an_error(
 
 
 @pytest.mark.django_db
-def test_claim__same_news_is_no_news(operation: Operation) -> None:
+def test_claim__does_not_write_the_same_progress_twice(operation: Operation) -> None:
     claim = Claim(operation, inline=True)
-    claim.news = (40, "page 4", 0, None)
+    claim.progress = (40, "page 4", 0, None)
     claim.check()
     version = Operation.objects.get().version
-    claim.news = (40, "page 4", 0, None)
+    claim.progress = (40, "page 4", 0, None)
     claim.check()
     assert Operation.objects.get().version == version
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_ticker__forked_child_has_a_thread_of_its_own() -> None:
-    parents = heartbeats._ticker
+def test_heart__is_another_one_in_a_forked_child() -> None:
+    parents_heart = heartbeats._heart
     child = os.fork()
     if not child:
-        os._exit(0 if heartbeats._ticker is not parents else 1)
+        os._exit(0 if heartbeats._heart is not parents_heart else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert heartbeats._ticker is parents
+    assert heartbeats._heart is parents_heart
 
 
 @pytest.mark.django_db
@@ -239,14 +241,14 @@ def stopping() -> Iterator[None]:
 
 @pytest.mark.usefixtures("stopping")
 @pytest.mark.django_db
-def test_claim__leaves_a_worker_that_stops(operation: Operation) -> None:
+def test_claim__is_interrupted_when_the_worker_stops(operation: Operation) -> None:
     with pytest.raises(WorkerStopping):
         Claim(operation, inline=True).check()
 
 
 @pytest.mark.usefixtures("stopping")
 @pytest.mark.django_db
-def test_claim__that_must_not_be_repeated_stays_while_the_worker_stops(
+def test_claim__without_losses_is_not_interrupted_when_the_worker_stops(
     operation: Operation,
 ) -> None:
     operation.max_losses = 0
@@ -254,10 +256,10 @@ def test_claim__that_must_not_be_repeated_stays_while_the_worker_stops(
 
 
 @pytest.mark.django_db
-def test_claim__beating_for_itself_looks_once_in_a_while(
+def test_claim__inline_reads_its_row_once_in_a_while(
     operation: Operation, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
-    monkeypatch.setattr(claims, "INLINE_TICK", 3600)
+    monkeypatch.setattr(claims, "INLINE_BEAT_SECONDS", 3600)
     claim = Claim(operation, inline=True)
     with django_assert_num_queries(1):
         for _ in range(100):
@@ -270,7 +272,7 @@ def test_claim__beating_for_itself_looks_once_in_a_while(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("news", "text"),
+    ("progress", "text"),
     [
         ((1, "page", 0, None), "page"),
         ((1, "page", 2, 9), "page 2 of 9"),
@@ -280,26 +282,26 @@ def test_claim__beating_for_itself_looks_once_in_a_while(
         ((1, "a\x00b", 0, None), r"a\x00b"),
     ],
 )
-def test_claim__message(operation: Operation, news: Any, text: str) -> None:
+def test_claim__writes_the_message(operation: Operation, progress: Any, text: str) -> None:
     claim = Claim(operation, inline=True)
-    claim.news = news
+    claim.progress = progress
     claim.check()
     assert Operation.objects.get().message == text
 
 
 @pytest.fixture
 def neglected(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> Claim:
-    """A healthy job whose heartbeat has got no connection for two thirds of its lease."""
-    claim, ticker = Claim(operation, inline=False), Ticker()
-    ticker._claims.append(claim)
-    neglected: list[bool] = []
-    with monkeypatch.context() as starving:
-        starving.setattr(heartbeats, "beat", refuse)
-        for late in (-lifecycle.lease(), lifecycle.lease() / 3):
-            claim._renew_at = time.monotonic() - late
-            assert ticker._tick() == heartbeats.TICK_AFTER_ERROR
-            neglected.append(claim.is_neglected)
-    assert neglected == [False, True]
+    """A running job whose heart has had no connection for two thirds of the lease."""
+    claim, heart = Claim(operation, inline=False), Heart()
+    heart._claims.append(claim)
+    was_neglected: list[bool] = []
+    with monkeypatch.context() as outage:
+        outage.setattr(heartbeats, "beat", refuse)
+        for seconds_late in (-lifecycle.lease(), claims.renewal_seconds()):
+            claim._renew_at = time.monotonic() - seconds_late
+            assert heart._beat() == outages.PAUSE_SECONDS
+            was_neglected.append(claim.is_neglected)
+    assert was_neglected == [False, True]
     return claim
 
 
@@ -327,8 +329,8 @@ def test_neglected_job__renews_its_lease_at_its_next_call(neglected: Claim, call
 
 
 @pytest.mark.django_db(transaction=True)
-def test_neglected_job__does_not_beat_within_its_own_transaction(neglected: Claim) -> None:
-    """Nobody would see it before the end, and the row would be locked until then."""
+def test_neglected_job__does_not_beat_inside_its_own_transaction(neglected: Claim) -> None:
+    """Others would see the renewal only at the end, and the row would be locked until then."""
     before = Operation.objects.get().lease_expires_at
     with transaction.atomic():
         Job(neglected.operation, neglected).progress(50)
@@ -336,9 +338,26 @@ def test_neglected_job__does_not_beat_within_its_own_transaction(neglected: Clai
 
 
 @pytest.mark.django_db(transaction=True)
-def test_neglected_job__hears_nothing_where_it_cannot_beat_either(
+def test_neglected_job__goes_on_when_it_cannot_beat_either(
     neglected: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "beat", refuse)
     Job(neglected.operation, neglected).progress(50)
     assert neglected.is_neglected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_neglected_job__forked_child_does_not_beat(
+    neglected: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child would use the connection of its parent."""
+    neglected.pid += 1
+    monkeypatch.setattr(claims, "beat", lambda _: pytest.fail("the child has beaten"))
+    Job(neglected.operation, neglected).progress(50)
+    assert neglected.is_neglected
+
+
+@pytest.mark.django_db
+def test_renewal_seconds__is_a_third_of_the_lease(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"LEASE": 30}
+    assert claims.renewal_seconds() == 10

@@ -1,3 +1,5 @@
+"""A job that is interrupted between its calls, and the flag of a worker that stops."""
+
 import os
 import signal
 import threading
@@ -10,7 +12,7 @@ import pytest
 from async_reply import lifecycle, services
 from async_reply.attempts import heartbeats, interrupts, runner
 from async_reply.attempts.claims import Claim
-from async_reply.attempts.interrupts import Target
+from async_reply.attempts.interrupts import InterruptibleJob
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.attempts.runner import Ending, Report
@@ -20,8 +22,8 @@ from async_reply.status import Status
 from tests.project.tasks import echo
 
 
-class Told:
-    """Stands for a claim whose job is to be told something."""
+class FakeClaim:
+    """Stands for a claim with an interruption for its job."""
 
     def __init__(self, interruption: type[JobInterrupted] | None = None) -> None:
         self.interruption = interruption
@@ -34,70 +36,67 @@ def _handler() -> Iterator[None]:
     signal.signal(interrupts.SIGNAL, before)
 
 
-def test_target__is_hit_inside_the_block_alone() -> None:
-    told = Told(OperationCanceled)
-    target = Target(told)
-    target.hit()
-    with pytest.raises(OperationCanceled), target.exposed():
-        target.hit()
+def test_interruptible_job__is_interrupted_inside_the_block_only() -> None:
+    job = InterruptibleJob(FakeClaim(OperationCanceled))
+    job.interrupt()
+    with pytest.raises(OperationCanceled), job.interrupts_allowed():
+        job.interrupt()
     os.kill(os.getpid(), interrupts.SIGNAL)
-    assert target._was_hit
+    assert job._was_interrupted
 
 
-def test_target__is_hit_once() -> None:
-    told = Told(OperationCanceled)
-    target = Target(told)
-    with target.exposed():
+def test_interruptible_job__is_interrupted_once() -> None:
+    job = InterruptibleJob(FakeClaim(OperationCanceled))
+    with job.interrupts_allowed():
         with pytest.raises(OperationCanceled):
-            target.hit()
-        target.hit()
+            job.interrupt()
+        job.interrupt()
         os.kill(os.getpid(), interrupts.SIGNAL)
 
 
-def test_target__late_signal_does_not_hit_the_next_job() -> None:
-    first, second = Target(Told(OperationCanceled)), Target(Told())
-    with pytest.raises(OperationCanceled), first.exposed():
-        first.hit()
-    with second.exposed():
+def test_interruptible_job__late_signal_does_not_interrupt_the_next_job() -> None:
+    first = InterruptibleJob(FakeClaim(OperationCanceled))
+    second = InterruptibleJob(FakeClaim())
+    with pytest.raises(OperationCanceled), first.interrupts_allowed():
+        first.interrupt()
+    with second.interrupts_allowed():
         os.kill(os.getpid(), interrupts.SIGNAL)
-        first.hit()
+        first.interrupt()
 
 
-def test_target__elsewhere_than_in_the_main_thread_is_never_exposed() -> None:
-    seen: list[bool] = []
+def test_interruptible_job__outside_the_main_thread_is_never_interrupted() -> None:
+    was_allowed: list[bool] = []
 
-    def job() -> None:
-        target = Target(Told(ClaimLost))
-        with target.exposed():
-            target.hit()
-            seen.append(target._is_exposed)
+    def run() -> None:
+        job = InterruptibleJob(FakeClaim(ClaimLost))
+        with job.interrupts_allowed():
+            job.interrupt()
+            was_allowed.append(job._is_allowed)
 
-    thread = threading.Thread(target=job)
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert seen == [False]
+    assert was_allowed == [False]
 
 
 def spin(operation: Job) -> None:
-    """Cancels itself and never calls in again."""
+    """Cancels itself, then computes without a call to its handle."""
     services.cancel(Operation.objects.get(pk=operation.id))
     give_up = time.monotonic() + 20
     while time.monotonic() < give_up:
         pass
 
 
-def nap(operation: Job) -> None:
-    """As `spin`, inside one call to the system."""
+def sleep(operation: Job) -> None:
+    """Cancels itself, then stays inside one system call."""
     services.cancel(Operation.objects.get(pk=operation.id))
     time.sleep(20)
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("job", [spin, nap])
-def test_run__job_that_never_calls_in_is_interrupted(
-    job: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(heartbeats, "TICK", 0.05)
+@pytest.mark.parametrize("job", [spin, sleep])
+def test_run__job_without_calls_is_interrupted(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
     operation = services.submit(echo)
     kind = Kind(name=echo.name, function=job, cancel="interrupt")
     started = time.monotonic()
@@ -109,27 +108,27 @@ def test_run__job_that_never_calls_in_is_interrupted(
 
 @pytest.mark.django_db(transaction=True)
 def test_run__interrupted_job_may_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    cleaned: list[bool] = []
+    cleanups: list[bool] = []
 
     def job(operation: Job) -> None:
         try:
-            nap(operation)
+            sleep(operation)
         finally:
             give_up = time.monotonic() + 0.5
             while time.monotonic() < give_up:
                 time.sleep(0.01)
-            cleaned.append(True)
+            cleanups.append(True)
 
-    monkeypatch.setattr(heartbeats, "TICK", 0.05)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
     operation = services.submit(echo)
     kind = Kind(name=echo.name, function=job, cancel="interrupt")
     assert runner.run(operation.pk, kind, worker="w1").ending is Ending.CANCELED
-    assert cleaned == [True]
+    assert cleanups == [True]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__job_that_was_done_first_has_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interruption comes between the job's return and its finish: too late."""
+def test_run__interruption_after_the_return_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operation is canceled after the job has returned, before its result is stored."""
     succeed = lifecycle.succeed
     claims: list[Claim] = []
 
@@ -137,22 +136,22 @@ def test_run__job_that_was_done_first_has_succeeded(monkeypatch: pytest.MonkeyPa
         claims.append(operation._claim)
         return 7
 
-    def be_late(operation: Operation, **options: Any) -> bool:
+    def interrupt_and_succeed(operation: Operation, **options: Any) -> bool:
         [claim] = claims
-        assert claim.target is not None
+        assert claim.interruptible is not None
         claim.interruption = OperationCanceled
-        claim.target.hit()
+        claim.interruptible.interrupt()
         return succeed(operation, **options)
 
-    monkeypatch.setattr(lifecycle, "succeed", be_late)
+    monkeypatch.setattr(lifecycle, "succeed", interrupt_and_succeed)
     operation = services.submit(echo)
     kind = Kind(name=echo.name, function=job, cancel="interrupt")
     assert runner.run(operation.pk, kind, worker="w1").ending is Ending.SUCCEEDED
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_flag__is_shared_with_children() -> None:
-    flag = interrupts.Flag()
+def test_shared_flag__is_seen_by_children() -> None:
+    flag = interrupts.SharedFlag()
     child = os.fork()
     if not child:
         while not flag.is_set():

@@ -1,3 +1,5 @@
+"""The handle that a job gets: its input, progress, retries and results."""
+
 import io
 import re
 from collections.abc import Callable
@@ -54,44 +56,44 @@ def test_job__knows_its_operation(job: Job) -> None:
         *[(True, 1, 100), ([], 4, None), (1, "four", None), (1, Decimal("sNaN"), None)],
     ],
 )
-def test_progress__is_percent(job: Job, done: float, total: Any, expected: Any) -> None:
+def test_progress__is_stored_as_percent(job: Job, done: float, total: Any, expected: Any) -> None:
     job.progress(done, total, "m" * 300)
-    shown = Operation.objects.get()
-    assert (shown.progress, len(shown.message)) == (expected, 255)
+    row = Operation.objects.get()
+    assert (row.progress, len(row.message)) == (expected, 255)
 
 
 PATHS = ["/a/path", "/srv/data/report 7.csv", "/etc/hostname", "/tmp/", "setup.cfg"]
 
 
 @pytest.mark.parametrize("text", PATHS)
-def test_file__of_a_text_that_is_a_path_is_refused(job: Job, text: str) -> None:
+def test_file__text_that_is_a_path_is_refused(job: Job, text: str) -> None:
     with pytest.raises(PayloadError, match=r"pass Path\(…\)"):
         job.file(text, name="report.csv")
-    stored = job.file(text.encode(), name="report.csv").file
-    assert stored is not None
-    assert stored.size == len(text)
+    row = job.file(text.encode(), name="report.csv").file
+    assert row is not None
+    assert row.size == len(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", "a;b\n/c", "/", "/* css */", "//x/y", "x" * 5000, "\x00", "a/b"]
 )
-def test_file__of_any_other_text_is_stored(job: Job, text: str) -> None:
-    stored = job.file(text, name="report.csv").file
-    assert stored is not None
-    assert stored.size == len(text)
+def test_file__any_other_text_is_stored(job: Job, text: str) -> None:
+    row = job.file(text, name="report.csv").file
+    assert row is not None
+    assert row.size == len(text)
 
 
 def test_track__counts_items(job: Job) -> None:
     items = job.track(["a", "b"], description="Page")
-    seen = [(item, Operation.objects.get().progress) for item in items]
-    assert seen == [("a", 0), ("b", 50)]
+    progress = [(item, Operation.objects.get().progress) for item in items]
+    assert progress == [("a", 0), ("b", 50)]
     assert Operation.objects.get().message == "Page 2 of 2"
     assert list(job.track(iter("xy"))) == ["x", "y"]
     assert Operation.objects.get().message == "2"
 
 
 @pytest.mark.parametrize("sort", ["bytes", "text", "path", "open", "chunks"])
-def test_file__from_whatever_holds_bytes(job: Job, tmp_path: Path, sort: str) -> None:
+def test_file__from_bytes_text_path_file_and_iterable(job: Job, tmp_path: Path, sort: str) -> None:
     path = tmp_path / "x"
     path.write_bytes("é1".encode())
     with path.open("rb") as stream:
@@ -102,8 +104,8 @@ def test_file__from_whatever_holds_bytes(job: Job, tmp_path: Path, sort: str) ->
             "open": stream,
             "chunks": iter(["é", b"1"]),
         }
-        outcome = job.file(contents[sort], name="../r.txt", content_type="text/plain")
-    row = outcome.file
+        result = job.file(contents[sort], name="../r.txt", content_type="text/plain")
+    row = result.file
     assert row is not None
     assert (row.name, row.size, row.file.read()) == ("r.txt", 3, "é1".encode())
     assert re.search(rf"{job.id}/1/[0-9a-f]{{8}}-r\.txt$", str(row.file.name))
@@ -129,13 +131,13 @@ def test_redirect__only_to_allowed_hosts(job: Job, url: str) -> None:
         job.redirect(url)
 
 
-def test_outcome__passes_through() -> None:
-    made = results.Outcome(value=1)
-    assert results.outcome(made) is made
+def test_to_result__returns_a_result_as_it_is() -> None:
+    result = results.JobResult(value=1)
+    assert results.to_result(result) is result
 
 
 class Pipe(io.RawIOBase):
-    """Bytes that come once, like those of a response from elsewhere."""
+    """A stream that can be read once, like an HTTP response."""
 
     def __init__(self, content: bytes) -> None:
         self._rest = io.BytesIO(content)
@@ -148,13 +150,13 @@ class Pipe(io.RawIOBase):
 
 
 def written(stream: IO[str]) -> IO[str]:
-    """As csv.writer leaves it: at its end."""
+    """The stream at its end, where csv.writer leaves it."""
     stream.write("é1")
     return stream
 
 
 @pytest.mark.parametrize("sort", ["StringIO", "text file", "pipe", "BytesIO at its end"])
-def test_file__from_streams_of_all_sorts(job: Job, tmp_path: Path, sort: str) -> None:
+def test_file__from_any_stream(job: Job, tmp_path: Path, sort: str) -> None:
     with (tmp_path / "x").open("w+", encoding="utf-8") as opened:
         sorts: dict[str, Callable[[], Any]] = {
             "StringIO": lambda: written(io.StringIO()),
@@ -175,7 +177,7 @@ def test_file__from_streams_of_all_sorts(job: Job, tmp_path: Path, sort: str) ->
     ("message", "expected"),
     [("a\x00b", r"a\x00b"), ("\ud800", r"\ud800"), ("\x00" * 255, (r"\x00" * 64)[:255])],
 )
-def test_progress__message_is_one_that_databases_take(
+def test_progress__escapes_messages_that_databases_refuse(
     job: Job, message: str, expected: str
 ) -> None:
     job.progress(1, 2, message)
@@ -183,7 +185,7 @@ def test_progress__message_is_one_that_databases_take(
 
 
 @pytest.mark.parametrize("call", ["progress", "check_canceled", "track"])
-def test_job__hears_of_its_cancel_at_each_call(job: Job, call: str) -> None:
+def test_job__hears_of_a_cancel_at_each_call(job: Job, call: str) -> None:
     services.cancel(Operation.objects.get())
     calls: dict[str, Callable[[], Any]] = {
         "progress": lambda: job.progress(1),
@@ -194,12 +196,12 @@ def test_job__hears_of_its_cancel_at_each_call(job: Job, call: str) -> None:
         calls[call]()
 
 
-def test_track__of_nothing(job: Job) -> None:
+def test_track__of_an_empty_list(job: Job) -> None:
     assert list(job.track([])) == []
     assert Operation.objects.get().progress is None
 
 
-def test_retry__says_when(job: Job) -> None:
+def test_retry__raises_with_the_delay(job: Job) -> None:
     with pytest.raises(RetryLater) as raised:
         job.retry(after=7)
     assert raised.value.after == 7
@@ -221,12 +223,12 @@ def test_retry__says_when(job: Job) -> None:
         (10**400, ValueError),
     ],
 )
-def test_retry__delay_that_is_none(job: Job, after: Any, error: type[Exception]) -> None:
+def test_retry__refuses_an_impossible_delay(job: Job, after: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="seconds"):
         job.retry(after=after)
 
 
-def test_input__storage_that_fails_at_the_second_file(
+def test_input__closes_the_first_file_when_the_second_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     uploads = {name: SimpleUploadedFile(name, b"x") for name in "ab"}
@@ -247,12 +249,12 @@ def test_input__storage_that_fails_at_the_second_file(
     assert handles[0].closed
 
 
-def test_close__before_the_input_was_read(job: Job) -> None:
+def test_close__does_not_read_the_input(job: Job) -> None:
     job.close()
     assert "input" not in vars(job)
 
 
-def test_close__files_in_lists(job: Job) -> None:
+def test_close__files_that_the_job_has_moved(job: Job) -> None:
     handle = job.input["a"]["b"]
     job.input["list"] = [1, handle]
     del job.input["a"]
@@ -260,7 +262,7 @@ def test_close__files_in_lists(job: Job) -> None:
     assert handle.closed
 
 
-def test_file__of_no_media_type_is_refused(job: Job) -> None:
-    """Its result could never be answered."""
+def test_file__refuses_a_content_type_that_is_not_a_media_type(job: Job) -> None:
+    """No response could carry it."""
     with pytest.raises(PayloadError):
         job.file(b"x", name="x", content_type="text/csv\r\nSet-Cookie: a=b")

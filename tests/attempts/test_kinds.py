@@ -1,3 +1,5 @@
+"""The options of a kind, and the functions that can be jobs."""
+
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -27,7 +29,7 @@ def anything(operation: Any, **input: Any) -> None: ...
         (anything, {}),
     ],
 )
-def test_check_input__lets_pass(function: Callable[..., Any], values: dict[str, Any]) -> None:
+def test_check_input__accepts(function: Callable[..., Any], values: dict[str, Any]) -> None:
     Kind(name="k", function=function).check_input(values)
 
 
@@ -48,12 +50,12 @@ def test_check_input__names_the_remedy(
 
 
 @pytest.mark.parametrize("retries", [0, 1, 5, 40, 10_000])
-def test_delay__is_bounded_however_often(retries: int) -> None:
+def test_delay__is_bounded_after_any_number_of_retries(retries: int) -> None:
     kind = Kind(name="k", function=bare, retry_backoff=True, retry_backoff_max=60)
     assert 0 <= kind.delay(retries) <= min(60, 2 ** min(retries, 10))
 
 
-def test_delay__jitter_spreads() -> None:
+def test_delay__differs_with_jitter() -> None:
     kind = Kind(name="k", function=bare, retry_backoff=10)
     assert len({kind.delay(5) for _ in range(20)}) > 1
 
@@ -97,7 +99,9 @@ def iterated(operation: Any) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("function", [unused, only, decorated, bare])
-def test_kind__takes_the_operation_first(function: Callable[..., Any]) -> None:
+def test_kind__accepts_functions_that_take_the_operation_first(
+    function: Callable[..., Any],
+) -> None:
     assert Kind(name="k", function=function).function is function
 
 
@@ -111,7 +115,9 @@ def test_kind__takes_the_operation_first(function: Callable[..., Any]) -> None:
         (iterated, "return the result"),
     ],
 )
-def test_kind__function_that_cannot_be_a_job(function: Callable[..., Any], remedy: str) -> None:
+def test_kind__refuses_functions_that_cannot_be_jobs(
+    function: Callable[..., Any], remedy: str
+) -> None:
     with pytest.raises(TypeError, match=remedy):
         Kind(name="k", function=function)
 
@@ -119,10 +125,10 @@ def test_kind__function_that_cannot_be_a_job(function: Callable[..., Any], remed
 def test_delay__may_be_a_timedelta() -> None:
     kind = Kind(name="k", function=bare, default_retry_delay=timedelta(minutes=1))
     assert kind.delay(0) == 60
-    bounded = replace(
+    kind_with_maximum = replace(
         kind, retry_backoff=100, retry_backoff_max=timedelta(minutes=1), retry_jitter=False
     )
-    assert bounded.delay(3) == 60
+    assert kind_with_maximum.delay(3) == 60
 
 
 @pytest.mark.parametrize(
@@ -148,6 +154,8 @@ def test_delay__may_be_a_timedelta() -> None:
         ("retry_backoff_max", float("inf"), ValueError),
     ],
 )
-def test_kind__option_that_makes_no_sense(option: str, value: Any, error: type[Exception]) -> None:
+def test_kind__refuses_an_option_that_makes_no_sense(
+    option: str, value: Any, error: type[Exception]
+) -> None:
     with pytest.raises(error, match=option):
         Kind(name="k", function=bare, **{option: value})

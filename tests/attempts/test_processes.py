@@ -1,4 +1,4 @@
-"""A process that cannot use the database ends; one beside a database that is away waits."""
+"""A process that cannot use the database ends. While the database is away, a process waits."""
 
 import os
 import signal
@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from async_reply import lifecycle, services
 from async_reply.attempts import processes, runner, surroundings
+from async_reply.attempts.kinds import Kind
 from async_reply.attempts.runner import Ending
 from async_reply.exceptions import DatabaseAway
 from async_reply.models import Operation
@@ -27,7 +28,7 @@ from tests.project.tasks import echo
 
 
 class Aborted(Exception):
-    """As a driver of PostgreSQL tells of it."""
+    """A driver's error in an aborted transaction of PostgreSQL."""
 
     sqlstate = "25P02"
 
@@ -38,7 +39,7 @@ def aborted() -> InternalError:
     return error
 
 
-#: Errors of a claim, and of storing an outcome, that say nothing about the database.
+#: Errors of a claim or a finish that only this process meets.
 OWN = [
     ProgrammingError("relation does not exist"),
     aborted(),
@@ -47,7 +48,7 @@ OWN = [
     SynchronousOnlyOperation("from an async context"),
     RuntimeError("can't start new thread"),
 ]
-#: Errors that each process would meet.
+#: Errors that all processes would meet.
 COMMON = [
     OperationalError("server closed the connection"),
     InterfaceError("connection is closed"),
@@ -57,21 +58,21 @@ COMMON = [
 
 
 @pytest.mark.parametrize("error", OWN, ids=lambda error: type(error).__name__)
-def test_is_at_fault__by_what_others_do_not_meet(error: Exception) -> None:
-    assert processes.is_at_fault(error)
+def test_is_unusable__after_errors_that_other_processes_do_not_meet(error: Exception) -> None:
+    assert processes.is_unusable(error)
 
 
 @pytest.mark.parametrize("error", COMMON, ids=lambda error: type(error).__name__)
-def test_is_at_fault__not_beside_a_database_that_is_away(
+def test_is_unusable__not_while_the_database_is_away(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not processes.is_at_fault(error)
-    monkeypatch.setattr(surroundings, "is_starved", lambda: True)
-    assert processes.is_at_fault(error)
+    assert not processes.is_unusable(error)
+    monkeypatch.setattr(surroundings, "is_out_of_descriptors", lambda: True)
+    assert processes.is_unusable(error)
 
 
 def execute(operation: Operation) -> None:
-    """As a worker does, of whichever pool."""
+    """Run the task as a worker of any pool does."""
     echo.push_request(id=str(operation.pk), hostname="w1")
     try:
         echo.execute()
@@ -82,13 +83,13 @@ def execute(operation: Operation) -> None:
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *sending: sent.append(sending))
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     return sent
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("error", OWN, ids=lambda error: type(error).__name__)
-def test_execute__claim_that_fails_for_good_hands_the_message_back_and_ends(
+def test_execute__hands_back_and_ends_the_process_when_no_claim_works(
     error: Exception, monkeypatch: pytest.MonkeyPatch, signals: list[tuple[int, int]]
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -107,28 +108,30 @@ def test_execute__claim_that_fails_for_good_hands_the_message_back_and_ends(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("error", OWN[:3], ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("name", ["claim_unread", "succeed"])
-def test_run__is_tried_once_more_in_a_new_session(
+def test_run__tries_once_more_in_a_new_session(
     name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`search_path`, SET ROLE, a read-only session: whatever was left behind Django's back."""
-    function, spoiled = getattr(lifecycle, name), [connection.connection]
+    """An earlier job may have left `search_path`, a role or a read-only session."""
+    function, old_sessions = getattr(lifecycle, name), [connection.connection]
 
     def fail_in_the_old_session(*arguments: Any, **options: Any) -> Any:
-        if connection.connection in spoiled:
+        if connection.connection in old_sessions:
             raise error
         return function(*arguments, **options)
 
     operation = services.submit(echo)
     connection.ensure_connection()
-    spoiled[:] = [connection.connection]
+    old_sessions[:] = [connection.connection]
     monkeypatch.setattr(lifecycle, name, fail_in_the_old_session)
     if name == "succeed":
-        monkeypatch.setattr(lifecycle, "fail", lambda *_, **__: pytest.fail("it did succeed"))
+        monkeypatch.setattr(
+            lifecycle, "fail", lambda *_, **__: pytest.fail("the job has succeeded")
+        )
     assert runner.run(operation.pk, echo.kind, worker="w").ending is Ending.SUCCEEDED
 
 
 @pytest.mark.django_db(transaction=True)
-def test_execute__database_that_is_away_keeps_the_process(
+def test_execute__keeps_the_process_while_the_database_is_away(
     monkeypatch: pytest.MonkeyPatch, signals: list[tuple[int, int]]
 ) -> None:
     def away(*_: Any, **__: Any) -> None:
@@ -154,22 +157,22 @@ def test_execute__database_that_is_away_keeps_the_process(
     ],
     ids=repr,
 )
-def test_end_child__ends_as_python_would(error: BaseException | None, status: int) -> None:
+def test_end_forked_child__exits_as_python_would(error: BaseException | None, status: int) -> None:
     parent = os.getpid()
     child = os.fork()
     if not child:
-        processes.end_child(parent, error)
+        processes.end_forked_child(parent, error)
         os._exit(99)
     assert os.waitpid(child, 0)[1] >> 8 == status
-    processes.end_child(parent, error)
+    processes.end_forked_child(parent, error)
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("where", ["job", "on_finish", "input"])
 @pytest.mark.parametrize("inline", [False, True])
-def test_run__child_that_a_job_forks_ends_where_the_job_does(where: str, inline: bool) -> None:
-    """Whatever of the project runs between claim and finish may fork."""
+def test_run__forked_child_ends_with_the_job(where: str, inline: bool) -> None:
+    """The job, its callbacks and the reading of its input may fork."""
     if connection.vendor != "sqlite":
         pytest.skip("a child and its parent would share one session")
     children: list[int] = []
@@ -188,8 +191,6 @@ def test_run__child_that_a_job_forks_ends_where_the_job_does(where: str, inline:
             operation.progress(50)
             raise ZeroDivisionError
         return "parent" if where == "on_finish" or children[-1] else "child"
-
-    from async_reply.attempts.kinds import Kind
 
     parent, operation = os.getpid(), services.submit(echo)
     report = runner.run(operation.pk, Kind(name=echo.name, function=job), worker="w", inline=inline)

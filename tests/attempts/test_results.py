@@ -1,3 +1,5 @@
+"""The results of jobs: checked, stored, and deleted."""
+
 import io
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from pytest_django import Settings
 
 from async_reply import services
 from async_reply.attempts import results
-from async_reply.attempts.results import Outcome
+from async_reply.attempts.results import JobResult
 from async_reply.exceptions import PayloadError, PayloadTooLarge
 from async_reply.files import store
 from async_reply.models import Operation, OperationFile, OperationResult
@@ -19,24 +21,24 @@ from tests.project.tasks import echo
 
 @pytest.mark.parametrize("value", [None, 0, "", [], {"a": [1.5, None]}])
 @pytest.mark.django_db
-def test_store__value_comes_back(value: object) -> None:
+def test_store__keeps_the_value(value: object) -> None:
     operation = services.submit(echo)
-    results.store(operation, results.outcome(value))
+    results.store(operation, results.to_result(value))
     assert OperationResult.objects.get().value == value
-    assert results.stored(operation)
+    assert results.is_stored(operation)
     operation.attempt += 1
-    assert not results.stored(operation)
+    assert not results.is_stored(operation)
 
 
-def test_outcome__too_large_names_the_remedy(settings: Settings) -> None:
+def test_to_result__too_large_names_the_remedy(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"MAX_RESULT": 10}
-    assert results.outcome("12345678").value == "12345678"
+    assert results.to_result("12345678").value == "12345678"
     with pytest.raises(PayloadTooLarge, match=r"operation\.file"):
-        results.outcome("123456789")
+        results.to_result("123456789")
 
 
 def test_location__too_large(settings: Settings) -> None:
-    """A place is JSON in the same table as a value."""
+    """A location is JSON and has the same limit as a value."""
     settings.ASYNC_REPLY = {"MAX_RESULT": 100, "REDIRECT_HOSTS": ("api",)}
     assert results.created("thing", (7,), {}).location == {
         "route": "thing",
@@ -80,7 +82,7 @@ def test_redirect__to_an_allowed_host(url: str, settings: Settings) -> None:
         " https://files.example.org/",
     ],
 )
-def test_redirect__nowhere_else(url: str, settings: Settings) -> None:
+def test_redirect__refuses_any_other_url(url: str, settings: Settings) -> None:
     settings.ASYNC_REPLY = {"REDIRECT_HOSTS": ["files.example.org"]}
     with pytest.raises(ValueError, match="REDIRECT_HOSTS"):
         results.redirect(url)
@@ -93,12 +95,12 @@ def test_redirect__nowhere_else(url: str, settings: Settings) -> None:
         ("thing", (7,), {}),
         ("async_reply:status", (), {"id": "x"}),
         ("echoes", (), {}),
-        # A request may bring namespace and version along.
+        # The request may add a namespace and a version.
         ("status", (), {"id": "x"}),
         ("v3:thing", (), {"number": 7}),
     ],
 )
-def test_created__where_there_is_such_a_url(
+def test_created__accepts_a_url_that_exists(
     route: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     expected = {"route": route, "args": list(args), "kwargs": kwargs}
@@ -116,7 +118,7 @@ def test_created__where_there_is_such_a_url(
         ("", (), {}),
     ],
 )
-def test_created__where_there_is_none(
+def test_created__refuses_a_url_that_does_not_exist(
     route: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     with pytest.raises(PayloadError) as raised:
@@ -124,7 +126,7 @@ def test_created__where_there_is_none(
     assert isinstance(raised.value.__cause__, NoReverseMatch)
 
 
-def test_created__is_believed_where_nothing_tells_of_urls(settings: Settings) -> None:
+def test_created__accepts_any_url_without_a_urlconf(settings: Settings) -> None:
     settings.ROOT_URLCONF = None
     assert results.created("thnig", (), {}).location == {"route": "thnig", "args": [], "kwargs": {}}
 
@@ -132,38 +134,38 @@ def test_created__is_believed_where_nothing_tells_of_urls(settings: Settings) ->
 @pytest.fixture
 def with_files(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> tuple[Operation, Outcome]:
+) -> tuple[Operation, JobResult]:
     storage = FileSystemStorage(location=tmp_path)
     monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
     operation = services.submit(echo)
     role = OperationFile.Role.RESULT
     row = store.save(operation, io.BytesIO(b"1"), role=role, name="x")
-    return operation, Outcome(file=row, content_type="text/csv", headers={"X": "1"})
+    return operation, JobResult(file=row, content_type="text/csv", headers={"X": "1"})
 
 
-def test_store__rolled_back_and_again_takes_a_new_number(
-    with_files: tuple[Operation, Outcome],
+def test_store__takes_a_new_number_after_a_rollback(
+    with_files: tuple[Operation, JobResult],
 ) -> None:
-    operation, outcome = with_files
+    operation, result = with_files
     with transaction.atomic():
-        results.store(operation, outcome)
+        results.store(operation, result)
         transaction.set_rollback(True)
-    assert outcome.file is not None
+    assert result.file is not None
     role = OperationFile.Role.RESULT
     store.save(operation, io.BytesIO(b"2"), role=role, name="y").save()
     with transaction.atomic():
-        stored = results.store(operation, outcome)
-    assert (stored.content_type, stored.headers) == ("text/csv", {"X": "1"})
+        row = results.store(operation, result)
+    assert (row.content_type, row.headers) == ("text/csv", {"X": "1"})
     assert OperationFile.objects.count() == 2
 
 
-def test_discard__leaves_the_bytes_to_the_caller(
-    with_files: tuple[Operation, Outcome], tmp_path: Path
+def test_delete_rows__leaves_the_bytes_to_the_caller(
+    with_files: tuple[Operation, JobResult], tmp_path: Path
 ) -> None:
-    operation, outcome = with_files
-    results.store(operation, outcome)
-    [row] = results.discard(operation)
+    operation, result = with_files
+    results.store(operation, result)
+    [row] = results.delete_rows(operation)
     assert (tmp_path / str(row.file.name)).exists()
     assert not OperationFile.objects.exists()
     assert not OperationResult.objects.exists()
-    assert results.discard(operation) == []
+    assert results.delete_rows(operation) == []

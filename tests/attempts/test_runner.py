@@ -1,3 +1,5 @@
+"""One attempt from its claim to its end, in each of the ways in which it can end."""
+
 import signal
 import sys
 from collections.abc import Callable
@@ -32,7 +34,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_statement")]
 
 
 def attempt(function: Callable[[Job], Any], **options: Any) -> tuple[Report, Operation]:
-    """Submit, and run `function` as the job."""
+    """Submit an operation and run `function` as its job."""
     operation = services.submit(echo)
     if options.get("max_retries") is not None:
         Operation.objects.update(max_retries=options["max_retries"])
@@ -54,13 +56,13 @@ def test_run__success_is_stored_once() -> None:
     assert report == Report(Ending.SUCCEEDED)
     assert (operation.status, operation.progress) == (Status.SUCCEEDED, 100)
     assert (operation.result.value, operation.result.attempt) == ({"a": 1}, 1)
-    again = runner.run(operation.pk, echo.kind, worker="w2")
-    assert again == Report(Ending.NOT_MINE)
+    second_report = runner.run(operation.pk, echo.kind, worker="w2")
+    assert second_report == Report(Ending.NOT_MINE)
     assert OperationResult.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__statements_of_a_job_that_ends_well(one_statement: bool) -> None:
+def test_run__statements_of_a_job_that_succeeds(one_statement: bool) -> None:
     operation = services.submit(echo)
     kind = Kind(name=echo.name, function=lambda operation: 7)
     with CaptureQueriesContext(connection) as captured:
@@ -80,12 +82,12 @@ def test_run__keyword_arguments_come_from_the_input() -> None:
     assert operation.result.value == 2
 
 
-def interrupted(interruption: type[JobInterrupted] | None) -> Callable[[Job], Any]:
-    """A job that SIGTERM ends, after its heartbeat heard of `interruption` if any."""
+def ended_by_sigterm(interruption: type[JobInterrupted] | None) -> Callable[[Job], Any]:
+    """A job that SIGTERM ends after `interruption` was set, if there is one."""
 
     def job(operation: Job) -> None:
         operation._claim.interruption = interruption
-        # As the handler in a child of Celery's prefork pool does.
+        # The signal handler in a child of Celery's prefork pool exits like this.
         sys.exit(signal.SIGTERM - 256)
 
     return job
@@ -100,12 +102,12 @@ def interrupted(interruption: type[JobInterrupted] | None) -> Callable[[Job], An
         (None, 0, Ending.FAILED, "failed"),
     ],
 )
-def test_run__exit_of_a_pool_ends_what_was_announced(
+def test_run__exit_code_of_a_pool_ends_the_attempt_by_its_interruption(
     interruption: type[JobInterrupted] | None, max_losses: int, ending: Ending, outcome: str
 ) -> None:
     operation = services.submit(echo)
     Operation.objects.update(max_losses=max_losses)
-    kind = Kind(name=echo.name, function=interrupted(interruption))
+    kind = Kind(name=echo.name, function=ended_by_sigterm(interruption))
     assert runner.run(operation.pk, kind, worker="w1", inline=True).ending is ending
     assert OperationAttempt.objects.get().outcome == outcome
 
@@ -116,30 +118,30 @@ def test_run__exit_of_a_pool_ends_what_was_announced(
         (OperationFailed("No.", code="no", status_code=422), "no", 422, "No."),
         (APIException("Busy."), "error", 409, "Busy."),
         (ValidationError("Odd."), "invalid", 400, "Odd."),
-        (ZeroDivisionError("secret"), "internal-error", 409, failures.GENERIC),
-        (SystemExit(3), "internal-error", 409, failures.GENERIC),
-        (KeyboardInterrupt(), "internal-error", 409, failures.GENERIC),
-        (MemoryError(), "internal-error", 409, failures.GENERIC),
+        (ZeroDivisionError("secret"), "internal-error", 409, failures.INTERNAL_ERROR),
+        (SystemExit(3), "internal-error", 409, failures.INTERNAL_ERROR),
+        (KeyboardInterrupt(), "internal-error", 409, failures.INTERNAL_ERROR),
+        (MemoryError(), "internal-error", 409, failures.INTERNAL_ERROR),
         (TimeoutError("pool"), "timed-out", 409, "The operation exceeded its time limit."),
     ],
 )
-def test_run__failure_tells_the_client_what_it_may_know(
+def test_run__failure_shows_the_client_no_secret(
     error: BaseException, code: str, status: int, detail: str
 ) -> None:
     report, operation = attempt(raising(error), timeouts=(TimeoutError,))
     assert (report.ending, report.error) == (Ending.FAILED, error)
     assert operation.status == Status.FAILED
-    told = operation.error or {}
-    assert (told["code"], told["status"], told["detail"]) == (code, status, detail)
-    kept = OperationAttempt.objects.get()
-    assert (kept.number, kept.worker) == (1, "w1")
-    assert type(error).__name__ in kept.traceback
+    shown = operation.error or {}
+    assert (shown["code"], shown["status"], shown["detail"]) == (code, status, detail)
+    row = OperationAttempt.objects.get()
+    assert (row.number, row.worker) == (1, "w1")
+    assert type(error).__name__ in row.traceback
 
 
 @pytest.mark.parametrize(
     "value", [object(), float("nan"), "\x00", "\ud800", {1, 2}, "x" * 1_100_000]
 )
-def test_run__result_that_cannot_be_stored_fails_readably(value: Any) -> None:
+def test_run__result_that_cannot_be_stored_fails_the_operation(value: Any) -> None:
     _report, operation = attempt(lambda operation: value)
     assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "invalid-result")
 
@@ -178,15 +180,15 @@ def test_run__job_asks_for_a_retry_later() -> None:
         (OperationCanceled(), Status.CANCELED, 70),
     ],
 )
-def test_run__shows_what_the_job_told_last(
+def test_run__stores_the_last_progress(
     error: BaseException | None, status: Status, progress: int
 ) -> None:
-    """However soon after it has told it the job ends."""
+    """The job ends before the next beat."""
 
     def job(operation: Job) -> None:
         operation.progress(1, 10, "page 1 of 10")
         claim = operation._claim
-        claim._look_at += 60
+        claim._beat_at += 60
         operation.progress(7, 10, "page 7 of 10")
         if isinstance(error, OperationCanceled):
             services.cancel(Operation.objects.get(pk=operation.id))
@@ -199,20 +201,20 @@ def test_run__shows_what_the_job_told_last(
     assert operation.message == "page 7 of 10"
 
 
-class Mute:
+class WithoutText:
     def __str__(self) -> str:
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("ends_well", [True, False])
-def test_run__message_that_is_no_text(ends_well: bool) -> None:
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_run__message_that_cannot_become_a_text(succeeds: bool) -> None:
     def job(operation: Job) -> None:
-        operation._claim.news = (10, Mute(), 0, None)  # type: ignore[assignment]
-        if not ends_well:
+        operation._claim.progress = (10, WithoutText(), 0, None)  # type: ignore[assignment]
+        if not succeeds:
             raise OperationFailed("no more pages")
 
     _, operation = attempt(job)
-    assert operation.status == (Status.SUCCEEDED if ends_well else Status.FAILED)
+    assert operation.status == (Status.SUCCEEDED if succeeds else Status.FAILED)
     assert operation.message == ""
 
 
@@ -234,11 +236,11 @@ def test_run__retry_is_refused_while_canceling() -> None:
     assert (report.ending, operation.status) == (Ending.CANCELED, Status.CANCELED)
 
 
-@pytest.mark.parametrize("ends_well", [True, False])
-def test_run__zombie_writes_nothing(ends_well: bool) -> None:
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_run__zombie_writes_nothing(succeeds: bool) -> None:
     def job(operation: Job) -> None:
         Operation.objects.update(attempt=2)
-        if not ends_well:
+        if not succeeds:
             raise ZeroDivisionError
 
     report, operation = attempt(job)
@@ -247,7 +249,7 @@ def test_run__zombie_writes_nothing(ends_well: bool) -> None:
     assert not OperationAttempt.objects.exists()
 
 
-def test_run__zombie_hears_of_it_at_its_next_call() -> None:
+def test_run__zombie_is_interrupted_at_its_next_call() -> None:
     def job(operation: Job) -> None:
         Operation.objects.update(attempt=2)
         operation.check_canceled()
@@ -255,7 +257,7 @@ def test_run__zombie_hears_of_it_at_its_next_call() -> None:
     assert attempt(job)[0].ending is Ending.NOT_MINE
 
 
-def test_run__on_finish_belongs_to_the_outcome() -> None:
+def test_run__on_finish_is_rolled_back_with_a_failure() -> None:
     def job(operation: Job) -> None:
         operation.on_finish(lambda: Operation.objects.update(message="written"))
 
@@ -270,14 +272,14 @@ def test_run__on_finish_belongs_to_the_outcome() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__tells_listeners() -> None:
-    heard: list[Any] = []
+def test_run__sends_signals() -> None:
+    received: list[Any] = []
 
     def started(operation: Operation, **_: Any) -> None:
-        heard.append("started")
+        received.append("started")
 
     def finished(status: Status, **_: Any) -> None:
-        heard.append(status)
+        received.append(status)
 
     signals.operation_started.connect(started)
     signals.operation_finished.connect(finished)
@@ -286,7 +288,7 @@ def test_run__tells_listeners() -> None:
     finally:
         signals.operation_started.disconnect(started)
         signals.operation_finished.disconnect(finished)
-    assert heard == ["started", Status.SUCCEEDED]
+    assert received == ["started", Status.SUCCEEDED]
 
 
 JOBS: dict[str, Callable[[Job], Any]] = {
@@ -297,17 +299,16 @@ JOBS: dict[str, Callable[[Job], Any]] = {
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", JOBS)
-def test_run__lost_answer_to_commit_is_not_a_second_outcome(
-    name: str, monkeypatch: pytest.MonkeyPatch
+def test_run__lost_answer_to_commit_makes_no_second_outcome(
+    name: str, one_statement: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter([OperationalError("the answer was lost")])
+    errors = [OperationalError("the answer was lost")]
     exit_atomic = transaction.Atomic.__exit__
 
     def lose_answer(self: Any, kind: Any, value: Any, trace: Any) -> None:
         exit_atomic(self, kind, value, trace)
-        finishing = sys._getframe(1).f_code.co_name == "_ended"
-        if finishing and (error := next(answers, None)):
-            raise error
+        if errors and sys._getframe(1).f_code.co_name == "commit":
+            raise errors.pop()
 
     operation = services.submit(echo)
     monkeypatch.setattr(transaction.Atomic, "__exit__", lose_answer)
@@ -318,10 +319,12 @@ def test_run__lost_answer_to_commit_is_not_a_second_outcome(
     operation.refresh_from_db()
     assert (report.ending.value, operation.status) == (name, name)
     assert OperationResult.objects.count() == (name == "succeeded")
+    # A success that takes one statement has no transaction of ours.
+    assert not errors or (one_statement and name == "succeeded")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__database_that_stays_away_is_an_error_of_the_attempt(
+def test_run__database_that_stays_away_raises_database_away(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {"LEASE": 0.1}
@@ -339,8 +342,8 @@ def test_run__database_that_stays_away_is_an_error_of_the_attempt(
     assert operation.status == Status.RUNNING
 
 
-def told(interruption: type[JobInterrupted]) -> Callable[[Job], Any]:
-    """A job that hears `interruption` at its next call."""
+def interrupted(interruption: type[JobInterrupted]) -> Callable[[Job], Any]:
+    """A job that is interrupted by `interruption` at its next call."""
 
     def job(operation: Job) -> None:
         operation._claim.interruption = interruption
@@ -349,29 +352,29 @@ def told(interruption: type[JobInterrupted]) -> Callable[[Job], Any]:
     return job
 
 
-def test_run__released_by_a_worker_that_stops_costs_no_budget() -> None:
-    report, operation = attempt(told(WorkerStopping), max_retries=1)
+def test_run__release_by_a_stopping_worker_costs_no_budget() -> None:
+    report, operation = attempt(interrupted(WorkerStopping), max_retries=1)
     assert (report.ending, operation.status) == (Ending.AGAIN, Status.PENDING)
     assert (operation.retries, operation.losses, operation.published_at) == (0, 0, None)
     assert OperationAttempt.objects.get().outcome == "released"
 
 
-def test_run__released_while_canceling_is_canceled() -> None:
+def test_run__release_while_canceling_cancels() -> None:
     def job(operation: Job) -> None:
         services.cancel(Operation.objects.get(pk=operation.id))
-        told(WorkerStopping)(operation)
+        interrupted(WorkerStopping)(operation)
 
     report, operation = attempt(job)
     assert (report.ending, operation.status) == (Ending.CANCELED, Status.CANCELED)
 
 
 def test_run__past_its_time_limit_has_timed_out() -> None:
-    report, operation = attempt(told(TimeLimitExceeded))
+    report, operation = attempt(interrupted(TimeLimitExceeded))
     assert (report.ending, (operation.error or {})["code"]) == (Ending.FAILED, "timed-out")
     assert OperationAttempt.objects.get().outcome == "timed out"
 
 
 @pytest.mark.parametrize("error", [OperationCanceled(), ClaimLost(), WorkerStopping()])
-def test_run__job_that_interrupts_itself_has_failed(error: JobInterrupted) -> None:
+def test_run__job_that_raises_an_interruption_itself_has_failed(error: JobInterrupted) -> None:
     report, operation = attempt(raising(error))
     assert (report.ending, operation.status) == (Ending.FAILED, Status.FAILED)

@@ -1,4 +1,4 @@
-"""What a database does to an attempt, and what a job may say that no database takes."""
+"""Errors of the database in an attempt, and values of a job that no database can store."""
 
 import itertools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from pytest_django import Settings
 from rest_framework.exceptions import APIException, NotFound, Throttled
 
 from async_reply import lifecycle, services
-from async_reply.attempts import failures, heartbeats, rescue, runner
+from async_reply.attempts import failures, outages, rescue, runner
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.attempts.runner import Ending, Report
@@ -58,18 +58,18 @@ def raising(error: BaseException) -> Callable[[Job], Any]:
     return job
 
 
-class Commits:
-    """The connection's COMMIT, with an error before or after it has taken place."""
+class FailingCommit:
+    """The connection's COMMIT, with an error before it or after it."""
 
-    def __init__(self, errors: list[Exception], *, done: bool) -> None:
+    def __init__(self, errors: list[Exception], *, is_committed: bool) -> None:
         self.errors = errors
-        self.done = done
+        self.is_committed = is_committed
         self.commit = connection.commit
 
     def __call__(self) -> None:
         if not self.errors:
             return self.commit()
-        if self.done:
+        if self.is_committed:
             self.commit()
         else:
             connection.connection.rollback()
@@ -90,10 +90,10 @@ JOBS: dict[Status, Callable[[Job], Any]] = {
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 @pytest.mark.parametrize("times", [1, 10**9], ids=["once", "for good"])
-def test_run__error_while_the_input_is_read_is_not_the_jobs(
+def test_run__error_while_the_input_is_read_does_not_fail_the_job(
     times: int, fault: Exception, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "LEASE": 0.2}
     read, tries = inputs.opened, itertools.count(1)
 
@@ -114,11 +114,11 @@ def test_run__error_while_the_input_is_read_is_not_the_jobs(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 @pytest.mark.parametrize("times", [1, 10**9], ids=["once", "for good"])
-def test_run__error_while_a_job_reads_its_input_is_not_swallowed(
+def test_run__job_cannot_catch_an_error_while_its_input_is_read(
     times: int, fault: Exception, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    """A job that catches all exceptions would go on without its input."""
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    """A job that catches `Exception` would otherwise go on without its input."""
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "LEASE": 0.2}
     read, tries = inputs.opened, itertools.count(1)
 
@@ -145,14 +145,14 @@ def test_run__error_while_a_job_reads_its_input_is_not_swallowed(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
-@pytest.mark.parametrize("done", [True, False], ids=["answer lost", "not committed"])
+@pytest.mark.parametrize("is_committed", [True, False], ids=["answer lost", "not committed"])
 @pytest.mark.parametrize("status", JOBS)
-def test_run__error_at_commit_ends_once(
-    status: Status, done: bool, fault: Exception, monkeypatch: pytest.MonkeyPatch
+def test_run__error_at_commit_stores_one_outcome(
+    status: Status, is_committed: bool, fault: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     operation = services.submit(echo)
-    monkeypatch.setattr(connection, "commit", Commits([fault], done=done))
+    monkeypatch.setattr(connection, "commit", FailingCommit([fault], is_committed=is_committed))
     kind = Kind(name=echo.name, function=JOBS[status])
     report = runner.run(operation.pk, kind, worker="w1", inline=True)
     operation.refresh_from_db()
@@ -168,22 +168,22 @@ def test_run__error_at_commit_ends_once(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
-@pytest.mark.parametrize("done", [True, False], ids=["answer lost", "not executed"])
-def test_run__error_at_the_one_statement_ends_once(
-    one_statement: bool, done: bool, fault: Exception, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_committed", [True, False], ids=["answer lost", "not executed"])
+def test_run__error_at_the_one_statement_stores_one_outcome(
+    one_statement: bool, is_committed: bool, fault: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not one_statement:
         pytest.skip("success takes a transaction: see the errors at commit")
     faults = [fault]
 
     def fail_once(execute: Any, sql: str, *args: Any) -> Any:
-        finishing = sql.startswith("WITH") and bool(faults)
-        answer = execute(sql, *args) if done or not finishing else None
-        if finishing:
+        fails = sql.startswith("WITH") and bool(faults)
+        answer = execute(sql, *args) if is_committed or not fails else None
+        if fails:
             raise faults.pop()
         return answer
 
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     with connection.execute_wrapper(fail_once):
         report, operation = attempt(lambda operation: 7)
     assert (report.ending, operation.result.value, faults) == (Ending.SUCCEEDED, 7, [])
@@ -191,16 +191,16 @@ def test_run__error_at_the_one_statement_ends_once(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__on_finish_happens_once_however_often_it_is_tried(
+def test_run__on_finish_happens_once_after_several_tries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def job(operation: Job) -> Any:
         operation.on_finish(lambda: services.submit(echo))
         return operation.file(b"1", name="x")
 
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     operation = services.submit(echo)
-    monkeypatch.setattr(connection, "commit", Commits([*FAULTS], done=False))
+    monkeypatch.setattr(connection, "commit", FailingCommit([*FAULTS], is_committed=False))
     runner.run(operation.pk, Kind(name=echo.name, function=job), worker="w1", inline=True)
     operation.refresh_from_db()
     assert (operation.status, operation.files.count()) == (Status.SUCCEEDED, 1)
@@ -209,31 +209,31 @@ def test_run__on_finish_happens_once_however_often_it_is_tried(
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="ends a PostgreSQL backend")
 @pytest.mark.django_db(transaction=True)
-def test_run__backend_that_dies_while_finishing() -> None:
-    deaths = ["SELECT pg_terminate_backend(pg_backend_pid())"]
+def test_run__finishes_after_its_backend_died() -> None:
+    statements = ["SELECT pg_terminate_backend(pg_backend_pid())"]
 
     def job(operation: Job) -> int:
         def die_once() -> None:
-            if deaths:
+            if statements:
                 with connection.cursor() as cursor:
-                    cursor.execute(deaths.pop())
+                    cursor.execute(statements.pop())
 
         operation.on_finish(die_once)
         return 7
 
     report, operation = attempt(job)
-    assert (report.ending, operation.result.value, deaths) == (Ending.SUCCEEDED, 7, [])
+    assert (report.ending, operation.result.value, statements) == (Ending.SUCCEEDED, 7, [])
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__database_that_stays_away_fails_no_job_that_was_done(
+def test_run__database_that_stays_away_fails_no_job(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     def refuse(*_: Any, **__: Any) -> bool:
         raise OperationalError("away")
 
     settings.ASYNC_REPLY = {"LEASE": 0.1}
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     operation = services.submit(echo)
     with monkeypatch.context() as outage:
         for name in ("succeed", "beat", "fail"):
@@ -245,7 +245,7 @@ def test_run__database_that_stays_away_fails_no_job_that_was_done(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__on_finish_that_never_works_fails_the_job(
+def test_run__on_finish_that_always_fails_fails_the_job(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     def job(operation: Job) -> None:
@@ -255,7 +255,7 @@ def test_run__on_finish_that_never_works_fails_the_job(
         operation.on_finish(finish)
 
     settings.ASYNC_REPLY = {"LEASE": 0.1}
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     report, operation = attempt(job)
     assert (report.ending, operation.status) == (Ending.FAILED, Status.FAILED)
     assert "no such table" in OperationAttempt.objects.get().traceback
@@ -273,7 +273,7 @@ def test_run__on_finish_that_never_works_fails_the_job(
     ids=["lazy", "nul", "surrogate", "long", "lazy of the framework"],
 )
 @pytest.mark.django_db
-def test_run__whatever_text_a_job_chose_is_stored(error: Exception, detail: str) -> None:
+def test_run__any_text_of_a_failure_is_stored(error: Exception, detail: str) -> None:
     report, operation = attempt(raising(error))
     assert report.ending is Ending.FAILED
     assert (operation.error["detail"], operation.error["message"]) == (detail, detail)
@@ -281,30 +281,32 @@ def test_run__whatever_text_a_job_chose_is_stored(error: Exception, detail: str)
 
 @pytest.mark.parametrize(("error", "code"), [(NotFound(), "not_found"), (Throttled(), "throttled")])
 @pytest.mark.django_db
-def test_run__statuses_that_mean_something_else_become_409(error: APIException, code: str) -> None:
+def test_run__reserved_status_codes_become_409(error: APIException, code: str) -> None:
     operation = attempt(raising(error))[1]
     assert (operation.error["code"], operation.error["status"]) == (code, 409)
 
 
-class Nameless(Exception):
+class WithoutText(Exception):
     def __str__(self) -> str:
         raise RuntimeError
 
 
-@pytest.mark.parametrize("error", [ValueError("\x00\ud800"), ValueError("x" * 200_000), Nameless()])
+@pytest.mark.parametrize(
+    "error", [ValueError("\x00\ud800"), ValueError("x" * 200_000), WithoutText()]
+)
 @pytest.mark.django_db
 def test_run__traceback_is_kept_for_the_operator(error: Exception) -> None:
     operation = attempt(raising(error))[1]
-    assert (operation.status, operation.error["detail"]) == (Status.FAILED, failures.GENERIC)
-    kept = OperationAttempt.objects.get()
-    assert kept.exception.endswith(type(error).__name__)
-    assert 0 < len(kept.traceback) <= failures.LONGEST_TRACEBACK
-    assert kept.started_at is not None
-    assert kept.started_at == Operation.objects.get().started_at
+    assert (operation.status, operation.error["detail"]) == (Status.FAILED, failures.INTERNAL_ERROR)
+    row = OperationAttempt.objects.get()
+    assert row.exception.endswith(type(error).__name__)
+    assert 0 < len(row.traceback) <= failures.MAX_TRACEBACK_CHARACTERS
+    assert row.started_at is not None
+    assert row.started_at == Operation.objects.get().started_at
 
 
 class Hollow(OperationFailed):
-    """Without super().__init__() it has none of what the base promises."""
+    """Has none of its base's attributes, since it does not call `super().__init__()`."""
 
     def __init__(self) -> None:
         pass
@@ -321,12 +323,12 @@ class Typo(OperationFailed):
         self.status_code = "four hundred"  # type: ignore[assignment]
 
 
-class Moody(type):
+class FailingMetaclass(type):
     def __instancecheck__(cls, instance: object) -> bool:
         raise ZeroDivisionError
 
 
-class Mood(Exception, metaclass=Moody):
+class Uncheckable(Exception, metaclass=FailingMetaclass):
     pass
 
 
@@ -336,16 +338,16 @@ class Mood(Exception, metaclass=Moody):
         (Hollow(), {}),
         (HollowRetry(), {}),
         (Typo(), {}),
-        (OperationFailed(Nameless()), {}),
+        (OperationFailed(WithoutText()), {}),
         (RetryLater("soon"), {}),  # type: ignore[arg-type]
         (RetryLater(float("nan")), {}),
         (RetryLater(1e12), {}),
-        (KeyError(), {"autoretry_for": (Mood,)}),
+        (KeyError(), {"autoretry_for": (Uncheckable,)}),
     ],
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.django_db
-def test_run__error_that_cannot_be_looked_at_fails_the_operation_all_the_same(
+def test_run__error_that_cannot_be_explained_fails_the_operation(
     error: BaseException, options: dict[str, Any]
 ) -> None:
     report, operation = attempt(raising(error), **options)
@@ -355,18 +357,18 @@ def test_run__error_that_cannot_be_looked_at_fails_the_operation_all_the_same(
     assert OperationAttempt.objects.get().exception.endswith(type(error).__name__)
 
 
-class Fine(OperationFailed):
+class FailedWith200(OperationFailed):
     def __init__(self) -> None:
         super().__init__("no stock")
         self.status_code = 200
 
 
 @pytest.mark.django_db
-def test_run__failure_never_looks_like_a_success() -> None:
-    assert attempt(raising(Fine()))[1].error["status"] == 409
+def test_run__failure_has_no_status_code_of_a_success() -> None:
+    assert attempt(raising(FailedWith200()))[1].error["status"] == 409
 
 
-class Rootless(Exception):
+class WithoutCause(Exception):
     @property
     def __cause__(self) -> None:  # type: ignore[override]
         raise ZeroDivisionError
@@ -375,15 +377,15 @@ class Rootless(Exception):
 @pytest.mark.django_db
 def test_record__error_that_cannot_be_formatted() -> None:
     operation = services.submit(echo)
-    with pytest.raises(Rootless) as raised:
-        raising(Rootless())(None)  # type: ignore[arg-type]
-    failures.record(operation, failures.explain(echo.kind, raised.value))
+    with pytest.raises(WithoutCause) as raised:
+        raising(WithoutCause())(None)  # type: ignore[arg-type]
+    failures.record(operation, raised.value, OperationAttempt.Outcome.FAILED)
     assert "raise error" in OperationAttempt.objects.get().traceback
 
 
 @pytest.mark.parametrize("after", ["soon", 1e12, -1, float("inf")])
 @pytest.mark.django_db
-def test_run__delay_that_is_none_is_the_jobs_own_error(after: Any) -> None:
+def test_run__impossible_delay_fails_the_job(after: Any) -> None:
     report, operation = attempt(lambda operation: operation.retry(after=after))
     assert (report.ending, operation.status) == (Ending.FAILED, Status.FAILED)
     assert isinstance(report.error, TypeError | ValueError)
@@ -397,7 +399,7 @@ def test_run__delay_may_be_a_timedelta() -> None:
 
 
 @pytest.mark.django_db
-def test_run__input_that_cannot_be_closed_takes_no_success_back(
+def test_run__input_that_cannot_be_closed_does_not_undo_a_success(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = FileSystemStorage(location=tmp_path)
@@ -424,7 +426,7 @@ def test_run__input_that_cannot_be_closed_takes_no_success_back(
 
 
 @pytest.mark.django_db
-def test_run__too_large_a_result_names_the_remedy(settings: Settings) -> None:
+def test_run__result_that_is_too_large_names_the_remedy(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"MAX_RESULT": 10}
     operation = attempt(lambda operation: "x" * 11)[1]
     assert operation.error["code"] == "invalid-result"
@@ -432,7 +434,7 @@ def test_run__too_large_a_result_names_the_remedy(settings: Settings) -> None:
 
 
 def refusing_storage(operation: Job) -> Any:
-    """A folder of the name that the storage wants for its own."""
+    """Store a file where a plain file takes the name of the storage's folder."""
     Path(OperationFile().file.storage.path("async_reply")).touch()
     return operation.file(b"1", name="x")
 
@@ -445,7 +447,7 @@ def refusing_storage(operation: Job) -> Any:
     ],
 )
 @pytest.mark.django_db
-def test_run__failing_storage_is_told_and_can_be_retried(
+def test_run__failing_storage_fails_the_job_or_is_retried(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     options: dict[str, Any],
@@ -456,33 +458,35 @@ def test_run__failing_storage_is_told_and_can_be_retried(
     monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", storage)
     report, operation = attempt(refusing_storage, max_retries=3, **options)
     assert report.ending is ending
-    kept = OperationAttempt.objects.get()
-    assert kept.outcome == outcome
-    assert str(tmp_path) in kept.traceback
+    row = OperationAttempt.objects.get()
+    assert row.outcome == outcome
+    assert str(tmp_path) in row.traceback
     if ending is Ending.FAILED:
         assert operation.error["code"] == "storage-failed"
-        assert operation.error["detail"] == failures.STORAGE
+        assert operation.error["detail"] == failures.STORAGE_FAILED
 
 
-class Late(Exception):
-    """As a pool raises it where the job just is."""
+class PoolTimeout(Exception):
+    """A timeout that a pool raises wherever the job is."""
 
 
 class SlowStorage(FileSystemStorage):
     def save(self, *_: Any, **__: Any) -> str:
-        raise Late
+        raise PoolTimeout
 
 
 @pytest.mark.django_db
-def test_run__timeout_while_storing_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run__timeout_inside_a_storage_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OperationFile._meta.get_field("file"), "storage", SlowStorage())
-    operation = attempt(lambda operation: operation.file(b"1", name="x"), timeouts=(Late,))[1]
+    operation = attempt(lambda operation: operation.file(b"1", name="x"), timeouts=(PoolTimeout,))[
+        1
+    ]
     assert operation.error["code"] == "timed-out"
     assert OperationAttempt.objects.get().outcome == "timed out"
 
 
 @pytest.mark.django_db
-def test_run__budget_of_retries_that_is_spent_fails() -> None:
+def test_run__retry_beyond_the_budget_fails() -> None:
     services.submit(echo)
     Operation.objects.update(max_retries=0)
     operation = Operation.objects.get()
@@ -494,7 +498,7 @@ def test_run__budget_of_retries_that_is_spent_fails() -> None:
 
 
 @pytest.mark.django_db
-def test_run__canceled_at_the_last_moment_is_done_all_the_same() -> None:
+def test_run__cancel_without_a_later_call_does_not_stop_the_job() -> None:
     def job(operation: Job) -> int:
         services.cancel(Operation.objects.get())
         return 7
@@ -504,14 +508,14 @@ def test_run__canceled_at_the_last_moment_is_done_all_the_same() -> None:
 
 
 @pytest.mark.django_db
-def test_run__of_no_operation() -> None:
+def test_run__operation_that_does_not_exist() -> None:
     operation = Operation()
     report = runner.run(operation.pk, echo.kind, worker="w1", inline=True)
     assert report == Report(Ending.NOT_MINE)
 
 
 @pytest.mark.django_db
-def test_run__error_inside_a_transaction_of_the_caller_is_not_waited_for(
+def test_run__waits_for_nothing_inside_a_transaction_of_the_caller(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: Any, **__: Any) -> bool:
@@ -527,28 +531,28 @@ def test_run__error_inside_a_transaction_of_the_caller_is_not_waited_for(
 def test_run__claim_waits_for_a_database_that_is_away(
     fault: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, faults = lifecycle.claim_unread, [fault, fault]
+    claim_unread, faults = lifecycle.claim_unread, [fault, fault]
 
     def fail_twice(pk: UUID, **options: Any) -> Operation | None:
         if faults:
             raise faults.pop()
-        return claim(pk, **options)
+        return claim_unread(pk, **options)
 
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     monkeypatch.setattr(lifecycle, "claim_unread", fail_twice)
     report, operation = attempt(lambda operation: 7)
     assert (report.ending, operation.attempt, faults) == (Ending.SUCCEEDED, 1, [])
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__claim_that_never_comes_leaves_the_operation_pending(
+def test_run__claim_that_always_fails_leaves_the_operation_pending(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     def refuse(pk: UUID, **_: Any) -> None:
         raise OperationalError("away")
 
     settings.ASYNC_REPLY = {"LEASE": 0.1}
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     monkeypatch.setattr(lifecycle, "claim_unread", refuse)
     operation = services.submit(echo)
     with pytest.raises(OperationalError, match="away"):
@@ -558,11 +562,11 @@ def test_run__claim_that_never_comes_leaves_the_operation_pending(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__try_that_hangs_for_a_lease_is_not_the_last(
+def test_run__tries_again_after_a_try_that_hung_for_a_lease(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    """The database hung and came back: what the job did is stored, and it is not blamed."""
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0)
+    """The database hung and came back. The job's result is stored."""
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "LEASE": 0.1}
     succeed, hangs = lifecycle.succeed, iter([True, False])
 

@@ -1,4 +1,4 @@
-"""What a job leaves open or changed in its database sessions, and who suffers from it: nobody."""
+"""Transactions and sessions that a job leaves open or changed do not reach the next job."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,14 +20,14 @@ from async_reply.testing import run_operations
 from tests.concurrency import in_thread
 from tests.project.tasks import echo
 
-#: What keeps a generator alive when its job has ended.
-kept: list[Any] = []
+#: Keeps a generator alive after its job.
+generators: list[Any] = []
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
+def _clear_generators() -> Iterator[None]:
     yield
-    kept.clear()
+    generators.clear()
 
 
 def rows() -> Iterator[int]:
@@ -69,9 +69,9 @@ def fails_with_a_generator_in_a_cycle(operation: Job) -> None:
     raise ZeroDivisionError
 
 
-def keeps_a_generator_for_good(operation: Job) -> None:
-    kept.append(rows())
-    next(kept[-1])
+def keeps_a_generator_after_its_end(operation: Job) -> None:
+    generators.append(rows())
+    next(generators[-1])
 
 
 def enters_and_never_leaves(operation: Job) -> None:
@@ -121,7 +121,7 @@ LEAVES_OPEN = [
     fails_because_of_another_error,
     fails_in_a_group,
     fails_with_a_generator_in_a_cycle,
-    keeps_a_generator_for_good,
+    keeps_a_generator_after_its_end,
     enters_and_never_leaves,
     turns_autocommit_off,
     turns_autocommit_off_and_writes_nothing,
@@ -139,41 +139,41 @@ def run(function: Callable[[Job], Any], **options: Any) -> Report:
     return runner.run(operation.pk, kind, worker="w1", **options)
 
 
-def seen_by_others() -> list[str]:
-    """The statuses that are committed."""
+def committed_statuses() -> list[str]:
+    """The statuses that another session reads."""
     with in_thread(
         lambda: [*Operation.objects.order_by("pk").values_list("status", flat=True)]
-    ) as (statuses):
-        found: list[str] = statuses.result(30)
-    return found
+    ) as future:
+        statuses: list[str] = future.result(30)
+    return statuses
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("inline", [False, True])
 @pytest.mark.parametrize("job", LEAVES_OPEN)
-def test_run__transaction_that_a_job_leaves_open_ends_with_it(
+def test_run__transaction_that_a_job_leaves_open_is_ended(
     job: Callable[[Job], Any], inline: bool, one_statement: bool
 ) -> None:
     report = run(job, inline=inline)
     assert report.ending in {Ending.SUCCEEDED, Ending.FAILED}
-    assert seen_by_others() == [report.ending.value]
+    assert committed_statuses() == [report.ending.value]
     assert not connection.in_atomic_block
     assert run(lambda operation: 7, inline=inline).ending is Ending.SUCCEEDED
-    assert seen_by_others() == [report.ending.value, Status.SUCCEEDED]
+    assert committed_statuses() == [report.ending.value, Status.SUCCEEDED]
     assert not Operation.objects.filter(message="never committed").exists()
 
 
 @pytest.mark.django_db(transaction=True)
 def test_run__callback_that_leaves_a_transaction_open_fails_its_job() -> None:
     def job(operation: Job) -> None:
-        operation.on_finish(lambda: keeps_a_generator_for_good(operation))
+        operation.on_finish(lambda: keeps_a_generator_after_its_end(operation))
 
     assert run(job).ending is Ending.FAILED
-    assert seen_by_others() == [Status.FAILED]
+    assert committed_statuses() == [Status.FAILED]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__receiver_that_leaves_a_transaction_open() -> None:
+def test_run__transaction_that_a_receiver_leaves_open_is_ended() -> None:
     def begin(**_: Any) -> None:
         transaction.atomic().__enter__()
 
@@ -182,15 +182,15 @@ def test_run__receiver_that_leaves_a_transaction_open() -> None:
         assert run(lambda operation: 7).ending is Ending.SUCCEEDED
     finally:
         signals.operation_started.disconnect(begin)
-    assert seen_by_others() == [Status.SUCCEEDED]
+    assert committed_statuses() == [Status.SUCCEEDED]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_reset_open__of_what_other_tasks_leave() -> None:
+def test_reset_open__ends_transactions_of_other_tasks() -> None:
     transaction.atomic().__enter__()
     sessions.reset_open()
     assert run(lambda operation: 7).ending is Ending.SUCCEEDED
-    assert seen_by_others() == [Status.SUCCEEDED]
+    assert committed_statuses() == [Status.SUCCEEDED]
 
 
 @pytest.mark.django_db
@@ -206,7 +206,7 @@ def test_reset_open__of_what_other_tasks_leave() -> None:
     ],
 )
 def test_run__inline_keeps_the_callers_transaction(job: Callable[[Job], Any]) -> None:
-    """As in a TestCase, and in a view that has begun one, with CELERY_TASK_ALWAYS_EAGER."""
+    """TestCase begins one, and so may a view, with CELERY_TASK_ALWAYS_EAGER."""
     before = services.submit(echo, owner="ada")
     blocks = list(connection.atomic_blocks)
     with transaction.atomic():
@@ -219,13 +219,13 @@ def test_run__inline_keeps_the_callers_transaction(job: Callable[[Job], Any]) ->
 
 
 @pytest.mark.django_db
-def test_run_operations__goes_on_after_a_job_that_times_out_in_a_generator() -> None:
+def test_run_operations__goes_on_after_a_timeout_in_a_generator() -> None:
     services.submit(echo)
     run(times_out_in_a_generator, inline=True)
     assert [report.ending for report in run_operations()] == [Ending.SUCCEEDED]
 
 
-#: Vendor -> statements that change a session beyond its transactions, and how one sees it.
+#: Vendor -> statements that change a session beyond its transaction, and a query that shows it.
 CHANGES = {
     "postgresql": [
         ("SET ROLE pg_monitor", "SELECT current_user = 'pg_monitor'"),
@@ -301,37 +301,37 @@ CHANGES = {
 }
 
 
-def told(sql: str) -> bool:
-    """What the database answers; it does not know of a thing that is gone."""
+def is_changed(query: str) -> bool:
+    """The answer of `query`; False after an error, since the thing may not exist any more."""
     with suppress(Exception), connection.cursor() as cursor:
-        cursor.execute(sql)
+        cursor.execute(query)
         return bool(cursor.fetchone()[0])
     return False
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("change", "look"), CHANGES[connection.vendor])
-def test_run__session_that_a_job_changed_ends_with_it(change: str, look: str) -> None:
-    seen: list[bool] = []
+@pytest.mark.parametrize(("change", "query"), CHANGES[connection.vendor])
+def test_run__session_that_a_job_changed_is_closed(change: str, query: str) -> None:
+    answers: list[bool] = []
 
     def job(operation: Job) -> None:
         with connection.cursor() as cursor:
             cursor.execute(change)
             if cursor.description:
                 cursor.fetchall()
-        seen.append(told(look))
+        answers.append(is_changed(query))
 
     def next_job(operation: Job) -> None:
-        seen.append(told(look))
+        answers.append(is_changed(query))
 
     assert run(job).ending is Ending.SUCCEEDED
     assert run(next_job).ending is Ending.SUCCEEDED
-    # LOCK TABLES forbids even to look.
-    assert seen == [not change.startswith("LOCK"), False]
+    # LOCK TABLES forbids the query itself.
+    assert answers == [not change.startswith("LOCK"), False]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__session_of_a_job_that_changed_nothing_is_used_again() -> None:
+def test_run__session_that_a_job_did_not_change_stays_open() -> None:
     def job(operation: Job) -> int:
         with transaction.atomic():
             Operation.objects.select_for_update().count()
@@ -346,7 +346,7 @@ def test_run__session_of_a_job_that_changed_nothing_is_used_again() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__wrappers_that_a_job_leaves_are_gone() -> None:
+def test_run__removes_the_execute_wrappers_of_a_job() -> None:
     def job(operation: Job) -> None:
         connection.execute_wrappers.append(lambda execute, *rest: 1 / 0)
 

@@ -1,4 +1,4 @@
-"""How an attempt ends whose process, or whose time, is ended from outside."""
+"""Attempts that end from outside: by a signal, a stop of the worker, or the time limit."""
 
 import logging
 import signal
@@ -10,10 +10,17 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
-from pytest_django import Settings
 
 from async_reply import lifecycle, services
-from async_reply.attempts import claims, failures, heartbeats, interrupts, rescue, runner
+from async_reply.attempts import (
+    claims,
+    failures,
+    heartbeats,
+    interrupts,
+    outages,
+    rescue,
+    runner,
+)
 from async_reply.attempts.claims import Claim
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
@@ -29,18 +36,18 @@ from async_reply.status import Status
 from tests.concurrency import in_thread, until
 from tests.project.tasks import echo
 
-#: Signals by which pools and supervisors end a process in the midst of a job.
-ENDS = [signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGINT, signal.SIGABRT]
+#: Signals by which pools and supervisors end a process in the middle of a job.
+SIGNALS = [signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGINT, signal.SIGABRT]
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeats, "TICK", 0.05)
-    monkeypatch.setattr(claims, "ANNOUNCED_WITHIN", 30.0)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(claims, "REASON_SECONDS", 30.0)
 
 
 @pytest.fixture
-def stopping() -> Iterator[interrupts.Flag]:
+def stopping() -> Iterator[interrupts.SharedFlag]:
     yield interrupts.stopping
     interrupts.stopping.clear()
 
@@ -52,12 +59,12 @@ def run(function: Callable[[Job], Any], *, max_losses: int = 2, **options: Any) 
 
 
 def row() -> Operation:
-    found: Operation = Operation.objects.get()
-    return found
+    operation: Operation = Operation.objects.get()
+    return operation
 
 
 def exits(number: int, before: Callable[[Job], object] = lambda operation: None) -> Any:
-    """A job in the midst of which Celery's pool ends the process."""
+    """A job whose process Celery's pool ends, after the job has called `before`."""
 
     def job(operation: Job) -> None:
         operation.progress(7, message="page 7")
@@ -68,9 +75,9 @@ def exits(number: int, before: Callable[[Job], object] = lambda operation: None)
 
 
 @pytest.mark.parametrize(
-    ("error", "ends"),
+    ("error", "ends_process"),
     [
-        *((SystemExit(number - 256), True) for number in ENDS),
+        *((SystemExit(number - 256), True) for number in SIGNALS),
         (SystemExit(), False),
         (SystemExit(None), False),
         (SystemExit(0), False),
@@ -84,26 +91,28 @@ def exits(number: int, before: Callable[[Job], object] = lambda operation: None)
     ],
     ids=repr,
 )
-def test_ends_process__knows_the_exit_codes_of_a_pool(error: BaseException, ends: bool) -> None:
-    assert interrupts.ends_process(error) is ends
+def test_ends_process__knows_the_exit_codes_of_a_pool(
+    error: BaseException, ends_process: bool
+) -> None:
+    assert interrupts.ends_process(error) is ends_process
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("number", ENDS)
-def test_exit__of_a_worker_that_stops_releases(
-    number: int, late: bool, stopping: interrupts.Flag, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", SIGNALS)
+def test_exit__when_the_worker_stops_releases(
+    number: int, late: bool, stopping: interrupts.SharedFlag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the child hears of the signal before its worker has said that it stops."""
+    """`late`: the child gets the signal before its worker has set the flag."""
     sleep = time.sleep
 
-    def stop_meanwhile(seconds: float) -> None:
+    def stop_and_sleep(seconds: float) -> None:
         stopping.set()
         sleep(seconds)
 
     def stop(operation: Job) -> None:
         if late:
-            monkeypatch.setattr(time, "sleep", stop_meanwhile)
+            monkeypatch.setattr(time, "sleep", stop_and_sleep)
         else:
             stopping.set()
 
@@ -113,12 +122,12 @@ def test_exit__of_a_worker_that_stops_releases(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("number", ENDS)
-def test_exit__that_nobody_announces_loses_the_attempt(
+@pytest.mark.parametrize("number", SIGNALS)
+def test_exit__without_a_reason_loses_the_attempt(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends the process, and costs one of `max_losses`: else it could go on for ever."""
-    monkeypatch.setattr(claims, "ANNOUNCED_WITHIN", 0.1)
+    """It costs one of `max_losses`. Otherwise the operation could be repeated for ever."""
+    monkeypatch.setattr(claims, "REASON_SECONDS", 0.1)
     with pytest.raises(SystemExit):
         run(exits(number), max_losses=1)
     assert rescue.rescue() == 1
@@ -131,9 +140,9 @@ def test_exit__that_nobody_announces_loses_the_attempt(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("number", ENDS)
-def test_exit__of_a_job_that_must_not_be_repeated_is_no_failure_of_its_own(
-    number: int, stopping: interrupts.Flag
+@pytest.mark.parametrize("number", SIGNALS)
+def test_exit__without_losses_is_worker_lost_and_not_released(
+    number: int, stopping: interrupts.SharedFlag
 ) -> None:
     with pytest.raises(SystemExit):
         run(exits(number, lambda operation: stopping.set()), max_losses=0)
@@ -143,9 +152,9 @@ def test_exit__of_a_job_that_must_not_be_repeated_is_no_failure_of_its_own(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("max_losses", [0, 2])
-@pytest.mark.parametrize("number", ENDS)
-def test_exit__of_a_job_that_is_terminated_cancels(number: int, max_losses: int) -> None:
-    """Celery tells of the revoke after it has sent the signal."""
+@pytest.mark.parametrize("number", SIGNALS)
+def test_exit__of_a_terminated_task_cancels(number: int, max_losses: int) -> None:
+    """Celery's revoke is stored after its signal was sent."""
 
     def revoke(operation: Job) -> None:
         services.cancel(row())
@@ -160,11 +169,11 @@ def test_exit__of_a_job_that_is_terminated_cancels(number: int, max_losses: int)
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("stops", [False, True])
-@pytest.mark.parametrize("number", ENDS)
-def test_exit__past_the_deadline_has_timed_out(
-    number: int, stops: bool, stopping: interrupts.Flag
+@pytest.mark.parametrize("number", SIGNALS)
+def test_exit__after_the_deadline_is_a_timeout(
+    number: int, stops: bool, stopping: interrupts.SharedFlag
 ) -> None:
-    """So Celery's hard time limit begins; a worker that stops as well makes no difference."""
+    """Celery's hard time limit ends the process. The timeout counts even if the worker stops."""
 
     def let_time_pass(operation: Job) -> None:
         operation._claim.deadline = time.monotonic()
@@ -176,7 +185,7 @@ def test_exit__past_the_deadline_has_timed_out(
 
 
 def inside_a_transaction(operation: Job) -> None:
-    """Tells its progress for ever, while it holds its own row."""
+    """Locks its own row, then shows progress for ever."""
     with transaction.atomic():
         Operation.objects.filter(pk=operation.id).update(extra={"locked": True})
         operation._claim.deadline = time.monotonic() + 0.5
@@ -186,18 +195,18 @@ def inside_a_transaction(operation: Job) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_deadline__of_a_job_that_holds_its_own_row() -> None:
+def test_deadline__of_a_job_that_locks_its_own_row() -> None:
     assert run(inside_a_transaction).ending is Ending.FAILED
     assert (row().error or {})["code"] == "timed-out"
     assert row().extra == {}
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("how", ["progress", "track", "check_canceled"])
-def test_deadline__is_heard_at_each_call_while_the_heartbeat_hangs(
-    how: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", ["progress", "track", "check_canceled"])
+def test_deadline__is_checked_at_each_call_while_the_heart_hangs(
+    call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A database that swallows what it is asked, as behind a firewall that forgets."""
+    """The database never answers, as behind a firewall that drops packets."""
     released = threading.Event()
 
     def hang(claims: list[Claim]) -> None:
@@ -206,9 +215,9 @@ def test_deadline__is_heard_at_each_call_while_the_heartbeat_hangs(
     def job(operation: Job) -> None:
         time.sleep(0.1)
         operation._claim.deadline = time.monotonic()
-        if how == "progress":
+        if call == "progress":
             operation.progress(50)
-        elif how == "track":
+        elif call == "track":
             list(operation.track([1]))
         else:
             operation.check_canceled()
@@ -223,7 +232,7 @@ def test_deadline__is_heard_at_each_call_while_the_heartbeat_hangs(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("cancel", ["cooperative", "interrupt"])
-def test_deadline__is_heard_while_the_database_is_away(
+def test_deadline__is_checked_while_the_database_is_away(
     cancel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(claims: list[Claim]) -> None:
@@ -245,22 +254,22 @@ def test_deadline__is_heard_while_the_database_is_away(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="it locks no rows")
-def test_beat__of_one_alone_does_not_wait_for_its_job() -> None:
+def test_beat__does_not_wait_for_its_own_job() -> None:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w")
     claim = Claim(operation, inline=False)
-    claim.news = (50, "half", 0, None)
+    claim.progress = (50, "half", 0, None)
     with transaction.atomic():
         Operation.objects.select_for_update().get()
         with (
-            in_thread(lambda: claims.beat([claim])) as beaten,
+            in_thread(lambda: claims.beat([claim])) as future,
             pytest.raises(OperationalError),
         ):
-            beaten.result(20)
+            future.result(20)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ticker__says_once_that_it_fails(
+def test_heart__warns_once_while_it_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries: list[int] = []
@@ -269,39 +278,41 @@ def test_ticker__says_once_that_it_fails(
         tries.append(1)
         raise OperationalError("away")
 
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0.01)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(heartbeats, "beat", fail)
-    monkeypatch.setattr(heartbeats, "_ticker", heartbeats.Ticker())
+    monkeypatch.setattr(heartbeats, "_heart", heartbeats.Heart())
     run(lambda operation: until(lambda: len(tries) > 3))
-    told = [record.levelno for record in caplog.records if "Heartbeat failed" in record.message]
-    assert told.count(logging.WARNING) == 1
+    levels = [record.levelno for record in caplog.records if "Heartbeat failed" in record.message]
+    assert levels.count(logging.WARNING) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ticker__that_rests_has_forgotten_its_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last claim may end during the beat that fails; a later failure is news again."""
-    ticker = heartbeats.Ticker()
+def test_heart__warns_again_after_it_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last claim may end during a beat that fails."""
+    heart = heartbeats.Heart()
 
     def fail(claims: list[Claim]) -> None:
-        ticker.remove(claims[0])
+        heart.remove(claims[0])
         raise OperationalError("away")
 
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0.01)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(heartbeats, "beat", fail)
-    ticker.add(Claim(services.submit(echo), inline=False))
-    until(lambda: not ticker._claims and bool(ticker._changed._waiters))  # type: ignore[attr-defined]
-    assert not ticker._is_failing
+    heart.add(Claim(services.submit(echo), inline=False))
+    until(lambda: not heart._claims and bool(heart._changed._waiters))  # type: ignore[attr-defined]
+    assert not heart._is_failing
 
 
-def told(interruption: type[JobInterrupted] | None) -> Any:
+def interrupted(interruption: type[JobInterrupted] | None) -> Any:
+    """A job that shows progress, and retries or is interrupted before the next beat."""
+
     def job(operation: Job) -> None:
         operation.progress(1, 10, "page 1")
-        operation._claim._look_at += 60
+        operation._claim._beat_at += 60
         operation.progress(7, 10, "page 7")
         if interruption is None:
             operation.retry(after=0)
         operation._claim.interruption = interruption
-        # Without a call, at which an inline job would show its news.
+        # A call would make the inline job write its progress.
         raise interruption
 
     return job
@@ -309,39 +320,39 @@ def told(interruption: type[JobInterrupted] | None) -> Any:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("interruption", [None, WorkerStopping], ids=["retry", "release"])
-def test_again__shows_what_the_job_told_last(interruption: Any) -> None:
-    assert run(told(interruption), inline=True).ending is Ending.AGAIN
+def test_run_again__stores_the_last_progress(interruption: Any) -> None:
+    assert run(interrupted(interruption), inline=True).ending is Ending.AGAIN
     assert (row().status, row().progress, row().message) == (Status.PENDING, 70, "page 7")
 
 
 @pytest.mark.django_db
-def test_release__that_repeats_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    run(told(WorkerStopping), inline=True)
+def test_release__warns_from_the_third_on(caplog: pytest.LogCaptureFixture) -> None:
+    run(interrupted(WorkerStopping), inline=True)
     for _ in range(failures.MANY_RELEASES):
-        kind = Kind(name=echo.name, function=told(WorkerStopping))
+        kind = Kind(name=echo.name, function=interrupted(WorkerStopping))
         runner.run(row().pk, kind, worker="w", inline=True)
-    warnings = [each.message for each in caplog.records if "released" in each.message]
+    warnings = [record.message for record in caplog.records if "released" in record.message]
     assert [" 3 times" in warnings[0], " 4 times" in warnings[1], len(warnings)] == [True, True, 2]
     assert OperationAttempt.objects.filter(outcome="released").count() == 4
 
 
 @pytest.mark.django_db
-def test_release__after_retries_and_losses_is_no_warning(
+def test_release__after_retries_and_losses_does_not_warn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     services.submit(echo)
     Operation.objects.update(attempt=5, retries=3, losses=2)
-    kind = Kind(name=echo.name, function=told(WorkerStopping))
+    kind = Kind(name=echo.name, function=interrupted(WorkerStopping))
     runner.run(row().pk, kind, worker="w", inline=True)
-    assert not [each for each in caplog.records if "released" in each.message]
+    assert not [record for record in caplog.records if "released" in record.message]
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("done", [True, False])
-def test_news__of_a_job_that_fails_is_not_lost(done: bool, settings: Settings) -> None:
+@pytest.mark.parametrize("inline", [True, False])
+def test_fail__stores_the_last_progress(inline: bool) -> None:
     def job(operation: Job) -> None:
         operation.progress(7, 10, "page 7")
         raise OperationFailed("no more")
 
-    run(job, inline=done)
+    run(job, inline=inline)
     assert (row().progress, row().message) == (70, "page 7")

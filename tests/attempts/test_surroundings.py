@@ -1,4 +1,4 @@
-"""What a job changes in its process, and what the next job finds."""
+"""Changes of a job to its process are undone before the next job."""
 
 import _thread
 import asyncio
@@ -32,9 +32,9 @@ VARIABLE: contextvars.ContextVar[int] = contextvars.ContextVar("VARIABLE", defau
 
 
 def umask() -> int:
-    found = os.umask(0)
-    os.umask(found)
-    return found
+    value = os.umask(0)
+    os.umask(value)
+    return value
 
 
 def set_time_zone() -> None:
@@ -46,7 +46,7 @@ def stdout() -> Any:
     return sys.stdout
 
 
-#: Name -> what a job does, and what the next one reads.
+#: Name -> the change that a job makes, and a function that reads the changed state.
 CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "context variable": (lambda: VARIABLE.set(7), VARIABLE.get),
     "translation": (lambda: translation.activate("de"), translation.get_language),
@@ -105,24 +105,24 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
 
 
 def run(function: Callable[[], Any], *, fails: bool = False) -> list[Any]:
-    """What `function` returned inside a job."""
-    found: list[Any] = []
+    """Run `function` as a job; its return value, in a list."""
+    returned: list[Any] = []
 
     def job(operation: Job) -> None:
-        found.append(function())
+        returned.append(function())
         if fails:
             raise ZeroDivisionError
 
     operation = services.submit(echo)
     report = runner.run(operation.pk, Kind(name=echo.name, function=job), worker="w1")
     assert report.ending is (Ending.FAILED if fails else Ending.SUCCEEDED)
-    return found
+    return returned
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("name", CHANGES)
-def test_run__what_a_job_changes_in_its_process_is_put_back(name: str, fails: bool) -> None:
+def test_run__restores_the_process_after_a_job(name: str, fails: bool) -> None:
     change, read = CHANGES[name]
     before = read()
     [changed] = run(lambda: (change(), read())[1], fails=fails)
@@ -130,7 +130,7 @@ def test_run__what_a_job_changes_in_its_process_is_put_back(name: str, fails: bo
     assert [*run(read), read()] == [before, before]
 
 
-#: What is documented as staying: it costs too much to know, or what a library needs for good.
+#: Changes that stay, as documented: they cost too much to detect, or libraries need them.
 STAYS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "environment": (
         lambda: os.environ.__setitem__("LEFT_BEHIND", "7"),
@@ -148,14 +148,14 @@ STAYS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", STAYS)
-def test_run__what_is_documented_as_staying_stays(name: str) -> None:
+def test_run__does_not_restore_what_is_documented_as_staying(name: str) -> None:
     change, read = STAYS[name]
     run(change)
     assert run(read)[0]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run__folder_that_is_gone(tmp_path: Path) -> None:
+def test_run__restores_the_folder_after_a_removed_one(tmp_path: Path) -> None:
     def leave() -> None:
         folder = tmp_path / "gone"
         folder.mkdir()
@@ -167,66 +167,66 @@ def test_run__folder_that_is_gone(tmp_path: Path) -> None:
     assert Path.cwd() == before
 
 
-def test_kept__beside_other_jobs_leaves_what_belongs_to_all(tmp_path: Path) -> None:
-    """In a thread of a pool: another job may have changed it."""
+def test_preserved__beside_other_jobs_restores_the_loop_only(tmp_path: Path) -> None:
+    """In a thread of a pool another job may have changed the process."""
     before = Path.cwd()
 
     def job() -> Any:
-        with surroundings.kept():
+        with surroundings.preserved():
             os.chdir(tmp_path)
             asyncio._set_running_loop(object())  # type: ignore[arg-type]
         return Path.cwd(), asyncio._get_running_loop()
 
     try:
-        with in_thread(job) as found:
-            assert found.result(30) == (tmp_path, None)
+        with in_thread(job) as future:
+            assert future.result(30) == (tmp_path, None)
     finally:
         os.chdir(before)
 
 
-def test_kept__in_green_threads_leaves_the_loop_they_share() -> None:
+def test_preserved__in_green_threads_does_not_restore_the_shared_loop() -> None:
     loop: Any = object()
-    seen: list[Any] = []
+    loops: list[Any] = []
 
     def job() -> None:
-        with surroundings.kept():
+        with surroundings.preserved():
             asyncio._set_running_loop(loop)
-        surroundings.forget_loop()
-        seen.append(asyncio._get_running_loop())
+        surroundings.clear_running_loop()
+        loops.append(asyncio._get_running_loop())
 
-    # As a greenlet: nobody has made a Thread for it.
+    # No Thread is made for it, as for a greenlet.
     _thread.start_new_thread(job, ())
-    until(lambda: bool(seen))
-    assert seen == [loop]
+    until(lambda: bool(loops))
+    assert loops == [loop]
 
 
-def test_forget_loop__of_an_earlier_task() -> None:
+def test_clear_running_loop__after_an_earlier_task() -> None:
     asyncio._set_running_loop(object())  # type: ignore[arg-type]
-    surroundings.forget_loop()
+    surroundings.clear_running_loop()
     assert asyncio._get_running_loop() is None
 
 
-def test_is_starved__of_descriptors() -> None:
-    assert not surroundings.is_starved()
+def test_is_out_of_descriptors__at_the_limit() -> None:
+    assert not surroundings.is_out_of_descriptors()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        assert surroundings.is_starved()
+        assert surroundings.is_out_of_descriptors()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("stops", [False, True])
-def test_kept__handlers_of_a_worker_that_stops_stay(stops: bool) -> None:
-    """Celery exchanges them at the first signal, for the second to mean more."""
+def test_preserved__keeps_the_handlers_of_a_stopping_worker(stops: bool) -> None:
+    """Celery sets new handlers at the first signal, so that a second one ends the worker."""
     before = signal.getsignal(signal.SIGQUIT)
     try:
-        with surroundings.kept():
+        with surroundings.preserved():
             signal.signal(signal.SIGQUIT, signal.SIG_IGN)
             if stops:
                 interrupts.stopping.set()
-        found = signal.getsignal(signal.SIGQUIT)
+        handler = signal.getsignal(signal.SIGQUIT)
     finally:
         interrupts.stopping.clear()
         signal.signal(signal.SIGQUIT, before)
-    assert found == (signal.SIG_IGN if stops else before)
+    assert handler == (signal.SIG_IGN if stops else before)

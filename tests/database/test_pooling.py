@@ -10,7 +10,7 @@ from django.db import OperationalError, connection, connections
 
 from async_reply import lifecycle, services
 from async_reply.attempts import claims, heartbeats
-from async_reply.attempts.heartbeats import Ticker
+from async_reply.attempts.heartbeats import Heart
 from async_reply.database import pooling
 from async_reply.models import Operation
 from async_reply.notifications import announcements
@@ -49,16 +49,16 @@ def take_last_connection() -> None:
 
 
 def test_heartbeat__beats_while_the_pool_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeats, "TICK", 0.02)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.02)
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1")
-    claim, ticker = claims.Claim(operation, inline=False), Ticker()
+    claim, heart = claims.Claim(operation, inline=False), Heart()
     take_last_connection()
-    claim.news = (50, "", 0, None)
-    ticker.add(claim)
+    claim.progress = (50, "", 0, None)
+    heart.add(claim)
     until(lambda: Operation.objects.get().progress == 50)
     assert not claim.is_neglected
-    ticker.remove(claim)
+    heart.remove(claim)
 
 
 def test_maintenance__goes_on_while_the_pool_is_empty() -> None:

@@ -45,15 +45,15 @@ def test_update_returning__without_a_matching_row_returns_nothing() -> None:
 @pytest.mark.parametrize(
     "outcome",
     [
-        results.Outcome(value={"a": ["é", 1.5, None]}),
-        results.Outcome(value=None),
-        results.Outcome(value="50 %s", content_type="text/plain", headers={"X-A": "%"}),
-        results.Outcome(location={"url": "https://example.org/"}),
+        results.JobResult(value={"a": ["é", 1.5, None]}),
+        results.JobResult(value=None),
+        results.JobResult(value="50 %s", content_type="text/plain", headers={"X-A": "%"}),
+        results.JobResult(location={"url": "https://example.org/"}),
     ],
 )
-def test_update_and_insert__stores_the_same_as_save(outcome: results.Outcome) -> None:
+def test_update_and_insert__stores_the_same_as_save(outcome: results.JobResult) -> None:
     operation = running()
-    assert lifecycle.succeed(operation, result=results.row(operation, outcome))
+    assert lifecycle.succeed(operation, result=results.build_row(operation, outcome))
     inserted = OperationResult.objects.values().get()
     OperationResult.objects.all().delete()
     results.store(operation, outcome)
@@ -63,15 +63,15 @@ def test_update_and_insert__stores_the_same_as_save(outcome: results.Outcome) ->
 def test_update_and_insert__without_a_matching_row_inserts_nothing() -> None:
     operation = running()
     Operation.objects.update(attempt=2)
-    result = results.row(operation, results.Outcome(value=1))
+    result = results.build_row(operation, results.JobResult(value=1))
     assert not lifecycle.succeed(operation, result=result)
     assert not OperationResult.objects.exists()
 
 
 def test_update_and_insert__failed_insert_undoes_the_update() -> None:
     operation = running()
-    results.store(operation, results.Outcome(value=1))
-    result = results.row(operation, results.Outcome(value=2))
+    results.store(operation, results.JobResult(value=1))
+    result = results.build_row(operation, results.JobResult(value=2))
     with pytest.raises(IntegrityError), transaction.atomic():
         lifecycle.succeed(operation, result=result)
     assert Operation.objects.get().status == Status.RUNNING

@@ -138,7 +138,7 @@ def test_import__canceled_on_the_way_leaves_nothing() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lifecycle, "beat", cancel_at_the_first_news)
-        patch.setattr(claims, "INLINE_TICK", 0)  # look at the row at each call
+        patch.setattr(claims, "INLINE_BEAT_SECONDS", 0)  # look at the row at each call
         run_operations()
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED

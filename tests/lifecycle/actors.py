@@ -1,7 +1,7 @@
-"""Who touches an operation, and what its knowledge of the row is worth after others wrote.
+"""The actors on an operation, and how valid their knowledge of the row is after others wrote.
 
-An actor that is not scheduled is frozen, so a zombie needs no action of its own: it is a worker
-that goes on after its claim was taken away.
+An actor waits until the checker lets it act. So a zombie needs no code: it is a worker that goes on
+after another attempt has begun.
 """
 
 from enum import IntEnum
@@ -12,22 +12,22 @@ from tests.lifecycle.interpreter import Time
 from tests.lifecycle.model import CLAIMED, PUBLISHED, SEEN, TAKEN, Row
 
 
-class Grip(IntEnum):
-    """What an actor's knowledge of the row is still worth."""
+class Knowledge(IntEnum):
+    """How valid an actor's knowledge of the row is."""
 
-    HELD = 0  # as read; of a running attempt: the claim is its own
-    DONE = 1  # it wrote its outcome and does not know
-    TAKEN = 2  # the row moved on, within the same attempt; of a publish: an attempt has begun
-    OLD = 3  # another attempt, or another publish, has begun
+    CURRENT = 0  # as read; in a running attempt: it holds the claim
+    STORED = 1  # it has stored its outcome, but does not know that
+    OUTDATED = 2  # the row changed within the same attempt; of a publish: an attempt has begun
+    SUPERSEDED = 3  # another attempt, or another publish, has begun
 
 
 class Actor(NamedTuple):
-    """A worker, or a hand: somebody else who acts on what was read earlier."""
+    """A worker, or an outsider that acts on a row it read earlier."""
 
     stage: str = "idle"
-    grip: Grip = Grip.HELD
+    knowledge: Knowledge = Knowledge.CURRENT
     budget: int = 0  # retries of a worker's, losses of a rescuer's snapshot
-    word: str = ""  # the function whose outcome is unknown; the status that was read
+    word: str = ""  # of a worker the function of unknown outcome, of others the status read
 
 
 IDLE = Actor()
@@ -46,27 +46,27 @@ WORKING = frozenset({"read", "running", "refused", "unsure"})
 
 
 def moved(actor: Actor, effect: int) -> Actor:
-    """The actor after somebody else's statement had `effect`."""
+    """The actor after a statement of another actor had `effect`."""
     if actor.stage in ("publish", "send"):
         return _moved_publisher(actor, effect)
     if effect & CLAIMED and actor.stage != "idle":
-        return actor._replace(grip=Grip.OLD)
-    stale = SEEN if actor.stage == "read" else TAKEN
-    if actor.grip == Grip.HELD and effect & stale and actor.stage in WORKING:
-        return actor._replace(grip=Grip.TAKEN)
+        return actor._replace(knowledge=Knowledge.SUPERSEDED)
+    outdating = SEEN if actor.stage == "read" else TAKEN
+    if actor.knowledge == Knowledge.CURRENT and effect & outdating and actor.stage in WORKING:
+        return actor._replace(knowledge=Knowledge.OUTDATED)
     return actor
 
 
 def _moved_publisher(actor: Actor, effect: int) -> Actor:
     if effect & PUBLISHED:
-        return actor._replace(grip=Grip.OLD)
-    if effect & CLAIMED and actor.grip == Grip.HELD:
-        return actor._replace(grip=Grip.TAKEN)
+        return actor._replace(knowledge=Knowledge.SUPERSEDED)
+    if effect & CLAIMED and actor.knowledge == Knowledge.CURRENT:
+        return actor._replace(knowledge=Knowledge.OUTDATED)
     return actor
 
 
 def clock(row: Row | None) -> list[Step]:
-    """Time passes for one column at a time; nobody is over before its lease is."""
+    """Time passes for one column at a time. A deadline passes together with the lease."""
     if row is None:
         return []
     rows: dict[str, Row] = {}

@@ -1,13 +1,14 @@
-"""Every interleaving of the actors on one operation, breadth first, so traces are shortest."""
+"""Explores every interleaving of actors on one operation, breadth first: the shortest traces."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 from async_reply.status import ACTIVE, FINAL
-from tests.lifecycle.actors import IDLE, Actor, Grip, Step, clock, moved
-from tests.lifecycle.hands import Hand
+from tests.lifecycle.actors import IDLE, Actor, Knowledge, Step, clock, moved
 from tests.lifecycle.interpreter import Time
-from tests.lifecycle.model import Row, Table, remember
+from tests.lifecycle.model import Row, Table
+from tests.lifecycle.outsiders import Outsider
 from tests.lifecycle.rules import Violation, require
 from tests.lifecycle.workers import Worker
 
@@ -17,13 +18,13 @@ Successor = tuple[str, State]
 
 #: Stages of a worker that has claimed.
 HOLDING = frozenset({"running", "refused", "unsure"})
-#: What may not happen at all, so that an end must be in reach without it.
-HELP_FROM_OUTSIDE = frozenset({"cancel", "receive unknown kind"})
+#: Steps that may never happen. The operation must be able to end without them.
+OPTIONAL_STEPS = frozenset({"cancel", "receive unknown kind"})
 
 
 @dataclass
 class Exploration:
-    """What was found; `dead_ends` are states from which no end can be reached."""
+    """Counts, and what occurred. `dead_ends` are states from which no end can be reached."""
 
     states: int = 0
     transitions: int = 0
@@ -33,52 +34,50 @@ class Exploration:
 
 
 class Checker:
-    """`workers` and `hands` act on what they read earlier; at most `messages` are under way."""
+    """`workers` and `outsiders` act on rows they read earlier; `messages` is the most at a time."""
 
-    def __init__(self, *, workers: int, hands: int, messages: int) -> None:
+    def __init__(self, *, workers: int, outsiders: int, messages: int) -> None:
         self.table = Table()
-        self.workers, self.hands, self.messages = workers, hands, messages
-        hand = Hand(self.table)
-        self._worker_steps = remember(Worker(self.table).steps)
-        self._hand_steps = remember(hand.steps)
-        self._others_steps = remember(lambda row: [*hand.at_once(row), *clock(row)])
-        self._moved = remember(
-            lambda actors, effect: tuple(moved(actor, effect) for actor in actors)
-        )
+        self.workers, self.outsiders, self.messages = workers, outsiders, messages
+        outsider = Outsider(self.table)
+        self._worker_steps = cache(Worker(self.table).steps)
+        self._outsider_steps = cache(outsider.steps)
+        self._others_steps = cache(lambda row: [*outsider.at_once(row), *clock(row)])
+        self._moved = cache(lambda actors, effect: tuple(moved(actor, effect) for actor in actors))
 
     def explore(self) -> Exploration:
         with self.table.installed():
             return self._explore()
 
     def _explore(self) -> Exploration:
-        found = Exploration(arrows=self.table.arrows)
+        exploration = Exploration(arrows=self.table.arrows)
         self._came_from: dict[State, tuple[State, str] | None] = dict.fromkeys(self._starts())
         states = list(self._came_from)
         numbers = {state: number for number, state in enumerate(states)}
-        unaided: list[list[int]] = []
+        successors: list[list[int]] = []
         for state in states:
-            ways = []
+            numbers_of_successors = []
             for label, following in self._followed(state):
                 number = numbers.setdefault(following, len(states))
                 if number == len(states):
                     states.append(following)
                     self._came_from[following] = (state, label)
-                found.transitions += 1
-                found.labels.add(label)
-                if label not in HELP_FROM_OUTSIDE:
-                    ways.append(number)
-            unaided.append(ways)
-        found.states = len(states)
-        found.dead_ends = found.states - _count_leading_to_end(states, unaided)
-        return found
+                exploration.transitions += 1
+                exploration.labels.add(label)
+                if label not in OPTIONAL_STEPS:
+                    numbers_of_successors.append(number)
+            successors.append(numbers_of_successors)
+        exploration.states = len(states)
+        exploration.dead_ends = len(states) - _count_leading_to_end(states, successors)
+        return exploration
 
     def _starts(self) -> Iterator[State]:
-        """Submitted with the broker up, with the breaker open, and for later."""
+        """Operations submitted with the broker up, with the breaker open, and for later."""
         idle = (IDLE,) * self.workers
-        hands = (IDLE,) * self.hands
-        yield Row(published=True), 0, idle, _sorted((Actor("send"), *hands[1:]))
-        yield Row(), 0, idle, hands
-        yield Row(available_at=Time.FUTURE), 0, idle, hands
+        outsiders = (IDLE,) * self.outsiders
+        yield Row(published=True), 0, idle, _sorted((Actor("send"), *outsiders[1:]))
+        yield Row(), 0, idle, outsiders
+        yield Row(available_at=Time.FUTURE), 0, idle, outsiders
 
     def _followed(self, state: State) -> Iterator[Successor]:
         try:
@@ -89,20 +88,20 @@ class Checker:
             raise
 
     def _successors(self, state: State) -> Iterator[Successor]:
-        row, messages, workers, hands = state
-        yield from self._turns(state, workers, hands, by_worker=True)
-        yield from self._turns(state, hands, workers, by_worker=False)
+        row, messages, workers, outsiders = state
+        yield from self._turns(state, workers, outsiders, by_worker=True)
+        yield from self._turns(state, outsiders, workers, by_worker=False)
         for step in self._others_steps(row):
-            yield step.label, self._state(state, step, workers, hands)
+            yield step.label, self._state(state, step, workers, outsiders)
         if messages:
-            yield "message lost", (row, messages - 1, workers, hands)
+            yield "message lost", (row, messages - 1, workers, outsiders)
             if messages < self.messages:
-                yield "message doubled", (row, messages + 1, workers, hands)
+                yield "message doubled", (row, messages + 1, workers, outsiders)
 
     def _turns(
         self, state: State, actors: Actors, others: Actors, *, by_worker: bool
     ) -> Iterator[Successor]:
-        steps_of = self._worker_steps if by_worker else self._hand_steps
+        steps_of = self._worker_steps if by_worker else self._outsider_steps
         for position, actor in enumerate(actors):
             if actor in actors[:position]:
                 continue
@@ -120,40 +119,42 @@ class Checker:
             rest = self._moved(rest, step.effect)
         return _sorted((*rest, step.actor))
 
-    def _state(self, state: State, step: Step, workers: Actors, hands: Actors) -> State:
+    def _state(self, state: State, step: Step, workers: Actors, outsiders: Actors) -> State:
         if step.effect:
             workers = _sorted(self._moved(workers, step.effect))
-            hands = _sorted(self._moved(hands, step.effect))
-        return step.row, self._sum(state[1], step), workers, hands
+            outsiders = _sorted(self._moved(outsiders, step.effect))
+        return step.row, self._sum(state[1], step), workers, outsiders
 
     def _sum(self, messages: int, step: Step) -> int:
         return min(messages + step.messages, self.messages)
 
     def _trace(self, state: State) -> list[str]:
         lines = [f"in {state}"]
-        came: tuple[State, str] | None = self._came_from[state]
-        while came is not None:
-            state, label = came
+        origin: tuple[State, str] | None = self._came_from[state]
+        while origin is not None:
+            state, label = origin
             lines.append(label)
-            came = self._came_from[state]
+            origin = self._came_from[state]
         return lines[::-1]
 
 
 def _check_holders(state: State) -> None:
     row, _, workers, _ = state
-    holders = sum(one.grip == Grip.HELD and one.stage in HOLDING for one in workers)
+    holders = sum(
+        worker.knowledge == Knowledge.CURRENT and worker.stage in HOLDING for worker in workers
+    )
     require(holders <= int(row is not None and row.status in ACTIVE), "one attempt at a time")
 
 
 def _sorted(actors: Actors) -> Actors:
-    """Who of several workers is where makes no difference."""
+    """Actors of the same sort are interchangeable, so their order is fixed."""
     return actors if len(actors) == 1 else tuple(sorted(actors))
 
 
-def _count_leading_to_end(states: list[State], ways: list[list[int]]) -> int:
-    """How many states an end can be reached from."""
+def _count_leading_to_end(states: list[State], successors: list[list[int]]) -> int:
+    """The number of states from which an end can be reached."""
     before: list[list[int]] = [[] for _ in states]
-    for number, following in enumerate(ways):
+    for number, following in enumerate(successors):
         for target in following:
             before[target].append(number)
     ends = [number for number, state in enumerate(states) if _is_end(state)]

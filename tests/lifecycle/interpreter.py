@@ -1,7 +1,7 @@
-"""What an UPDATE of `lifecycle` does to a row, told without a database.
+"""Computes without a database what an UPDATE of `lifecycle` does to a row.
 
-Times are three words, since that is all a guard can tell apart; the database's own clock reads
-PAST, for `<=` holds at the moment itself.
+A time has one of three values, because guards distinguish no more. The database's clock shows PAST,
+because `<=` is true for the present moment.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Time(IntEnum):
 
 
 def update(row: Values, guard: Values, changes: Values) -> dict[str, Any] | None:
-    """The row afterwards, None where the guard keeps the statement from hitting it."""
+    """The row afterwards; None when the guard does not hold."""
     unknown = changes.keys() - row.keys()
     if unknown:
         raise KeyError(f"The model has no {sorted(unknown)}: add them to it.")
@@ -56,9 +56,9 @@ def _value(row: Values, expression: Any) -> Any:
         case F():
             return row[expression.name]  # type: ignore[attr-defined]
         case Least():
-            return _least([_value(row, one) for one in expression.get_source_expressions()])
+            return _least([_value(row, source) for source in expression.get_source_expressions()])
         case Coalesce():
-            values = [_value(row, one) for one in expression.get_source_expressions()]
+            values = [_value(row, source) for source in expression.get_source_expressions()]
             return next((value for value in values if value is not None), None)
         case ExpressionWrapper():
             return _value(row, expression.expression)
@@ -88,7 +88,7 @@ def _combined(row: Values, expression: CombinedExpression) -> Any:
 
 def _shifted(time: Time, by: timedelta) -> Time:
     if time is not Time.PAST:
-        raise ValueError("Times are told relative to the database's clock alone.")
+        raise ValueError("Only the database's clock may be shifted.")
     if by > timedelta(0):
         return Time.FUTURE
     return Time.LONG_AGO if by <= -LONG else Time.PAST

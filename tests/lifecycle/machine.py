@@ -1,7 +1,7 @@
-"""Several operations in a real database, whatever happens to them in whatever order.
+"""Several operations in a real database, and rules that act on them in random order.
 
-What was read earlier waits in bundles, so that a snapshot, a delivery, a claim may be used much
-later: by a zombie, after a rescue, after a purge.
+Bundles keep snapshots, deliveries and claims, so that a rule may use them much later: as a zombie,
+after a rescue, after a purge.
 """
 
 from contextlib import nullcontext, suppress
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from async_reply import lifecycle, services
-from async_reply.attempts import rescue, results, runner
+from async_reply.attempts import finishing, rescue, results, runner
 from async_reply.attempts.jobs import Job
-from async_reply.attempts.runner import Ending, Report
+from async_reply.attempts.runner import Ending
 from async_reply.database.clock import after
 from async_reply.exceptions import AlreadyFinished, NotFinished, OperationGone, RetryLater
 from async_reply.models import Operation
@@ -30,18 +30,19 @@ from tests.lifecycle.world import World
 
 LATER = 600
 PROBLEM = {"title": "broken"}
-ENDINGS = {
-    "succeed": Ending.SUCCEEDED,
-    "fail": Ending.FAILED,
-    "end_canceled": Ending.CANCELED,
-    "retry": Ending.AGAIN,
-    "release": Ending.AGAIN,
+#: The final status that a function gives the row; None for pending.
+STATUSES = {
+    "succeed": Status.SUCCEEDED,
+    "fail": Status.FAILED,
+    "end_canceled": Status.CANCELED,
+    "retry": None,
+    "release": None,
 }
-FATES = ("stored", "answer lost", "not stored")
+COMMITS = ("stored", "answer lost", "not stored")
 
 
 def _play(operation: Job) -> Any:
-    """The job of these operations: does what the rule that runs it says."""
+    """The job of these operations: runs the script of the rule."""
     return _scripts[operation.id](operation)
 
 
@@ -53,7 +54,7 @@ play = operation_task(
 
 
 class LifecycleMachine(RuleBasedStateMachine):
-    """Rules are what somebody does; `World` keeps the books."""
+    """A rule is an action of a client, a worker or maintenance. `World` has the expected rows."""
 
     operations: Bundle[UUID] = Bundle("operations")
     snapshots: Bundle[Operation] = Bundle("snapshots")
@@ -76,24 +77,26 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(target=operations, later=st.booleans())
     def submit(self, later: bool) -> UUID:
         at: Any = after(LATER) if later else None
-        return self._told(services.submit(play, available_at=at))
+        return self._stored(services.submit(play, available_at=at))
 
     @rule(target=operations, key=st.sampled_from("ab"))
     def submit_with_key(self, key: str) -> Any:
-        known = self.by_key.get(key)
+        earlier = self.by_key.get(key)
         try:
             operation = services.submit(play, key=IdempotencyKey(key * 64, "f" * 64))
         except OperationGone:
-            require(known in self.world.rows, "only what once was can be gone")
+            require(earlier in self.world.rows, "only an operation that existed can be gone")
             return multiple()
-        if known in self.world.rows:
-            require(operation.pk == known, "one operation per key")
+        if earlier in self.world.rows:
+            require(operation.pk == earlier, "one operation per key")
             return multiple()
         self.by_key[key] = operation.pk
-        return self._told(operation)
+        return self._stored(operation)
 
-    def _told(self, operation: Operation) -> UUID:
-        require(Operation.objects.filter(pk=operation.pk).exists(), "a 202 has its row")
+    def _stored(self, operation: Operation) -> UUID:
+        require(
+            Operation.objects.filter(pk=operation.pk).exists(), "a submitted operation has a row"
+        )
         pk: UUID = operation.pk
         return pk
 
@@ -113,12 +116,12 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(doubled=st.booleans())
     def confuse_broker(self, doubled: bool) -> None:
-        """It forgets what it was sent, or sends it twice."""
+        """The broker loses its messages, or doubles them."""
         self.world.messages = self.world.messages * 2 if doubled else []
         del self.world.messages[20:]
 
     @rule(target=snapshots, pk=operations)
-    def look(self, pk: UUID) -> Any:
+    def read(self, pk: UUID) -> Any:
         snapshot = Operation.objects.filter(pk=pk).first()
         return multiple() if snapshot is None else snapshot
 
@@ -140,55 +143,61 @@ class LifecycleMachine(RuleBasedStateMachine):
             return multiple()
         row = self.world.rows[delivery.pk]
         for column in ("attempt", "version", "retries", "losses"):
-            told = getattr(delivery, column)
-            require(told == row[column], f"who claims knows the {column}")
+            claimed = getattr(delivery, column)
+            require(claimed == row[column], f"a claim returns its {column}")
         return delivery
 
-    @rule(attempt=attempts, message=st.none() | st.just("news"))
+    @rule(attempt=attempts, message=st.none() | st.just("half"))
     def beat(self, attempt: Operation, message: str | None) -> None:
-        held = self._holds(attempt)
-        require(lifecycle.beat(attempt, progress=1, message=message) == held, "who holds beats")
+        is_holder = self._holds(attempt)
+        is_written = lifecycle.beat(attempt, progress=1, message=message)
+        require(is_written == is_holder, "only the holder of the claim can beat")
 
     @rule(
         attempt=attempts,
-        function=st.sampled_from(sorted(ENDINGS)),
-        fate=st.sampled_from(FATES),
+        function=st.sampled_from(sorted(STATUSES)),
+        commit=st.sampled_from(COMMITS),
     )
-    def finish(self, attempt: Operation, function: str, fate: str) -> None:
-        """As the runner does, where it lives on after a COMMIT of unknown fate."""
-        held, before = self._holds(attempt), self.world.rows.get(attempt.pk)
+    def finish(self, attempt: Operation, function: str, commit: str) -> None:
+        """Finish as the runner does, also when nobody knows the outcome of COMMIT."""
+        is_holder, before = self._holds(attempt), self.world.rows.get(attempt.pk)
         if before is None or (function == "retry" and attempt.retries >= attempt.max_retries):
             return
-        report = self._end(attempt, function, fate)
-        if not held and function == "succeed":
-            done = before["status"] == Status.SUCCEEDED and before["attempt"] == attempt.attempt
-            told = report.ending is Ending.SUCCEEDED
-            require(told <= done, "who stored nothing does not report success")
-        if held and function in ("succeed", "fail"):
-            require(report.ending is ENDINGS[function], "an attempt that holds its claim can end")
+        is_stored = self._end(attempt, function, commit)
+        if not is_holder and function == "succeed":
+            had_succeeded = (before["status"], before["attempt"]) == (
+                Status.SUCCEEDED,
+                attempt.attempt,
+            )
+            require(is_stored <= had_succeeded, "an attempt that stored nothing has no success")
+        if is_holder and function in ("succeed", "fail"):
+            require(is_stored, "an attempt that holds its claim can end")
 
-    def _end(self, attempt: Operation, function: str, fate: str) -> Report:
+    def _end(self, attempt: Operation, function: str, commit: str) -> bool:
         options: dict[str, Any] = {"retry": {"delay": LATER}, "fail": {"error": PROBLEM}}
 
         def write() -> bool:
             written: bool = getattr(lifecycle, function)(attempt, **options.get(function, {}))
             if written:
-                require(self._held == attempt.attempt, "a worker writes only while it holds")
+                require(
+                    self._holder == attempt.attempt,
+                    "a worker writes only while the claim is its own",
+                )
             if written and function == "succeed":
-                results.store(attempt, results.Outcome(value=attempt.attempt))
+                results.store(attempt, results.JobResult(value=attempt.attempt))
             return written
 
-        self._held = self.world.holders.get(attempt.pk)
-        broken = self.world.broken_commit(stored=fate == "answer lost")
-        with nullcontext() if fate == "stored" else broken:
-            return runner._ended(attempt, write, ENDINGS[function])
+        self._holder = self.world.holders.get(attempt.pk)
+        broken = self.world.broken_commit(stored=commit == "answer lost")
+        with nullcontext() if commit == "stored" else broken:
+            return finishing.finish(attempt, write, STATUSES[function])
 
     def _holds(self, attempt: Operation) -> bool:
         return self.world.holders.get(attempt.pk) == attempt.attempt
 
     @rule(pk=operations, way=st.sampled_from(["return", "raise", "retry", "retry at once"]))
     def run(self, pk: UUID, way: str) -> None:
-        """A whole attempt by the runner itself."""
+        """Let the runner run a whole attempt."""
         ways: dict[str, BaseException] = {
             "raise": ValueError("broken"),
             "retry": RetryLater(None),
@@ -203,27 +212,27 @@ class LifecycleMachine(RuleBasedStateMachine):
             return way
 
         _scripts[pk] = script
-        due = Operation.objects.due().filter(pk=pk).exists()
+        is_due = Operation.objects.due().filter(pk=pk).exists()
         report = runner.run(pk, play.kind, worker="a worker", inline=True)
-        require((report.ending is not Ending.NOT_MINE) == due, "what is due is run to an end")
+        require((report.ending is not Ending.NOT_MINE) == is_due, "only a due operation is run")
 
     @rule()
     def rescue_turn(self) -> None:
         rescue.rescue()
-        require(not Operation.objects.lost().exists(), "what is lost is rescued")
+        require(not Operation.objects.lost().exists(), "lost operations are rescued")
 
     @rule(snapshot=snapshots)
     def rescue_late(self, snapshot: Operation) -> None:
-        if snapshot.status in ACTIVE:  # no rescuer looks at others
+        if snapshot.status in ACTIVE:  # a rescuer reads no other rows
             rescue._rescue(snapshot)
 
     @rule(attempt=attempts, timed_out=st.booleans())
-    def take_back(self, attempt: Operation, timed_out: bool) -> None:
-        """Celery says that the process of an attempt is gone, or that another one is."""
-        held = self._holds(attempt)
-        worker = attempt.worker if held else "another worker"
-        rescued = rescue.take_back(attempt.pk, worker=worker, timed_out=timed_out)
-        require(rescued == held, "whose process is gone is rescued at once")
+    def rescue_from_dead_process(self, attempt: Operation, timed_out: bool) -> None:
+        """Celery reports that the process of this attempt died, or another process."""
+        is_holder = self._holds(attempt)
+        worker = attempt.worker if is_holder else "another worker"
+        is_rescued = rescue.from_dead_process(attempt.pk, worker=worker, timed_out=timed_out)
+        require(is_rescued == is_holder, "an attempt whose process died is rescued at once")
 
     @rule(snapshot=snapshots)
     def cancel(self, snapshot: Operation) -> None:

@@ -1,10 +1,10 @@
 """One operation in memory, on which the real functions of `lifecycle` are called.
 
-Counters that guards only compare for equality are told relative to the row: its own `version`
-and `publishes` read 0, what an actor has read before is 0 or older. So everything is finite.
+Guards compare some counters for equality only, so they are relative here: `version` and `publishes`
+of the row are 0, and an actor has read 0 or less. This keeps the number of states finite.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -21,7 +21,7 @@ MAX_RETRIES = 1
 MAX_LOSSES = 1
 MAX_RELEASES = 1
 
-#: Columns that `lifecycle` writes and no guard looks at.
+#: Columns that `lifecycle` writes and no guard reads.
 UNGUARDED = (
     "worker",
     "progress",
@@ -31,15 +31,15 @@ UNGUARDED = (
     "updated_at",
 )
 
-#: Columns of what came in or was said, which a tombstone has not.
+#: Columns that are empty in a tombstone.
 CONTENT = ("input", "extra", "error", "message")
 
-#: What a statement meant for everybody else who has read the row, as bits.
+#: The effects of a statement on the other actors' knowledge of the row, as bits.
 SEEN, CLAIMED, PUBLISHED, TAKEN = 1, 2, 4, 8
 
 
 class Row(NamedTuple):
-    """The columns that guards rest on; `results` and `releases` are counted beside them."""
+    """The columns that guards read, and two counts: of results and of releases."""
 
     status: str = Status.PENDING
     attempt: int = 0
@@ -56,7 +56,7 @@ class Row(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a function returned, the row it left, and what that meant for the others."""
+    """The return value of a function, the row afterwards, and the effect on other actors."""
 
     value: Any
     row: Row | None
@@ -65,13 +65,13 @@ class Answer(NamedTuple):
 
 
 class Table:
-    """Stands in for the database behind `lifecycle._update`."""
+    """Replaces the database behind `lifecycle._update`."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] | None = None
         self._function = ""
         self._misses = 0
-        self._own = True
+        self._is_holder = True
         self.arrows: set[tuple[str, str]] = set()
 
     @contextmanager
@@ -85,13 +85,13 @@ class Table:
             lifecycle._update = real
 
     def call(self, row: Row | None, function: str, read: dict[str, Any], **options: Any) -> Answer:
-        """`lifecycle.<function>` on an operation as it was `read`.
+        """Call `lifecycle.<function>` on an operation with the columns that were `read`.
 
-        `misses`: so many statements have missed already, before the row became what it is now.
-        `own`: whether the caller may write as the attempt that holds the operation.
+        `misses`: the number of its statements that missed before the row became `row`.
+        `is_holder`: whether the caller may write as the attempt that holds the operation.
         """
         self._misses = options.pop("misses", 0)
-        self._own = options.pop("own", True)
+        self._is_holder = options.pop("is_holder", True)
         self._function = function
         self._values = before = None if row is None else _values(row)
         snapshot = Operation(pk=PK, max_retries=MAX_RETRIES, max_losses=MAX_LOSSES, **read)
@@ -112,7 +112,7 @@ class Table:
         after = None if before is None else interpreter.update(before, guard, changes)
         if before is None or after is None:
             return False
-        require(self._own, "a worker writes only while the claim is its own")
+        require(self._is_holder, "a worker writes only while the claim is its own")
         check_change(self._function, before, after, set(changes))
         if after["status"] != before["status"]:
             self.arrows.add((before["status"], after["status"]))
@@ -124,8 +124,8 @@ class Table:
         after["results"] += function == "succeed"
         if function == "purge":
             after["results"] = 0
-            kept = [name for name in CONTENT if after[name]]
-            require(not kept, "a tombstone holds nothing of what came in or was said")
+            filled = [name for name in CONTENT if after[name]]
+            require(not filled, "a tombstone has no input, error or message")
         require(after["idempotency_digest"] == "key", "one operation per key, tombstones included")
         check_row(after)
         ended = after["retries"] + after["losses"] + after["releases"]
@@ -136,11 +136,11 @@ class Table:
 
 
 def _values(row: Row) -> dict[str, Any]:
-    # An attempt leaves its deadline behind, and nobody looks at that.
-    left_behind = Time.PAST if row.attempt else None
+    # The deadline of an earlier attempt stays in the row, and no guard reads it.
+    old_deadline = Time.PAST if row.attempt else None
     return {
         **row._asdict(),
-        "deadline_at": row.deadline_at if row.status in ACTIVE else left_behind,
+        "deadline_at": row.deadline_at if row.status in ACTIVE else old_deadline,
         "version": 0,
         "publishes": 0,
         "max_retries": MAX_RETRIES,
@@ -155,7 +155,7 @@ def _values(row: Row) -> dict[str, Any]:
 
 
 def _row(values: dict[str, Any]) -> Row:
-    """The row without what no guard can look at any more in its status."""
+    """The row without the columns that no guard reads in this status."""
     active, pending = values["status"] in ACTIVE, values["status"] == Status.PENDING
     return Row(
         values["status"],
@@ -174,19 +174,7 @@ def _row(values: dict[str, Any]) -> Row:
 
 
 def _effect(before: dict[str, Any], after: dict[str, Any]) -> int:
-    grown = {"version": SEEN, "attempt": CLAIMED, "publishes": PUBLISHED}
-    effect = sum(bit for column, bit in grown.items() if after[column] != before[column])
-    left = before["status"] in ACTIVE and after["status"] not in ACTIVE
-    return effect | TAKEN * left
-
-
-def remember(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Ask once for the same row and actor: what follows depends on nothing else."""
-    known: dict[Any, Any] = {}
-
-    def remembered(*key: Any) -> Any:
-        if key not in known:
-            known[key] = call(*key)
-        return known[key]
-
-    return remembered
+    bits = {"version": SEEN, "attempt": CLAIMED, "publishes": PUBLISHED}
+    effect = sum(bit for column, bit in bits.items() if after[column] != before[column])
+    was_taken = before["status"] in ACTIVE and after["status"] not in ACTIVE
+    return effect | TAKEN * was_taken

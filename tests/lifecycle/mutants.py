@@ -1,4 +1,4 @@
-"""Guards broken on purpose: what a checker that sees nothing would let pass."""
+"""Guards broken on purpose, to test that the checkers notice."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from async_reply.status import ACTIVE, Status
 
 Values = dict[str, Any]
 Update = Callable[..., bool]
-#: Makes one `lifecycle._update` of another, for a function called with that operation.
+#: Makes a broken `lifecycle._update`, for a function called with the operation.
 Mutation = Callable[[Update, Operation], Update]
 
 
 @contextmanager
 def mutated(mutation: Mutation, *functions: str) -> Iterator[None]:
-    """`functions` of lifecycle send the statements that `mutation` makes of theirs."""
+    """Apply `mutation` to the statements of these `functions` of lifecycle, inside the block."""
     real = {name: getattr(lifecycle, name) for name in functions}
     for name, function in real.items():
         setattr(lifecycle, name, _mutated(function, mutation))
@@ -52,19 +52,19 @@ def guarded(change: Callable[[Values], Values]) -> Mutation:
 
 
 def without(*lookups: str) -> Mutation:
-    """The guard lacks `lookups`."""
+    """Remove `lookups` from the guard."""
     return guarded(lambda guard: {key: guard[key] for key in guard.keys() - set(lookups)})
 
 
 def also(**more: Any) -> Mutation:
-    """The statement changes `more` columns."""
+    """Let the statement change `more` columns."""
     return lambda update, _: (
         lambda pk, guard, changes, **insert: update(pk, guard, changes | more, **insert)
     )
 
 
 def or_lost(*statuses: Status) -> Mutation:
-    """Takes what is due, or else what is in `statuses` with an expired lease."""
+    """Claim an operation in `statuses` with an expired lease too, if none is due."""
     lost = {"status__in": statuses, "lease_expires_at__lte": DatabaseNow()}
     return lambda update, _: (
         lambda pk, guard, changes, **insert: (
@@ -74,10 +74,10 @@ def or_lost(*statuses: Status) -> Mutation:
 
 
 def fenced_by_attempt(update: Update, operation: Operation) -> Update:
-    """Lets a claim pass that rests on budgets read before a retry."""
-    own = {"attempt": operation.attempt}
+    """Allow a claim with budgets that were read before a retry."""
+    by_attempt = {"attempt": operation.attempt}
     mutation = without("version")(update, operation)
-    return lambda pk, guard, changes, **insert: mutation(pk, guard | own, changes, **insert)
+    return lambda pk, guard, changes, **insert: mutation(pk, guard | by_attempt, changes, **insert)
 
 
 def while_active(guard: Values) -> Values:
@@ -85,6 +85,6 @@ def while_active(guard: Values) -> Values:
 
 
 def within_attempts(guard: Values) -> Values:
-    """What a retry needs, were attempts its budget: a release or a rescue consumes it."""
-    kept = {key: guard[key] for key in guard.keys() - {"retries__lt"}}
-    return kept | {"attempt__lte": F("max_retries")}
+    """Count attempts as the budget of retries, so that a release or a rescue uses it up."""
+    others = {key: guard[key] for key in guard.keys() - {"retries__lt"}}
+    return others | {"attempt__lte": F("max_retries")}

@@ -1,9 +1,9 @@
 """Every interleaving of one operation's actors, over the real functions of `lifecycle`.
 
-No database: `lifecycle._update` is replaced by the interpreter, time is three words. Two
-workers and somebody slow (relay, rescuer or client), then one worker and two who are slow, among
-others who act at once; messages lost, doubled and late; crashes, zombies, lost answers to COMMIT.
-`make checker` has two messages on their way to the two workers at a time.
+The interpreter replaces the database behind `lifecycle._update`. There are two workers and one slow
+outsider (relay, rescuer or client), or one worker and two slow outsiders. Other outsiders act at
+once. Messages are lost, doubled and late, workers crash or become zombies, answers to COMMIT are
+lost. `make checker` allows two messages at a time.
 """
 
 from datetime import timedelta
@@ -21,41 +21,41 @@ from tests.lifecycle.test_state_machine import FULL
 
 ARROWS = {(source, target) for source, targets in TRANSITIONS.items() for target in targets}
 
-#: What must have come up, or the exploration proves less than it says.
-TELLING = {
-    "beat in vain",
-    "cancel in vain",
-    "claim in vain",
+#: Steps that must have occurred. Without them the exploration proves too little.
+REQUIRED_LABELS = {
+    "beat misses",
+    "cancel misses",
+    "claim misses",
     "crash",
     "delete",
-    "end_canceled in vain",
+    "end_canceled misses",
     "purge",
     "receive unknown kind",
     "release refused",
     "remove tombstone",
-    "rescue finds it in time",
-    "rescue in vain",
+    "rescue within the deadline",
+    "rescue misses",
     "retry refused",
     "send fails, hand_back",
-    "succeed again in vain, ask",
-    "succeed in vain",
+    "succeed misses again, read the row",
+    "succeed misses",
     "succeed, answer lost",
 }
 
 
 @pytest.mark.checker
 @pytest.mark.parametrize(
-    ("workers", "hands", "messages"),
+    ("workers", "outsiders", "messages"),
     [
         pytest.param(2, 1, 2 if FULL else 1, id="two-workers"),
-        pytest.param(1, 2, 1, id="two-slow-hands"),
+        pytest.param(1, 2, 1, id="two-outsiders"),
     ],
 )
-def test_lifecycle__keeps_every_rule(workers: int, hands: int, messages: int) -> None:
-    found = Checker(workers=workers, hands=hands, messages=messages).explore()
-    assert found.dead_ends == 0
-    assert found.arrows == ARROWS
-    assert found.labels >= TELLING
+def test_lifecycle__keeps_every_rule(workers: int, outsiders: int, messages: int) -> None:
+    exploration = Checker(workers=workers, outsiders=outsiders, messages=messages).explore()
+    assert exploration.dead_ends == 0
+    assert exploration.arrows == ARROWS
+    assert exploration.labels >= REQUIRED_LABELS
 
 
 ROW: dict[str, Any] = {
@@ -119,7 +119,7 @@ def test_update__change(change: Any, expected: Any) -> None:
         ({"soon": F("soon") + timedelta(1)}, ValueError),
     ],
 )
-def test_update__refuses_what_has_no_meaning(
+def test_update__refuses_changes_without_a_meaning(
     changes: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):

@@ -1,4 +1,4 @@
-"""Each arrow on the real database, from each status; and that nothing else writes one."""
+"""Each arrow on the real database, from each status. No other module writes a status."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -34,8 +34,8 @@ ARROWS: dict[str, tuple[Arrow, set[Status], Status]] = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("time_limit", [7, 3600])
-def test_claim_unread__is_the_row_as_claimed(one_statement: bool, time_limit: int) -> None:
-    """Within half a second either way: SQLite's clock has three decimals, Django's sums six."""
+def test_claim_unread__returns_the_claimed_row(one_statement: bool, time_limit: int) -> None:
+    """Times may differ by half a second: SQLite's clock has three decimals, Django's sums six."""
     operation = services.submit(echo, input={"a": 1})
     Operation.objects.update(time_limit=time_limit, retries=1, max_retries=2)
     claimed = lifecycle.claim_unread(operation.pk, worker="w1")
@@ -45,14 +45,16 @@ def test_claim_unread__is_the_row_as_claimed(one_statement: bool, time_limit: in
         assert getattr(claimed, column) == getattr(row, column)
     assert (row.status, row.attempt, row.version) == (Status.RUNNING, 1, 2)
     assert abs((row.deadline_at - row.started_at).total_seconds() - time_limit) < 0.5
-    hold = min(lifecycle.lease(), time_limit)
-    assert abs((row.lease_expires_at - row.started_at).total_seconds() - hold) < 0.5
+    lease = min(lifecycle.lease(), time_limit)
+    assert abs((row.lease_expires_at - row.started_at).total_seconds() - lease) < 0.5
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", list(Status))
-def test_claim_unread__takes_what_is_pending_and_due(one_statement: bool, status: Status) -> None:
-    operation = made(status)
+def test_claim_unread__claims_pending_and_due_operations_only(
+    one_statement: bool, status: Status
+) -> None:
+    operation = operation_in(status)
     claimed = lifecycle.claim_unread(operation.pk, worker="w1")
     assert (claimed is not None) == (status == Status.PENDING)
     Operation.objects.update(status=Status.PENDING, available_at=after(60))
@@ -60,8 +62,8 @@ def test_claim_unread__takes_what_is_pending_and_due(one_statement: bool, status
     assert lifecycle.claim_unread(Operation().pk, worker="w1") is None
 
 
-def made(status: Status) -> Operation:
-    """A row in `status` for which every time has come."""
+def operation_in(status: Status) -> Operation:
+    """An operation in `status`, due, with an expired lease."""
     operation = services.submit(echo)
     long_ago = after(-7200)
     Operation.objects.update(
@@ -74,9 +76,9 @@ def made(status: Status) -> Operation:
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", list(Status))
 @pytest.mark.parametrize("name", ARROWS)
-def test_arrow__leaves_its_own_statuses_only(name: str, status: Status) -> None:
+def test_arrow__starts_in_its_own_statuses_only(name: str, status: Status) -> None:
     arrow, sources, target = ARROWS[name]
-    operation = made(status)
+    operation = operation_in(status)
     assert arrow(operation) is (status in sources)
     row = Operation.objects.get()
     assert row.status == (target if status in sources else status)
@@ -85,33 +87,33 @@ def test_arrow__leaves_its_own_statuses_only(name: str, status: Status) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["succeed", "fail", "end_canceled", "retry", "release"])
-def test_arrow__of_another_attempt_misses(name: str) -> None:
-    operation = made(Status.CANCELING if name == "end_canceled" else Status.RUNNING)
+def test_arrow__does_not_change_another_attempt(name: str) -> None:
+    operation = operation_in(Status.CANCELING if name == "end_canceled" else Status.RUNNING)
     operation.attempt = 2
     assert not ARROWS[name][0](operation)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", sorted(FINAL))
-def test_purge__once(status: Status) -> None:
-    operation = made(status)
+def test_purge__happens_once(status: Status) -> None:
+    operation = operation_in(status)
     assert not lifecycle.purge(operation, only_expired=True)
     assert lifecycle.purge(operation, only_expired=False)
     assert not lifecycle.purge(operation, only_expired=False)
 
 
 @pytest.mark.django_db
-def test_beat__never_outlives_the_deadline() -> None:
-    operation = made(Status.RUNNING)
+def test_beat__lease_ends_at_the_deadline() -> None:
+    operation = operation_in(Status.RUNNING)
     Operation.objects.update(deadline_at=after(1))
     assert lifecycle.beat(operation)
     row = Operation.objects.get()
     assert row.lease_expires_at == row.deadline_at
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL counts what is HOT")
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL counts HOT updates")
 @pytest.mark.django_db
-def test_beat__touches_no_index() -> None:
+def test_beat__changes_no_index() -> None:
     def count() -> Any:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -120,24 +122,24 @@ def test_beat__touches_no_index() -> None:
             )
             return cursor.fetchone()
 
-    with connection.cursor() as cursor:  # a page of its own, whatever other tests left behind
+    with connection.cursor() as cursor:  # the rows of other tests must not fill the page
         cursor.execute("TRUNCATE async_reply_operation CASCADE")
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1")
     updates, hot = count()
-    for message in (None, "news", None):
+    for message in (None, "half", None):
         assert lifecycle.beat(operation, progress=1, message=message)
     assert count() == (updates + 3, hot + 3)
 
 
 @pytest.mark.django_db
-def test_move__where_no_arrow_leads() -> None:
+def test_move__refuses_a_transition_without_an_arrow() -> None:
     with pytest.raises(ValueError, match="No arrow"):
-        lifecycle._move(made(Status.FAILED), Status.RUNNING, {"status": Status.FAILED})
+        lifecycle._move(operation_in(Status.FAILED), Status.RUNNING, {"status": Status.FAILED})
 
 
-def written(tree: ast.AST) -> Iterator[int]:
-    """Lines that give an operation's `status` a value."""
+def lines_that_write_status(tree: ast.AST) -> Iterator[int]:
+    """Numbers of the lines that assign a value to `status`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
@@ -147,22 +149,25 @@ def written(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
         elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(isinstance(each, ast.Attribute) and each.attr == "status" for each in targets):
+            if any(
+                isinstance(target, ast.Attribute) and target.attr == "status" for target in targets
+            ):
                 yield node.lineno
 
 
 def test_source__only_lifecycle_writes_status() -> None:
-    found = {
-        path.name: lines
+    names = {
+        path.name
         for path in PACKAGE.rglob("*.py")
-        if "migrations" not in path.parts and (lines := [*written(ast.parse(path.read_text()))])
+        if "migrations" not in path.parts
+        and [*lines_that_write_status(ast.parse(path.read_text()))]
     }
-    assert set(found) == {"lifecycle.py"}
+    assert names == {"lifecycle.py"}
 
 
 @pytest.mark.parametrize(
     "source",
     ["operation.status = 1", "rows.update(status=1)", 'setattr(row, "status", 1)'],
 )
-def test_source__a_write_is_seen(source: str) -> None:
-    assert list(written(ast.parse(source))) == [1]
+def test_source__write_of_a_status_is_found(source: str) -> None:
+    assert list(lines_that_write_status(ast.parse(source))) == [1]

@@ -1,4 +1,4 @@
-"""Whoever breaks a guard hears of it: each mutant turns a checker red, for the reason given."""
+"""A broken guard fails a checker: each mutant breaks the rule that is named beside it."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ FINISHES = ("succeed", "fail", "end_canceled", "retry", "release")
     ("mutation", "functions", "rule"),
     [
         pytest.param(
-            mutants.or_lost(*ACTIVE), ["claim"], "only what is pending", id="claim-by-lease"
+            mutants.or_lost(*ACTIVE), ["claim"], "only a pending operation", id="claim-by-lease"
         ),
         pytest.param(
             mutants.or_lost(Status.CANCELING),
@@ -35,13 +35,13 @@ FINISHES = ("succeed", "fail", "end_canceled", "retry", "release")
         ),
         pytest.param(without("available_at__lte"), ["claim"], "available_at", id="claim-early"),
         pytest.param(
-            without("version"), ["claim"], "knows its attempt", id="claim-with-any-snapshot"
+            without("version"), ["claim"], "returns its attempt", id="claim-with-any-snapshot"
         ),
         pytest.param(without("status__in"), ["beat"], OWN, id="beat-by-attempt"),
         pytest.param(
             without("lease_expires_at__lte"),
             ["rescue"],
-            "not over is not taken",
+            "until the lease is over",
             id="rescue-the-living",
         ),
         pytest.param(without("attempt"), ["rescue"], "losses", id="rescue-any-attempt"),
@@ -73,17 +73,17 @@ FINISHES = ("succeed", "fail", "end_canceled", "retry", "release")
         pytest.param(without("status__in"), FINISHES, OWN, id="finish-by-attempt"),
         pytest.param(without("status__in"), ["purge"], "no unfinished row", id="purge-unfinished"),
         pytest.param(without("purge_at__lte"), ["purge"], "purge waits", id="purge-early"),
-        pytest.param(without("publishes"), ["reserve"], "nobody else's", id="reserve-twice"),
+        pytest.param(without("publishes"), ["reserve"], "has one owner", id="reserve-twice"),
         pytest.param(without("publishes"), ["hand_back"], "by its owner", id="hand_back-others"),
         pytest.param(
-            without("attempt"), ["hand_back"], "what has run", id="hand_back-what-has-run"
+            without("attempt"), ["hand_back"], "that has run", id="hand_back-what-has-run"
         ),
-        pytest.param(without("status"), ["cancel"], "no arrow|terminal", id="cancel-anything"),
+        pytest.param(without("status"), ["cancel"], "no arrow|final status", id="cancel-anything"),
     ],
 )
-def test_checker__sees_a_broken_guard(mutation: Mutation, functions: list[str], rule: str) -> None:
+def test_checker__finds_a_broken_guard(mutation: Mutation, functions: list[str], rule: str) -> None:
     with mutated(mutation, *functions), pytest.raises(Violation, match=rule):
-        Checker(workers=2, hands=1, messages=2).explore()
+        Checker(workers=2, outsiders=1, messages=2).explore()
 
 
 def a_duplicate_after_the_lease(machine: LifecycleMachine) -> None:
@@ -105,7 +105,7 @@ def a_beat_after_the_rescue(machine: LifecycleMachine) -> None:
 def a_retry_after_a_release(machine: LifecycleMachine) -> None:
     pk = machine.submit(later=False)
     attempt = machine.claim(delivery=machine.receive())
-    machine.finish(attempt=attempt, function="release", fate="stored")
+    machine.finish(attempt=attempt, function="release", commit="stored")
     machine.run(pk=pk, way="retry")
 
 
@@ -124,7 +124,7 @@ DIRECTED = [
 
 
 def play(steps: Callable[[LifecycleMachine], None]) -> None:
-    """`steps` over the real database, and the rules after them."""
+    """Take `steps` on the real database, then check the rules."""
     machine = LifecycleMachine()
     try:
         steps(machine)
@@ -135,7 +135,7 @@ def play(steps: Callable[[LifecycleMachine], None]) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("mutation", "function", "steps"), DIRECTED)
-def test_state_machine__sees_a_broken_guard(
+def test_state_machine__finds_a_broken_guard(
     mutation: Mutation, function: str, steps: Callable[[LifecycleMachine], None]
 ) -> None:
     play(steps)

@@ -1,6 +1,7 @@
-"""The lifecycle over a real database, in random order; the interpreter foretells each UPDATE.
+"""The lifecycle on a real database, in random order. The interpreter predicts each UPDATE.
 
-By default quick and the same each time; HYPOTHESIS_PROFILE=full makes 500 random runs of 50 steps.
+By default the runs are short and always the same. HYPOTHESIS_PROFILE=full makes 500 random runs of
+50 steps.
 """
 
 import os

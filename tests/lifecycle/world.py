@@ -1,7 +1,6 @@
-"""What the interpreter says is in the database, and a broker that loses and doubles.
+"""The rows as the interpreter computes them, beside a real database and a broken broker.
 
-Each statement of `lifecycle` runs on both; a rule that only one of them keeps is an error of
-the other.
+Each statement of `lifecycle` runs in both. Interpreter and database have to agree.
 """
 
 import sys
@@ -17,7 +16,7 @@ from django.db import OperationalError, transaction
 from django.db.models import Count
 
 from async_reply import lifecycle
-from async_reply.attempts import heartbeats, runner
+from async_reply.attempts import finishing, outages
 from async_reply.database.clock import DatabaseNow
 from async_reply.models import Operation
 from async_reply.publishing import broker, queues
@@ -30,7 +29,7 @@ Values = dict[str, Any]
 
 
 class World:
-    """The rows as they ought to be, who holds them, and the messages under way."""
+    """The expected rows, the attempts that hold them, and the messages in the broker."""
 
     def __init__(self) -> None:
         self.rows: dict[UUID, Values] = {}
@@ -47,7 +46,7 @@ class World:
             (broker, "send", self._send),
             (broker, "count", lambda queue: 0 if self.queue_is_short else 1000),
             (queues, "served", lambda: {"celery": True}),
-            (heartbeats, "TICK_AFTER_ERROR", 0),
+            (outages, "PAUSE_SECONDS", 0),
         ):
             self._patches.enter_context(mock.patch.object(target, name, stand_in))
         Operation.objects.all().delete()
@@ -66,7 +65,7 @@ class World:
     def update(
         self, statement: Any, pk: UUID, guard: Values, changes: Values, **insert: Any
     ) -> Any:
-        """`statement` on the database, and what the interpreter made of it beforehand."""
+        """Run `statement` in the interpreter, then in the database."""
         function = _calling().removesuffix("_unread")
         before = self.rows.get(pk) or self._adopt(pk)
         after = None if before is None else interpreter.update(before, guard, changes)
@@ -84,29 +83,29 @@ class World:
         return hit
 
     def _adopt(self, pk: UUID) -> Values | None:
-        """A row just inserted, which an UPDATE may hit before the rule that made it is over."""
+        """A new row, which an UPDATE may hit before the submitting rule is over."""
         row = read([pk]).get(pk)
         if row is not None:
             self.rows[pk] = row
         return row
 
     def shift(self, pk: UUID, **times: Any) -> None:
-        """Time passes for `times` of one row."""
+        """Let time pass for one row: set its columns `times`."""
         if Operation.objects.filter(pk=pk).update(**times):
             self.rows[pk] = read([pk])[pk]
 
     def check(self) -> None:
-        """The database is as told, and each row in it as it may be."""
+        """Check that the database has the expected rows, and that each row keeps the rules."""
         actual = read()
         for pk in self.rows.keys() - actual.keys():
-            gone = self.rows.pop(pk)
-            require(gone["status"] in FINAL, "purge touches no unfinished row")
-            require(gone["deleted_at"] is not None, "a tombstone stands before it goes")
-            require(gone["purge_at"] != Time.FUTURE, "a tombstone goes when its time has come")
+            removed = self.rows.pop(pk)
+            require(removed["status"] in FINAL, "purge touches no unfinished row")
+            require(removed["deleted_at"] is not None, "only a tombstone is removed")
+            require(removed["purge_at"] != Time.FUTURE, "a tombstone is removed when it is due")
         for pk, row in actual.items():
-            told = self.rows.setdefault(pk, row)
-            others = {name for name in row if row[name] != told[name]} - {"results"}
-            require(not others, f"lifecycle alone writes {sorted(others)}")
+            expected = self.rows.setdefault(pk, row)
+            changed = {name for name in row if row[name] != expected[name]} - {"results"}
+            require(not changed, f"only lifecycle writes {sorted(changed)}")
             self.rows[pk] = row
             self._check_row(pk, row)
 
@@ -114,16 +113,17 @@ class World:
         check_row(row)
         require(row["attempt"] == self.claims.get(pk, 0), "each attempt is one claim")
         require(self.runs.get(pk, 0) <= row["attempt"], "a job runs only in an attempt")
-        held = self.holders.get(pk)
-        require(held is None or held == row["attempt"], "at most one attempt may write")
-        require((held is not None) == (row["status"] in ACTIVE), "an attempt holds what is active")
+        holder = self.holders.get(pk)
+        require(holder is None or holder == row["attempt"], "at most one attempt may write")
+        is_active = row["status"] in ACTIVE
+        require((holder is not None) == is_active, "an attempt holds an active operation")
 
     @contextmanager
     def broken_commit(self, *, stored: bool) -> Iterator[None]:
-        """The next transaction of `runner` ends in an error, after or instead of its COMMIT."""
+        """The next transaction of `finishing` ends in an error, after its COMMIT or without it."""
         broken = mock.Mock(wraps=transaction)
         broken.atomic.side_effect = [self._broken(stored=stored), transaction.atomic()]
-        with mock.patch.object(runner, "transaction", broken):
+        with mock.patch.object(finishing, "transaction", broken):
             yield
 
     @contextmanager
@@ -138,25 +138,25 @@ class World:
 
 
 def _calling() -> str:
-    """The function of `lifecycle` whose statement this is."""
+    """The function of `lifecycle` that sent the statement."""
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
         name = frame.f_code.co_name
         if frame.f_globals is lifecycle.__dict__ and not name.startswith("_"):
             return name
-    raise Violation("lifecycle alone writes")
+    raise Violation("only lifecycle writes")
 
 
 def read(pks: list[UUID] | None = None) -> dict[UUID, Values]:
-    """Rows by key, their times told as the interpreter tells them."""
+    """Rows by key, with times as the interpreter has them."""
     rows = Operation.objects.annotate(results=Count("result"), now=DatabaseNow())
     if pks is not None:
         rows = rows.filter(pk__in=pks)
-    return {row["id"]: _told(row) for row in rows.values()}
+    return {row["id"]: _interpreted(row) for row in rows.values()}
 
 
-def _told(row: Values) -> Values:
+def _interpreted(row: Values) -> Values:
     now = row.pop("now")
     return {
         column: _time(value, now) if isinstance(value, datetime) else value

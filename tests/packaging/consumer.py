@@ -10,7 +10,7 @@ from uuid import UUID
 
 from async_reply import services
 from async_reply.attempts.jobs import Job
-from async_reply.attempts.results import Outcome
+from async_reply.attempts.results import JobResult
 from async_reply.attempts.runner import Ending, Report
 from async_reply.exceptions import OperationFailed
 from async_reply.models import Operation
@@ -22,7 +22,7 @@ from async_reply.views import LongRunningOperationMixin, LongRunningOperationVie
 
 
 @operation_task
-def bare(operation: Job) -> Outcome:
+def bare(operation: Job) -> JobResult:
     assert_type(operation.id, UUID)
     assert_type(operation.attempt, int)
     return operation.file("a;b", name="a.csv", content_type="text/csv")
@@ -38,7 +38,7 @@ def export(operation: Job, *, year: int, format: str = "csv") -> dict[str, int]:
 
 
 def call(job: Job) -> None:
-    assert_type(bare(job), Outcome)
+    assert_type(bare(job), JobResult)
     assert_type(export(job, year=2026), dict[str, int])
     assert_type(export.name, str)
     export(job)  # type: ignore[call-overload]

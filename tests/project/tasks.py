@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from async_reply.attempts.jobs import Job
-from async_reply.attempts.results import Outcome
+from async_reply.attempts.results import JobResult
 from async_reply.exceptions import OperationFailed
 from async_reply.models import Operation
 from async_reply.tasks import operation_task
@@ -29,17 +29,17 @@ def break_down(operation: Job) -> None:
 
 
 @operation_task(name="tests.export")
-def export(operation: Job) -> Outcome:
+def export(operation: Job) -> JobResult:
     return operation.file("a;b\n1;2\n", name="Übung 1.csv", content_type="text/csv")
 
 
 @operation_task(name="tests.create")
-def create(operation: Job) -> Outcome:
+def create(operation: Job) -> JobResult:
     return operation.created("thing", number=7)
 
 
 @operation_task(name="tests.forward")
-def forward(operation: Job) -> Outcome:
+def forward(operation: Job) -> JobResult:
     return operation.redirect("https://files.example.org/report.pdf")
 
 
@@ -49,7 +49,7 @@ def read(operation: Job, *, files: list[Any], title: str) -> dict[str, Any]:
 
 
 @operation_task(name="tests.upper")
-def upper(operation: Job, *, files: list[Any], title: str) -> Outcome:
+def upper(operation: Job, *, files: list[Any], title: str) -> JobResult:
     lines = (line.upper() for file in files for line in file)
     return operation.file(lines, name=title, content_type="text/csv")
 

@@ -398,7 +398,7 @@ def test_cancel__comes_too_late_for_the_job(api: APIClient, running: Operation) 
     assert api.post(url(running, "cancel/")).status_code == 202
     with transaction.atomic():
         assert lifecycle.succeed(running)
-        results.store(running, results.outcome({"number": 7}))
+        results.store(running, results.to_result({"number": 7}))
     assert api.get(url(running, "monitor/")).json()["status"] == "succeeded"
     assert api.get(url(running, "result/")).json() == {"number": 7}
     assert api.post(url(running, "cancel/")).status_code == 409

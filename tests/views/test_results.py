@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from async_reply import lifecycle
 from async_reply.attempts import failures
-from async_reply.attempts.results import Outcome
+from async_reply.attempts.results import JobResult
 from async_reply.exceptions import OperationFailed
 from async_reply.models import Operation, OperationAttempt, OperationResult
 from async_reply.tasks import operation_task
@@ -119,8 +119,8 @@ def test_failure__has_the_job_s_own_members(api: APIClient, submit: Submit) -> N
 
 
 @operation_task(name="tests.misspell")
-def misspell(operation: Any, *, route: str) -> Outcome:
-    created: Outcome = operation.created(route, pk=7)
+def misspell(operation: Any, *, route: str) -> JobResult:
+    created: JobResult = operation.created(route, pk=7)
     return created
 
 

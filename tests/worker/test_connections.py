@@ -11,9 +11,9 @@ import pytest
 from django.db import connection
 
 from async_reply import database, lifecycle, services
-from async_reply.attempts import heartbeats
+from async_reply.attempts import heartbeats, outages
 from async_reply.attempts.claims import Claim
-from async_reply.attempts.heartbeats import Ticker
+from async_reply.attempts.heartbeats import Heart
 from async_reply.models import Operation
 from async_reply.worker.maintenance import Maintenance, Step
 from async_reply.worker.presence import Presence
@@ -68,12 +68,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def claim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Claim]:
-    monkeypatch.setattr(heartbeats, "TICK", 0.02)
-    monkeypatch.setattr(heartbeats, "TICK_AFTER_ERROR", 0.02)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0.02)
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1")
-    claim, ticker = Claim(operation, inline=False), Ticker()
-    ticker.add(claim)
+    claim, heart = Claim(operation, inline=False), Heart()
+    heart.add(claim)
     yield claim
     resting, disconnect = threading.Event(), database.disconnect
 
@@ -82,7 +82,7 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Claim]:
         resting.set()
 
     monkeypatch.setattr(heartbeats, "disconnect", disconnect_and_tell)
-    ticker.remove(claim)
+    heart.remove(claim)
     assert resting.wait(30)
 
 
@@ -91,12 +91,12 @@ def shown(progress: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("lose", LOSSES)
-def test_ticker__goes_on_with_another_connection(claim: Claim, lose: Callable[[], None]) -> None:
+def test_heart__goes_on_with_another_connection(claim: Claim, lose: Callable[[], None]) -> None:
     for progress in (1, 2):
-        claim.news = (progress, "", 0, None)
+        claim.progress = (progress, "", 0, None)
         wait_until(shown(progress))
         lose()
-    claim.news = (3, "", 0, None)
+    claim.progress = (3, "", 0, None)
     wait_until(shown(3))
     claim.check()
 

@@ -81,11 +81,11 @@ def test_take_back__does_not_wait_for_the_lease(
 ) -> None:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1/7")
-    assert not rescue.take_back(operation.pk, worker="w1/8", timed_out=timed_out)
-    assert rescue.take_back(operation.pk, worker="w1/7", timed_out=timed_out)
+    assert not rescue.from_dead_process(operation.pk, worker="w1/8", timed_out=timed_out)
+    assert rescue.from_dead_process(operation.pk, worker="w1/7", timed_out=timed_out)
     operation.refresh_from_db()
     assert (operation.status, OperationAttempt.objects.get().outcome) == (status, outcome)
-    assert not rescue.take_back(operation.pk, worker="w1/7", timed_out=timed_out)
+    assert not rescue.from_dead_process(operation.pk, worker="w1/7", timed_out=timed_out)
 
 
 def test_step__pauses_longer_while_nothing_is_due() -> None:
@@ -258,7 +258,7 @@ def test_take_back__from_a_worker_that_stops_costs_nothing(
     operation = services.submit(echo)
     Operation.objects.update(max_losses=max_losses)
     assert lifecycle.claim(operation, worker="w1/7")
-    assert rescue.take_back(operation.pk, worker="w1/7", timed_out=timed_out, stopping=True)
+    assert rescue.from_dead_process(operation.pk, worker="w1/7", timed_out=timed_out, stopping=True)
     operation.refresh_from_db()
     assert (operation.status, operation.losses) == (status, 0)
     assert OperationAttempt.objects.get().outcome == outcome
@@ -269,6 +269,6 @@ def test_take_back__from_a_worker_that_stops_while_canceling() -> None:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1/7")
     services.cancel(operation)
-    assert rescue.take_back(operation.pk, worker="w1/7", timed_out=False, stopping=True)
+    assert rescue.from_dead_process(operation.pk, worker="w1/7", timed_out=False, stopping=True)
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED

@@ -169,7 +169,7 @@ def test_take_back__not_from_a_worker_of_the_same_name_in_another_container(
     operation = services.submit(echo)
     with monkeypatch.context() as elsewhere:
         if not mine:
-            elsewhere.setattr(tasks, "BOOT", "0" * 8)
+            elsewhere.setattr(tasks, "BOOT_ID", "0" * 8)
         assert lifecycle.claim(operation, worker=process_name("celery@worker", 7))
     before = set(threading.enumerate())
     died: Any = SimpleNamespace(id=str(operation.pk), hostname="celery@worker", worker_pid=7)

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any
 
 from async_reply import lifecycle, services, signals
-from async_reply.attempts import failures, results, runner
+from async_reply.attempts import failures, finishing, results, runner
 from async_reply.models import OperationAttempt
 from async_reply.publishing import broker, relay
 from tests.faults.project import tasks
@@ -64,13 +64,13 @@ ATTEMPT = (
     Boundary("status written, not committed", lifecycle, "succeed"),
     Boundary("result written, not committed", results, "store"),
     Boundary("effects written, not committed", signals, "announce_finished"),
-    Boundary("committed", runner, "_ended"),
+    Boundary("committed", finishing, "finish"),
     Boundary("status and result in one step", lifecycle, "succeed", manner=""),
     Boundary("failure written, not committed", lifecycle, "fail", manner="failing"),
     Boundary("failure recorded, not committed", failures, "record", manner="failing"),
-    Boundary("failure committed", runner, "_ended", manner="failing"),
+    Boundary("failure committed", finishing, "finish", manner="failing"),
     Boundary("retry written, not committed", lifecycle, "retry", manner="flaky"),
-    Boundary("retry committed", runner, "_again", manner="flaky"),
+    Boundary("retry committed", runner, "_run_again", manner="flaky"),
 )
 RESCUE = (
     Boundary("rescue written, not committed", lifecycle, "rescue"),
