@@ -12,9 +12,9 @@ from django.db import DatabaseError
 from kombu.serialization import registry  # type: ignore[attr-defined]  # the stubs lack it
 
 from async_reply import tasks
+from async_reply.checks import pools
 from async_reply.database import alias, schema
 from async_reply.publishing import queues, routing
-from async_reply.worker import pools
 
 Configs = Sequence[AppConfig] | None
 
@@ -138,7 +138,7 @@ def _unroutable(kind: str, error: routing.Unroutable) -> CheckMessage:
 def _check_speed() -> Iterator[CheckMessage]:
     """Settings that cost time and break nothing."""
     # In a green thread nobody would use a connection a second time, and nobody close it.
-    if _pool() not in pools.GREEN and not current_app.conf.get("CELERY_DB_REUSE_MAX"):
+    if _pool() not in pools.GREEN and not pools.reuses_connections():
         yield checks.Warning(
             "Celery opens a database connection for each task.",
             hint="Set CELERY_DB_REUSE_MAX = 1000: jobs then run about three times as fast.",

@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
 from async_reply import conf, tasks
-from async_reply.inheritance import is_said, project_classes
+from async_reply.inheritance import is_set_by_project, project_classes
 
 MIXIN = "LongRunningOperationMixin"
 VIEW = "LongRunningOperationView"
@@ -66,7 +66,7 @@ class Mounted:
 
     def says(self, *names: str) -> bool:
         """Whether the project has set one of `names`, and neither REST framework nor we."""
-        return is_said(self.cls, *names) or any(name in self.given for name in names)
+        return is_set_by_project(self.cls, *names) or any(name in self.given for name in names)
 
 
 def check_view(view: Mounted) -> Iterator[CheckMessage]:

@@ -74,7 +74,7 @@ def _queues(operations: Iterable[Operation]) -> set[str]:
     return {routing.route_or_unknown(kind, queue=queue).queue for kind, queue in lines} - {""}
 
 
-def warn() -> int:
+def warn_of_unserved() -> int:
     """Write each unserved queue into the log; 0, since there is nothing to hurry for."""
     for queue in unserved():
         logger.warning(

@@ -188,7 +188,7 @@ def _pause(publishes: int) -> float:
     return float(min(2 ** min(publishes, 6), LONGEST_PAUSE))
 
 
-def leave(pk: UUID) -> None:
+def hand_back(pk: UUID) -> None:
     """Have the message published again by another worker, since this one is about to end."""
     operation = Operation.objects.only("publishes", "attempt").filter(pk=pk).first()
     if operation is not None:

@@ -28,7 +28,7 @@ from async_reply.publishing import relay
 from async_reply.services import retention
 from async_reply.status import Status
 from async_reply.worker import requests
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 from tests.failover import Failover, failover
 from tests.project.tasks import echo
 
@@ -236,9 +236,9 @@ def test_turn__after_a_failover_healthy_jobs_get_to_renew_their_leases(
     """Else all of them count as lost, since no heartbeat could be written either."""
     services.submit(echo)
     operation = lose()
-    steps = [Step("rescue", 0, rescue.rescue, rescues=True)]
+    steps = [Duty("rescue", 0, rescue.rescue, rescues=True)]
     if first is not None:
-        steps.insert(0, Step("first", 0, first))
+        steps.insert(0, Duty("first", 0, first))
     thread = Maintenance(steps)
     with failover(lasts=1):
         thread.turn()
@@ -256,7 +256,7 @@ def test_turn__conflict_is_no_reason_to_mistrust_leases() -> None:
         raise OperationalError(1213, "Deadlock found when trying to get lock")
 
     operation = lose()
-    steps = [Step("relay", 1, conflict), Step("rescue", 1, rescue.rescue, rescues=True)]
+    steps = [Duty("relay", 1, conflict), Duty("rescue", 1, rescue.rescue, rescues=True)]
     assert Maintenance(steps).turn() == 1
     operation.refresh_from_db()
     assert operation.status == Status.PENDING

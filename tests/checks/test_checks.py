@@ -25,13 +25,12 @@ from rest_framework.viewsets import ViewSet
 
 from async_reply import conf, cors, tasks
 from async_reply import urls as ours
-from async_reply.checks import celery, databases
+from async_reply.checks import celery, databases, pools
 from async_reply.checks import celery as celery_checks
 from async_reply.checks.views import ATTRIBUTES
 from async_reply.permissions import OperationAccess
 from async_reply.storage import operation_storage
 from async_reply.views import LongRunningOperationMixin, LongRunningOperationView
-from async_reply.worker import pools
 from tests.conftest import configure_celery
 from tests.project import views
 
@@ -217,11 +216,9 @@ def test_celery__hint_names_the_setting_that_there_is(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("reuse", "expected"), [(None, []), (1000, ["async_reply.W133"])])
 def test_celery__connections_of_green_threads_are_not_to_be_kept(
-    reuse: int | None, expected: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+    reuse: int | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # In this order: Celery's settings are read from Django's, and put back as they were then.
     configure_celery(monkeypatch, db_reuse_max=reuse)
-    settings.CELERY_DB_REUSE_MAX = reuse
     monkeypatch.setitem(current_app.conf, "worker_pool", "gevent")
     told = set(ids()) - {"async_reply.W131", "async_reply.W132"}
     assert sorted(told) == expected

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from async_reply.worker import pools
+from async_reply.checks import pools
 from tests.matrix.cell import LEASE, Cell
 from tests.stacks.stack import follow, wait_until
 

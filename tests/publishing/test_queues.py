@@ -101,7 +101,7 @@ def test_served__workers_that_share_a_name() -> None:
 
 def test_warn__names_queue_and_remedy(caplog: pytest.LogCaptureFixture) -> None:
     waiting(queue="reports")
-    assert queues.warn() == 0
+    assert queues.warn_of_unserved() == 0
     assert "-Q reports" in caplog.text
 
 

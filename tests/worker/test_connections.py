@@ -15,7 +15,7 @@ from async_reply.attempts import heartbeats
 from async_reply.attempts.claims import Claim
 from async_reply.attempts.heartbeats import Ticker
 from async_reply.models import Operation
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 from async_reply.worker.presence import Presence
 from tests.project.tasks import echo
 
@@ -114,7 +114,7 @@ def test_maintenance__goes_on_with_another_connection(lose: Callable[[], None]) 
         wanted = turns["done"] + number
         wait_until(lambda: turns["done"] >= wanted)
 
-    thread = Maintenance([Step("report", 0.02, report)])
+    thread = Maintenance([Duty("report", 0.02, report)])
     thread.start()
     try:
         for _ in range(2):

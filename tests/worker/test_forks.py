@@ -13,7 +13,7 @@ from django.db import connections
 from async_reply.database import alias
 from async_reply.models import Operation
 from async_reply.worker import forks
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 
 # What newer Pythons say of such forks is what this is about.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
@@ -81,7 +81,7 @@ def file(tmp_path: Path) -> Path:
 def test_fork__waits_for_threads_behind_the_gate(
     gate: forks.Gate, file: Path, forked: threading.Event
 ) -> None:
-    with busy(gate.passed(), file, forked, seconds=0.3):
+    with busy(gate.entered(), file, forked, seconds=0.3):
         assert written_by_child(file, forked)
 
 
@@ -99,17 +99,17 @@ def test_fork__goes_on_beside_a_thread_that_hangs(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(forks, "PATIENCE", 0.05)
-    with gate.passed():
+    monkeypatch.setattr(forks, "FORK_WAIT_SECONDS", 0.05)
+    with gate.entered():
         assert written_by_child(file, forked)
-    assert "restart the worker" in caplog.text
+    assert "Restart the worker" in caplog.text
 
 
 def test_fork__keeps_threads_out(gate: forks.Gate) -> None:
     passed = threading.Event()
 
     def enter() -> None:
-        with gate.passed():
+        with gate.entered():
             passed.set()
 
     gate.close()
@@ -124,7 +124,7 @@ def test_fork__keeps_threads_out(gate: forks.Gate) -> None:
 def test_forked__child_has_a_gate_of_its_own(gate: forks.Gate) -> None:
     pid = os.fork()
     if pid == 0:
-        with forks._gate.passed():
+        with forks._gate.entered():
             os._exit(0 if forks._gate is not gate else 1)
     assert os.waitpid(pid, 0)[1] == 0
 
@@ -139,6 +139,6 @@ def test_maintenance__runs_its_steps_behind_the_gate(gate: forks.Gate) -> None:
         inside.append(gate._inside)
         return Operation.objects.count()
 
-    Maintenance([Step("look", 1, look)]).turn()
+    Maintenance([Duty("look", 1, look)]).turn()
     assert (inside, gate._inside) == ([int(on_sqlite)], 0)
     assert (connections[alias()].connection is None) is on_sqlite

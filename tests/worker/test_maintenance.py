@@ -16,7 +16,7 @@ from async_reply.models import Operation, OperationAttempt
 from async_reply.services import retention
 from async_reply.status import Status
 from async_reply.worker import duties
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 from tests.project.tasks import echo, persist
 
 pytestmark = pytest.mark.django_db
@@ -89,14 +89,14 @@ def test_take_back__does_not_wait_for_the_lease(
 
 
 def test_step__pauses_longer_while_nothing_is_due() -> None:
-    step = Step("idle", 1, lambda: 0)
+    step = Duty("idle", 1, lambda: 0)
     pauses = []
     for _ in range(4):
-        step.schedule(found=0)
-        pauses.append(step.pause)
+        step.schedule(changed=0)
+        pauses.append(step.pause_seconds)
     assert pauses == [2, 4, 5, 5]
-    step.schedule(found=1)
-    assert step.pause == 1
+    step.schedule(changed=1)
+    assert step.pause_seconds == 1
 
 
 def test_turn__goes_on_after_a_failure_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -110,19 +110,19 @@ def test_turn__goes_on_after_a_failure_and_says_so_once(caplog: pytest.LogCaptur
         ran.append("rescue")
         return 1
 
-    steps = [Step("fail", 0.001, fail), Step("rescue", 0.001, rescue, rescues=True)]
+    steps = [Duty("fail", 0.001, fail), Duty("rescue", 0.001, rescue, rescues=True)]
     thread = Maintenance(steps)
     for step in steps * 2:
         step.due_at = 0
         thread._run(step)
     assert ran == ["fail", "fail"]
-    assert caplog.text.count("Maintenance step fail failed") == 1
+    assert caplog.text.count("Maintenance duty fail failed") == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_thread__runs_until_it_is_stopped() -> None:
     lose()
-    thread = Maintenance([Step("rescue", 0.01, rescue.rescue, rescues=True)])
+    thread = Maintenance([Duty("rescue", 0.01, rescue.rescue, rescues=True)])
     thread.start()
     give_up = time.monotonic() + 10
     while Operation.objects.get().status != Status.PENDING:
@@ -157,7 +157,7 @@ def test_turn__defect_of_one_step_does_not_keep_others_from_rescuing() -> None:
         raise ZeroDivisionError
 
     operation = lose()
-    thread = Maintenance([Step("purge", 1, fail), Step("rescue", 1, rescue.rescue, rescues=True)])
+    thread = Maintenance([Duty("purge", 1, fail), Duty("rescue", 1, rescue.rescue, rescues=True)])
     assert thread.turn() == 1
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
@@ -166,9 +166,9 @@ def test_turn__defect_of_one_step_does_not_keep_others_from_rescuing() -> None:
 @pytest.mark.parametrize("found", [0, 1, 199, 200, 500])
 @pytest.mark.parametrize("drains", [True, False])
 def test_step__whole_batches_are_drained_at_once(found: int, drains: bool) -> None:
-    step = Step("purge", 60, lambda: found, drains=drains)
+    step = Duty("purge", 60, lambda: found, drains=drains)
     before = time.monotonic()
-    step.schedule(found=found)
+    step.schedule(changed=found)
     assert (step.due_at - before < 1) is (drains and found >= 200)
 
 
@@ -186,7 +186,7 @@ def test_turn__slow_database_is_trouble_too(settings: Settings) -> None:
         ran.append("rescue")
         return 0
 
-    thread = Maintenance([Step("slow", 9, slow), Step("rescue", 0.01, rescue, rescues=True)])
+    thread = Maintenance([Duty("slow", 9, slow), Duty("rescue", 0.01, rescue, rescues=True)])
     assert thread.turn() == 0
     assert ran == []
     give_up = time.monotonic() + 10
@@ -208,7 +208,7 @@ def test_turn__slow_broker_says_nothing_of_leases(settings: Settings) -> None:
         return 1
 
     thread = Maintenance(
-        [Step("relay", 9, slow, publishes=True), Step("rescue", 0.01, rescue, rescues=True)]
+        [Duty("relay", 9, slow, publishes=True), Duty("rescue", 0.01, rescue, rescues=True)]
     )
     thread.turn()
     assert ran == ["rescue"]
@@ -222,12 +222,12 @@ def test_turn__says_again_when_it_fails_again(caplog: pytest.LogCaptureFixture) 
             raise error
         return 0
 
-    step = Step("odd", 1, sometimes)
+    step = Duty("odd", 1, sometimes)
     thread = Maintenance([step])
     for _ in range(3):
         step.due_at = 0
         thread.turn()
-    assert caplog.text.count("Maintenance step odd failed") == 2
+    assert caplog.text.count("Maintenance duty odd failed") == 2
 
 
 def test_stop__before_it_began() -> None:
@@ -237,7 +237,7 @@ def test_stop__before_it_began() -> None:
         ran.append(1)
         return 1
 
-    thread = Maintenance([Step("any", 1, step)])
+    thread = Maintenance([Duty("any", 1, step)])
     thread.stop()
     assert (thread.turn(), ran) == (0, [])
 

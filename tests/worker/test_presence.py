@@ -32,7 +32,7 @@ def test_report__workers_of_one_name_have_a_row_each() -> None:
     for worker in workers:
         worker.report()
     assert Worker.objects.count() == 2
-    workers[0].leave()
+    workers[0].delete()
     assert [row.pk for row in Worker.objects.all()] == [workers[1].id]
 
 
@@ -47,7 +47,7 @@ def test_report__takes_the_place_of_one_that_was_killed() -> None:
 
 
 def test_leave__of_one_that_has_not_reported_is_nothing() -> None:
-    named("w1").leave()
+    named("w1").delete()
     assert not Worker.objects.exists()
 
 
@@ -57,5 +57,5 @@ def test_forget__removes_workers_not_seen_for_a_day(
     for name, hours in {"gone": 25, "dead": 23, "alive": 0}.items():
         Worker.objects.create(name=name, seen_at=timezone.now() - timedelta(hours=hours))
     with django_assert_num_queries(1):
-        assert presence.forget() == 0
+        assert presence.delete_dead() == 0
     assert sorted(Worker.objects.values_list("name", flat=True)) == ["alive", "dead"]

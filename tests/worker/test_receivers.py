@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery.concurrency import get_implementation
 from celery.worker.state import revoked
 from django.db import connection, transaction
 from django.utils import timezone
@@ -19,7 +18,7 @@ from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
 from async_reply.tasks import process_name
-from async_reply.worker import beat, duties, pools, receivers, requests
+from async_reply.worker import beat, duties, receivers, requests
 from tests.project.tasks import echo, persist
 
 
@@ -47,60 +46,19 @@ def test_unknown__kind_fails_after_an_hour() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duties, "steps", list)
+    monkeypatch.setattr(duties, "delivery", list)
     sender = SimpleNamespace(hostname="w1", controller=SimpleNamespace(concurrency=3))
     receivers.start_maintenance(sender=sender)
     receivers.start_maintenance(sender=sender)
     threads = list(receivers._threads)
     assert len(threads) == 2
+    assert threads[1].duties[-1].name == "connections"
     while not Worker.objects.filter(name="w1", concurrency=3).exists():
         assert threads[0].is_alive()
     receivers.stop_maintenance()
     receivers.stop_maintenance()
     assert ([thread.is_alive() for thread in threads], receivers._threads) == ([False, False], [])
     assert not Worker.objects.exists()
-
-
-@pytest.mark.parametrize(("pool", "told"), [("prefork", []), ("solo", ["W130"])])
-def test_worker__says_what_its_pool_cannot_do(
-    pool: str, told: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    kept = SimpleNamespace(pool=object.__new__(get_implementation(pool)))
-    receivers.describe_pool(sender=kept)
-    assert [record.getMessage().split()[0] for record in caplog.records] == [
-        f"async_reply.{each}:" for each in told
-    ]
-
-
-@pytest.mark.parametrize(
-    ("controller", "most"),
-    [
-        ({"concurrency": 3, "max_concurrency": None}, 3),
-        ({"concurrency": 3, "max_concurrency": 10}, 10),
-        ({}, 0),
-    ],
-)
-def test_worker__counts_the_most_processes_it_may_have(
-    controller: dict[str, Any], most: int
-) -> None:
-    """With --autoscale there are more than at its start."""
-    pool = object.__new__(get_implementation("threads"))
-    sender = SimpleNamespace(pool=pool, controller=SimpleNamespace(**controller))
-    assert receivers._pool(sender) == ("threads", most)
-
-
-@pytest.mark.django_db
-def test_worker__says_where_it_gets_fewer_connections_than_it_wants(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    limits = {connection.vendor: (("max_connections",), "SELECT 10")}
-    monkeypatch.setattr(pools, "LIMITS", limits)
-    assert receivers._count_connections("prefork", 3) == 0
-    assert "W124" not in caplog.text
-    assert receivers._count_connections("prefork", 4) == 0
-    assert "async_reply.W124: A worker of pool prefork and concurrency 4 opens up to 11" in (
-        caplog.text
-    )
 
 
 @pytest.mark.django_db
@@ -151,13 +109,13 @@ def test_signals__of_foreign_tasks_are_ignored(id: Any) -> None:
     assert operation.status == Status.PENDING
 
 
-def test_steps__are_each_a_function_of_its_own() -> None:
-    steps = duties.steps()
-    cleaning = duties.cleaning_steps()
-    assert [step.name for step in steps] == ["relay", "republish", "rescue", "unserved"]
-    assert [step.name for step in cleaning] == ["purge", "sweep", "forget"]
-    assert [step.name for step in steps if step.rescues] == ["rescue"]
-    assert [step.name for step in [*steps, *cleaning] if step.drains] == ["relay", "purge", "sweep"]
+def test_duties__have_names_and_flags() -> None:
+    delivery, cleanup = duties.delivery(), duties.cleanup()
+    assert [duty.name for duty in delivery] == ["relay", "republish", "rescue", "unserved"]
+    assert [duty.name for duty in cleanup] == ["purge", "orphans", "workers"]
+    assert [duty.name for duty in delivery if duty.rescues] == ["rescue"]
+    drained = [duty.name for duty in [*delivery, *cleanup] if duty.drains]
+    assert drained == ["relay", "purge", "orphans"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -217,9 +175,9 @@ def test_revoked__that_cannot_be_canceled_goes_on() -> None:
 
 
 def test_worker__tells_its_jobs_to_leave() -> None:
-    receivers.tell_jobs()
+    receivers.stop_jobs()
     assert interrupts.stopping.is_set()
-    receivers.forget_stop()
+    receivers.clear_stop()
     assert not interrupts.stopping.is_set()
 
 
@@ -273,8 +231,8 @@ def test_announce__each_signal_tells_jobs_before_celery_acts(
 ) -> None:
     heard: list[bool] = []
     signal.signal(number, lambda *_: heard.append(interrupts.stopping.is_set()))
-    receivers.announce_stops()
-    receivers.announce_stops()
+    receivers.wrap_stop_handlers()
+    receivers.wrap_stop_handlers()
     signal.raise_signal(number)
     assert heard == [True]
 
@@ -284,7 +242,7 @@ def test_announce__what_celery_raises_is_no_error_of_the_job(
 ) -> None:
     signal.signal(signal.SIGQUIT, refused)
     signal.signal(signal.SIGTERM, ended)
-    receivers.announce_stops()
+    receivers.wrap_stop_handlers()
     signal.raise_signal(signal.SIGQUIT)
     with pytest.raises(SystemExit) as raised:
         signal.raise_signal(signal.SIGTERM)
@@ -298,7 +256,7 @@ def test_announce__also_by_the_handler_that_celery_puts_next(
         signal.signal(number, ended)
 
     signal.signal(signal.SIGQUIT, first)
-    receivers.announce_stops()
+    receivers.wrap_stop_handlers()
     signal.raise_signal(signal.SIGQUIT)
     with pytest.raises(SystemExit) as raised:
         signal.raise_signal(signal.SIGQUIT)
@@ -312,9 +270,9 @@ def test_begin_afresh__ends_what_another_task_has_left_open(is_eager: bool) -> N
     transaction.atomic().__enter__()
     echo.push_request(id="x", is_eager=is_eager)
     try:
-        receivers.begin_afresh(sender=echo)
+        receivers.reset_process(sender=echo)
         assert connection.in_atomic_block is is_eager
-        receivers.begin_afresh(sender=beat.submit)
+        receivers.reset_process(sender=beat.submit)
     finally:
         echo.pop_request()
         sessions.reset_open()

@@ -1,18 +1,27 @@
-"""What Celery's pools cannot do by nature, and what to do about it."""
+"""Lists the shortcomings of Celery's pools, and counts the connections that a worker wants.
+
+`manage.py check` reports this for the pool in Celery's settings. Each worker logs it at its start,
+since the command line may name another pool.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from django.conf import settings
+from celery import current_app, signals
 from django.db import connections
 
 from async_reply.database import alias, pooling
+from async_reply.logs import logger
+from async_reply.worker import duties
+from async_reply.worker.maintenance import Duty
 
 GREEN = frozenset({"gevent", "eventlet"})
-#: Modules of database drivers that wait in C, where no green thread can take over.
-BLOCKING = frozenset({"sqlite3", "MySQLdb"})
-#: What a server's limits of connections are called, and the statement that asks for them.
+#: Modules of database drivers that wait in C. No other green thread runs meanwhile.
+BLOCKING_DRIVERS = frozenset({"sqlite3", "MySQLdb"})
+#: For each vendor: the names of a server's limits of connections, and the statement that reads
+#: them.
 LIMITS = {
     "postgresql": (
         ("CONNECTION LIMIT of this role", "CONNECTION LIMIT of this database", "max_connections"),
@@ -33,7 +42,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Shortcoming:
-    """`number` is that of the system check."""
+    """Something that operations on a pool have to do without. `number` is that of its check."""
 
     number: int
     text: str
@@ -41,28 +50,28 @@ class Shortcoming:
 
 
 def name_of(pool: object) -> str:
-    """The pool's short name, from what `worker_pool` holds: a name, a path or a class."""
+    """The short name of a pool, which may be given as a name, a path or a class."""
     text = str(getattr(pool, "__module__", "") or pool)
     short = text.partition(":")[0].rpartition(".")[2]
     return {"processes": "prefork", "thread": "threads"}.get(short, short)
 
 
 def driver() -> str:
-    """The module that the operations' database is reached by."""
+    """The name of the Python module that connects to the operations' database."""
     connection: Any = connections[alias()]
     return str(connection.Database.__name__).partition(".")[0]
 
 
 def reuses_connections() -> bool:
     """Whether Celery leaves a database connection open when a task has ended."""
-    return bool(getattr(settings, "CELERY_DB_REUSE_MAX", None))
+    return bool(current_app.conf.get("CELERY_DB_REUSE_MAX"))
 
 
 def connections_wanted(pool: str, concurrency: int) -> int:
     """The most connections to the operations' database that one worker opens.
 
-    Its jobs', or their pools'; one for the heartbeats of each process; two for maintenance and one
-    for what Celery tells of jobs, in the main process.
+    These are the connections of its jobs, or of their pools of connections; one for the heartbeats
+    of each process; and three in the main process, two of them for maintenance.
     """
     _, most = pooling.sizes()
     if pool in {"threads", *GREEN}:
@@ -71,7 +80,7 @@ def connections_wanted(pool: str, concurrency: int) -> int:
 
 
 def few_connections(pool: str, concurrency: int) -> Iterator[Shortcoming]:
-    """Where the server, when it is asked, allows fewer connections than one worker wants."""
+    """Asks the database's server for its limits; yields those that are too low for one worker."""
     wanted = connections_wanted(pool, concurrency)
     for name, allowed in _limits():
         if 0 <= allowed < wanted:
@@ -86,7 +95,7 @@ def few_connections(pool: str, concurrency: int) -> Iterator[Shortcoming]:
 
 
 def _limits() -> list[tuple[str, int]]:
-    """Limits of this database's server by their names; negative ones are none."""
+    """The limits of this database's server with their names. A negative one is no limit."""
     connection = connections[alias()]
     if connection.vendor not in LIMITS:
         return []
@@ -99,7 +108,7 @@ def _limits() -> list[tuple[str, int]]:
 def shortcomings(
     pool: str, *, driver: str, concurrency: int | None = None
 ) -> Iterator[Shortcoming]:
-    """What operations on `pool` have to do without; `driver` is a module's name."""
+    """Yields the shortcomings of `pool`. `driver` is the name of a database driver's module."""
     yield from _shortcomings_of_connections(pool, concurrency or 1)
     if pool in {"threads", "solo"}:
         yield Shortcoming(
@@ -115,7 +124,7 @@ def shortcomings(
             "the worker stands still, and after a lease all of them count as lost.",
             "Give kinds that compute a queue of their own with a worker of --pool prefork.",
         )
-    if pool in GREEN and driver in BLOCKING:
+    if pool in GREEN and driver in BLOCKING_DRIVERS:
         yield Shortcoming(
             132,
             f"The pool {pool} stands still during each query: {driver} does not cooperate.",
@@ -150,3 +159,39 @@ def _shortcomings_of_connections(pool: str, concurrency: int) -> Iterator[Shortc
             'Leave "pool" out of OPTIONS in the settings of these workers, and set '
             "CELERY_DB_REUSE_MAX = 1000 there.",
         )
+
+
+@signals.worker_ready.connect
+def warn_of_pool(sender: Any = None, **_kwargs: Any) -> None:
+    """Log the shortcomings of the pool of a worker that has started."""
+    pool, concurrency = _pool_of(sender)
+    for shortcoming in shortcomings(pool, driver=driver(), concurrency=concurrency):
+        _warn(shortcoming)
+
+
+def warn_of_connections(pool: str, concurrency: int) -> int:
+    """Log each limit of the database that is too low. Returns 0: no operation was changed."""
+    for shortcoming in few_connections(pool, concurrency):
+        _warn(shortcoming)
+    return 0
+
+
+def _make_duty(consumer: Any) -> Duty:
+    return Duty("connections", 3600, partial(warn_of_connections, *_pool_of(consumer)))
+
+
+duties.additional.append(_make_duty)
+
+
+def _warn(shortcoming: Shortcoming) -> None:
+    logger.warning("async_reply.W%s: %s %s", shortcoming.number, shortcoming.text, shortcoming.hint)
+
+
+def _pool_of(consumer: Any) -> tuple[str, int]:
+    """The pool of the worker whose consumer sent `worker_ready`, and its most processes or threads.
+
+    With --autoscale a worker may get more of them later than it has at its start.
+    """
+    controller = getattr(consumer, "controller", None)
+    most = getattr(controller, "max_concurrency", 0) or getattr(controller, "concurrency", 0)
+    return name_of(type(getattr(consumer, "pool", None))), int(most or 0)

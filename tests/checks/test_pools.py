@@ -1,13 +1,14 @@
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery.concurrency import get_implementation
 from django.db import connection
-from pytest_django import Settings
 
+from async_reply.checks import pools
 from async_reply.database import pooling
-from async_reply.worker import pools
+from tests.conftest import configure_celery
 
 
 @pytest.mark.parametrize(
@@ -41,8 +42,10 @@ def test_name_of(pool: object, expected: str) -> None:
         ("of_my_own", "sqlite3", []),
     ],
 )
-def test_shortcomings(pool: str, driver: str, expected: list[int], settings: Settings) -> None:
-    settings.CELERY_DB_REUSE_MAX = None
+def test_shortcomings(
+    pool: str, driver: str, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_celery(monkeypatch, db_reuse_max=None)
     assert [each.number for each in pools.shortcomings(pool, driver=driver)] == expected
 
 
@@ -50,9 +53,9 @@ def test_shortcomings(pool: str, driver: str, expected: list[int], settings: Set
     ("pool", "expected"), [("gevent", [131, 133]), ("eventlet", [131, 133]), ("prefork", [])]
 )
 def test_shortcomings__connections_that_are_kept(
-    pool: str, expected: list[int], settings: Settings
+    pool: str, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.CELERY_DB_REUSE_MAX = 1000
+    configure_celery(monkeypatch, db_reuse_max=1000)
     told = [each.number for each in pools.shortcomings(pool, driver="psycopg")]
     assert told == expected
 
@@ -124,3 +127,45 @@ def test_shortcomings__pool_of_connections(
     pooled(size)
     told = pools.shortcomings(pool, driver="psycopg", concurrency=concurrency)
     assert [each.number for each in told if each.number < 130] == expected
+
+
+@pytest.mark.parametrize(("pool", "told"), [("prefork", []), ("solo", ["W130"])])
+def test_worker__says_what_its_pool_cannot_do(
+    pool: str, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = SimpleNamespace(pool=object.__new__(get_implementation(pool)))
+    pools.warn_of_pool(sender=kept)
+    assert [record.getMessage().split()[0] for record in caplog.records] == [
+        f"async_reply.{each}:" for each in told
+    ]
+
+
+@pytest.mark.parametrize(
+    ("controller", "most"),
+    [
+        ({"concurrency": 3, "max_concurrency": None}, 3),
+        ({"concurrency": 3, "max_concurrency": 10}, 10),
+        ({}, 0),
+    ],
+)
+def test_worker__counts_the_most_processes_it_may_have(
+    controller: dict[str, Any], most: int
+) -> None:
+    """With --autoscale there are more than at its start."""
+    pool = object.__new__(get_implementation("threads"))
+    sender = SimpleNamespace(pool=pool, controller=SimpleNamespace(**controller))
+    assert pools._pool_of(sender) == ("threads", most)
+
+
+@pytest.mark.django_db
+def test_worker__says_where_it_gets_fewer_connections_than_it_wants(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = {connection.vendor: (("max_connections",), "SELECT 10")}
+    monkeypatch.setattr(pools, "LIMITS", limits)
+    assert pools.warn_of_connections("prefork", 3) == 0
+    assert "W124" not in caplog.text
+    assert pools.warn_of_connections("prefork", 4) == 0
+    assert "async_reply.W124: A worker of pool prefork and concurrency 4 opens up to 11" in (
+        caplog.text
+    )
