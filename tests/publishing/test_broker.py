@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from async_reply.models import Operation
 from async_reply.publishing import broker as celerys_broker
-from async_reply.publishing.broker import DOWN, count
+from async_reply.publishing.broker import DOWN_ERRORS, count
 from tests.concurrency import until
 from tests.conftest import configure_celery, need_service
 from tests.faults.servers import Redis
@@ -115,7 +115,7 @@ def test_send__does_not_wait_for_its_transport(
     settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.1}
     slow(step, limit=limit)
     for _ in range(3):
-        with pytest.raises(DOWN):
+        with pytest.raises(DOWN_ERRORS):
             send(Operation(kind=echo.name))
     assert asking()
     assert not transports.over.is_set()
@@ -144,14 +144,14 @@ def test_send__failure_does_not_wait_for_a_connection_to_close(
     assert asking()
 
 
-@pytest.mark.parametrize(("limit", "threads"), [(2, 2), (None, celerys_broker.UNPOOLED)])
+@pytest.mark.parametrize(("limit", "threads"), [(2, 2), (None, celerys_broker.MAX_CONNECTIONS)])
 def test_send__hanging_broker_keeps_a_bounded_number_of_threads(
     slow: Callable[..., None], settings: Settings, limit: int | None, threads: int
 ) -> None:
     settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.05}
     slow("opening", limit=limit)
     for _ in range(threads + 2):
-        with pytest.raises(DOWN):
+        with pytest.raises(DOWN_ERRORS):
             send(Operation(kind=echo.name))
     assert len(asking()) == threads
 
@@ -188,7 +188,7 @@ def test_send__to_a_port_that_says_nothing_is_given_up(
             url.format(port=silent.getsockname()[1]),
             broker_transport_options=options,
         )
-        with pytest.raises(DOWN):
+        with pytest.raises(DOWN_ERRORS):
             send(Operation(kind=echo.name))
         assert count("celery") is None
     until(lambda: not asking())

@@ -54,7 +54,7 @@ def test_unserved__however_often_it_is_published_again(published_at: Any) -> Non
 
 
 def test_unserved__behind_a_long_backlog_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "LOOKED_AT", 3)
+    monkeypatch.setattr(queues, "MAX_ROWS", 3)
     for _ in range(5):
         waiting()
     Operation.objects.filter(pk=services.submit(persist).pk).update(
@@ -66,8 +66,8 @@ def test_unserved__behind_a_long_backlog_of_another_kind(monkeypatch: pytest.Mon
 def test_unserved__reads_no_more_of_a_long_backlog(
     monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
 ) -> None:
-    monkeypatch.setattr(queues, "LOOKED_AT", 3)
-    monkeypatch.setattr(queues, "LOOKED_AT_OF_A_KIND", 2)
+    monkeypatch.setattr(queues, "MAX_ROWS", 3)
+    monkeypatch.setattr(queues, "MAX_ROWS_OF_KIND", 2)
     for _ in range(9):
         waiting()
     with django_assert_max_num_queries(1 + len(routing.kinds()) + 1):

@@ -96,7 +96,7 @@ def test_publish_due__what_fails_by_itself_makes_way(
 
 @pytest.mark.parametrize(("publishes", "seconds"), [(1, 2), (3, 8), (6, 60), (99, 60)])
 def test_pause__doubles_up_to_a_minute(publishes: int, seconds: int) -> None:
-    assert relay._pause(publishes) == seconds
+    assert relay._pause_seconds(publishes) == seconds
 
 
 @pytest.mark.django_db(transaction=True)

@@ -308,8 +308,8 @@ def test_republish__long_backlog_of_one_kind_hides_no_other(
     broker: list[str], holds: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not all that waits is read: the oldest of all, and of each kind."""
-    monkeypatch.setattr(queues, "LOOKED_AT", 4)
-    monkeypatch.setattr(queues, "LOOKED_AT_OF_A_KIND", 2)
+    monkeypatch.setattr(queues, "MAX_ROWS", 4)
+    monkeypatch.setattr(queues, "MAX_ROWS_OF_KIND", 2)
     submitted(8)
     Operation.objects.update(queue="typo")
     hidden = services.submit(persist)

@@ -151,9 +151,9 @@ def test_interval__between_starts(
 ) -> None:
     monkeypatch.setattr(echo, "rate_limit", limit)
     configure_celery(monkeypatch, task_default_rate_limit=default)
-    assert routing.interval(echo.name) == seconds
+    assert routing.seconds_between_starts(echo.name) == seconds
     configure_celery(monkeypatch, worker_disable_rate_limits=True)
-    assert routing.interval(echo.name) == 0
+    assert routing.seconds_between_starts(echo.name) == 0
 
 
 def test_kinds__are_those_of_operations() -> None:
