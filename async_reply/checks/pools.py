@@ -87,9 +87,9 @@ def few_connections(pool: str, concurrency: int) -> Iterator[Shortcoming]:
             yield Shortcoming(
                 124,
                 f"A worker of pool {pool} and concurrency {concurrency} opens up to {wanted} "
-                f"connections to the operations' database, whose {name} is {allowed}. A job whose "
-                "heartbeat gets no connection for a lease counts as lost.",
-                "Raise that limit, for all workers and web processes together, or lower "
+                f"connections to the operations' database, but its {name} is {allowed}: a job "
+                "whose heartbeat gets no connection for a lease counts as lost.",
+                "Raise that limit to the sum of all workers and web processes, or lower "
                 "--concurrency.",
             )
 
@@ -113,28 +113,28 @@ def shortcomings(
     if pool in {"threads", "solo"}:
         yield Shortcoming(
             130,
-            f"The pool {pool} cannot end a job that never calls in: past its time limit, canceled "
-            "or while the worker is to stop, it goes on and keeps its place.",
+            f"The pool {pool} cannot end a job that never calls its operation: after its time "
+            "limit, a cancel or a stop of the worker the job goes on and keeps its place.",
             "Call operation.progress() or check_canceled() in each job, or use --pool prefork.",
         )
     if pool in GREEN:
         yield Shortcoming(
             131,
-            f"The pool {pool} cannot interrupt a job that computes: meanwhile every other job of "
+            f"The pool {pool} cannot interrupt a job that computes: meanwhile each other job of "
             "the worker stands still, and after a lease all of them count as lost.",
-            "Give kinds that compute a queue of their own with a worker of --pool prefork.",
+            "Give kinds that compute their own queue, and a worker of --pool prefork for it.",
         )
     if pool in GREEN and driver in BLOCKING_DRIVERS:
         yield Shortcoming(
             132,
-            f"The pool {pool} stands still during each query: {driver} does not cooperate.",
+            f"The pool {pool} stands still during each query: {driver} lets no other job run.",
             "Use PostgreSQL with psycopg, or PyMySQL with MariaDB.",
         )
     if pool in GREEN and reuses_connections():
         yield Shortcoming(
             133,
-            f"Each job on the pool {pool} opens a database connection of its own, which stays open "
-            "after it: with CELERY_DB_REUSE_MAX Celery does not close it.",
+            f"Each job on the pool {pool} opens its own database connection, and this stays open "
+            "after the job: with CELERY_DB_REUSE_MAX Celery does not close it.",
             "Leave CELERY_DB_REUSE_MAX unset in the settings of workers of this pool.",
         )
 
@@ -146,16 +146,16 @@ def _shortcomings_of_connections(pool: str, concurrency: int) -> Iterator[Shortc
     if pool in {"threads", *GREEN} and most < concurrency:
         yield Shortcoming(
             123,
-            f"{concurrency} jobs of the pool {pool} share {most} database connections, of which "
-            "each keeps one from its start to its end: the others wait before they start.",
+            f"{concurrency} jobs of the pool {pool} share {most} database connections, but each "
+            "job needs one from its start to its end: the other jobs wait before they start.",
             f'Set "pool": {{"max_size": {concurrency}}} or more in the OPTIONS of DATABASES, or '
             f"--concurrency {most}.",
         )
     if pool in {"prefork", "solo"}:
         yield Shortcoming(
             125,
-            f"Each process of the pool {pool} has a pool of {least} database connections, which "
-            "Celery closes after each job, and one job at a time.",
+            f"Each process of the pool {pool} opens {least} database connections for one job at a "
+            "time, and Celery closes them after the job.",
             'Leave "pool" out of OPTIONS in the settings of these workers, and set '
             "CELERY_DB_REUSE_MAX = 1000 there.",
         )

@@ -78,8 +78,8 @@ def warn_of_unserved() -> int:
     """Log each unserved queue. Returns 0: no operation was changed."""
     for queue in unserved():
         logger.warning(
-            "Operations wait in queue %s, which no worker reads: start one with -Q %s, or correct "
-            "CELERY_TASK_ROUTES",
+            "Operations wait in queue %s, but no worker reads it: start a worker with -Q %s, or "
+            "correct CELERY_TASK_ROUTES",
             queue,
             queue,
         )
