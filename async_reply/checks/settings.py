@@ -45,9 +45,7 @@ def _is_valid(key: str, value: Any) -> bool:
 
 def _check_references() -> Iterator[CheckMessage]:
     if not storage.is_named():
-        text = (
-            f'ASYNC_REPLY["STORAGE"] names {conf.get("STORAGE")!r}, but STORAGES has no such alias.'
-        )
+        text = f'ASYNC_REPLY["STORAGE"] names {conf.get("STORAGE")!r}, but STORAGES lacks it.'
         yield Error(text, hint="Add it to STORAGES.", id="async_reply.E013")
     yield from _check_access()
     try:
@@ -85,7 +83,7 @@ def _describe(error: Exception) -> str:
 
 @register("async_reply", deploy=True)
 def check_storage(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """`check --deploy`: web servers do not publish operations' files, and no file fills the memory."""
+    """`check --deploy`: operations' files are not published, nor read into memory as a whole."""
     messages: list[CheckMessage] = []
     if not storage.is_named():
         return messages
