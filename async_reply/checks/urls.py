@@ -39,8 +39,8 @@ def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
         messages.append(
             Error(
                 f"There is no URL {name!r}: a submit cannot answer with a Location.",
-                hint='Add path("api/", include("async_reply.urls")) to your URLconf. If its namespace '
-                'is another one, name this in ASYNC_REPLY["URL_NAMESPACE"].',
+                hint='Add path("api/", include("async_reply.urls")) to your URLconf. If its '
+                'namespace is another one, name this in ASYNC_REPLY["URL_NAMESPACE"].',
                 id="async_reply.E020",
             )
         )
