@@ -1,4 +1,4 @@
-"""Heartbeats and maintenance go on when the database, or a forked child, ends their connection."""
+"""Heartbeats and maintenance go on after the database or a forked child ends their connection."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ from tests.project.tasks import echo
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(connection.vendor == "sqlite", reason="nobody else holds a connection"),
+    pytest.mark.skipif(connection.vendor == "sqlite", reason="no server ends connections"),
 ]
 
 OTHERS = {
@@ -33,7 +33,7 @@ OTHERS = {
 
 
 def kill_others() -> None:
-    """End all connections to this database but the caller's own."""
+    """End all other connections to this database."""
     with connection.cursor() as cursor:
         cursor.execute(OTHERS[connection.vendor])
         for (number,) in cursor.fetchall():
@@ -42,9 +42,9 @@ def kill_others() -> None:
 
 
 def fork() -> None:
-    """A child has none of its parent's threads, and collects what they held.
+    """Fork a child. It has none of its parent's threads, so it collects their connections.
 
-    mysqlclient then takes leave of the server, on the socket that is the parent's.
+    mysqlclient then sends a goodbye to the server on the parent's socket.
     """
     pid = os.fork()
     if pid == 0:
