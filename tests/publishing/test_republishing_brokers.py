@@ -68,7 +68,7 @@ def test_backlog__in_the_broker_is_left_alone(submitted: None, queue: Queue) -> 
 
 
 def test_backlog__with_lost_messages_gets_those_again(submitted: None, queue: Queue) -> None:
-    """As many messages are sent again as are missing. Each operation then has a message."""
+    """Exactly the missing messages are sent again. Each operation then has a message."""
     read_by(queue.name)
     take(queue, OPERATIONS // 3)
     assert turns() == OPERATIONS // 3
