@@ -65,7 +65,7 @@ _gate = Gate()
 
 
 def _make_gate_anew() -> None:
-    """A forked child has none of the parent's threads, so its copy of the gate may never be empty."""
+    """Start with an empty gate, since a forked child has none of its parent's threads."""
     global _gate
     _gate = Gate()
 
