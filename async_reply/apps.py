@@ -8,8 +8,9 @@ class AsyncReplyConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from async_reply import checks  # noqa: F401 they register themselves
+        # These imports register the checks, a Celery task, and receivers of Celery's signals.
+        from async_reply import checks  # noqa: F401
         from async_reply.services import owners
-        from async_reply.worker import receivers  # noqa: F401 they connect to Celery's signals
+        from async_reply.worker import beat, receivers  # noqa: F401
 
         owners.listen()

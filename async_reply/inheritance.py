@@ -1,15 +1,15 @@
-"""Tells what a project's class says for itself from what it inherits of frameworks and of us."""
+"""Tells what a project's class sets itself from what it inherits from frameworks and from us."""
 
 from typing import Any
 
-FOREIGN = ("async_reply.", "rest_framework.", "django.", "builtins.")
+FRAMEWORKS = ("async_reply.", "rest_framework.", "django.", "builtins.")
 
 
 def project_classes(cls: type[Any]) -> list[type[Any]]:
-    """The classes that `cls` is made of, in order, without Django's, REST framework's and ours."""
-    return [each for each in cls.__mro__ if not f"{each.__module__}.".startswith(FOREIGN)]
+    """The project's own classes among `cls` and its bases, in the order of `__mro__`."""
+    return [base for base in cls.__mro__ if not f"{base.__module__}.".startswith(FRAMEWORKS)]
 
 
-def is_said(cls: type[Any], *names: str) -> bool:
-    """Whether the project has set one of `names` on `cls` or on a class that it inherits from."""
-    return any(name in vars(each) for each in project_classes(cls) for name in names)
+def is_set_by_project(cls: type[Any], *names: str) -> bool:
+    """Whether the project sets one of `names` on `cls` or on a base of its own."""
+    return any(name in vars(base) for base in project_classes(cls) for name in names)

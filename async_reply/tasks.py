@@ -96,14 +96,14 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
         pk, is_eager = UUID(self.request.id), bool(self.request.is_eager)
         if interrupts.stopping.is_set() and not is_eager:
             # The worker would interrupt the job at once.
-            relay.leave(pk)
+            relay.hand_back(pk)
             raise Ignore
         worker = process_name(self.request.hostname or "", os.getpid())
         try:
             report = self.perform(pk, worker=worker, inline=is_eager)
         except (Exception, DatabaseAway) as error:
             if not is_eager and processes.is_unusable(error):
-                processes.replace_process(pk, error, hand_back=relay.leave)
+                processes.replace_process(pk, error, hand_back=relay.hand_back)
             raise RuntimeError(f"The attempt did not end: {error!r}.") from error
         if report.ending is Ending.SUCCEEDED:
             return

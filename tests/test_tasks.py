@@ -211,7 +211,7 @@ def test_execute__stopping_worker_hands_the_operation_back(
         echo.pop_request()
     operation.refresh_from_db()
     assert (operation.status, operation.published_at) == (Status.PENDING, None)
-    assert [step.function() for step in duties.steps()[:2]] == [0, 0]
+    assert [duty.function() for duty in duties.delivery()[:2]] == [0, 0]
     assert broker == []
 
 

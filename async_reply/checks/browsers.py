@@ -1,4 +1,4 @@
-"""What browsers keep from pages of other origins."""
+"""Checks that browsers give pages of other origins the headers of operations."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,8 +15,8 @@ Configs = Sequence[AppConfig] | None
 
 @register("async_reply")
 def check_cors(app_configs: Configs, **_kwargs: Any) -> Iterator[CheckMessage]:
-    """Where django-cors-headers answers for us, its lists name what our clients need."""
-    if not any(each.startswith("corsheaders.") for each in settings.MIDDLEWARE):
+    """If the project uses django-cors-headers, its lists name the headers that clients need."""
+    if not any(path.startswith("corsheaders.") for path in settings.MIDDLEWARE):
         return
     hidden = cors.hidden(getattr(settings, "CORS_EXPOSE_HEADERS", ()))
     if hidden:

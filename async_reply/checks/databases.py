@@ -1,4 +1,4 @@
-"""What operations ask of the database."""
+"""Checks that the operations' database commits, orders and compares as operations need it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ Configs = Sequence[AppConfig] | None
 
 @register("async_reply")
 def check_sqlite(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """Writers wait for their turn instead of failing."""
+    """On SQLite, writers wait for their turn and do not fail."""
     connection = connections[alias()]
     mode = connection.settings_dict.get("OPTIONS", {}).get("transaction_mode")
     if connection.vendor != "sqlite" or str(mode).upper() == "IMMEDIATE":
@@ -33,23 +33,23 @@ def check_sqlite(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
 
 @register("async_reply")
 def check_autocommit(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """What a 202 speaks of is committed."""
+    """The settings let the database commit, so that a row exists for each 202."""
     connection = connections[alias()]
     options = connection.settings_dict.get("OPTIONS", {})
-    named = []
+    mistakes = []
     if not connection.settings_dict.get("AUTOCOMMIT", True):
-        named.append("AUTOCOMMIT = False")
-    # To Python's sqlite3 it is the same; MariaDB's drivers are told otherwise by Django.
+        mistakes.append("AUTOCOMMIT = False")
+    # sqlite3 obeys this option. For MariaDB's drivers Django overrides it.
     if connection.vendor == "sqlite" and options.get("autocommit", True) is False:
-        named.append('OPTIONS["autocommit"] = False')
+        mistakes.append('OPTIONS["autocommit"] = False')
     return [
         Error(
-            f"DATABASES has {each}: nothing is committed by itself. Submits would be answered 202 "
-            "without a row, and workers would hold every lock for good.",
-            hint="Remove it. For one transaction a request set ATOMIC_REQUESTS = True instead.",
+            f"DATABASES has {mistake}: Django commits nothing. A submit is answered 202 without a "
+            "row, and a worker holds each lock for ever.",
+            hint="Remove it. Set ATOMIC_REQUESTS = True if each request shall be one transaction.",
             id="async_reply.E037",
         )
-        for each in named
+        for mistake in mistakes
     ]
 
 
@@ -57,7 +57,7 @@ def check_autocommit(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]
 def check_transactions(
     app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:
-    """`check --database default`: what was committed stays, what was rolled back goes."""
+    """`check --database default`: commits last, and rollbacks undo."""
     connection = connections[alias()]
     if connection.alias not in (databases or ()):
         return []
@@ -69,10 +69,10 @@ def check_transactions(
 
 
 def _commits_by_itself(connection: Any) -> bool:
-    """Whether a statement outside of a transaction leaves none open, by the driver's own word.
+    """Whether the driver has no open transaction after a statement outside of one.
 
-    A receiver of `connection_created`, or a statement at the connection's start, may say otherwise
-    than Django believes.
+    A receiver of `connection_created`, or a statement in `init_command`, may turn autocommit off
+    without Django's knowledge.
     """
     with connection.cursor() as cursor:
         if connection.vendor == "mysql":
@@ -86,14 +86,14 @@ def _commits_by_itself(connection: Any) -> bool:
 
 def _session_holds_back() -> CheckMessage:
     return Error(
-        "Connections to the operations' database do not commit by themselves, although Django "
-        "takes it that they do: submits would be answered 202 without a row.",
+        "Autocommit is off in connections to the operations' database, and Django does not know: "
+        "a submit is answered 202 without a row.",
         hint="Look for autocommit in init_command and in receivers of connection_created.",
         id="async_reply.E038",
     )
 
 
-#: What asks whether a COMMIT outlives the server's process: a statement, and the bad answer.
+#: A statement that asks whether a COMMIT survives a crash of the server, and the bad answer.
 DURABILITY = {
     "postgresql": ("SHOW synchronous_commit", "off"),
     "mysql": ("SELECT @@innodb_flush_log_at_trx_commit", "0"),
@@ -110,8 +110,8 @@ def _check_durability(connection: Any) -> list[CheckMessage]:
             return []
     return [
         checks.Warning(
-            f"The database answers COMMIT before it has written it ({sql.split()[-1]} is {bad}): "
-            "submits answered 202 are gone when the server crashes.",
+            f"The database answers COMMIT before it has written to disk ({sql.split()[-1]} is "
+            f"{bad}): if the server crashes, operations with a 202 are lost.",
             hint="Leave that setting at its default in the sessions of this project.",
             id="async_reply.W127",
         )
@@ -119,7 +119,7 @@ def _check_durability(connection: Any) -> list[CheckMessage]:
 
 
 def _check_engine(connection: Any) -> list[CheckMessage]:
-    """MariaDB has tables without transactions."""
+    """MariaDB's tables of operations have transactions."""
     if connection.vendor != "mysql":
         return []
     with connection.cursor() as cursor:
@@ -128,28 +128,28 @@ def _check_engine(connection: Any) -> list[CheckMessage]:
             "JOIN information_schema.engines USING (engine) "
             "WHERE table_schema = DATABASE() AND transactions = 'NO' ORDER BY table_name"
         )
-        found = [row for row in cursor.fetchall() if row[0].startswith("async_reply_")]
+        tables = [row for row in cursor.fetchall() if row[0].startswith("async_reply_")]
     return [
         checks.Warning(
-            f"The table {table} is kept by {engine}, which knows no transactions.",
+            f"The table {table} has the engine {engine}, which has no transactions.",
             hint=f"Run ALTER TABLE {table} ENGINE = InnoDB.",
             id="async_reply.W128",
         )
-        for table, engine in found
+        for table, engine in tables
     ]
 
 
 @register("async_reply")
 def check_isolation(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """A row that is read again is the row as it is now."""
+    """On MariaDB, a row that is read again in a transaction is read as it is now."""
     connection = connections[alias()]
     level = connection.settings_dict.get("OPTIONS", {}).get("isolation_level", "read committed")
     if connection.vendor != "mysql" or str(level).lower() == "read committed":
         return []
     return [
         checks.Warning(
-            f"Transactions on MariaDB have the isolation level {level!r}: within one, canceling "
-            "an operation that has just moved on reads the same old row for ever.",
+            f"Transactions on MariaDB have the isolation level {level!r}: if an operation has just "
+            "changed, canceling it in a transaction reads the same old row for ever.",
             hint='Leave isolation_level in OPTIONS at Django\'s default, "read committed".',
             id="async_reply.W120",
         )
@@ -158,27 +158,27 @@ def check_isolation(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
 
 @register("async_reply")
 def check_time_zone(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """What the database says of now is what Django takes for now."""
+    """Django reads the database's own times in the time zone in which they are written."""
     connection = connections[alias()]
     if connection.vendor == "postgresql" or _is_utc(connection.timezone_name):
         return []
     return [
         checks.Warning(
-            "Django takes this database's own times, which are UTC, for those of "
-            f"{connection.timezone_name}: operations start and expire by hours too early or too "
+            "This database writes its own times in UTC, but Django reads them as times of "
+            f"{connection.timezone_name}: operations start and expire hours too early or too "
             "late.",
-            hint=f'Set USE_TZ = True, and no TIME_ZONE in DATABASES["{connection.alias}"].',
+            hint=f'Set USE_TZ = True, and remove TIME_ZONE from DATABASES["{connection.alias}"].',
             id="async_reply.W122",
         )
     ]
 
 
 def _is_utc(zone: str) -> bool:
-    """Whether it is UTC by any of its names, in winter and in summer."""
+    """Whether the zone has no offset from UTC, neither in winter nor in summer."""
     return not any(ZoneInfo(zone).utcoffset(datetime(2000, month, 1)) for month in (1, 7))
 
 
-#: Ids of which the first was made before the second.
+#: Two ids. The first was made before the second.
 IDS_IN_ORDER = ("00000000-0001-7000-8000-000000000002", "00000000-0002-7000-8000-000000000001")
 
 
@@ -186,7 +186,7 @@ IDS_IN_ORDER = ("00000000-0001-7000-8000-000000000002", "00000000-0002-7000-8000
 def check_order_of_ids(
     app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:
-    """Lists are newest first by their ids alone; `check --database` asks."""
+    """`check --database default`: ids sort by time, since lists are sorted by them."""
     connection: Any = connections[alias()]
     if connection.vendor != "mysql" or connection.alias not in (databases or ()):
         return []
@@ -198,8 +198,8 @@ def check_order_of_ids(
             return []
     return [
         checks.Warning(
-            "This MariaDB sorts ids by their end, not by their time: lists are in random order.",
-            hint="Use MariaDB 10.6, or 10.11.6, 11.0.4 and what came after them.",
+            "This MariaDB sorts ids by their last part, not by time: lists are in random order.",
+            hint="Use MariaDB 10.6, or 10.11.6, 11.0.4 or newer.",
             id="async_reply.W121",
         )
     ]

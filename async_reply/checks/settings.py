@@ -1,4 +1,4 @@
-"""Each key of ASYNC_REPLY, and what it names."""
+"""Checks each key of ASYNC_REPLY, and the class, storage and functions that keys name."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,84 +18,84 @@ Configs = Sequence[AppConfig] | None
 
 @register("async_reply")
 def check_settings(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """Each key of ASYNC_REPLY is known and makes sense."""
+    """Each key of ASYNC_REPLY exists, and its value is allowed."""
     configured = conf.configured()
     if not isinstance(configured, dict):
-        return [Error("ASYNC_REPLY is not a dict: write ASYNC_REPLY = {…}.", id="async_reply.E010")]
-    found: list[CheckMessage] = []
+        hint = "Write ASYNC_REPLY = {…}."
+        return [Error("ASYNC_REPLY is not a dict.", hint=hint, id="async_reply.E010")]
+    messages: list[CheckMessage] = []
     for key, value in configured.items():
         if key not in conf.DEFAULTS:
             hint = f"Known keys: {', '.join(sorted(conf.DEFAULTS))}."
-            found.append(
+            messages.append(
                 Error(f'ASYNC_REPLY["{key}"] does not exist.', hint=hint, id="async_reply.E011")
             )
         elif not conf.SETTINGS[key].values.include(value):
             text = f'ASYNC_REPLY["{key}"] is {value!r}: it takes {conf.SETTINGS[key].values.words}.'
-            found.append(Error(text, id="async_reply.E012"))
-    return found or [*_check_references()]
+            messages.append(Error(text, id="async_reply.E012"))
+    return messages or [*_check_references()]
 
 
 def _check_references() -> Iterator[CheckMessage]:
     if not storage.is_named():
-        text = f'ASYNC_REPLY["STORAGE"] names {conf.get("STORAGE")!r}, which STORAGES lacks.'
+        text = f'ASYNC_REPLY["STORAGE"] names {conf.get("STORAGE")!r}, but STORAGES lacks it.'
         yield Error(text, hint="Add it to STORAGES.", id="async_reply.E013")
     yield from _check_access()
     try:
         import_string(conf.get("SIGNED_URL") or "builtins.str")
-    except Exception as error:  # noqa: BLE001 whatever a module of the project does
-        text = f'ASYNC_REPLY["SIGNED_URL"] cannot be imported: {_said(error)}'
+    except Exception as error:  # noqa: BLE001 a module of the project may raise anything
+        text = f'ASYNC_REPLY["SIGNED_URL"] cannot be imported: {_describe(error)}'
         yield Error(text, id="async_reply.E016")
     if problem := announcements.problem():
         text = f'ASYNC_REPLY["NOTIFY"] cannot work: {problem}'
-        hint = "Mend it, or set it to None: the database is then asked ten times a second."
+        hint = "Correct it. With None the database is asked ten times a second instead."
         yield Error(text, hint=hint, id="async_reply.E017")
 
 
 def _check_access() -> Iterator[CheckMessage]:
     try:
-        found = import_string(conf.get("ACCESS"))
-    except Exception as error:  # noqa: BLE001 whatever a module of the project does
-        text = f'ASYNC_REPLY["ACCESS"] cannot be imported: {_said(error)}'
+        access = import_string(conf.get("ACCESS"))
+    except Exception as error:  # noqa: BLE001 a module of the project may raise anything
+        text = f'ASYNC_REPLY["ACCESS"] cannot be imported: {_describe(error)}'
         yield Error(text, id="async_reply.E014")
         return
-    # Told by name: importing REST framework costs a worker.
-    bases = {f"{each.__module__}.{each.__name__}" for each in getattr(found, "__mro__", ())}
+    # The bases are compared by name, since a worker must not import REST framework.
+    bases = {f"{base.__module__}.{base.__name__}" for base in getattr(access, "__mro__", ())}
     if conf.DEFAULTS["ACCESS"] not in bases:
-        text = f'ASYNC_REPLY["ACCESS"] names {found!r}, which is no OperationAccess.'
+        text = f'ASYNC_REPLY["ACCESS"] names {access!r}, which is no OperationAccess.'
         hint = f"Name a class that inherits from {conf.DEFAULTS['ACCESS']}."
         yield Error(text, hint=hint, id="async_reply.E018")
         return
-    ours = next(cls for cls in found.__mro__ if cls.__module__ == "async_reply.permissions")
-    yield from check_names(found, known=set(vars(ours)))
+    ours = next(cls for cls in access.__mro__ if cls.__module__ == "async_reply.permissions")
+    yield from check_names(access, ours=set(vars(ours)))
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
 @register("async_reply", deploy=True)
 def check_storage(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """Files of operations are not in the folder that web servers publish, nor read into memory."""
-    found: list[CheckMessage] = []
+    """`check --deploy`: operations' files are not published, nor read into memory as a whole."""
+    messages: list[CheckMessage] = []
     if not storage.is_named():
-        return found
-    used = storages[conf.get("STORAGE")]
-    # django-storages' S3: 0, its default, keeps whole objects in memory.
-    if getattr(used, "max_memory_size", None) == 0:
-        found.append(
+        return messages
+    # S3 of django-storages keeps whole objects in memory by default, which is 0.
+    if getattr(storages[conf.get("STORAGE")], "max_memory_size", None) == 0:
+        messages.append(
             checks.Warning(
-                "The storage reads each file of an operation into memory as a whole.",
+                "The storage reads the whole of each file of an operation into memory.",
                 hint="Set its max_memory_size (AWS_S3_MAX_MEMORY_SIZE) to a few mebibytes.",
                 id="async_reply.W108",
             )
         )
     if conf.get("STORAGE") != "default":
-        return found
+        return messages
     return [
-        *found,
+        *messages,
         checks.Warning(
-            "Inputs and results of operations are stored in the default storage, which many "
-            "projects publish below MEDIA_URL.",
+            "Inputs and results of operations are stored in the default storage. Many projects "
+            "publish this storage below MEDIA_URL.",
             hint='Add a private storage to STORAGES and name it in ASYNC_REPLY["STORAGE"].',
             id="async_reply.W104",
         ),

@@ -1,4 +1,4 @@
-"""The URLconf: the views that submit, and the operations' own URLs."""
+"""Checks the URLconf: the views that submit, and the URLs of operations."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,35 +20,35 @@ Configs = Sequence[AppConfig] | None
 
 @register("async_reply")
 def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """Submit views have what they need, and the URLs they hand out exist."""
+    """Each view that submits is complete, and the URLs that its answers name exist."""
     if not getattr(settings, "ROOT_URLCONF", None) or check_settings(app_configs):
         return []
     views = list(_submit_views(get_resolver().url_patterns))
-    distinct = {(view.cls, str(view.given)): view for view in views}
-    found = [message for view in distinct.values() for message in check_view(view)]
+    distinct = {(view.cls, str(view.initkwargs)): view for view in views}
+    messages = [message for view in distinct.values() for message in check_view(view)]
     if views and not apps.is_installed("rest_framework"):
-        found.append(
+        messages.append(
             checks.Warning(
-                "rest_framework is not installed as an app: browsers get a 500 from its pages.",
+                "rest_framework is not in INSTALLED_APPS: its pages answer browsers with 500.",
                 hint='Add "rest_framework" to INSTALLED_APPS.',
                 id="async_reply.W107",
             )
         )
     name = f"{conf.get('URL_NAMESPACE')}:status"
     if not all(_reaches(name, view) for view in views):
-        found.append(
+        messages.append(
             Error(
-                f"There is no URL {name!r}, so a submit has no Location to answer.",
-                hint='Add path("api/", include("async_reply.urls")) to your URLconf; with a '
-                'namespace of your own, name it in ASYNC_REPLY["URL_NAMESPACE"].',
+                f"There is no URL {name!r}: a submit cannot answer with a Location.",
+                hint='Add path("api/", include("async_reply.urls")) to your URLconf. If its '
+                'namespace is another one, name this in ASYNC_REPLY["URL_NAMESPACE"].',
                 id="async_reply.E020",
             )
         )
-    return found
+    return messages
 
 
 def _submit_views(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[Mounted]:
-    """Views of the URLconf that submit, told by name: importing views costs a worker."""
+    """The views that submit, recognized by the name of a base: a worker must not import views."""
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
             yield from _submit_views(pattern.url_patterns)
@@ -63,7 +63,7 @@ def _submit_views(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[Moun
 
 
 def _reaches(name: str, view: Mounted) -> bool:
-    """Whether the URL wants an id alone, or the version besides that a request to `view` has."""
+    """Whether the URL takes an id alone, or an id and the version of a request to `view`."""
     try:
         reverse(name, kwargs={"id": "0"})
     except ImproperlyConfigured:

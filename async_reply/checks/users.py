@@ -1,4 +1,4 @@
-"""The project's users, who own operations."""
+"""Checks that no user inherits the operations of a deleted user."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,20 +17,20 @@ Configs = Sequence[AppConfig] | None
 
 @register("async_reply")
 def check_keys(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
-    """No user inherits the operations of a deleted one."""
+    """Primary keys of users, which own operations, are never given twice."""
     model = users.user_model()
     if model is None or check_settings(app_configs) or conf.get("USER_DELETED") != "keep":
         return []
     access = import_string(conf.get("ACCESS"))
-    # An owner of the project's own need not be the key.
+    # If the project names owners itself, the owner may be something other than the key.
     is_default = access.get_owner.__module__ == "async_reply.permissions"
     if not is_default or users.are_keys_generated(model):
         return []
     return [
         checks.Warning(
-            f"A deleted user's operations stay, and {model._meta.label} has a primary key that "
-            f"another user may get ({users.key_of(model).name}): whoever gets it later sees and "
-            "cancels them.",
+            f"A deleted user's operations stay, but the primary key of {model._meta.label} "
+            f"({users.key_of(model).name}) may be given to another user: this user can then see "
+            "and cancel them.",
             hint='Set ASYNC_REPLY["USER_DELETED"] = "remove", or override '
             "OperationAccess.get_owner to name users by something that is never given twice.",
             id="async_reply.W126",

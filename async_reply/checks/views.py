@@ -1,4 +1,4 @@
-"""Views that submit."""
+"""Checks a view that submits: its task, attributes, hooks, names and access."""
 
 import difflib
 import inspect
@@ -11,17 +11,17 @@ from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
 from async_reply import conf, tasks
-from async_reply.inheritance import is_said, project_classes
+from async_reply.inheritance import is_set_by_project, project_classes
 
 MIXIN = "LongRunningOperationMixin"
 VIEW = "LongRunningOperationView"
-#: A name that is shorter than that resembles too many others.
-SHORTEST = 6
-RESEMBLANCE = 0.91
+#: Shorter names resemble too many others.
+MIN_NAME_LENGTH = 6
+MIN_RESEMBLANCE = 0.91
 
 
 def _is_names(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
 def _is_count(value: Any) -> bool:
@@ -32,7 +32,7 @@ def _is_count_or_none(value: Any) -> bool:
     return value is None or _is_count(value)
 
 
-#: Attribute -> whether a value is allowed, and what is.
+#: For each attribute: a function that tells whether a value is allowed, and the allowed values.
 ATTRIBUTES: dict[str, tuple[conf.Check, str]] = {
     "location_access": (("owner", "signed").__contains__, '"owner" or "signed"'),
     "location_target": (("status", "result").__contains__, '"status" or "result"'),
@@ -48,25 +48,25 @@ ATTRIBUTES: dict[str, tuple[conf.Check, str]] = {
 
 @dataclass(frozen=True)
 class Mounted:
-    """A view as the URLconf has it: its class, and what `as_view()` was given."""
+    """A view of the URLconf: its class, and the arguments of `as_view()`."""
 
     cls: type[Any]
-    given: Mapping[str, Any]
+    initkwargs: Mapping[str, Any]
 
     @property
     def name(self) -> str:
         return self.cls.__name__
 
     def get(self, attribute: str) -> Any:
-        return self.given.get(attribute, getattr(self.cls, attribute, None))
+        return self.initkwargs.get(attribute, getattr(self.cls, attribute, None))
 
     def parent(self, name: str) -> type[Any] | None:
-        """The class of this name that the view inherits from, or is."""
+        """The class of this name among the view's class and its bases."""
         return next((cls for cls in self.cls.__mro__ if cls.__name__ == name), None)
 
-    def says(self, *names: str) -> bool:
-        """Whether the project has set one of `names`, and neither REST framework nor we."""
-        return is_said(self.cls, *names) or any(name in self.given for name in names)
+    def sets(self, *names: str) -> bool:
+        """Whether the project sets one of `names`, not REST framework or we."""
+        return is_set_by_project(self.cls, *names) or any(name in self.initkwargs for name in names)
 
 
 def check_view(view: Mounted) -> Iterator[CheckMessage]:
@@ -74,7 +74,7 @@ def check_view(view: Mounted) -> Iterator[CheckMessage]:
         yield from _check_task(view)
     yield from _check_attributes(view)
     yield from _check_hooks(view)
-    yield from check_names(view.cls, known=_names(view))
+    yield from check_names(view.cls, ours=_names(view))
     yield from _check_access(view)
 
 
@@ -86,7 +86,7 @@ def _check_task(view: Mounted) -> Iterator[CheckMessage]:
             obj=view.cls,
             id="async_reply.E021",
         )
-    if view.get("serializer_class") is None and not view.says("get_serializer_class"):
+    if view.get("serializer_class") is None and not view.sets("get_serializer_class"):
         yield Error(
             f"{view.name} has no serializer_class.",
             hint="Name a serializer that validates the request.",
@@ -98,35 +98,35 @@ def _check_task(view: Mounted) -> Iterator[CheckMessage]:
 def _check_attributes(view: Mounted) -> Iterator[CheckMessage]:
     for attribute, (is_allowed, text) in ATTRIBUTES.items():
         value = view.get(attribute)
-        # What a property says is not known without a request.
+        # A property needs a request.
         is_computed = hasattr(type(value), "__get__") and not inspect.isroutine(value)
         if not is_computed and not is_allowed(value):
-            renamed = f"{attribute} is an attribute of {MIXIN}: give the method another name."
+            hint = f"{attribute} is an attribute of {MIXIN}. Give the method another name."
             yield Error(
                 f"{view.name}.{attribute} is {value!r}: it takes {text}.",
-                hint=renamed if inspect.isroutine(value) else None,
+                hint=hint if inspect.isroutine(value) else None,
                 obj=view.cls,
                 id="async_reply.E024",
             )
 
 
 def _check_hooks(view: Mounted) -> Iterator[CheckMessage]:
-    """A project's override of one of our methods can be called as we call it."""
+    """A method of the project that overrides one of ours can be called in the same way."""
     for name, ours in _hooks(view).items():
-        if view.get(name) is ours or not _is_unlike(view, name, ours):
+        if view.get(name) is ours or not _is_incompatible(view, name, ours):
             continue
         parameters = ", ".join(_positional(ours)[1:])
         yield Error(
-            f"{view.name}.{name} takes the place of {MIXIN}.{name}({parameters}), and cannot be "
-            "called like it.",
-            hint=f"Give it another name; an action keeps its URL by "
+            f"{view.name}.{name} overrides {MIXIN}.{name}({parameters}), but cannot be called with "
+            "these arguments.",
+            hint=f"Give it another name. An action keeps its URL by "
             f'@action(url_path="{name}", url_name="{name}").',
             obj=view.cls,
             id="async_reply.E025",
         )
 
 
-def _is_unlike(view: Mounted, name: str, ours: Any) -> bool:
+def _is_incompatible(view: Mounted, name: str, ours: Any) -> bool:
     value = view.get(name)
     if not callable(value) or hasattr(value, "mapping"):  # an @action
         return True
@@ -142,38 +142,42 @@ def _is_unlike(view: Mounted, name: str, ours: Any) -> bool:
 
 
 def _positional(function: Any) -> list[str]:
-    """The names of its positional parameters, `self` included."""
+    """The names of the positional parameters, with `self`."""
     parameters = inspect.signature(function).parameters.values()
-    return [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    return [
+        parameter.name
+        for parameter in parameters
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
 
 
 def _hooks(view: Mounted) -> dict[str, Any]:
-    """The methods that a project may override, or calls."""
-    found = {
+    """Our methods that a project may override or call."""
+    hooks = {
         name: value
         for name, value in vars(view.parent(MIXIN)).items()
         if inspect.isfunction(value) and not name.startswith("_")
     }
     parent = view.parent(VIEW)
-    return found if parent is None else found | {"get_input": vars(parent)["get_input"]}
+    return hooks if parent is None else hooks | {"get_input": vars(parent)["get_input"]}
 
 
 def _names(view: Mounted) -> set[str]:
     parents = filter(None, map(view.parent, (MIXIN, VIEW)))
-    named = {
+    names = {
         name for parent in parents for name in (*vars(parent), *inspect.get_annotations(parent))
     }
-    return named | {"permission_classes", "authentication_classes", "throttle_classes"}
+    return names | {"permission_classes", "authentication_classes", "throttle_classes"}
 
 
-def check_names(cls: type[Any], *, known: set[str]) -> Iterator[CheckMessage]:
-    """Names of the project's that resemble one of ours: a slip would be without effect."""
-    ours = [name for name in known if len(name) >= SHORTEST and not name.startswith("_")]
-    base = [each for each in cls.__mro__ if each not in project_classes(cls)]
-    for name in sorted({name for each in project_classes(cls) for name in vars(each)}):
-        if name.startswith("_") or any(hasattr(each, name) for each in base):
+def check_names(cls: type[Any], *, ours: set[str]) -> Iterator[CheckMessage]:
+    """No name of the project's is one of ours with a typing error, which would have no effect."""
+    names = [name for name in ours if len(name) >= MIN_NAME_LENGTH and not name.startswith("_")]
+    bases = [base for base in cls.__mro__ if base not in project_classes(cls)]
+    for name in sorted({name for own in project_classes(cls) for name in vars(own)}):
+        if name.startswith("_") or any(hasattr(base, name) for base in bases):
             continue
-        near = difflib.get_close_matches(name, ours, n=1, cutoff=RESEMBLANCE)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=MIN_RESEMBLANCE)
         if near:
             yield checks.Warning(
                 f"{cls.__name__}.{name} means nothing to async_reply.",
@@ -184,27 +188,27 @@ def check_names(cls: type[Any], *, known: set[str]) -> Iterator[CheckMessage]:
 
 
 def _check_access(view: Mounted) -> Iterator[CheckMessage]:
-    """A caller whom the submit view lets in has an owner, whom the operations' views know."""
+    """Each caller of the view owns what it submits, and the operations' views recognize it."""
     if view.get("location_access") != "owner":
-        # Signed links need no credentials; what a property says is not known without a request.
+        # Signed links need no credentials. A property needs a request.
         return
     access = import_string(conf.get("ACCESS"))()
     foreign = _foreign(view, access)
     if foreign:
         yield checks.Warning(
-            f"{view.name} authenticates by {foreign}, which the operations' own views do not: its "
-            "callers may get 401 from the Location they were given.",
-            hint="Leave authentication_classes to the class named by "
-            'ASYNC_REPLY["ACCESS"], or add it there.',
+            f"{view.name} authenticates by {foreign}, but the operations' own views do not: a "
+            "caller may get 401 from its Location.",
+            hint="Remove authentication_classes from the view, or add the class to the one that "
+            'ASYNC_REPLY["ACCESS"] names.',
             obj=view.cls,
             id="async_reply.W105",
         )
     if _is_open(view, access):
         yield checks.Warning(
-            f"{view.name} has no use for AllowAny: anonymous callers pass its permissions and are "
-            "then refused, since nobody would own the operation.",
-            hint='Set location_access = "signed", or remove AllowAny from permission_classes, '
-            "the view's or those of OperationAccess, or override OperationAccess.get_owner.",
+            f"{view.name} has AllowAny, but cannot serve anonymous callers: they pass its "
+            "permissions and are then refused, since nobody would own the operation.",
+            hint='Set location_access = "signed", or remove AllowAny from permission_classes of '
+            "the view or of OperationAccess, or override OperationAccess.get_owner.",
             obj=view.cls,
             id="async_reply.W109",
         )
@@ -212,27 +216,27 @@ def _check_access(view: Mounted) -> Iterator[CheckMessage]:
 
 def _foreign(view: Mounted, access: Any) -> str:
     """The names of the view's authentication classes that the operations' views lack."""
-    is_said = view.says("authentication_classes")
-    if view.says("get_authenticators") or (view.parent(VIEW) and not is_said):
+    is_set = view.sets("authentication_classes")
+    if view.sets("get_authenticators") or (view.parent(VIEW) and not is_set):
         return ""
-    known = {type(authenticator) for authenticator in access.get_authenticators()}
+    accepted = {type(authenticator) for authenticator in access.get_authenticators()}
     classes = view.get("authentication_classes")
     listed = classes if isinstance(classes, list | tuple) else ()
-    return ", ".join(getattr(cls, "__name__", repr(cls)) for cls in listed if cls not in known)
+    return ", ".join(getattr(cls, "__name__", repr(cls)) for cls in listed if cls not in accepted)
 
 
 def _is_open(view: Mounted, access: Any) -> bool:
-    """Whether a submit view lets in callers who own nothing.
+    """Whether a submit view lets in callers who can own nothing.
 
-    Composed permissions (`A | B`) have no name.
+    Composed permissions (`A | B`) have no name, so they count as closed.
     """
     if type(access).get_owner.__module__ != "async_reply.permissions":
-        # The project's own may know an owner for everybody.
+        # The project's own method may give each caller an owner.
         return False
-    if view.parent(VIEW) is None or view.says("get_permissions"):
-        # Other actions of the view may be for anybody.
+    if view.parent(VIEW) is None or view.sets("get_permissions"):
+        # Other actions of the view may be open to all callers.
         return False
-    is_said = view.says("permission_classes")
-    classes = view.get("permission_classes") if is_said else access.permission_classes
+    is_set = view.sets("permission_classes")
+    classes = view.get("permission_classes") if is_set else access.permission_classes
     listed = classes if isinstance(classes, list | tuple) else ()
     return "AllowAny" in {getattr(cls, "__name__", "") for cls in listed}

@@ -1,1 +1,1 @@
-"""Sends operations to the broker, and again where a message was lost."""
+"""Sends the messages of operations to the broker, and sends lost messages again."""

@@ -1,6 +1,6 @@
-"""Celery's broker, for submits and relay: sends messages, and counts them.
+"""Sends messages to Celery's broker and counts messages there, for submits and for the relay.
 
-Nobody who asks waits for longer than `PUBLISH_TIMEOUT`.
+A call takes no longer than `PUBLISH_TIMEOUT`.
 """
 
 import threading
@@ -22,76 +22,80 @@ from async_reply.logs import logger
 from async_reply.models import Operation
 from async_reply.publishing import routing
 
-#: Errors that say that the broker is down; other errors are those of one kind or its queue.
-DOWN = (KombuOperationalError, LimitExceeded, OSError)
-#: Connections at a time where the project bounds none: a broker that hangs keeps a thread on each.
-UNPOOLED = 10
+#: These errors mean that the broker is down. Other errors concern one kind or its queue only.
+DOWN_ERRORS = (KombuOperationalError, LimitExceeded, OSError)
+#: The most open connections if `broker_pool_limit` sets no limit. A broker that hangs keeps one
+#: thread for each of them.
+MAX_CONNECTIONS = 10
+#: AMQP's reply code for a queue that does not exist.
 NOT_FOUND = 404
 
 
 class Breaker:
-    """Remembers for a few seconds that the broker is down, so that submits do not wait for it."""
+    """Remembers for a few seconds that the broker is down. Submits do not wait for it then."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._closed_from = 0.0
+        self._open_until = 0.0
 
     @property
     def is_open(self) -> bool:
-        """Whether publishing would only wait."""
-        return time.monotonic() < self._closed_from
+        """Whether the broker failed a short time ago. Publishing would only wait."""
+        return time.monotonic() < self._open_until
 
     def trip(self) -> None:
         with self._lock:
-            self._closed_from = time.monotonic() + conf.get("BREAKER")
+            self._open_until = time.monotonic() + conf.get("BREAKER")
 
     def reset(self) -> None:
         with self._lock:
-            self._closed_from = 0.0
+            self._open_until = 0.0
 
 
 breaker = Breaker()
 
 
 def send(operation: Operation) -> None:
-    """Send the message of an operation; it carries the id alone.
+    """Send the message of an operation. It carries the id and nothing else.
 
-    Raises one of DOWN, or what the routes or the broker have against this message.
+    Raises one of DOWN_ERRORS, or the error by which a router or the broker refuses this message.
     """
-    until = time.monotonic() + conf.get("PUBLISH_TIMEOUT")
+    deadline = time.monotonic() + conf.get("PUBLISH_TIMEOUT")
     kind = operation.kind
     if current_app.conf.task_always_eager:
         current_app.tasks[kind].apply(task_id=str(operation.pk), throw=False)
         return
-    declared = routing.options_of(kind)
-    routed = routing.routed(kind, queue=operation.queue, priority=operation.priority)
-    router: Any = _Routed(routed)
+    declared = routing.declared_options(kind)
+    options = routing.routed_options(kind, queue=operation.queue, priority=operation.priority)
+    router: Any = _FixedRouter(options)
     current_app.send_task(
         kind,
         args=(),
         kwargs={},
         task_id=str(operation.pk),
         task_type=current_app.tasks.get(kind),
-        producer=_BoundedProducer(_connection(), until=until),
+        producer=_BoundedProducer(_connection(), deadline=deadline),
         router=router,
         ignore_result=True,
         retry=True,
-        # One more try at once: the first finds out that a pooled connection is stale.
+        # The first try may find that a pooled connection is stale. The second follows at once.
         retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
-        **{name: declared[name] for name in routing.UNROUTED & declared.keys()},
+        **{name: declared[name] for name in routing.UNROUTED_OPTIONS & declared.keys()},
     )
 
 
 def count(queue: str) -> int | None:
-    """How many messages wait in `queue`, as the broker counts; None where it cannot say."""
+    """How many messages the broker counts in `queue`; None if the broker cannot tell."""
     if breaker.is_open:
         return None
-    until = time.monotonic() + conf.get("PUBLISH_TIMEOUT")
+    deadline = time.monotonic() + conf.get("PUBLISH_TIMEOUT")
     try:
-        messages: int | None = _within(until, _connection(), lambda it: _size(it, queue))
-    except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
+        messages: int | None = _call_before(
+            deadline, _connection(), lambda connection: _size(connection, queue)
+        )
+    except Exception as error:  # noqa: BLE001 each transport has errors of its own
         logger.info("Queue %s not counted: %s", queue, error)
-        if isinstance(error, DOWN):
+        if isinstance(error, DOWN_ERRORS):
             breaker.trip()
         return None
     return messages
@@ -100,10 +104,10 @@ def count(queue: str) -> int | None:
 def _size(connection: Any, queue: str) -> int | None:
     channel = connection.default_channel
     if isinstance(channel, virtual.Channel):
-        # Not by queue_declare, which asks Redis for a key without its prefix, and then takes the
-        # queue for one that does not exist. What does not exist has the size 0.
-        size = channel._size(queue)  # noqa: SLF001 each transport's own way to count
-        return int(size) if _counts(channel) and size >= 0 else None
+        # queue_declare asks Redis for a key without its prefix, and would say that the queue does
+        # not exist. The size of a queue that does not exist is 0.
+        size = channel._size(queue)  # noqa: SLF001 the only method by which transports count
+        return int(size) if _can_count(channel) and size >= 0 else None
     try:
         return int(channel.queue_declare(queue, passive=True).message_count)
     except connection.channel_errors as error:
@@ -112,14 +116,14 @@ def _size(connection: Any, queue: str) -> int | None:
         raise
 
 
-def _counts(channel: Any) -> bool:
-    """Whether a transport counts; the size that kombu gives those that do not is always 0."""
-    is_written = type(channel)._size is not virtual.AbstractChannel._size  # noqa: SLF001
-    return is_written and bool(getattr(channel, "calc_queue_size", True))
+def _can_count(channel: Any) -> bool:
+    """Whether a transport can count. Otherwise kombu answers 0 for each queue."""
+    is_implemented = type(channel)._size is not virtual.AbstractChannel._size  # noqa: SLF001
+    return is_implemented and bool(getattr(channel, "calc_queue_size", True))
 
 
-class _Routed:
-    """Tells `send_task` what the routes have said: a router is asked once for a message."""
+class _FixedRouter:
+    """Gives `send_task` options that are routed already, so that routers are asked only once."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
@@ -129,27 +133,29 @@ class _Routed:
 
 
 class _BoundedProducer(Producer):
-    """Publishes over a pooled connection, until a moment of the monotonic clock.
+    """Publishes over a pooled connection, and gives up at `deadline` of the monotonic clock.
 
-    Celery asks it for the errors of its transport; its own connection stays closed.
+    Its own connection stays closed. Celery needs it for the errors of its transport.
     """
 
-    def __init__(self, connection: Any, *, until: float) -> None:
+    def __init__(self, connection: Any, *, deadline: float) -> None:
         super().__init__(connection)
-        self._until = until
+        self._deadline = deadline
 
     def publish(self, *args: Any, **kwargs: Any) -> Any:
-        """Raises TimeoutError when the moment has come."""
-        return _within(
-            self._until, self.__connection__, lambda it: Producer(it).publish(*args, **kwargs)
+        """Raises TimeoutError at the deadline."""
+        return _call_before(
+            self._deadline,
+            self.__connection__,
+            lambda connection: Producer(connection).publish(*args, **kwargs),
         )
 
 
 class _Pools(PoolGroup):
-    """By what is said of a connection.
+    """A pool of connections for each broker URL and its options.
 
-    Not among kombu's own: those are the project's, and kombu sets their limit when the project
-    first uses them, which fails while one of them is in use.
+    kombu has such pools, too, but those are the project's. kombu sets their limit when the project
+    first uses them, and that fails while a connection of them is in use.
     """
 
     def create(self, resource: Any, limit: int | None) -> Any:
@@ -160,22 +166,22 @@ _pools: Any = _Pools()
 _opening = threading.Lock()
 
 
-def _within(until: float, connection: Any, ask: Callable[[Any], Any]) -> Any:
-    """What `ask` returns of a pooled connection like `connection`; TimeoutError after `until`.
+def _call_before(deadline: float, connection: Any, function: Callable[[Any], Any]) -> Any:
+    """Call `function` with a pooled connection like `connection`, and return its result.
 
-    In a thread of its own: looking up a name, a handshake, Sentinel, the lock of a file system and
-    closing a connection have waits that no option of a transport bounds. A thread that is late
-    keeps its connection for as long as it waits.
+    Raises TimeoutError at the deadline. The call has a thread of its own, since no option of a
+    transport limits how long it looks up a name, shakes hands, asks Sentinel, waits for the lock of
+    a file system or closes a connection. A late thread keeps its connection until it ends.
     """
     limit = current_app.conf.broker_pool_limit or 0
     with _opening:
-        _pools.limit = limit or UNPOOLED
+        _pools.limit = limit or MAX_CONNECTIONS
         pool = _pools[connection]
-    pooled = pool.acquire(block=True, timeout=max(0.0, until - time.monotonic()))
-    answer: Future[Any] = Future()
+    pooled = pool.acquire(block=True, timeout=max(0.0, deadline - time.monotonic()))
+    result: Future[Any] = Future()
     thread = threading.Thread(
-        target=_answer,
-        args=(answer, pooled, ask),
+        target=_call,
+        args=(result, pooled, function),
         kwargs={"keep": limit > 0},
         name="async_reply-broker",
         daemon=True,
@@ -185,21 +191,23 @@ def _within(until: float, connection: Any, ask: Callable[[Any], Any]) -> Any:
     except RuntimeError:
         pooled.release()
         raise
-    return answer.result(max(0.0, until - time.monotonic()))
+    return result.result(max(0.0, deadline - time.monotonic()))
 
 
-def _answer(answer: "Future[Any]", pooled: Any, ask: Callable[[Any], Any], *, keep: bool) -> None:
-    """Ask, and give the connection back: closed after an error, or where none is to be kept."""
+def _call(
+    result: "Future[Any]", pooled: Any, function: Callable[[Any], Any], *, keep: bool
+) -> None:
+    """Call `function`, then release the connection, closed after an error or without `keep`."""
     try:
-        result = ask(pooled)
-    except BaseException as error:  # noqa: BLE001 raised where the answer is awaited
+        value = function(pooled)
+    except BaseException as error:  # noqa: BLE001 raised in the thread that waits for the result
         keep = False
-        answer.set_exception(error)
+        result.set_exception(error)
     else:
         if keep:
-            # Before its asker goes on, who would else open another one.
+            # The caller would open another connection if it went on before this.
             pooled.release()
-        answer.set_result(result)
+        result.set_result(value)
     if not keep:
         with suppress(Exception):
             pooled._close()  # noqa: SLF001 close() would give it back open
@@ -207,12 +215,13 @@ def _answer(answer: "Future[Any]", pooled: Any, ask: Callable[[Any], Any], *, ke
 
 
 def _connection() -> Any:
-    """A connection that is not open yet, and whose transport ends most of its waits by itself.
+    """A connection that is not open yet. Its transport gives up most waits by itself.
 
-    A thread that is late then is so for a moment only. A publish makes two tries at most.
+    The thread of a call is then late for a moment only. A publish makes two tries at most, so each
+    wait gets half of the time.
     """
     wait = conf.get("PUBLISH_TIMEOUT") / 2
-    bounds: dict[str, dict[str, Any]] = {
+    timeouts: dict[str, dict[str, Any]] = {
         "redis": {"socket_timeout": wait, "socket_connect_timeout": wait},
         "amqp": {
             "confirm_publish": True,
@@ -227,6 +236,6 @@ def _connection() -> Any:
         interval_start=0,
         interval_step=0,
         interval_max=0,
-        **bounds.get(connection.transport.driver_type, {}),
+        **timeouts.get(connection.transport.driver_type, {}),
     )
     return connection

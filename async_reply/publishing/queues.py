@@ -1,4 +1,4 @@
-"""Queues as the rows tell of them: what waits in each, and which workers read it."""
+"""Finds by the rows of operations and workers which queues a living worker reads."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,38 +11,38 @@ from async_reply.models import Operation, Worker
 from async_reply.publishing import routing
 from async_reply.querysets import OperationQuerySet
 
-#: Workers write that they live each 10 to 20 seconds.
+#: A worker counts as living for this time. It renews its row every 10 to 20 seconds.
 SEEN_WITHIN = timedelta(minutes=1)
-WAITING_FOR = timedelta(minutes=1)
-#: Rows of a backlog that are looked at, and of each kind in it.
-LOOKED_AT = 1000
-LOOKED_AT_OF_A_KIND = 200
+UNSERVED_AFTER = timedelta(minutes=1)
+#: The most rows of a backlog that are read, and the most of each kind in a longer one.
+MAX_ROWS = 1000
+MAX_ROWS_OF_KIND = 200
 
 
 def oldest(waiting: OperationQuerySet, *fields: str) -> list[Operation]:
-    """The first rows of a backlog, however long it is, and the first of each kind.
+    """The oldest rows of a backlog, and the oldest of each kind if the backlog is long.
 
-    One kind's long backlog hides no other kind. The index that leads to kinds ends in
-    `finished_at`, which is NULL for what waits.
+    A long backlog of one kind must not hide other kinds. The condition on `finished_at` lets the
+    database use the index on kinds.
     """
     ordered = waiting.order_by("published_at", "available_at").only(*fields)
-    rows = {row.pk: row for row in ordered[:LOOKED_AT]}
-    if len(rows) == LOOKED_AT:
+    rows = {row.pk: row for row in ordered[:MAX_ROWS]}
+    if len(rows) == MAX_ROWS:
         for kind in routing.kinds():
-            of_kind = ordered.filter(kind=kind, finished_at=None)[:LOOKED_AT_OF_A_KIND]
+            of_kind = ordered.filter(kind=kind, finished_at=None)[:MAX_ROWS_OF_KIND]
             rows |= {row.pk: row for row in of_kind}
     return list(rows.values())
 
 
 def living() -> Any:
-    """The workers that were seen lately."""
+    """The rows of workers that were seen within a minute."""
     return Worker.objects.filter(seen_at__gte=DatabaseNow() - SEEN_WITHIN)
 
 
 def served() -> dict[str, bool]:
-    """The queues that living workers read; True where such a worker has a process to spare.
+    """The queues that living workers read. True: one of these workers has an idle process.
 
-    A worker whose processes are all busy may hold messages that no broker counts.
+    A worker whose processes are all busy may hold messages that the broker does not count.
     """
     running = Counter(
         name.rpartition("/")[0]
@@ -50,7 +50,7 @@ def served() -> dict[str, bool]:
     )
     workers = list(living().values_list("name", "concurrency", "queues"))
     processes: Counter[str] = Counter()
-    for name, concurrency, _ in workers:  # of which several may share a name
+    for name, concurrency, _ in workers:  # several workers may share a name
         processes[name] += max(1, concurrency)
     queues: dict[str, bool] = {}
     for name, _, names in workers:
@@ -60,8 +60,8 @@ def served() -> dict[str, bool]:
 
 
 def unserved() -> list[str]:
-    """Queues in which operations have waited for a minute, and that no living worker reads."""
-    due = Operation.objects.due().filter(available_at__lte=DatabaseNow() - WAITING_FOR)
+    """The names of queues that no living worker reads, while operations wait there for a minute."""
+    due = Operation.objects.due().filter(available_at__lte=DatabaseNow() - UNSERVED_AFTER)
     waiting = oldest(due, "kind", "queue", "priority")
     if not waiting:
         return []
@@ -69,17 +69,17 @@ def unserved() -> list[str]:
 
 
 def _queues(operations: Iterable[Operation]) -> set[str]:
-    """Without what goes to no queue that Celery knows: a check tells of that."""
-    lines = {(row.kind, row.queue) for row in operations}
-    return {routing.route_or_unknown(kind, queue=queue).queue for kind, queue in lines} - {""}
+    """The queues that Celery knows for `operations`. A check reports kinds without such a queue."""
+    pairs = {(row.kind, row.queue) for row in operations}
+    return {routing.route_or_unknown(kind, queue=queue).queue for kind, queue in pairs} - {""}
 
 
-def warn() -> int:
-    """Write each unserved queue into the log; 0, since there is nothing to hurry for."""
+def warn_of_unserved() -> int:
+    """Log each unserved queue. Returns 0: no operation was changed."""
     for queue in unserved():
         logger.warning(
-            "Operations wait in queue %s, which no worker reads: start one with -Q %s, or mend "
-            "CELERY_TASK_ROUTES",
+            "Operations wait in queue %s, but no worker reads it: start a worker with -Q %s, or "
+            "correct CELERY_TASK_ROUTES",
             queue,
             queue,
         )

@@ -1,4 +1,7 @@
-"""Publishing: an operation's row is its own outbox, Celery's message carries the id alone."""
+"""Publishes operations: after their submit, when they are due, and again if a message was lost.
+
+The row of an operation is its own outbox. Celery's message carries the id and nothing else.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -20,22 +23,26 @@ from async_reply.publishing.broker import breaker
 from async_reply.publishing.routing import Route
 
 FIELDS = ("id", "kind", "status", "attempt", "publishes", "queue", "priority")
-LINE = ("queue", "kind", "priority")
-LONGEST_PAUSE = 60
-#: How often the wait for a message doubles: with the default of `REPUBLISH_AFTER`, to 320 seconds.
+LANE_FIELDS = ("queue", "kind", "priority")
+MAX_PAUSE_SECONDS = 60
+#: The wait for a message doubles so often: from 10 to 320 seconds by default.
 DOUBLINGS = 5
-#: What overtakes what: a route, and of kinds with a rate limit of their own the kind as well.
+#: Workers receive the messages of a lane in the order in which they were published. A lane is a
+#: route, and for kinds with a rate limit the kind as well.
 Lane: TypeAlias = tuple[Route, str]
 
 
 def publish_on_commit(operation: Operation) -> None:
-    """Publish once the transaction has committed; a failure is left to the relay."""
-    # A partial has no name for what Django logs when it fails, and would raise where it must not.
+    """Publish once the transaction has committed. After a failure the relay publishes."""
+    # Django logs the name of a callback that fails. A partial has none, so Django would raise.
     transaction.on_commit(lambda: _publish_first(operation), using=alias(), robust=True)
 
 
 def _publish_first(operation: Operation) -> None:
-    """A transaction that submits many waits for a broker that is down with the first only."""
+    """Publish, unless the broker has just failed.
+
+    A transaction that submits many operations then waits for the broker only once.
+    """
     if breaker.is_open:
         lifecycle.hand_back(operation)
     else:
@@ -43,30 +50,31 @@ def _publish_first(operation: Operation) -> None:
 
 
 def publish_due() -> int:
-    """One turn of the relay: publish what is due and unpublished; how many were."""
+    """Publish a batch of operations that are due and not published. Returns how many."""
     due = Operation.objects.due().unpublished().order_by("available_at").only(*FIELDS)
     return _publish_all(list(due[: conf.get("BATCH")]))
 
 
 def republish_lost() -> int:
-    """Publish again what the broker must have lost, oldest first, a batch at most; how many.
+    """Publish a batch of operations again whose messages are lost, the oldest first.
 
-    A message is lost when it was overtaken, or when a worker that reads its queue has a process to
-    spare and the broker counts fewer messages than operations wait. "Unclaimed for long" alone
-    would flood the broker under any backlog. What no living worker reads is left as it is.
+    Returns how many. A message is lost if a later message of its lane was claimed. Messages are
+    lost, too, if a worker that reads the queue has an idle process and the broker counts fewer
+    messages than operations wait. A long wait alone is no proof: it would flood the broker with
+    second messages during any backlog. Queues that no living worker reads are left alone.
     """
     if breaker.is_open:
         return 0
-    due = Operation.objects.due().filter(_waited())
+    due = Operation.objects.due().filter(_waited_long())
     waiting = queues.oldest(due, *FIELDS, "published_at")
     lost = sorted(_lost(waiting), key=attrgetter("published_at")) if waiting else []
     return _publish_all(lost[: conf.get("BATCH")])
 
 
-def _waited() -> Q:
-    """Published for so long that the message may be lost: each publish doubles the wait.
+def _waited_long() -> Q:
+    """Published so long ago that the message may be lost.
 
-    Publishes that an attempt has followed do not count, of which there are `attempt`.
+    Each publish that no attempt has followed doubles the wait. `attempt` counts the others.
     """
     shortest = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
     waits = [
@@ -92,7 +100,7 @@ def _lost(waiting: Iterable[Operation]) -> Iterator[Operation]:
 
 
 def _by_queue(waiting: Iterable[Operation]) -> dict[str, list[Operation]]:
-    """By '' what goes to no queue that is known; without what the routes fail for."""
+    """Rows by the name of their queue; '' for exchanges. Leaves out rows that have no route."""
     rows: dict[str, list[Operation]] = {}
     for row in waiting:
         route = _route(row.kind, row.queue, row.priority)
@@ -102,7 +110,7 @@ def _by_queue(waiting: Iterable[Operation]) -> dict[str, list[Operation]]:
 
 
 def _missing(queue: str, rows: list[Operation]) -> list[Operation]:
-    """As many as the broker has fewer messages of, the oldest; none where it cannot say."""
+    """The oldest rows: as many as messages are missing. None if the broker cannot count."""
     flowing = cache(_is_flowing)
     rows = [row for row in rows if not flowing(row.kind)]
     count = broker.count(queue) if rows else None
@@ -110,11 +118,11 @@ def _missing(queue: str, rows: list[Operation]) -> list[Operation]:
 
 
 def _is_flowing(kind: str) -> bool:
-    """Whether a rate limit makes messages of a kind wait in workers, where no broker counts them.
+    """Whether workers may hold messages of a kind back because of its rate limit.
 
-    One starts each time that the limit allows. When none did twice in turn, there is none.
+    The broker does not count such messages. If two starts in a row did not happen, there are none.
     """
-    interval = routing.interval(kind)
+    interval = routing.seconds_between_starts(kind)
     if not interval:
         return False
     since = _ago(timedelta(seconds=max(2 * interval, conf.get("REPUBLISH_AFTER"))))
@@ -124,16 +132,16 @@ def _is_flowing(kind: str) -> bool:
 
 
 def _last_claimed() -> dict[Lane, datetime]:
-    """When, of the messages in each lane that workers have claimed, the youngest was published.
+    """For each lane, when the youngest message was published that a worker has claimed.
 
-    Of what was published twice nobody knows which message was claimed.
+    Operations with two messages are left out: nobody knows which message was claimed.
     """
     claimed = Operation.objects.active().filter(publishes=1, published_at__isnull=False).order_by()
-    found: dict[Lane, datetime] = {}
-    for line in claimed.values(*LINE).annotate(at=Max("published_at")):
-        lane = _lane(line["kind"], line["queue"], line["priority"])
-        found[lane] = max(line["at"], found.get(lane, line["at"]))
-    return found
+    published: dict[Lane, datetime] = {}
+    for row in claimed.values(*LANE_FIELDS).annotate(at=Max("published_at")):
+        lane = _lane(row["kind"], row["queue"], row["priority"])
+        published[lane] = max(row["at"], published.get(lane, row["at"]))
+    return published
 
 
 def _is_overtaken(row: Operation, claimed: Mapping[Lane, datetime]) -> bool:
@@ -144,8 +152,8 @@ def _is_overtaken(row: Operation, claimed: Mapping[Lane, datetime]) -> bool:
 
 
 def _lane(kind: str, queue: str, priority: int | None) -> Lane:
-    """A backlog is not overtaken by a higher priority, nor by what no rate limit holds up."""
-    return _route(kind, queue, priority), kind if routing.interval(kind) else ""
+    has_limit = routing.seconds_between_starts(kind) > 0
+    return _route(kind, queue, priority), kind if has_limit else ""
 
 
 def _route(kind: str, queue: str, priority: int | None) -> Route:
@@ -166,8 +174,8 @@ def _publish_reserved(operation: Operation) -> bool:
     """Send the message of an operation whose row already says that it was published."""
     try:
         broker.send(operation)
-    except Exception as error:  # noqa: BLE001 brokers fail in as many ways as there are
-        is_down = isinstance(error, broker.DOWN)
+    except Exception as error:  # noqa: BLE001 each transport has errors of its own
+        is_down = isinstance(error, broker.DOWN_ERRORS)
         if is_down:
             breaker.trip()
         logger.warning(
@@ -176,20 +184,21 @@ def _publish_reserved(operation: Operation) -> bool:
             operation.kind,
             error or repr(error),
         )
-        # What fails by itself must not stand before all others at each turn.
-        lifecycle.hand_back(operation, delay=0 if is_down else _pause(operation.publishes))
+        # An operation that fails by itself must not come first in every batch.
+        delay = 0 if is_down else _pause_seconds(operation.publishes)
+        lifecycle.hand_back(operation, delay=delay)
         return False
     breaker.reset()
     return True
 
 
-def _pause(publishes: int) -> float:
-    """Seconds until a message is tried again that the broker does not take: doubling."""
-    return float(min(2 ** min(publishes, 6), LONGEST_PAUSE))
+def _pause_seconds(publishes: int) -> float:
+    """The pause before the next try of a message that the broker refuses. It doubles each time."""
+    return float(min(2 ** min(publishes, 6), MAX_PAUSE_SECONDS))
 
 
-def leave(pk: UUID) -> None:
-    """Have the message published again by another worker, since this one is about to end."""
+def hand_back(pk: UUID) -> None:
+    """Have another worker publish the operation again, since this process is about to end."""
     operation = Operation.objects.only("publishes", "attempt").filter(pk=pk).first()
     if operation is not None:
         lifecycle.hand_back(operation)

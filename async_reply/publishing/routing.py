@@ -1,4 +1,4 @@
-"""Where Celery's routes send the messages of a kind, for whoever sends, counts or checks them."""
+"""Asks Celery's routes to which queue the messages of a kind go."""
 
 import re
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from celery.app.task import extract_exec_options  # type: ignore[attr-defined]  
 from celery.utils.time import rate
 from kombu.transport.virtual.exchange import TopicExchange
 
-#: Options of a task that are parameters of `send_task`: Celery does not show them to routers.
-UNROUTED = frozenset({"expires", "soft_time_limit", "time_limit"})
+#: Options of a task that Celery does not show to routers. They are parameters of `send_task`.
+UNROUTED_OPTIONS = frozenset({"expires", "soft_time_limit", "time_limit"})
 
 
 class Unroutable(Exception):
-    """Celery's routes cannot say where messages of a kind go: mend CELERY_TASK_ROUTES."""
+    """Celery's routes fail for a kind. Correct CELERY_TASK_ROUTES."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """Where messages of a kind go.
+    """The address of a kind's messages.
 
-    `queue` is '' where they go to an exchange, and not to exactly one queue that Celery knows.
+    `queue` is '' if the address is an exchange that does not lead to exactly one known queue.
     """
 
     queue: str
@@ -31,21 +31,21 @@ class Route:
     priority: int | None = None
 
 
-#: Of what Celery's routes cannot say.
+#: Stands for the route of a kind if Celery's routes fail for it.
 UNKNOWN = Route(queue="")
 
 
 def kinds() -> list[str]:
-    """The kinds that this process knows."""
+    """The names of the kinds that this process has imported, in order."""
     return sorted(name for name, task in current_app.tasks.items() if hasattr(task, "kind"))
 
 
 def route(kind: str, *, queue: str = "", priority: int | None = None) -> Route:
-    """The route of a kind, whose operations may have a queue and a priority of their own.
+    """The route of a kind, for an operation that may have its own queue and priority.
 
     Raises Unroutable.
     """
-    options = routed(kind, queue=queue, priority=priority)
+    options = routed_options(kind, queue=queue, priority=priority)
     return Route(
         queue=_queue_of(options),
         exchange=_name(options.get("exchange")),
@@ -55,21 +55,22 @@ def route(kind: str, *, queue: str = "", priority: int | None = None) -> Route:
 
 
 def route_or_unknown(kind: str, *, queue: str = "", priority: int | None = None) -> Route:
-    """The same, for those who only look: UNKNOWN where Celery's routes fail."""
+    """The same, but UNKNOWN if Celery's routes fail. For callers that send nothing."""
     try:
         return route(kind, queue=queue, priority=priority)
     except Unroutable:
         return UNKNOWN
 
 
-def routed(kind: str, *, queue: str = "", priority: int | None = None) -> dict[str, Any]:
-    """The options of a message as Celery's routes leave them, which are asked as by `.delay()`.
+def routed_options(kind: str, *, queue: str = "", priority: int | None = None) -> dict[str, Any]:
+    """The options of a message after Celery's routes. Routers see the same as for `.delay()`.
 
-    Raises Unroutable, whatever a router of the project raises.
+    Any error of a router is raised as Unroutable.
     """
     task: Any = current_app.tasks.get(kind)
-    declared = options_of(kind).items()
-    options = {name: value for name, value in declared if name not in UNROUTED | {"priority"}}
+    hidden = UNROUTED_OPTIONS | {"priority"}
+    declared = declared_options(kind).items()
+    options = {name: value for name, value in declared if name not in hidden}
     if queue:
         options["queue"] = queue
     if priority is not None:
@@ -83,15 +84,15 @@ def routed(kind: str, *, queue: str = "", priority: int | None = None) -> dict[s
     return {name: value for name, value in options.items() if value is not None}
 
 
-def interval(kind: str) -> float:
-    """Seconds between two starts of a kind that its rate limit allows each worker; 0: no limit."""
+def seconds_between_starts(kind: str) -> float:
+    """The time that the rate limit of a kind sets between two starts in one worker; 0: no limit."""
     limit: Any = getattr(current_app.tasks.get(kind), "rate_limit", None)
     per_second = 0 if current_app.conf.worker_disable_rate_limits else rate(limit)
     return 1 / per_second if per_second else 0.0
 
 
-def options_of(kind: str) -> dict[str, Any]:
-    """What the declaration of a kind says to Celery of its messages."""
+def declared_options(kind: str) -> dict[str, Any]:
+    """The options for Celery that the declaration of a kind sets for its messages."""
     task = current_app.tasks.get(kind)
     options = extract_exec_options(task) if task is not None else {}
     return {name: value for name, value in options.items() if value is not None}
@@ -102,20 +103,20 @@ def _name(exchange: Any) -> str:
 
 
 def _queue_of(options: Mapping[str, Any]) -> str:
-    """The one queue that messages with these options reach; '' where it is not known."""
+    """The one queue that messages with these options reach; '' if there is no such queue."""
     queue, exchange = options.get("queue"), options.get("exchange")
     if queue is not None:
         return str(queue.name)
     if exchange is None:
         return str(current_app.conf.task_default_queue)
     address = _name(exchange), str(options.get("routing_key") or "")
-    known = current_app.amqp.queues.values()
-    reached = {one.name for one in known if _reaches(*address, queue=one)}
-    return str(reached.pop()) if len(reached) == 1 else ""
+    queues = current_app.amqp.queues.values()
+    names = {queue.name for queue in queues if _reaches(*address, queue=queue)}
+    return str(names.pop()) if len(names) == 1 else ""
 
 
 def _reaches(exchange: str, routing_key: str, *, queue: Any) -> bool:
-    """Whether `queue` gets what is sent to `exchange` with `routing_key`."""
+    """Whether a message to `exchange` with `routing_key` arrives in `queue`."""
     if not exchange:
         return bool(queue.name == routing_key)
     for binding in queue.bindings or [queue]:

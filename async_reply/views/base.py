@@ -24,7 +24,9 @@ def is_said(view: Any, *names: str) -> bool:
 
     `as_view(…)` and `@action(…)` set attributes of the instance.
     """
-    return inheritance.is_said(type(view), *names) or any(name in vars(view) for name in names)
+    return inheritance.is_set_by_project(type(view), *names) or any(
+        name in vars(view) for name in names
+    )
 
 
 def add_common_headers(response: HttpResponseBase, request: Request) -> None:

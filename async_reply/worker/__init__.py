@@ -1,1 +1,1 @@
-"""What runs inside each Celery worker beside its jobs."""
+"""Runs inside each Celery worker beside its jobs: maintenance and receivers of signals."""

@@ -1,4 +1,4 @@
-"""The task that a schedule of celery beat names to submit an operation."""
+"""Defines the task that a schedule of celery beat names to submit an operation."""
 
 from typing import Any
 
@@ -10,5 +10,5 @@ from async_reply.tasks import get_task
 
 @shared_task(name="async_reply.submit", ignore_result=True)
 def submit(kind: str, input: dict[str, Any] | None = None, owner: str = "") -> None:
-    """Submit an operation of `kind`: the task that a schedule of celery beat names."""
+    """Submit an operation of `kind`. A kind that no module registers raises UnknownKind."""
     services.submit(get_task(kind), input=input, owner=owner)

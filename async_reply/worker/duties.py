@@ -1,38 +1,43 @@
-"""The duties that maintenance does in every worker."""
+"""Lists the duties of maintenance: every worker does them, and so does `async_reply_maintain`."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from async_reply.attempts import interrupts, rescue
 from async_reply.files import orphans
 from async_reply.publishing import queues, relay
 from async_reply.services import retention
 from async_reply.worker import presence
-from async_reply.worker.maintenance import Step
+from async_reply.worker.maintenance import Duty
+
+#: Other packages add duties of a worker here. Each function gets the worker's consumer.
+additional: list[Callable[[Any], Duty]] = []
 
 
-def steps() -> list[Step]:
-    """What keeps operations from being lost."""
-    publish_due, republish = (
-        partial(_unless_stopping, each) for each in (relay.publish_due, relay.republish_lost)
-    )
+def delivery() -> list[Duty]:
+    """The duties that keep operations from being lost."""
     return [
-        Step("relay", 1, publish_due, publishes=True, drains=True),
-        Step("republish", 5, republish, publishes=True),
-        Step("rescue", 5, rescue.rescue, rescues=True),
-        Step("unserved", 60, queues.warn),
+        Duty("relay", 1, partial(_publish, relay.publish_due), publishes=True, drains=True),
+        Duty("republish", 5, partial(_publish, relay.republish_lost), publishes=True),
+        Duty("rescue", 5, rescue.rescue, rescues=True),
+        Duty("unserved", 60, queues.warn_of_unserved),
     ]
 
 
-def cleaning_steps() -> list[Step]:
-    """What removes content: in a thread of its own, since a storage may hang."""
+def cleanup() -> list[Duty]:
+    """The duties that delete content. They have a thread of their own, since a storage may hang."""
     return [
-        Step("purge", 60, retention.purge, drains=True),
-        Step("sweep", 3600, orphans.OrphanDeleter().turn, drains=True),
-        Step("forget", 3600, presence.forget),
+        Duty("purge", 60, retention.purge, drains=True),
+        Duty("orphans", 3600, orphans.OrphanDeleter().turn, drains=True),
+        Duty("workers", 3600, presence.delete_dead),
     ]
 
 
-def _unless_stopping(step: Callable[[], int]) -> int:
-    """What a worker that stops has published it may get itself, and would have to leave again."""
-    return 0 if interrupts.stopping.is_set() else step()
+def _publish(function: Callable[[], int]) -> int:
+    """Call `function` unless this worker stops.
+
+    A stopping worker may receive the message that it has just published, and would have to hand
+    it back.
+    """
+    return 0 if interrupts.stopping.is_set() else function()

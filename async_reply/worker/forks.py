@@ -1,10 +1,11 @@
-"""What a worker's threads must not be in the midst of while its pool forks a process.
+"""Keeps a worker's threads out of the database while its pool forks a process.
 
-A pool of connections is closed before: the child would share its sockets.
+SQLite remembers in the memory of a process which locks that process holds. A forked child inherits
+this memory without the locks. If a thread of the parent had the file open at that moment, the
+child counts it as another user of the file that never ends, and every write of the child finds
+the database locked.
 
-SQLite remembers in its process's memory what the process has locked. A forked child inherits that
-memory, without the locks: what a thread of its parent had open then is to the child another user
-of the file who never ends, and each of its own writes finds the database locked.
+A pool of connections is closed before a fork, since the child would share its sockets.
 """
 
 import os
@@ -17,12 +18,12 @@ from django.db import connections
 from async_reply.database import alias, pooling
 from async_reply.logs import logger
 
-#: Seconds that a fork waits, and all of its worker's event loop with it.
-PATIENCE = 5.0
+#: A fork waits this long for threads. The worker's event loop stands still meanwhile.
+FORK_WAIT_SECONDS = 5.0
 
 
 class Gate:
-    """Threads pass it together, a fork alone."""
+    """Lets many threads in at a time, and none while a process is forked."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -30,8 +31,8 @@ class Gate:
         self._forks = 0
 
     @contextmanager
-    def passed(self) -> Iterator[None]:
-        """While no process is forked."""
+    def entered(self) -> Iterator[None]:
+        """No process is forked inside this block, unless the block takes FORK_WAIT_SECONDS."""
         with self._changed:
             self._changed.wait_for(lambda: not self._forks)
             self._inside += 1
@@ -43,14 +44,15 @@ class Gate:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Before a fork: let no thread in, and wait until none is inside."""
+        """Let no thread in, and wait until none is inside. Called before a fork."""
         with self._changed:
             self._forks += 1
-            left = self._changed.wait_for(lambda: not self._inside, PATIENCE)
-        if not left:
+            is_empty = self._changed.wait_for(lambda: not self._inside, FORK_WAIT_SECONDS)
+        if not is_empty:
             logger.warning(
-                "A process is forked beside a thread that uses SQLite: should it find the database "
-                "locked for good, restart the worker. PostgreSQL and MariaDB know no such locks."
+                "A process is forked beside a thread that uses SQLite. Restart the worker if that "
+                "process finds the database locked for good. PostgreSQL and MariaDB do not have "
+                "this problem."
             )
 
     def open(self) -> None:
@@ -62,8 +64,8 @@ class Gate:
 _gate = Gate()
 
 
-def _forget_parent() -> None:
-    """A forked child has none of its parent's threads."""
+def _make_gate_anew() -> None:
+    """Start with an empty gate, since a forked child has none of its parent's threads."""
     global _gate
     _gate = Gate()
 
@@ -72,18 +74,21 @@ os.register_at_fork(before=pooling.close_pool)
 os.register_at_fork(
     before=lambda: _gate.close(),
     after_in_parent=lambda: _gate.open(),
-    after_in_child=_forget_parent,
+    after_in_child=_make_gate_anew,
 )
 
 
 @contextmanager
-def held_off() -> Iterator[None]:
-    """While this thread uses the database; its connection to SQLite is closed before a fork."""
+def delayed() -> Iterator[None]:
+    """A fork waits for this block on SQLite, and finds its connection closed.
+
+    Other databases, and a block inside a transaction, delay no fork.
+    """
     connection = connections[alias()]
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         yield
         return
-    with _gate.passed():
+    with _gate.entered():
         try:
             yield
         finally:

@@ -1,4 +1,7 @@
-"""What a Celery worker does beside running jobs: maintenance, and hearing of what Celery does."""
+"""Receives Celery's signals in a worker: starts and stops maintenance, cancels revoked operations.
+
+Web processes import this module too, so it imports no module of `celery.worker`.
+"""
 
 import atexit
 import signal
@@ -10,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from celery import current_app, signals
-from celery.worker.state import revoked
 from django.db import connections
 
 from async_reply import database, lifecycle, services
@@ -22,106 +24,88 @@ from async_reply.models import Operation
 from async_reply.signals import announce_finished
 from async_reply.status import Status
 from async_reply.tasks import OperationTask
-from async_reply.worker import duties, pools, presence
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker import duties, presence
+from async_reply.worker.maintenance import Duty, Maintenance
 
 _threads: list[Maintenance] = []
 _starting = threading.Lock()
 
 
 @signals.worker_init.connect
-def forget_stop(**_kwargs: Any) -> None:
-    """A worker that starts in a process where another one has stopped."""
+def clear_stop(**_kwargs: Any) -> None:
+    """Let a worker run jobs that starts in a process where another worker has stopped."""
     interrupts.stopping.clear()
 
 
 @signals.worker_ready.connect
 def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
-    """Start the threads once the worker is connected."""
+    """Start the threads once the worker is connected to its broker."""
     worker = presence.Presence(**_describe(sender))
-    report = Step("report", 10, worker.report)
-    count = Step("connections", 3600, partial(_count_connections, *_pool(sender)))
+    report = Duty("presence", 10, worker.report)
+    additional = [make_duty(sender) for make_duty in duties.additional]
     with _starting:
         if not _threads:
-            keeping = Maintenance([report, *duties.steps()], farewell=worker.leave)
-            _threads.extend((keeping, Maintenance([*duties.cleaning_steps(), count])))
+            delivery = Maintenance([report, *duties.delivery()], on_stop=worker.delete)
+            _threads.extend((delivery, Maintenance([*duties.cleanup(), *additional])))
             for thread in _threads:
                 thread.start()
             # A cold shutdown sends no worker_shutdown. Forked processes have no threads to stop.
             atexit.register(stop_maintenance)
 
 
-@signals.worker_ready.connect
-def describe_pool(sender: Any = None, **_kwargs: Any) -> None:
-    """Say what operations have to do without on this worker's pool."""
-    pool, concurrency = _pool(sender)
-    for each in pools.shortcomings(pool, driver=pools.driver(), concurrency=concurrency):
-        _warn(each)
-
-
-def _count_connections(pool: str, concurrency: int) -> int:
-    """Say where the database allows fewer connections than this worker wants; 0, as a step."""
-    for each in pools.few_connections(pool, concurrency):
-        _warn(each)
-    return 0
-
-
-def _warn(each: pools.Shortcoming) -> None:
-    logger.warning("async_reply.W%s: %s %s", each.number, each.text, each.hint)
-
-
-def _pool(consumer: Any) -> tuple[str, int]:
-    """The pool of the worker that `worker_ready` speaks of, and its most processes or threads."""
-    controller = getattr(consumer, "controller", None)
-    most = getattr(controller, "max_concurrency", 0) or getattr(controller, "concurrency", 0)
-    return pools.name_of(type(getattr(consumer, "pool", None))), int(most or 0)
-
-
 @signals.task_prerun.connect
-def begin_afresh(sender: Any = None, **_kwargs: Any) -> None:
-    """A process keeps its connections: whatever task came before may have left one spoiled."""
+def reset_process(sender: Any = None, **_kwargs: Any) -> None:
+    """Undo the damage that an earlier task of any kind did to this process's connections."""
     if isinstance(sender, OperationTask) and not sender.request.is_eager:
         sessions.reset_open()
         surroundings.clear_running_loop()
 
 
 @signals.worker_ready.connect
-def announce_stops(**_kwargs: Any) -> None:
-    """Celery tells of a restart by SIGHUP to nobody, and of a cold shutdown when all is over."""
+def wrap_stop_handlers(**_kwargs: Any) -> None:
+    """Have jobs told to stop before Celery handles a signal.
+
+    Celery sends no signal of its own about a restart by SIGHUP. About a cold shutdown it sends one
+    only when all processes have ended.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         handler = signal.getsignal(number)
-        is_ours = isinstance(handler, partial) and handler.func is _announce_stop
-        if callable(handler) and not is_ours:
-            signal.signal(number, partial(_announce_stop, handler))
+        is_wrapped = isinstance(handler, partial) and handler.func is _stop_jobs_first
+        if callable(handler) and not is_wrapped:
+            signal.signal(number, partial(_stop_jobs_first, handler))
 
 
-def _announce_stop(handler: Callable[..., Any], number: int, frame: Any) -> None:
-    """On the pool solo it interrupts a job, which is to fail by nothing that Celery raises here."""
+def _stop_jobs_first(handler: Callable[..., Any], number: int, frame: Any) -> None:
+    """Tell jobs to stop, then call Celery's `handler`.
+
+    On the pool solo this runs in the middle of a job. An exception of Celery's handler must not
+    look like an error of this job.
+    """
     interrupts.stopping.set()
     try:
         handler(number, frame)
     except NotImplementedError as error:
-        # A cold shutdown wants to end the processes of jobs, and solo has none.
+        # A cold shutdown ends the processes of jobs. The pool solo has none.
         logger.info("Jobs end at their next call: %s", error)
     except SystemExit as error:
-        # The code by which a pool ends a process in the midst of its job.
+        # Pools use this code to end a process in the middle of its job.
         raise SystemExit(number - 256) from error
     finally:
-        # Celery puts others in their place, for the second signal.
-        announce_stops()
+        # Celery has set other handlers for the second signal.
+        wrap_stop_handlers()
 
 
 @signals.worker_shutting_down.connect
-def tell_jobs(**_kwargs: Any) -> None:
-    """Running jobs leave at their next call, and another worker takes them over."""
+def stop_jobs(**_kwargs: Any) -> None:
+    """Have running jobs end at their next call. Another worker then runs their operations."""
     interrupts.stopping.set()
 
 
 @signals.worker_shutdown.connect
 def stop_maintenance(**_kwargs: Any) -> None:
-    """Let the threads end their turns."""
+    """Wait until the threads have ended their turns, for seconds at most."""
     with _starting:
         while _threads:
             _threads.pop().stop()
@@ -131,11 +115,17 @@ def stop_maintenance(**_kwargs: Any) -> None:
 def cancel_revoked(
     request: Any = None, terminated: bool = False, expired: bool = False, **_kwargs: Any
 ) -> None:
-    """Revoking in flower or by Celery's control cancels the operation; an old message does not."""
-    # A process that survived a terminate is called terminated whatever kills it in a later job.
-    if expired or (terminated and getattr(request, "id", "") not in revoked):
+    """Cancel the operation of a task that is revoked, in flower or by Celery's remote control.
+
+    A message that expired is reported as revoked, too. It cancels nothing.
+    """
+    if expired:
         return
-    with _operation_of(getattr(request, "task", ""), getattr(request, "id", "")) as operation:
+    name, task_id = getattr(request, "task", ""), getattr(request, "id", "")
+    # A process that survived a terminate is reported as terminated whenever a later job kills it.
+    if terminated and not _is_revoked(task_id):
+        return
+    with _operation_of(name, task_id) as operation:
         if operation is None:
             return
         try:
@@ -144,9 +134,20 @@ def cancel_revoked(
             logger.info("Operation id=%s revoked in vain: %s", operation.pk, refusal)
 
 
+def _is_revoked(task_id: Any) -> bool:
+    """Whether this worker was told to revoke the task."""
+    # Imported here, since a web process must not import modules of `celery.worker`.
+    from celery.worker.state import revoked
+
+    return task_id in revoked
+
+
 @signals.task_unknown.connect
 def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
-    """A kind this worker does not know stays pending for an hour: a deploy may be on its way."""
+    """Fail an operation whose kind no worker has known for an hour.
+
+    Until then it stays pending, since a deploy may be on its way.
+    """
     with _operation_of(name, id) as operation:
         if operation is None:
             return
@@ -162,9 +163,9 @@ def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
 
 @contextmanager
 def _operation_of(name: str, task_id: str) -> Iterator[Operation | None]:
-    """The operation a message speaks of; Celery's signals come for foreign tasks as well.
+    """The operation of a message; None for a task that is not ours.
 
-    They come in the worker's main process, where nobody else looks after the connection.
+    Closes the connection afterwards, since nothing else does so in the worker's main process.
     """
     try:
         pk = UUID(task_id)
@@ -179,7 +180,7 @@ def _operation_of(name: str, task_id: str) -> Iterator[Operation | None]:
 
 
 def _describe(consumer: Any) -> dict[str, Any]:
-    """Name, concurrency and queues of the worker that `worker_ready` speaks of."""
+    """Name, concurrency and queues of the worker whose consumer sent `worker_ready`."""
     queues = list(current_app.amqp.queues.consume_from)
     concurrency = getattr(getattr(consumer, "controller", None), "concurrency", 0)
     return {

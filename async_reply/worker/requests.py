@@ -1,4 +1,8 @@
-"""Hears in a worker's main process that the process of a job died, and takes its operation back."""
+"""Takes an operation back as soon as the process of its job dies.
+
+Runs in the main process of a worker. Celery loads this module there, by the path in
+`OperationTask.Request`, and nowhere else.
+"""
 
 import threading
 from typing import Any
@@ -17,12 +21,12 @@ from async_reply.worker import forks
 
 
 class OperationRequest(Request):
-    """A message in the worker's main process, which hears when its job's process is gone."""
+    """Celery's object for a message in the main process. Celery tells it that its process ended."""
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:
-        # With return_ok the process has reported the failure by itself, and goes on.
+        # With return_ok the process lives, and has reported the failure itself.
         if not return_ok:
             self._take_back(timed_out=False)
         return super().on_failure(exc_info, send_failed_event, return_ok)
@@ -33,11 +37,11 @@ class OperationRequest(Request):
         return super().on_timeout(soft, timeout)
 
     def _take_back(self, *, timed_out: bool) -> None:
-        """Do not wait for the lease; in a thread, since the main process must not wait at all."""
+        """Take the operation back in a thread, since the main process must not wait."""
         try:
             pk = UUID(self.id)
         except ValueError:
-            # Somebody else's message for a task of ours: there is no operation.
+            # A project may send a message of its own to our task. It has no operation.
             return
         worker = process_name(self.hostname or "", int(self.worker_pid or 0))
         threading.Thread(
@@ -52,13 +56,13 @@ class OperationRequest(Request):
 def _take_back(pk: UUID, *, worker: str, timed_out: bool) -> None:
     pooling.leave_pool()
     try:
-        with forks.held_off():
+        with forks.delayed():
             stopping = interrupts.stopping.is_set()
             if rescue.from_dead_process(pk, worker=worker, timed_out=timed_out, stopping=stopping):
                 relay.publish_due()
             else:
-                # It ended before it could claim what it was sent.
-                relay.leave(pk)
+                # The process died before it claimed the operation.
+                relay.hand_back(pk)
     except Error as error:
         logger.warning("Operation id=%s is left to its lease: %s", pk, error)
     finally:

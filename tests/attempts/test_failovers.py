@@ -28,7 +28,7 @@ from async_reply.publishing import relay
 from async_reply.services import retention
 from async_reply.status import Status
 from async_reply.worker import requests
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 from tests.failover import failover
 from tests.project.tasks import echo
 
@@ -234,9 +234,9 @@ def test_turn__after_a_failover_rescues_nobody_for_a_lease(
     """No heartbeat could be written either, so all jobs would count as lost."""
     services.submit(echo)
     operation = lose()
-    steps = [Step("rescue", 0, rescue.rescue, rescues=True)]
+    steps = [Duty("rescue", 0, rescue.rescue, rescues=True)]
     if first is not None:
-        steps.insert(0, Step("first", 0, first))
+        steps.insert(0, Duty("first", 0, first))
     thread = Maintenance(steps)
     with failover(lasts=1):
         thread.turn()
@@ -254,7 +254,7 @@ def test_turn__rescues_right_after_a_conflict() -> None:
         raise OperationalError(1213, "Deadlock found when trying to get lock")
 
     operation = lose()
-    steps = [Step("relay", 1, conflict), Step("rescue", 1, rescue.rescue, rescues=True)]
+    steps = [Duty("relay", 1, conflict), Duty("rescue", 1, rescue.rescue, rescues=True)]
     assert Maintenance(steps).turn() == 1
     operation.refresh_from_db()
     assert operation.status == Status.PENDING

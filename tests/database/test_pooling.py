@@ -15,7 +15,7 @@ from async_reply.database import pooling
 from async_reply.models import Operation
 from async_reply.notifications import announcements
 from async_reply.worker import requests
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 from tests.concurrency import in_thread, until
 from tests.project.tasks import echo
 
@@ -70,7 +70,7 @@ def test_maintenance__goes_on_while_the_pool_is_empty() -> None:
         return number
 
     take_last_connection()
-    thread = Maintenance([Step("count", 0.01, count)])
+    thread = Maintenance([Duty("count", 0.01, count)])
     thread.start()
     until(counted.is_set)
     thread.stop()

@@ -11,7 +11,8 @@ from docutils import nodes
 from docutils.core import publish_doctree
 
 from async_reply import conf
-from async_reply.worker import beat, pools
+from async_reply.checks import pools
+from async_reply.worker import beat
 from tests.packaging.documents import blocks
 
 ROOT = Path(__file__).parents[2]

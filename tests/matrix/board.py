@@ -1,4 +1,4 @@
-"""The table database x broker x pool."""
+"""The table of results by database, broker and pool, which `make matrix` writes."""
 
 import platform
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 class Board(boards.Board):
-    """Says a line as each cell ends."""
+    """Prints a line when a cell ends, and writes the table."""
 
     command = "make matrix"
     option = "--write-matrix"
@@ -31,7 +31,7 @@ class Board(boards.Board):
         self.say(f"{' x '.join(place)}: {self.told(place)}")
 
     def told(self, place: Place) -> str:
-        """And the seconds it took."""
+        """The result of a cell, and its seconds."""
         verdict = super().told(place)
         return verdict if verdict == "-" else f"{verdict}, {self.seconds[place]:.0f} s"
 
@@ -40,8 +40,8 @@ class Board(boards.Board):
         yield from boards.row("Database", "Broker", *POOLS)
         for database in services.DATABASES:
             for broker in services.BROKERS:
-                told = (self.told((database, broker, pool)) for pool in POOLS)
-                yield from boards.row(database, broker, *told)
+                results = (self.told((database, broker, pool)) for pool in POOLS)
+                yield from boards.row(database, broker, *results)
         versions = [f"Python {platform.python_version()}"]
         for package in PACKAGES:
             with suppress(PackageNotFoundError):

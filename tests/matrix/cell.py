@@ -1,4 +1,4 @@
-"""One cell of the table: a worker of one pool over one database and one broker."""
+"""One cell of the table: a worker of one pool, with one database and one broker."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.stacks.stack import Stack
 POOLS = ("prefork", "threads", "solo", "gevent")
 LEASE = 3
 
-#: Submits where no broker answers, and says what the worker has written about itself.
+#: Submits although no broker answers, and prints what workers have written about themselves.
 OUTAGE = """
 import json, os, time
 from django.contrib.auth import get_user_model
@@ -38,14 +38,14 @@ workers = Worker.objects.annotate(now=DatabaseNow())
 print(json.dumps({
     "operation": str(pk),
     "broker_is_down": breaker.is_open,
-    "ages": {each.name: (each.now - each.seen_at).total_seconds() for each in workers},
+    "ages": {worker.name: (worker.now - worker.seen_at).total_seconds() for worker in workers},
 }))
 """
 NOBODY = "redis://127.0.0.1:1/0"
 
 
 class Cell:
-    """A stack's web server, and the worker that it has for now."""
+    """The web server of a stack, and its worker. A test may kill the worker and start another."""
 
     def __init__(self, stack: Stack, pool: str) -> None:
         self.stack = stack
@@ -55,68 +55,68 @@ class Cell:
         self.worker: Process | None = None
 
     def start(self) -> None:
-        """See that a worker runs."""
+        """Start a worker if none runs."""
         if self.worker is None:
             options = ("--pool", self.pool, "--hostname", self.hostname)
             self.worker = self.stack.start_worker(*options, name=f"worker-{self.pool}")
 
     def kill(self) -> None:
-        """SIGKILL to the worker and its children."""
+        """Send SIGKILL to the worker and its children."""
         if self.worker is not None:
             self.stack.end(self.worker)
             self.worker = None
 
     def terminate(self, *, within: float, group: bool = False) -> float:
-        """SIGTERM to the main process, or to its children as well; the seconds it took to end."""
+        """Send SIGTERM to the main process, or to its children too; the seconds until its end."""
         assert self.worker is not None
         started = time.monotonic()
         send = os.killpg if group else os.kill
         send(self.worker.popen.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self.worker.popen.wait(within)
-        took = time.monotonic() - started
+        seconds = time.monotonic() - started
         self.kill()
-        return took
+        return seconds
 
     @property
     def driver(self) -> str:
-        """The module of the database's driver, as the demo chooses it."""
+        """The name of the database driver's module, as the demo chooses it."""
         if self.stack.database == "mariadb":
-            # PyMySQL offers itself under that name where mysqlclient is not installed.
+            # PyMySQL offers itself under this name if mysqlclient is not installed.
             return import_module("MySQLdb").__name__
         return {"sqlite": "sqlite3", "postgresql": "psycopg"}[self.stack.database]
 
     @property
     def log(self) -> str:
-        """What workers of this pool have said."""
+        """The log of the workers of this pool."""
         path = self.stack.folder / "logs" / f"worker-{self.pool}.log"
         return path.read_text(errors="replace")
 
     def submit(self, path: str, **body: Any) -> str:
-        """The status URL of what was accepted."""
+        """Submit; the status URL."""
         accepted = self.client.post(path, json=body)
         assert accepted.status_code == 202, accepted.text
         return str(accepted.headers["Location"])
 
     def document(self, url: str) -> dict[str, Any]:
-        """The operation, whether it is finished or not."""
-        found: dict[str, Any] = self.client.get(f"{url}monitor/").json()
-        return found
+        """The document of the operation, finished or not."""
+        document: dict[str, Any] = self.client.get(f"{url}monitor/").json()
+        return document
 
     def submit_without_broker(self) -> dict[str, Any]:
-        """Submit from a process that reaches no broker; what it saw in the database."""
-        said = self.stack.manage(
+        """Submit from a process that reaches no broker. Returns what OUTAGE prints."""
+        output = self.stack.manage(
             "shell", "-v0", "-c", OUTAGE, CELERY_BROKER_URL=NOBODY, WORKER=self.hostname
         )
-        found: dict[str, Any] = json.loads(said.splitlines()[-1])
-        return found
+        figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return figures
 
     def clear(self) -> None:
-        """Cancel what a test that failed has left behind."""
+        """Cancel the operations that a failed test has left unfinished."""
         page = self.client.get("/api/operations/", params={"page_size": 100}).json()
-        for each in page["results"]:
-            if each["finished_at"] is None:
-                self.client.delete(each["links"]["self"])
+        for document in page["results"]:
+            if document["finished_at"] is None:
+                self.client.delete(document["links"]["self"])
 
     def close(self) -> None:
         self.kill()

@@ -1,4 +1,4 @@
-"""The cells: each database x broker x pool; `--cells` chooses among them."""
+"""Makes the cells: each database x broker x pool. The option `--cells` chooses some of them."""
 
 from collections.abc import Generator, Iterator
 
@@ -12,7 +12,7 @@ from tests.stacks.stack import Stack, prepared
 PAIRS = [(database, broker) for database in DATABASES for broker in BROKERS]
 ALL = {(*pair, pool) for pair in PAIRS for pool in POOLS}
 EMBEDDED = {("sqlite", "files", "prefork")}
-#: Each database, each broker that is a server, and each pool.
+#: Few cells with each database, each broker that is a server, and each pool.
 COVERING = {
     ("sqlite", "rabbitmq", "solo"),
     ("postgresql", "redis", "gevent"),
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the cells that were not asked for; those of a site stay in one process."""
+    """Leave out cells that were not chosen. The cells of a site run in one process of xdist."""
     chosen = CHOICES[config.getoption("--cells")]
     for item in items:
         if place := place_of(item):
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failure shows what the worker said."""
+    """Show the worker's log with a failure."""
     report = yield
     cell = getattr(item, "funcargs", {}).get("cell")
     if report.failed and cell is not None:
@@ -85,7 +85,7 @@ def shared_cell(site: Stack, pool: str) -> Iterator[Cell]:
 
 @pytest.fixture
 def cell(shared_cell: Cell) -> Iterator[Cell]:
-    """The cell with a worker that runs, or is about to."""
+    """The cell with a worker that runs or is starting."""
     shared_cell.start()
     yield shared_cell
     shared_cell.clear()

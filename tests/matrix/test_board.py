@@ -12,20 +12,20 @@ PLACE = ("sqlite", "files", "solo")
 
 
 def report(test: str, *, outcome: str = "passed", when: str = "call") -> Any:
-    flags = {each: each == outcome for each in ("passed", "failed", "skipped")}
+    flags = {name: name == outcome for name in ("passed", "failed", "skipped")}
     nodeid = f"tests/x.py::test_{test}[sqlite+files-solo]"
     return SimpleNamespace(nodeid=nodeid, when=when, duration=2.0, **flags)
 
 
 @pytest.fixture
 def board() -> Board:
-    made = Board(SimpleNamespace())  # type: ignore[arg-type]  # it asks for options at the end only
+    board = Board(SimpleNamespace())  # type: ignore[arg-type]  # its options are read at the end
     for test in ("works", "breaks"):
-        made.places[report(test).nodeid] = PLACE
-    return made
+        board.places[report(test).nodeid] = PLACE
+    return board
 
 
-def test_told__adds_up_the_reports_of_a_cell(board: Board) -> None:
+def test_told__adds_up_reports_of_a_cell(board: Board) -> None:
     assert board.told(PLACE) == "-"
     board.pytest_runtest_logreport(report("works"))
     board.pytest_runtest_logreport(report("elsewhere"))
@@ -34,7 +34,7 @@ def test_told__adds_up_the_reports_of_a_cell(board: Board) -> None:
     assert board.told(PLACE) == "failed (breaks), 4 s"
 
 
-def test_told__what_was_skipped_shows_nothing(board: Board) -> None:
+def test_told__skipped_test_shows_nothing(board: Board) -> None:
     board.pytest_runtest_logreport(report("works", outcome="skipped", when="setup"))
     assert board.told(PLACE) == "-"
 

@@ -1,36 +1,36 @@
-"""The same conversations in each cell: real worker, real broker, real database, real HTTP."""
+"""The same conversations in each cell, with real HTTP and a real worker, broker and database."""
 
 import time
 
 import pytest
 
-from async_reply.worker import pools
+from async_reply.checks import pools
 from tests.matrix.cell import LEASE, Cell
 from tests.stacks.stack import follow, wait_until
 
 pytestmark = pytest.mark.matrix
 
-#: Generous: machines that run this are busy.
-SOON = 30
+#: The limit of waits. It is long, since machines that run this are busy.
+WAIT_SECONDS = 30
 
 
 def test_conversation(cell: Cell) -> None:
     url = cell.submit("/api/sleeps/", seconds=2.5, value={"ä": [1, None]})
-    seen = set()
-    give_up = time.monotonic() + SOON
+    progress = set()
+    give_up = time.monotonic() + WAIT_SECONDS
     while (poll := cell.client.get(url)).status_code == 200:
         assert time.monotonic() < give_up, poll.text
-        seen.add(poll.json()["progress"])
+        progress.add(poll.json()["progress"])
         time.sleep(0.1)
     assert poll.status_code == 302
-    assert seen & set(range(10, 100))
+    assert progress & set(range(10, 100))
     result = cell.client.get(poll.headers["Location"])
     assert (result.status_code, result.json()) == (200, {"slept": 2.5, "value": {"ä": [1, None]}})
 
 
 def test_failure__is_readable(cell: Cell) -> None:
     url = cell.submit("/api/sleeps/", seconds=0, outcome="fail")
-    result = follow(cell.client, url, seconds=SOON)
+    result = follow(cell.client, url, seconds=WAIT_SECONDS)
     assert (result.status_code, result.json()["detail"]) == (409, "The sleep was asked to fail.")
 
 
@@ -41,46 +41,49 @@ def test_cancel__of_a_running_job(cell: Cell) -> None:
     assert result.json()["type"].endswith("operation-canceled")
 
 
-def test_time_limit__of_a_job_that_calls_in(cell: Cell) -> None:
+def test_time_limit__of_a_job_that_calls_its_operation(cell: Cell) -> None:
     url = cell.submit("/overruns/", calls=True)
-    result = follow(cell.client, url, seconds=SOON)
+    result = follow(cell.client, url, seconds=WAIT_SECONDS)
     assert (result.status_code, result.json()["code"]) == (409, "timed-out")
     assert cell.document(url)["attempt"] == 1
 
 
-def test_time_limit__of_a_job_that_never_calls_in(cell: Cell) -> None:
-    """The operation fails in time on each pool, even where the job goes on."""
+def test_time_limit__of_a_job_that_never_calls_its_operation(cell: Cell) -> None:
+    """The operation fails in time on each pool, even if the job goes on."""
     url = cell.submit("/overruns/", calls=False)
-    result = follow(cell.client, url, seconds=SOON)
+    result = follow(cell.client, url, seconds=WAIT_SECONDS)
     assert (result.status_code, result.json()["code"]) == (409, "timed-out")
     assert cell.document(url)["attempt"] == 1
     if cell.pool in {"threads", "solo"}:
         cell.kill()
 
 
-def test_worker__says_at_its_start_what_its_pool_cannot_do(cell: Cell) -> None:
-    wait_until(lambda: " ready." in cell.log, seconds=SOON)
-    told = [each.text for each in pools.shortcomings(cell.pool, driver=cell.driver)]
-    assert bool(told) == (cell.pool != "prefork")
-    wait_until(lambda: all(text in cell.log for text in told))
+def test_worker__logs_the_shortcomings_of_its_pool(cell: Cell) -> None:
+    wait_until(lambda: " ready." in cell.log, seconds=WAIT_SECONDS)
+    texts = [shortcoming.text for shortcoming in pools.shortcomings(cell.pool, driver=cell.driver)]
+    assert bool(texts) == (cell.pool != "prefork")
+    wait_until(lambda: all(text in cell.log for text in texts))
 
 
 def test_maintenance__publishes_and_reports(cell: Cell) -> None:
-    """What a submit could not publish, the worker does; and it writes down that it lives."""
-    wait_until(lambda: " ready." in cell.log, seconds=SOON)
-    seen = cell.submit_without_broker()
-    assert seen["broker_is_down"]
-    assert seen["ages"][cell.hostname] < 15 + LEASE
-    url = f"/api/operations/{seen['operation']}/"
-    assert follow(cell.client, url, seconds=SOON).json() == {"slept": 0.0, "value": "relayed"}
+    """The worker publishes after a submit that could not, and writes that it lives."""
+    wait_until(lambda: " ready." in cell.log, seconds=WAIT_SECONDS)
+    figures = cell.submit_without_broker()
+    assert figures["broker_is_down"]
+    assert figures["ages"][cell.hostname] < 15 + LEASE
+    url = f"/api/operations/{figures['operation']}/"
+    assert follow(cell.client, url, seconds=WAIT_SECONDS).json() == {
+        "slept": 0.0,
+        "value": "relayed",
+    }
 
 
-def test_kill__of_the_worker_is_rescued(cell: Cell) -> None:
+def test_kill__job_of_the_worker_is_rescued(cell: Cell) -> None:
     url = cell.submit("/api/sleeps/", seconds=2, value=1)
-    wait_until(lambda: cell.document(url)["status"] == "running", seconds=SOON)
+    wait_until(lambda: cell.document(url)["status"] == "running", seconds=WAIT_SECONDS)
     cell.kill()
     cell.start()
-    assert follow(cell.client, url, seconds=2 * SOON).json() == {"slept": 2.0, "value": 1}
+    assert follow(cell.client, url, seconds=2 * WAIT_SECONDS).json() == {"slept": 2.0, "value": 1}
     assert cell.document(url)["attempt"] == 2
 
 
@@ -90,10 +93,10 @@ def test_sigterm__ends_the_worker_and_releases_its_job(cell: Cell) -> None:
     assert released(cell, url)
 
 
-def test_sigterm__reaches_the_children_as_well(cell: Cell) -> None:
-    """What systemd does by default, and a terminal that is closed.
+def test_sigterm__to_the_children_too(cell: Cell) -> None:
+    """systemd does this by default, and so does a terminal that is closed.
 
-    A child that ends between two messages leaves billiard waiting for 31 seconds, now and then.
+    If a child ends between two messages, billiard sometimes waits for 31 seconds.
     """
     if cell.pool != "prefork":
         pytest.skip(f"{cell.pool} has no child processes")
@@ -103,14 +106,14 @@ def test_sigterm__reaches_the_children_as_well(cell: Cell) -> None:
 
 
 def released(cell: Cell, url: str) -> bool:
-    """Whether the job waits for another worker; it is canceled then."""
+    """Whether the job waits for another worker. Cancels it afterwards."""
     document = cell.document(url)
     assert (document["status"], document["attempt"]) == ("pending", 1), document
     return cell.client.delete(url).status_code == 200
 
 
 def run_for_ever(cell: Cell) -> str:
-    """The status URL of a job that runs until it is stopped, and calls in ten times a second."""
+    """Submit a job that runs until it is stopped and calls its operation ten times a second."""
     url = cell.submit("/api/sleeps/", seconds=600, steps=6000)
-    wait_until(lambda: cell.document(url)["status"] == "running", seconds=SOON)
+    wait_until(lambda: cell.document(url)["status"] == "running", seconds=WAIT_SECONDS)
     return url

@@ -18,7 +18,7 @@ from async_reply.status import Status
 from async_reply.tasks import operation_task
 from async_reply.views import LongRunningOperationView
 from async_reply.worker import receivers
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 from tests.conftest import configure_celery
 from tests.project.tasks import read
 
@@ -152,7 +152,7 @@ def test_migrations__not_run_do_not_stop_migrate(without_tables: None) -> None:
 def test_migrations__not_run_is_one_line_in_the_worker_s_log(
     without_tables: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    maintenance = Maintenance([Step(f"{n}", 0, Operation.objects.count) for n in range(3)])
+    maintenance = Maintenance([Duty(f"{n}", 0, Operation.objects.count) for n in range(3)])
     for _ in range(3):
         maintenance.turn()
     (line,) = [record for record in caplog.records if record.name == "async_reply"]

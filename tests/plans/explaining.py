@@ -1,4 +1,4 @@
-"""What a database would do for a statement, in the words of one for all three."""
+"""Reads the plans of statements in the same form from all three databases."""
 
 import json
 import re
@@ -14,7 +14,7 @@ TABLE = Operation._meta.db_table
 MENTIONS = re.compile(rf"\b{TABLE}\b")
 OURS = "async_reply_op_"
 PRIMARY = "primary"
-#: What databases call the indexes of constraints. SQLite numbers them.
+#: One name for the index of a constraint. Databases name them differently; SQLite numbers them.
 NAMES = {
     "PRIMARY": PRIMARY,
     f"{TABLE}_pkey": PRIMARY,
@@ -24,9 +24,11 @@ NAMES = {
 
 
 class Plan(NamedTuple):
-    """`indexes` by which the table is reached; a scan of all of it is None among them.
+    """The plan of a statement.
 
-    `sorts`: as many rows, the database believes; SQLite does not say, so all of them.
+    `indexes` are those by which the table is read. None among them stands for a scan of the table.
+    `sorts` is the number of rows that the database expects to sort. SQLite does not tell the
+    number, so a billion stands for any sort.
     """
 
     sql: str
@@ -36,7 +38,7 @@ class Plan(NamedTuple):
 
 @contextmanager
 def explained() -> Iterator[list[Plan]]:
-    """The plans of the statements on operations that are executed meanwhile, each before it is."""
+    """Collects the plans of the statements on operations that the block executes."""
     plans: list[Plan] = []
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:

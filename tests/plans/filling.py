@@ -1,7 +1,7 @@
-"""200,000 operations of a realistic mix, made by the database itself in seconds.
+"""Makes 200,000 operations of a realistic mix in seconds, by one statement of the database.
 
-Row `n` is `n` seconds old. The youngest wait and run, all others are finished; every tenth of
-those is a tombstone by now.
+Row `n` is `n` seconds old. The youngest rows are pending or running, all others are finished. Every
+tenth of the finished rows is a tombstone.
 """
 
 from django.apps import apps
@@ -12,11 +12,11 @@ from async_reply.models import Operation
 from async_reply.status import Status
 
 ROWS = 200_000
-#: One row in 211 belongs to OWNER, the others to as many more.
+#: One row in 211 belongs to OWNER. The others belong to as many owners as OWNERS says.
 OWNERS = 1_000
 OWNER = "0"
 
-#: (a time `seconds` ago, an id of that time), as SQL of each database.
+#: The SQL of each database for a time `seconds` ago, and for an id of that time.
 DIALECTS = {
     "sqlite": (
         "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '-' || ({seconds}) || ' seconds')",
@@ -44,7 +44,7 @@ def ago(seconds: str) -> str:
     return TIME.format(seconds=seconds)
 
 
-#: Where a row's life has got to, by its number.
+#: Conditions on the number of a row that decide its status.
 WAITING, RUNNING = "n <= 2000", "n > 2000 AND n <= 2100"
 PUBLISHED = "n > 100"
 
@@ -83,7 +83,7 @@ OTHERS = {
 
 
 def fill() -> None:
-    """Insert the rows, and let the database count what it plans with, as it does by itself."""
+    """Insert the rows, and update the statistics with which the database makes its plans."""
     table = Operation._meta.db_table
     columns = {**COLUMNS, **OTHERS}
     quote = connection.ops.quote_name
@@ -106,7 +106,7 @@ def fill() -> None:
 
 
 def clear() -> None:
-    """Within no transaction: a TRUNCATE, as TransactionTestCase does it."""
+    """Delete all rows by TRUNCATE, outside of a transaction, like TransactionTestCase."""
     tables = [model._meta.db_table for model in apps.get_app_config("async_reply").get_models()]
     statements = connection.ops.sql_flush(no_style(), tables, allow_cascade=True)
     connection.ops.execute_sql_flush(statements)

@@ -1,4 +1,4 @@
-"""Each query that a growing table could slow down reaches its rows by an index."""
+"""Each query that a growing table could slow down reads its rows by an index."""
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ OWNER_KIND, IDEMPOTENCY = "async_reply_op_owner_kind", "async_reply_op_idempoten
 
 KIND, KIND_FINISHED = "async_reply_op_kind", "async_reply_op_kind_finished"
 
-#: Rows that may be sorted: those of a backlog, never those of the table.
+#: The most rows that may be sorted: those of a backlog, not those of the table.
 BACKLOG = 5_000
 
 
@@ -43,7 +43,7 @@ def _filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
 
 @pytest.fixture
 def owner() -> APIClient:
-    """Speaks for the owner of a thousand operations."""
+    """A client of the owner of a thousand operations."""
     client = APIClient()
     client.force_authenticate(get_user_model()(pk=filling.OWNER))
     return client
@@ -56,8 +56,8 @@ def plans_of(function: Callable[[], Any]) -> list[Plan]:
     return plans
 
 
-def test_filling__is_of_a_realistic_mix() -> None:
-    """What each query finds: a plan for nothing at all would prove little."""
+def test_filling__is_realistic() -> None:
+    """Each query finds rows. A plan of a query that finds none would prove little."""
     assert Operation.objects.count() == filling.ROWS
     assert Operation.objects.due().unpublished().count() == 100
     assert Operation.objects.due().count() == 2_000
@@ -68,7 +68,7 @@ def test_filling__is_of_a_realistic_mix() -> None:
 
 @pytest.mark.parametrize("count", [0, 10_000], ids=["missing", "overtaken"])
 def test_relay(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bounded part of the backlog: the oldest of all, and of each kind."""
+    """The relay reads a limited part of a backlog: the oldest rows, and those of each kind."""
     monkeypatch.setattr("async_reply.publishing.broker.count", lambda queue: count)
     reads = [
         plan
@@ -124,14 +124,14 @@ def page(pk: UUID) -> str:
 def test_list(owner: APIClient, query: dict[str, str], index: set[str], deep: bool) -> None:
     pk = Operation.objects.order_by("pk")[filling.ROWS // 3].pk
     query = query | ({"cursor": page(pk)} if deep else {})
-    # Estimates read what they rest on once in some seconds: see test_estimates.
+    # The later plans belong to estimates, which are read once in some seconds: test_estimates.
     plan, *_ = plans_of(lambda: owner.get("/api/operations/", query))
     assert plan.indexes <= index, plan
     assert plan.sorts <= BACKLOG, plan
 
 
 def test_estimates() -> None:
-    """What a poll reads once in some seconds is bounded, and an index brings it in order."""
+    """A poll reads a limited number of rows once in some seconds, in the order of an index."""
     (history,) = plans_of(lambda: histories.durations("tests.export"))
     assert history.indexes <= {KIND_FINISHED}, history
     assert history.sorts == 0, history

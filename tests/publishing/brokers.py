@@ -1,4 +1,4 @@
-"""Brokers that tests of the relay talk to."""
+"""Brokers, routes and workers for the tests of publishing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ from async_reply.models import Operation, Worker
 from async_reply.publishing import broker
 from tests.conftest import configure_celery, need_service
 
-#: Before any fixture takes its place.
+#: The real function. A fixture replaces `broker.send`.
 send = broker.send
 
 AMQP = "amqp://guest:guest@127.0.0.1:5672//"
 
 
 def pass_time(seconds: float = 60) -> None:
-    """Of what waits, all times are earlier by so much."""
+    """Move the times of all operations back by so many seconds."""
     by = timedelta(seconds=seconds)
     Operation.objects.update(
         published_at=F("published_at") - by, available_at=F("available_at") - by
@@ -32,7 +32,7 @@ def pass_time(seconds: float = 60) -> None:
 
 
 def read_by(*queues: str, concurrency: int = 1) -> None:
-    """A worker that lives, and reads `queues`."""
+    """Make the row of a living worker that reads `queues`."""
     Worker.objects.create(name=f"worker{uuid4()}", concurrency=concurrency, queues=list(queues))
 
 
@@ -55,13 +55,13 @@ def use_memory(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
 def route(
     monkeypatch: pytest.MonkeyPatch, routes: Any = (), *queues: Queue, create_missing: bool = True
 ) -> None:
-    """Celery's routes, and the queues that it knows, as a project configures them."""
-    known = current_app.amqp.Queues(list(queues), create_missing=create_missing)
-    router: Any = current_app.amqp.Router(known, create_missing=create_missing)
-    router.routes = [MapRoute(each) if isinstance(each, dict) else each for each in routes]
-    monkeypatch.setitem(current_app.amqp.__dict__, "queues", known)
+    """Set Celery's routes and queues, as a project configures them."""
+    celery_queues = current_app.amqp.Queues(list(queues), create_missing=create_missing)
+    router: Any = current_app.amqp.Router(celery_queues, create_missing=create_missing)
+    router.routes = [MapRoute(entry) if isinstance(entry, dict) else entry for entry in routes]
+    monkeypatch.setitem(current_app.amqp.__dict__, "queues", celery_queues)
     monkeypatch.setitem(current_app.amqp.__dict__, "router", router)
-    # It holds the queues it was made with.
+    # The sender keeps the queues with which it was made.
     amqp: Any = current_app.amqp
     monkeypatch.setitem(amqp.__dict__, "send_task_message", amqp._create_task_sender())
 
@@ -90,8 +90,8 @@ def _options(**options: Any) -> dict[str, Any]:
 
 
 REDIS, RABBITMQ = 6379, 5672
-#: Every way in which a message reaches a queue: by name, by an exchange, over a prefix, in steps
-#: of priority (lists of their own on Redis, an argument of the queue on RabbitMQ), replicated.
+#: Each way in which a message reaches a queue: by name, by an exchange, with a prefix of keys, with
+#: priorities (Redis has a list for each, RabbitMQ an argument of the queue), and replicated.
 WAYS = {
     "redis-queue": Way(REDIS),
     "redis-prefix": Way(REDIS, _options(global_keyprefix="prefix-")),
@@ -129,7 +129,7 @@ WAYS = {
 
 @contextmanager
 def queue_of(kind: str, way: Way, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
-    """A queue that messages of `kind` reach by `way`, gone at the end."""
+    """Make a queue that messages of `kind` reach by `way`, and delete it at the end."""
     if way.port == REDIS:
         pytest.importorskip("redis", reason="needs the extra redis")
     need_service("broker", port=way.port)

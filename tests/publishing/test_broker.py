@@ -1,4 +1,4 @@
-"""Messages are sent and counted within a bound, over as many connections as the project allows."""
+"""Messages are sent and counted in limited time, over as many connections as the project allows."""
 
 import gc
 import os
@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from async_reply.models import Operation
 from async_reply.publishing import broker as celerys_broker
-from async_reply.publishing.broker import DOWN, count
+from async_reply.publishing.broker import DOWN_ERRORS, count
 from tests.concurrency import until
 from tests.conftest import configure_celery, need_service
 from tests.faults.servers import Redis
@@ -40,7 +40,7 @@ def message_in(queue: str) -> Any:
         return connection.default_channel.basic_get(queue, no_ack=True)
 
 
-def test_send__carries_nothing_but_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send__message_has_the_id_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     use_memory(monkeypatch)
     operation = Operation(kind=echo.name, queue=f"memory-{uuid4()}")
     send(operation)
@@ -59,19 +59,19 @@ def test_send__carries_nothing_but_the_id(monkeypatch: pytest.MonkeyPatch) -> No
         ({"queue": "own", "priority": 7}, ("own", 7)),
     ],
 )
-def test_send__to_its_own_queue_or_where_celery_routes_it(
+def test_send__own_queue_and_priority_win_over_routes(
     monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], expected: tuple[str, int]
 ) -> None:
     use_memory(monkeypatch)
-    mine = f"-{uuid4()}"
-    route(monkeypatch, [{echo.name: {"queue": f"routed{mine}", "priority": 2}}])
+    suffix = f"-{uuid4()}"
+    route(monkeypatch, [{echo.name: {"queue": f"routed{suffix}", "priority": 2}}])
     if "queue" in own:
-        own = {**own, "queue": own["queue"] + mine}
+        own = {**own, "queue": own["queue"] + suffix}
     send(Operation(kind=echo.name, **own))
-    assert message_in(expected[0] + mine).properties["priority"] == expected[1]
+    assert message_in(expected[0] + suffix).properties["priority"] == expected[1]
 
 
-def test_send__with_the_projects_default_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send__uses_the_default_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     use_memory(monkeypatch)
     configure_celery(monkeypatch, task_default_priority=4)
     queue = f"memory-{uuid4()}"
@@ -79,7 +79,7 @@ def test_send__with_the_projects_default_priority(monkeypatch: pytest.MonkeyPatc
     assert message_in(queue).properties["priority"] == 4
 
 
-def test_send__compressed_as_its_declaration_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send__uses_the_compression_of_the_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     use_memory(monkeypatch)
     monkeypatch.setattr(echo, "compression", "gzip", raising=False)
     queue = f"memory-{uuid4()}"
@@ -89,7 +89,7 @@ def test_send__compressed_as_its_declaration_says(monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """A broker whose transport waits at one step until the test is over."""
+    """A broker whose transport waits at one step until the test ends."""
 
     def wait_at(step: str, *, limit: int | None = 10) -> None:
         monkeypatch.setattr(transports, "waits_at", step)
@@ -99,10 +99,10 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     transports.over.clear()
     yield wait_at
     transports.over.set()
-    until(lambda: not asking())
+    until(lambda: not broker_threads())
 
 
-def asking() -> list[threading.Thread]:
+def broker_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "async_reply-broker"]
 
 
@@ -111,13 +111,13 @@ def asking() -> list[threading.Thread]:
 def test_send__does_not_wait_for_its_transport(
     slow: Callable[..., None], settings: Settings, step: str, limit: int | None
 ) -> None:
-    """Looking up a name, Sentinel, a handshake, authentication: opening. Locks, SQS: sending."""
+    """Opening looks up a name, asks Sentinel, shakes hands. Sending may wait for a lock."""
     settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.1}
     slow(step, limit=limit)
     for _ in range(3):
-        with pytest.raises(DOWN):
+        with pytest.raises(DOWN_ERRORS):
             send(Operation(kind=echo.name))
-    assert asking()
+    assert broker_threads()
     assert not transports.over.is_set()
 
 
@@ -127,10 +127,10 @@ def test_send__does_not_wait_for_a_connection_to_close(
 ) -> None:
     slow("closing", limit=limit)
     send(Operation(kind=echo.name, queue=f"memory-{uuid4()}"))
-    assert asking()
+    assert broker_threads()
 
 
-def test_send__failure_does_not_wait_for_a_connection_to_close(
+def test_send__that_fails_does_not_wait_for_a_connection_to_close(
     slow: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow("closing")
@@ -141,19 +141,19 @@ def test_send__failure_does_not_wait_for_a_connection_to_close(
     monkeypatch.setattr(transports.SlowChannel, "_put", refuse)
     with pytest.raises(PermissionError):
         send(Operation(kind=echo.name))
-    assert asking()
+    assert broker_threads()
 
 
-@pytest.mark.parametrize(("limit", "threads"), [(2, 2), (None, celerys_broker.UNPOOLED)])
-def test_send__hanging_broker_keeps_a_bounded_number_of_threads(
+@pytest.mark.parametrize(("limit", "threads"), [(2, 2), (None, celerys_broker.MAX_CONNECTIONS)])
+def test_send__hanging_broker_keeps_few_threads(
     slow: Callable[..., None], settings: Settings, limit: int | None, threads: int
 ) -> None:
     settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.05}
     slow("opening", limit=limit)
     for _ in range(threads + 2):
-        with pytest.raises(DOWN):
+        with pytest.raises(DOWN_ERRORS):
             send(Operation(kind=echo.name))
-    assert len(asking()) == threads
+    assert len(broker_threads()) == threads
 
 
 def test_count__does_not_wait_for_its_transport(
@@ -165,7 +165,7 @@ def test_count__does_not_wait_for_its_transport(
     assert celerys_broker.breaker.is_open
 
 
-# redis-py leaves the socket of a handshake that fails to the collector.
+# redis-py does not close the socket of a failed handshake. The garbage collector does.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("url", "options"),
@@ -177,7 +177,7 @@ def test_count__does_not_wait_for_its_transport(
     ],
     ids=["redis", "tls", "sentinel", "amqp"],
 )
-def test_send__to_a_port_that_says_nothing_is_given_up(
+def test_send__to_a_silent_port_gives_up(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, url: str, options: dict[str, str]
 ) -> None:
     pytest.importorskip("redis", reason="needs the extra redis")
@@ -188,14 +188,16 @@ def test_send__to_a_port_that_says_nothing_is_given_up(
             url.format(port=silent.getsockname()[1]),
             broker_transport_options=options,
         )
-        with pytest.raises(DOWN):
+        with pytest.raises(DOWN_ERRORS):
             send(Operation(kind=echo.name))
         assert count("celery") is None
-    until(lambda: not asking())
+    until(lambda: not broker_threads())
     gc.collect()
 
 
-def test_send__refused_port_says_that_the_broker_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send__to_a_closed_port_says_that_the_broker_is_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     use_redis(monkeypatch, port=1)
     with pytest.raises(KombuOperationalError, match=r"refused|Connection|111"):
         send(Operation(kind=echo.name))
@@ -228,11 +230,11 @@ server = Redis.from_url(app.conf.broker_url)
 before = server.info("clients")["connected_clients"]
 theirs()
 one = server.info("clients")["connected_clients"] - before
-for each in threads: each.start()
-for each in threads: each.join()
-for each in threading.enumerate():
-    if each.name == "async_reply-broker":
-        each.join()
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+for thread in threading.enumerate():
+    if thread.name == "async_reply-broker":
+        thread.join()
 print(errors)
 print(one, server.info("clients")["connected_clients"] - before, server.llen("ours"))
 """
@@ -247,10 +249,10 @@ def redis() -> Iterator[Redis]:
 
 
 @pytest.mark.parametrize(("limit", "held"), [(1, 2), (2, 4), (0, 0), (None, 0)])
-def test_pool__holds_what_the_project_allows_and_breaks_nothing_of_its_own(
+def test_pool__keeps_to_the_limit_beside_the_projects_own_pool(
     redis: Redis, limit: int | None, held: int
 ) -> None:
-    """The project's own messages go over a pool of the project's, of the same limit."""
+    """The project's own messages use another pool, with the same limit."""
     pytest.importorskip("redis", reason="needs the extra redis")
     done = subprocess.run(
         [sys.executable, "-c", POOLED.format(limit=limit)],
@@ -266,12 +268,12 @@ def test_pool__holds_what_the_project_allows_and_breaks_nothing_of_its_own(
     errors, figures = done.stdout.splitlines()
     one, connected, sent = map(int, figures.split())
     assert (errors, sent % 30) == ("[]", 0)
-    # Sockets: a connection of kombu's is one or two of them.
+    # A connection of kombu has one or two sockets.
     assert connected <= held * one
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_count__of_what_waits(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_count__of_waiting_messages(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     way = WAYS[name]
     with queue_of(echo.name, way, monkeypatch) as queue:
         assert count(queue.name) == 0
@@ -284,21 +286,21 @@ def test_count__of_what_waits(monkeypatch: pytest.MonkeyPatch, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["redis-queue", "redis-prefix", "rabbitmq-queue"])
-def test_count__of_a_queue_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_count__of_a_missing_queue_is_zero(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     with queue_of(echo.name, WAYS[name], monkeypatch):
         assert count(f"absent-{uuid4()}") == 0
 
 
-@pytest.mark.parametrize("transport", ["Uncounted", "Spared", "Negative", "Failing"])
-def test_count__that_cannot_be_had_is_not_zero(
+@pytest.mark.parametrize("transport", ["Uncounted", "NotCounting", "Negative", "Failing"])
+def test_count__of_a_transport_that_cannot_count_is_none(
     monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:
     use_memory(monkeypatch, broker_transport=f"{transports.__name__}:{transport}")
     assert count("celery") is None
 
 
-def test_count__of_a_queue_that_is_not_ours_to_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RabbitMQ locks an exclusive queue to its connection: neither empty, nor a broker down."""
+def test_count__of_an_exclusive_queue_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RabbitMQ shows an exclusive queue to its own connection only. The broker is not down."""
     need_service("RabbitMQ", port=5672)
     use(monkeypatch, AMQP)
     with celerys_broker._connection() as connection:

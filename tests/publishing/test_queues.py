@@ -33,28 +33,28 @@ def test_unserved__queue_without_a_worker() -> None:
     assert queues.unserved() == []
 
 
-def test_unserved__worker_that_is_gone_reads_nothing() -> None:
+def test_unserved__dead_worker_does_not_count() -> None:
     waiting()
     Presence(name="w1", concurrency=1, queues=["celery"]).report()
     Worker.objects.update(seen_at=models.F("seen_at") - timedelta(minutes=5))
     assert queues.unserved() == ["celery"]
 
 
-def test_unserved__what_has_just_become_due_may_be_on_its_way() -> None:
+def test_unserved__before_a_minute_is_over() -> None:
     waiting(available_at=timezone.now())
     waiting(available_at=timezone.now() + timedelta(minutes=5))
     assert queues.unserved() == []
 
 
 @pytest.mark.parametrize("published_at", [None, timezone.now()])
-def test_unserved__however_often_it_is_published_again(published_at: Any) -> None:
-    """The time it has been due for counts, which no publish renews."""
+def test_unserved__after_more_publishes(published_at: Any) -> None:
+    """The time since an operation is due counts. A publish does not change that time."""
     waiting(published_at=published_at, publishes=9)
     assert queues.unserved() == ["celery"]
 
 
-def test_unserved__behind_a_long_backlog_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "LOOKED_AT", 3)
+def test_unserved__kind_behind_a_long_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "MAX_ROWS", 3)
     for _ in range(5):
         waiting()
     Operation.objects.filter(pk=services.submit(persist).pk).update(
@@ -63,18 +63,18 @@ def test_unserved__behind_a_long_backlog_of_another_kind(monkeypatch: pytest.Mon
     assert queues.unserved() == ["celery", "reports"]
 
 
-def test_unserved__reads_no_more_of_a_long_backlog(
+def test_oldest__reads_a_part_of_a_long_backlog(
     monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
 ) -> None:
-    monkeypatch.setattr(queues, "LOOKED_AT", 3)
-    monkeypatch.setattr(queues, "LOOKED_AT_OF_A_KIND", 2)
+    monkeypatch.setattr(queues, "MAX_ROWS", 3)
+    monkeypatch.setattr(queues, "MAX_ROWS_OF_KIND", 2)
     for _ in range(9):
         waiting()
     with django_assert_max_num_queries(1 + len(routing.kinds()) + 1):
         assert len(queues.oldest(Operation.objects.due(), "kind")) == 3
 
 
-def test_unserved__what_goes_to_no_known_queue_is_told_by_other_checks(
+def test_unserved__kind_without_a_known_queue_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     route(monkeypatch, [{echo.name: {"exchange": "reports", "routing_key": "pdf"}}])
@@ -82,7 +82,7 @@ def test_unserved__what_goes_to_no_known_queue_is_told_by_other_checks(
     assert queues.unserved() == []
 
 
-def test_served__with_a_process_to_spare() -> None:
+def test_served__says_whether_a_process_is_idle() -> None:
     Presence(name="w1", concurrency=2, queues=["celery", "slow"]).report()
     Presence(name="w2", concurrency=1, queues=["slow"]).report()
     for process in ("w1/1", "w1/2"):
@@ -90,7 +90,7 @@ def test_served__with_a_process_to_spare() -> None:
     assert queues.served() == {"celery": False, "slow": True}
 
 
-def test_served__workers_that_share_a_name() -> None:
+def test_served__adds_up_workers_of_one_name() -> None:
     for _ in range(2):
         Presence(name="w", concurrency=1, queues=["celery"]).report()
     assert lifecycle.claim(services.submit(echo), worker="w/7-token")
@@ -99,18 +99,17 @@ def test_served__workers_that_share_a_name() -> None:
     assert queues.served() == {"celery": False}
 
 
-def test_warn__names_queue_and_remedy(caplog: pytest.LogCaptureFixture) -> None:
+def test_warn_of_unserved__names_queue_and_remedy(caplog: pytest.LogCaptureFixture) -> None:
     waiting(queue="reports")
-    assert queues.warn() == 0
+    assert queues.warn_of_unserved() == 0
     assert "-Q reports" in caplog.text
 
 
 def test_check__names_queue_and_remedy() -> None:
     waiting(queue="reports")
-    found = checks.run_checks(tags=["async_reply"], databases=["default"])
-    told = [message for message in found if message.id == "async_reply.W110"]
-    assert [
-        "reports" in message.msg and "-Q reports" in (message.hint or "") for message in told
-    ] == [True]
-    found = checks.run_checks(tags=["async_reply"], databases=[])
-    assert "async_reply.W110" not in {message.id for message in found}
+    messages = checks.run_checks(tags=["async_reply"], databases=["default"])
+    [message] = [message for message in messages if message.id == "async_reply.W110"]
+    assert "reports" in message.msg
+    assert "-Q reports" in (message.hint or "")
+    messages = checks.run_checks(tags=["async_reply"], databases=[])
+    assert "async_reply.W110" not in {message.id for message in messages}

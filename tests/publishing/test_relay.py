@@ -20,7 +20,7 @@ from tests.publishing.brokers import read_by, send
 
 
 @pytest.fixture
-def down(monkeypatch: pytest.MonkeyPatch) -> None:
+def broker_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(operation: Operation) -> None:
         raise ConnectionRefusedError("no broker")
 
@@ -28,8 +28,8 @@ def down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_submit__with_the_broker_down_is_left_to_the_relay(
-    down: None, monkeypatch: pytest.MonkeyPatch, broker: list[str]
+def test_submit__with_the_broker_down_is_published_by_the_relay(
+    broker_is_down: None, monkeypatch: pytest.MonkeyPatch, broker: list[str]
 ) -> None:
     first = services.submit(echo)
     assert breaker.is_open
@@ -46,10 +46,10 @@ def test_submit__with_the_broker_down_is_left_to_the_relay(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_submit__with_broker_and_database_gone_after_the_commit(
-    down: None, monkeypatch: pytest.MonkeyPatch
+def test_submit__with_broker_and_database_down_after_the_commit(
+    broker_is_down: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is stored is accepted: nothing that fails afterwards reaches the caller."""
+    """The row is stored, so the submit is accepted. Later errors do not reach the caller."""
 
     def lose(operation: Operation) -> bool:
         raise OperationalError("server closed the connection unexpectedly")
@@ -60,7 +60,7 @@ def test_submit__with_broker_and_database_gone_after_the_commit(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_publish_due__stops_when_the_broker_fails(down: None) -> None:
+def test_publish_due__stops_when_the_broker_fails(broker_is_down: None) -> None:
     for _ in range(3):
         services.submit(echo)
     breaker.reset()
@@ -69,7 +69,7 @@ def test_publish_due__stops_when_the_broker_fails(down: None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_publish_due__what_fails_by_itself_makes_way(
+def test_publish_due__operation_that_fails_is_tried_later(
     monkeypatch: pytest.MonkeyPatch, broker: list[str], settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "BATCH": 2}
@@ -89,18 +89,18 @@ def test_publish_due__what_fails_by_itself_makes_way(
     assert [relay.publish_due(), relay.publish_due()] == [0, 1]
     assert broker == [str(good.pk)]
     waiting = Operation.objects.filter(queue="typo")
-    assert {each.published_at for each in waiting} == {None}
-    assert all(each.available_at > timezone.now() for each in waiting)
+    assert {operation.published_at for operation in waiting} == {None}
+    assert all(operation.available_at > timezone.now() for operation in waiting)
     assert not breaker.is_open
 
 
 @pytest.mark.parametrize(("publishes", "seconds"), [(1, 2), (3, 8), (6, 60), (99, 60)])
-def test_pause__doubles_up_to_a_minute(publishes: int, seconds: int) -> None:
-    assert relay._pause(publishes) == seconds
+def test_pause_seconds__double_up_to_a_minute(publishes: int, seconds: int) -> None:
+    assert relay._pause_seconds(publishes) == seconds
 
 
 @pytest.mark.django_db(transaction=True)
-def test_republish_lost__asks_a_silent_broker_once(
+def test_republish_lost__asks_a_hanging_broker_once(
     monkeypatch: pytest.MonkeyPatch, broker: list[str]
 ) -> None:
     asked: list[str] = []
@@ -119,10 +119,10 @@ def test_republish_lost__asks_a_silent_broker_once(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_publish__that_arrived_although_it_failed_delays_no_retry(
+def test_publish__failure_after_the_claim_changes_no_retry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before the failure is known the message has come, and its job wants to be retried later."""
+    """The message arrives although sending fails, and its job is to be retried in ten minutes."""
 
     def fail(operation: Operation) -> None:
         row = Operation.objects.get()
@@ -137,7 +137,7 @@ def test_publish__that_arrived_although_it_failed_delays_no_retry(
 
 
 @pytest.mark.django_db
-def test_publish__of_what_another_relay_took(broker: list[str]) -> None:
+def test_publish__after_another_relay_did_sends_nothing(broker: list[str]) -> None:
     services.submit(echo)
     Operation.objects.update(published_at=None)
     stale = Operation.objects.get()
@@ -147,17 +147,17 @@ def test_publish__of_what_another_relay_took(broker: list[str]) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_eager__runs_here_and_its_failure_stays_here(
+def test_eager__job_that_fails_does_not_fail_the_submit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("async_reply.publishing.broker.send", send)
     configure_celery(monkeypatch, task_always_eager=True)
     configure_celery(monkeypatch, task_eager_propagates=True)
-    well, badly = services.submit(echo, input={"a": 1}), services.submit(break_down)
-    well.refresh_from_db()
-    badly.refresh_from_db()
-    assert (well.status, well.result.value) == (Status.SUCCEEDED, {"a": 1})
-    assert badly.status == Status.FAILED
+    good, bad = services.submit(echo, input={"a": 1}), services.submit(break_down)
+    good.refresh_from_db()
+    bad.refresh_from_db()
+    assert (good.status, good.result.value) == (Status.SUCCEEDED, {"a": 1})
+    assert bad.status == Status.FAILED
 
 
 @pytest.mark.django_db(transaction=True)
@@ -173,7 +173,7 @@ def test_submit__waits_for_the_commit(broker: list[str]) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_submit__many_at_once_wait_for_a_broken_broker_once(
+def test_submit__many_in_a_transaction_wait_for_the_broker_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tried: list[Operation] = []
@@ -204,33 +204,33 @@ def test_breaker__closes_by_itself(settings: Settings, broker: list[str]) -> Non
 
 
 @pytest.mark.django_db
-def test_publish_due__oldest_first_and_a_batch(settings: Settings, broker: list[str]) -> None:
+def test_publish_due__a_batch_of_the_oldest(settings: Settings, broker: list[str]) -> None:
     settings.ASYNC_REPLY = {"BATCH": 2}
-    made = [services.submit(echo) for _ in range(4)]
-    for minutes, operation in zip((1, 3, 2, -5), made, strict=True):
+    operations = [services.submit(echo) for _ in range(4)]
+    for minutes, operation in zip((1, 3, 2, -5), operations, strict=True):
         Operation.objects.filter(pk=operation.pk).update(
             published_at=None, available_at=timezone.now() - timedelta(minutes=minutes)
         )
-    expected = [str(made[number].pk) for number in (1, 2, 0)]
+    expected = [str(operations[number].pk) for number in (1, 2, 0)]
     assert (relay.publish_due(), broker) == (2, expected[:2])
     assert (relay.publish_due(), broker) == (1, expected)
     assert relay.publish_due() == 0
 
 
 @pytest.mark.django_db
-def test_publish_due__kind_that_cannot_be_sent_stops_no_other(
+def test_publish_due__goes_on_after_a_message_that_cannot_be_sent(
     broker: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison, healthy = services.submit(echo), services.submit(echo)
+    bad, good = services.submit(echo), services.submit(echo)
     Operation.objects.update(published_at=None)
 
     def refuse_one(operation: Operation) -> None:
-        if operation.pk == poison.pk:
+        if operation.pk == bad.pk:
             raise QueueNotFound("misspelt")
         broker.append(str(operation.pk))
 
     monkeypatch.setattr("async_reply.publishing.broker.send", refuse_one)
     assert relay.publish_due() == 1
-    assert broker == [str(healthy.pk)]
+    assert broker == [str(good.pk)]
     assert not breaker.is_open
-    assert list(Operation.objects.unpublished()) == [poison]
+    assert list(Operation.objects.unpublished()) == [bad]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def holds(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
-    """The broker counts so many messages in each queue."""
+    """Set how many messages the broker counts in each queue; None: it cannot count."""
 
     def count(messages: int | None) -> None:
         monkeypatch.setattr(celerys_broker, "count", lambda queue: messages)
@@ -31,36 +31,36 @@ def holds(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
 
 @pytest.fixture(autouse=True)
 def worker() -> str:
-    """The name of a worker that lives, reads a few queues, and has two processes."""
+    """The name of a living worker with two processes, which reads two queues."""
     read_by("celery", "slow", concurrency=2)
     name: str = Worker.objects.get().name
     return name
 
 
 def submitted(count: int = 1, *, ago: float = 60) -> list[Operation]:
-    made = [services.submit(echo) for _ in range(count)]
+    operations = [services.submit(echo) for _ in range(count)]
     pass_time(ago)
-    return made
+    return operations
 
 
 @pytest.mark.parametrize(
     ("messages", "expected"), [(0, 3), (1, 2), (2, 1), (3, 0), (500, 0), (None, 0)]
 )
-def test_republish__what_the_broker_counts_too_few_of(
+def test_republish__as_many_as_the_broker_misses(
     broker: list[str],
     holds: Callable[[int | None], None],
     messages: int | None,
     expected: int,
 ) -> None:
-    """The oldest; nothing where the count cannot be had."""
+    """The oldest are sent again; nothing if the broker cannot count."""
     holds(messages)
-    made = submitted(3)
+    operations = submitted(3)
     broker.clear()
     assert relay.republish_lost() == expected
-    assert broker == [str(operation.pk) for operation in made[:expected]]
+    assert broker == [str(operation.pk) for operation in operations[:expected]]
 
 
-def test_republish__what_was_just_published_is_let_alone(
+def test_republish__waits_after_a_publish(
     broker: list[str], holds: Callable[[int | None], None]
 ) -> None:
     submitted(ago=8)
@@ -69,10 +69,10 @@ def test_republish__what_was_just_published_is_let_alone(
     assert relay.republish_lost() == 1
 
 
-def test_republish__each_wait_is_twice_the_one_before(
+def test_republish__waits_twice_as_long_each_time(
     broker: list[str], holds: Callable[[int | None], None]
 ) -> None:
-    """Up to 320 seconds."""
+    """The wait grows to 320 seconds."""
     submitted(ago=0)
     for wait in (10, 20, 40, 80, 160, 320, 320):
         pass_time(wait - 3)
@@ -81,7 +81,7 @@ def test_republish__each_wait_is_twice_the_one_before(
         assert relay.republish_lost() == 1, wait
 
 
-def test_republish__messages_that_were_claimed_double_no_wait(
+def test_republish__claimed_messages_do_not_lengthen_the_wait(
     holds: Callable[[int | None], None],
 ) -> None:
     submitted()
@@ -94,7 +94,7 @@ def test_republish__messages_that_were_claimed_double_no_wait(
     assert relay.republish_lost() == 1
 
 
-def test_republish__within_minutes_few_messages_for_what_is_lost_each_time(
+def test_republish__sends_few_messages_if_each_is_lost(
     broker: list[str], holds: Callable[[int | None], None]
 ) -> None:
     submitted(2, ago=0)
@@ -104,7 +104,7 @@ def test_republish__within_minutes_few_messages_for_what_is_lost_each_time(
     assert len(broker) <= 2 * 8
 
 
-def test_republish__nothing_into_a_queue_that_nobody_reads(
+def test_republish__nothing_to_a_queue_without_a_worker(
     broker: list[str], holds: Callable[[int | None], None]
 ) -> None:
     submitted(2)
@@ -126,10 +126,10 @@ def test_republish__nothing_without_a_living_worker(
     assert relay.republish_lost() == 0
 
 
-def test_republish__nothing_that_a_busy_worker_may_hold(
+def test_republish__nothing_while_workers_are_busy(
     holds: Callable[[int | None], None], worker: str
 ) -> None:
-    """Both of its processes run a job; with one to spare it would have started what it holds."""
+    """Both processes run a job. An idle process would have started any message held."""
     submitted(4)
     first, second, *_ = Operation.objects.order_by("pk")
     assert lifecycle.claim(first, worker=f"{worker}/1")
@@ -140,7 +140,7 @@ def test_republish__nothing_that_a_busy_worker_may_hold(
     assert relay.republish_lost() == 2
 
 
-def test_republish__by_another_worker_with_a_process_to_spare(
+def test_republish__if_another_worker_is_idle(
     holds: Callable[[int | None], None], worker: str
 ) -> None:
     submitted(3)
@@ -161,7 +161,7 @@ def test_republish__by_another_worker_with_a_process_to_spare(
         ({"started_at": 600, "finished_at": 600, "status": Status.SUCCEEDED}, 1),
     ],
 )
-def test_republish__what_a_rate_limit_holds_up_only_when_none_starts(
+def test_republish__with_a_rate_limit_only_if_no_job_starts(
     holds: Callable[[int | None], None],
     monkeypatch: pytest.MonkeyPatch,
     times: dict[str, Any],
@@ -178,7 +178,7 @@ def test_republish__what_a_rate_limit_holds_up_only_when_none_starts(
     assert relay.republish_lost() == expected
 
 
-def test_republish__what_has_no_rate_limit_beside_what_has_one(
+def test_republish__kind_without_a_rate_limit_beside_one_with_it(
     broker: list[str], holds: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(echo, "rate_limit", "1/m")
@@ -191,7 +191,7 @@ def test_republish__what_has_no_rate_limit_beside_what_has_one(
     assert broker == [str(free.pk)] != [str(limited.pk)]
 
 
-def test_republish__a_rate_limit_is_not_overtaken_by_other_kinds(
+def test_republish__other_kinds_do_not_overtake_a_rate_limit(
     holds: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(echo, "rate_limit", "1/m")
@@ -203,7 +203,7 @@ def test_republish__a_rate_limit_is_not_overtaken_by_other_kinds(
     assert relay.republish_lost() == 1
 
 
-def test_republish__what_was_overtaken(
+def test_republish__message_that_was_overtaken(
     broker: list[str], holds: Callable[[int | None], None]
 ) -> None:
     holds(500)
@@ -231,7 +231,7 @@ def test_republish__what_was_overtaken(
         ({"status": Status.SUCCEEDED}, 0),
     ],
 )
-def test_republish__overtaken_only_by_what_stood_behind_it(
+def test_republish__only_messages_of_the_same_lane_overtake(
     changes: dict[str, Any],
     expected: int,
     holds: Callable[[int | None], None],
@@ -243,8 +243,8 @@ def test_republish__overtaken_only_by_what_stood_behind_it(
         "tests.addressed": {"exchange": "reports", "routing_key": "pdf"},
         "tests.unroutable": {"queue": "misspelt"},
     }
-    known = Queue("celery"), Queue("slow")
-    route(monkeypatch, [routes], *known, create_missing=False)
+    celery_queues = Queue("celery"), Queue("slow")
+    route(monkeypatch, [routes], *celery_queues, create_missing=False)
     (waiting,) = submitted()
     later = services.submit(echo)
     assert lifecycle.claim(later, worker="w")
@@ -254,10 +254,10 @@ def test_republish__overtaken_only_by_what_stood_behind_it(
     assert waiting.publishes == 1 + expected
 
 
-def test_republish__to_an_exchange_of_no_known_queue_only_what_was_overtaken(
+def test_republish__to_an_exchange_only_if_overtaken(
     holds: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither counted nor known to be read."""
+    """The queues of the exchange are unknown: messages are not counted, nor are workers known."""
     address = {"exchange": "reports", "routing_key": "pdf"}
     route(monkeypatch, [{echo.name: address}], Queue("celery"))
     submitted(2)
@@ -266,7 +266,7 @@ def test_republish__to_an_exchange_of_no_known_queue_only_what_was_overtaken(
     assert relay.republish_lost() == 2
 
 
-def test_republish__long_backlog_is_let_alone(
+def test_republish__nothing_of_a_long_backlog(
     broker: list[str], holds: Callable[[int | None], None]
 ) -> None:
     holds(500)
@@ -277,21 +277,21 @@ def test_republish__long_backlog_is_let_alone(
     assert broker == []
 
 
-def test_republish__a_batch_oldest_first(
+def test_republish__a_batch_of_the_oldest(
     broker: list[str], holds: Callable[[int | None], None], settings: Settings
 ) -> None:
     settings.ASYNC_REPLY = {"BATCH": 2}
-    made = [services.submit(echo) for _ in range(3)]
-    for minutes, operation in zip((1, 3, 2), made, strict=True):
+    operations = [services.submit(echo) for _ in range(3)]
+    for minutes, operation in zip((1, 3, 2), operations, strict=True):
         Operation.objects.filter(pk=operation.pk).update(
             published_at=timezone.now() - timedelta(minutes=minutes)
         )
     broker.clear()
     assert relay.republish_lost() == 2
-    assert broker == [str(made[1].pk), str(made[2].pk)]
+    assert broker == [str(operation.pk) for operation in operations[1:]]
 
 
-def test_republish__misspelt_queue_hinders_no_other(
+def test_republish__goes_on_beside_a_misspelt_queue(
     broker: list[str], holds: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     routes = [{persist.name: {"queue": "misspelt"}}]
@@ -304,12 +304,12 @@ def test_republish__misspelt_queue_hinders_no_other(
     assert broker == [str(good.pk)]
 
 
-def test_republish__long_backlog_of_one_kind_hides_no_other(
+def test_republish__kind_behind_a_long_backlog(
     broker: list[str], holds: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not all that waits is read: the oldest of all, and of each kind."""
-    monkeypatch.setattr(queues, "LOOKED_AT", 4)
-    monkeypatch.setattr(queues, "LOOKED_AT_OF_A_KIND", 2)
+    """The oldest of all operations are read, and the oldest of each kind."""
+    monkeypatch.setattr(queues, "MAX_ROWS", 4)
+    monkeypatch.setattr(queues, "MAX_ROWS_OF_KIND", 2)
     submitted(8)
     Operation.objects.update(queue="typo")
     hidden = services.submit(persist)
@@ -319,7 +319,7 @@ def test_republish__long_backlog_of_one_kind_hides_no_other(
     assert broker == [str(hidden.pk)]
 
 
-def test_republish__claimed_by_an_old_message_of_an_unpublished_row(broker: list[str]) -> None:
+def test_republish__after_a_claim_by_an_old_message(broker: list[str]) -> None:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1")
     assert lifecycle.release(operation)

@@ -1,4 +1,4 @@
-"""Where messages go, by whatever way a project tells Celery."""
+"""Routes of messages, in each way in which a project may declare them to Celery."""
 
 from dataclasses import replace
 from typing import Any
@@ -47,7 +47,7 @@ QUEUES = (
         ({"exchange": "reports", "routing_key": "two"}, "bound"),
         ({"exchange": "all", "routing_key": "x"}, "everything"),
         ({"routing_key": "pdf"}, "celery"),
-        # Not one queue: nobody could count what waits there.
+        # These lead to no queue or to two, so messages cannot be counted.
         ({"exchange": "twins", "routing_key": "key"}, ""),
         ({"exchange": "reports", "routing_key": "csv"}, ""),
         ({"exchange": "nowhere", "routing_key": "pdf"}, ""),
@@ -60,7 +60,7 @@ def test_route__queue(
     assert routing.route(echo.name).queue == queue
 
 
-def test_route__asks_a_router_as_delay_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_route__asks_routers_like_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def router(
@@ -77,39 +77,39 @@ def test_route__asks_a_router_as_delay_does(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(asked) == 2
 
 
-def test_route__of_a_kind_that_this_process_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_route__of_a_kind_that_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     route(monkeypatch, [lambda name, args, kwargs, options, task=None: f"{name}-{task}"])
     assert routing.route("tests.absent").queue == "tests.absent-None"
 
 
-def _looks_at_task(name: str, args: Any, kwargs: Any, options: Any, task: Any = None) -> Any:
+def _uses_task(name: str, args: Any, kwargs: Any, options: Any, task: Any = None) -> Any:
     return {"queue": task.request.delivery_info["routing_key"]}
 
 
-def _looks_at_args(name: str, args: Any, kwargs: Any, options: Any, task: Any = None) -> Any:
+def _uses_args(name: str, args: Any, kwargs: Any, options: Any, task: Any = None) -> Any:
     return {"queue": args[0]}
 
 
-def _looks_at_headers(name: str, args: Any, kwargs: Any, options: Any, task: Any = None) -> Any:
+def _uses_headers(name: str, args: Any, kwargs: Any, options: Any, task: Any = None) -> Any:
     return {"queue": options["headers"]["tenant"]}
 
 
 def _reads_a_file(*args: Any, **kwargs: Any) -> Any:
-    """An error that would else say that the broker is down."""
+    """Raises an OSError. It must not count as a broker that is down."""
     raise FileNotFoundError("routes.yaml")
 
 
-def _returns_rubbish(*args: Any, **kwargs: Any) -> Any:
+def _returns_a_number(*args: Any, **kwargs: Any) -> Any:
     return 7
 
 
-#: Routers that fail for a message of ours, and a queue that does not exist.
+#: Routers that fail for our messages, and a queue that does not exist.
 BROKEN: list[Any] = [
-    _looks_at_task,
-    _looks_at_args,
-    _looks_at_headers,
+    _uses_task,
+    _uses_args,
+    _uses_headers,
     _reads_a_file,
-    _returns_rubbish,
+    _returns_a_number,
     {echo.name: {"queue": "misspelt"}},
 ]
 
@@ -124,7 +124,7 @@ def test_route__that_fails_is_unroutable(monkeypatch: pytest.MonkeyPatch, router
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("router", BROKEN)
-def test_submit__that_cannot_be_routed_is_accepted_and_tried_again(
+def test_submit__without_a_route_is_accepted_and_published_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, router: Any
 ) -> None:
     use_memory(monkeypatch)
@@ -146,56 +146,58 @@ def test_submit__that_cannot_be_routed_is_accepted_and_tried_again(
     ("limit", "default", "seconds"),
     [(None, None, 0), ("12/m", None, 5), (4, None, 0.25), (None, "1/h", 0)],
 )
-def test_interval__between_starts(
+def test_seconds_between_starts(
     monkeypatch: pytest.MonkeyPatch, limit: Any, default: Any, seconds: float
 ) -> None:
     monkeypatch.setattr(echo, "rate_limit", limit)
     configure_celery(monkeypatch, task_default_rate_limit=default)
-    assert routing.interval(echo.name) == seconds
+    assert routing.seconds_between_starts(echo.name) == seconds
     configure_celery(monkeypatch, worker_disable_rate_limits=True)
-    assert routing.interval(echo.name) == 0
+    assert routing.seconds_between_starts(echo.name) == 0
 
 
-def test_kinds__are_those_of_operations() -> None:
+def test_kinds__are_tasks_of_operations() -> None:
     names = routing.kinds()
     assert echo.name in names
     assert "celery.ping" not in names
 
 
-def checked(monkeypatch: pytest.MonkeyPatch, *routes: Any) -> list[Any]:
-    """What the checks say about a kind and its routes, whichever kinds other tests have made."""
+def messages_about(monkeypatch: pytest.MonkeyPatch, *routes: Any) -> list[Any]:
+    """The messages of checks about routes of one kind. Other tests may have declared more kinds."""
     monkeypatch.setattr(routing, "kinds", lambda: [echo.name])
     route(monkeypatch, routes, *QUEUES, create_missing=False)
-    found = run_checks(tags=["async_reply"], databases=[])
-    return [
-        each for each in found if each.id in {f"async_reply.{n}" for n in ("E039", "E040", "W111")}
-    ]
+    about_routes = {"async_reply.E039", "async_reply.E040", "async_reply.W111"}
+    messages = run_checks(tags=["async_reply"], databases=[])
+    return [message for message in messages if message.id in about_routes]
 
 
 @pytest.mark.parametrize("router", BROKEN)
-def test_check__names_kinds_that_cannot_be_routed(
-    monkeypatch: pytest.MonkeyPatch, router: Any
-) -> None:
-    found = checked(monkeypatch, router)
-    assert {each.id for each in found} == {
+def test_check__names_a_kind_without_a_route(monkeypatch: pytest.MonkeyPatch, router: Any) -> None:
+    messages = messages_about(monkeypatch, router)
+    assert {message.id for message in messages} == {
         "async_reply.E040" if isinstance(router, dict) else "async_reply.E039"
     }
-    assert any(echo.name in each.msg for each in found)
+    assert any(echo.name in message.msg for message in messages)
 
 
-def test_check__names_a_kinds_own_queue_that_does_not_exist(
+def test_check__names_a_missing_queue_of_a_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(echo, "kind", replace(echo.kind, queue="misspelt"))
-    (found,) = checked(monkeypatch)
-    assert found.id == "async_reply.E040"
-    assert "misspelt" in found.msg
+    (message,) = messages_about(monkeypatch)
+    assert message.id == "async_reply.E040"
+    assert "misspelt" in message.msg
 
 
-def test_check__names_an_exchange_of_no_known_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    (found,) = checked(monkeypatch, {echo.name: {"exchange": "reports", "routing_key": "csv"}})
-    assert found.id == "async_reply.W111"
+def test_check__names_an_exchange_without_a_known_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    (message,) = messages_about(
+        monkeypatch, {echo.name: {"exchange": "reports", "routing_key": "csv"}}
+    )
+    assert message.id == "async_reply.W111"
 
 
-def test_check__says_nothing_of_routes_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checked(monkeypatch, {echo.name: {"exchange": "reports", "routing_key": "pdf"}}) == []
+def test_check__accepts_routes_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        messages_about(monkeypatch, {echo.name: {"exchange": "reports", "routing_key": "pdf"}})
+        == []
+    )

@@ -1,19 +1,19 @@
-"""Transports of Celery that wait where no option bounds them, or that cannot count."""
+"""Transports for tests: one waits at a given step, others cannot count messages."""
 
 import threading
 from typing import Any
 
 from kombu.transport import memory, virtual
 
-#: Where `Slow` waits, and until when: a name that is looked up, a handshake, a lock, a farewell.
+#: The step at which `Slow` waits until `over` is set: opening, sending, counting or closing.
 waits_at = ""
 over = threading.Event()
-PATIENCE = 60
+WAIT_SECONDS = 60
 
 
 def _wait(step: str) -> None:
-    if step == waits_at and not over.wait(PATIENCE):
-        raise AssertionError("nobody has ended the wait")
+    if step == waits_at and not over.wait(WAIT_SECONDS):
+        raise AssertionError("no test has set `over`")
 
 
 class SlowChannel(memory.Channel):
@@ -39,21 +39,21 @@ class Slow(memory.Transport):
 
 
 class Uncounted(memory.Transport):
-    """Says 0 whatever it holds, as kombu does for a transport that does not count."""
+    """Answers 0 always, like a transport for which kombu has no way to count."""
 
     class Channel(memory.Channel):
         _size = virtual.AbstractChannel._size
 
 
-class Spared(memory.Transport):
-    """Does not count since it is told not to, as MongoDB's."""
+class NotCounting(memory.Transport):
+    """Has an option not to count, like that of MongoDB."""
 
     class Channel(memory.Channel):
         calc_queue_size = False
 
 
 class Negative(memory.Transport):
-    """Says what cannot be, as Google's with its emulator."""
+    """Answers -1, like that of Google with its emulator."""
 
     class Channel(memory.Channel):
         def _size(self, queue: str) -> int:
@@ -61,7 +61,7 @@ class Negative(memory.Transport):
 
 
 class Failing(memory.Transport):
-    """May not count."""
+    """Has no permission to count."""
 
     class Channel(memory.Channel):
         def _size(self, queue: str) -> int:

@@ -1,7 +1,7 @@
-"""Databases and brokers that a stack has to itself, and that are gone afterwards.
+"""Makes a database and a broker for one stack, and deletes them afterwards.
 
-Each yields what it adds to the environment. A broker is shared by its server's other users, so a
-stack has a queue with a name of its own in it.
+Each function yields environment variables. Other programs may use the same broker, so a stack has a
+queue with its own name there.
 """
 
 import sqlite3
@@ -90,7 +90,7 @@ def _queue(url: str, name: str) -> Iterator[Environment]:
         with Connection(url) as connection:
             channel: Any = connection.default_channel
             channel.queue_delete(name)
-            # Celery calls the exchange of a queue as the queue.
+            # Celery gives the exchange of a queue the same name.
             channel.exchange_delete(name)
 
 
@@ -103,7 +103,7 @@ BROKERS: dict[str, Service] = {"files": folder, "redis": redis, "rabbitmq": rabb
 
 
 def versions() -> Iterator[str]:
-    """Name and version of each server that answers, and of the SQLite library."""
+    """Name and version of SQLite and of each server. Servers that do not answer are absent."""
     yield f"SQLite {sqlite3.sqlite_version}"
     for ask in (_postgresql_version, _mariadb_version, _redis_version, _rabbitmq_version):
         try:

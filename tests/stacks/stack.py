@@ -1,4 +1,4 @@
-"""A web server and a worker of the demo, with a database and a broker to themselves."""
+"""Runs a web server and a worker of the demo with their own database and broker."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Stack:
-    """Processes of the demo under one environment; their logs are in `folder`."""
+    """Processes of the demo with the same environment. Their logs are in `folder`."""
 
     def __init__(self, folder: Path, environment: dict[str, str], *, database: str) -> None:
         self.folder = folder
@@ -30,7 +30,7 @@ class Stack:
         self.processes: list[Process] = []
 
     def manage(self, *arguments: str, **environment: str) -> str:
-        """What `manage.py` prints."""
+        """Run `manage.py`; its output."""
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
@@ -52,7 +52,7 @@ class Stack:
         wait_for(lambda: listens(self.port), processes=self.processes, what="the web server")
 
     def start_asgi(self) -> int:
-        """A second web server, uvicorn, beside the first; its port."""
+        """Start uvicorn as a second web server; its port."""
         port = free_port()
         command = [sys.executable, "-m", "uvicorn", "demo_project.asgi:application"]
         self.start("asgi", [*command, "--port", str(port)])
@@ -63,7 +63,7 @@ class Stack:
         return self.start(name, worker(*options))
 
     def end(self, process: Process) -> None:
-        """Kill the process, should it still run, and its children."""
+        """Kill the process, if it still runs, and its children."""
         self.processes.remove(process)
         process.kill()
 
@@ -80,7 +80,7 @@ class Stack:
 def prepared(
     folder: Path, *, database: str, broker: str, settings: str, lease: float
 ) -> Iterator[Stack]:
-    """A stack whose web server runs, with the demo's users and without a worker."""
+    """A stack with a web server and the demo's users, but without a worker."""
     pytest.importorskip("gunicorn", reason="needs the extra demo")
     name = f"async_reply_{uuid.uuid4().hex[:12]}"
     with ExitStack() as services:
@@ -101,7 +101,7 @@ def prepared(
 
 
 def follow(client: httpx.Client, url: str, *, seconds: float = 60) -> httpx.Response:
-    """Poll a status URL until it redirects, then the result; at most `seconds`."""
+    """Poll a status URL until it redirects, for `seconds` at most; the answer of the result."""
     give_up = time.monotonic() + seconds
     while (response := client.get(url)).status_code == 200:
         assert time.monotonic() < give_up, response.text

@@ -29,7 +29,7 @@ def stack(
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show with a failure what the processes said."""
+    """Show the logs of the processes with a failure."""
     report = yield
     stack = getattr(item, "funcargs", {}).get("stack")
     if report.failed and isinstance(stack, Stack):
@@ -39,7 +39,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the big ones, unless they are asked for by name."""
+    """Leave out tests with big files, unless -m names them."""
     if "big" in config.getoption("markexpr"):
         return
     left_out = [item for item in items if item.get_closest_marker("big")]

@@ -1,4 +1,4 @@
-"""The memory of processes, as Linux counts it."""
+"""Measures the memory of processes, as Linux counts it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ MIB = 1024 * 1024
 
 
 class Peaks:
-    """By how much each process of each session grew beyond what it held at the start."""
+    """Measures how much each process of some sessions has grown since the start."""
 
     def __init__(self, processes: list[Process]) -> None:
         self._sessions = {process.popen.pid: process.name for process in processes}
         self._held = {pid: _status(pid, "VmRSS") for pid in self._members()}
         for pid in self._held:
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # VmHWM begins anew
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets VmHWM
 
     def growth(self) -> dict[str, int]:
         """The most that a process of each name grew, in bytes."""

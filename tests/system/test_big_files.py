@@ -1,7 +1,6 @@
-"""Files of any size in little memory: real servers, a real worker, and what Linux counted.
+"""Files of any size need little memory in real servers and a real worker, as Linux measures it.
 
-The default suite runs this with megabytes; `make big` with a result of 2 GiB and an upload of
-1 GiB.
+The default suite uses megabytes. `make big` uses a result of 2 GiB and an upload of 1 GiB.
 """
 
 import hashlib
@@ -21,10 +20,10 @@ pytestmark = [
     pytest.mark.parametrize("stack", ["sqlite+files"], indirect=True, scope="module"),
 ]
 
-# One chunk, one batch of rows, what the allocator keeps: nothing that depends on the size.
-BOUND = 48 * MIB
-ROW = 37  # bytes of an exported row, roughly
-VALUE = 64 * 1024
+# One chunk, one batch of rows, and memory that the allocator keeps. It does not depend on the size.
+MAX_GROWTH = 48 * MIB
+ROW_BYTES = 37  # of an exported row, roughly
+VALUE_BYTES = 64 * 1024
 
 Tell = Callable[[str], None]
 
@@ -38,7 +37,7 @@ def sizes(small: int, big: int) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
-    """Say a figure to whoever runs the test."""
+    """Print a figure for the person who runs the test."""
 
     def write(line: str) -> None:
         with capsys.disabled():
@@ -53,7 +52,7 @@ def database_size(stack: Stack) -> int:
 
 @pytest.fixture(scope="module")
 def servers(stack: Stack) -> list[str]:
-    """WSGI and ASGI, with all they import at their first requests."""
+    """URLs of a WSGI and an ASGI server that have served some requests, so imports are done."""
     urls = [f"http://127.0.0.1:{port}" for port in (stack.port, stack.start_asgi())]
     with stack.client() as client:
         for url in urls * 4:
@@ -64,13 +63,13 @@ def servers(stack: Stack) -> list[str]:
 
 
 def export(client: httpx.Client, server: str, *, rows: int) -> str:
-    """The path of the result, once it is there."""
+    """Export and wait; the path of the result."""
     links = client.post(f"{server}/api/exports/", json={"rows": rows}).json()["links"]
     return finish(client, links, seconds=60 + rows / 100_000)
 
 
 def finish(client: httpx.Client, links: dict[str, str], *, seconds: float) -> str:
-    """The path of the result of what succeeds within so many seconds."""
+    """Wait until the operation has succeeded; the path of its result."""
     done = {"succeeded", "failed"}
     wait_until(lambda: client.get(links["monitor"]).json()["status"] in done, seconds=seconds)
     assert client.get(links["monitor"]).json()["status"] == "succeeded"
@@ -81,20 +80,20 @@ def finish(client: httpx.Client, links: dict[str, str], *, seconds: float) -> st
 def test_result__enters_neither_memory_nor_database(
     stack: Stack, servers: list[str], size: int, tell: Tell
 ) -> None:
-    peaks, held = Peaks(stack.processes), database_size(stack)
+    peaks, size_before = Peaks(stack.processes), database_size(stack)
     started = time.monotonic()
     with stack.client() as client:
-        path = export(client, servers[0], rows=size // ROW * 11 // 10)
+        path = export(client, servers[0], rows=size // ROW_BYTES * 11 // 10)
         tell(f"made in {time.monotonic() - started:.1f} s; {shown(peaks.growth())}")
         for server in servers:
             check_download(client, server + path, size, tell)
         tell(f"downloaded; {shown(peaks.growth())}")
-    assert max(peaks.growth().values()) < BOUND
-    assert database_size(stack) - held < 8 * MIB
+    assert max(peaks.growth().values()) < MAX_GROWTH
+    assert database_size(stack) - size_before < 8 * MIB
 
 
 def check_download(client: httpx.Client, url: str, size: int, tell: Tell) -> None:
-    """All of it, and the end of it, are what the entity tag says."""
+    """Download the file and its end. Both match the entity tag."""
     started = time.monotonic()
     digest, length = hashlib.sha256(), 0
     with client.stream("GET", url) as response:
@@ -115,8 +114,8 @@ def upload(tmp_path: Path, size: int) -> Iterator[Path]:
     path = tmp_path / "upload.csv"
     with path.open("w") as file:
         file.write("number,text\n")
-        for number in range(size // VALUE):
-            file.write(f"{number},{'x' * VALUE}\n")
+        for number in range(size // VALUE_BYTES):
+            file.write(f"{number},{'x' * VALUE_BYTES}\n")
     yield path
     path.unlink()
 
@@ -126,7 +125,7 @@ def test_upload__reaches_its_job_without_entering_memory(
     stack: Stack, servers: list[str], size: int, upload: Path, tell: Tell
 ) -> None:
     for server in servers:
-        peaks, held = Peaks(stack.processes), database_size(stack)
+        peaks, size_before = Peaks(stack.processes), database_size(stack)
         started = time.monotonic()
         with stack.client() as client, upload.open("rb") as file:
             client.timeout = httpx.Timeout(600)
@@ -137,9 +136,9 @@ def test_upload__reaches_its_job_without_entering_memory(
             profile = client.get(server + finish(client, links, seconds=60 + size / MIB)).json()
             tell(f"done in {time.monotonic() - started:.1f} s; {shown(peaks.growth())}")
             assert client.delete(links["self"]).status_code == 204
-        assert (profile["rows"], profile["columns"][1]["distinct"]) == (size // VALUE, 1)
-        assert max(peaks.growth().values()) < BOUND
-        assert database_size(stack) - held < 8 * MIB
+        assert (profile["rows"], profile["columns"][1]["distinct"]) == (size // VALUE_BYTES, 1)
+        assert max(peaks.growth().values()) < MAX_GROWTH
+        assert database_size(stack) - size_before < 8 * MIB
 
 
 def shown(growth: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Real HTTP, real worker processes, real files: what a newcomer sees."""
+"""The demo over real HTTP, with real worker processes and files, as a newcomer sees it."""
 
 import csv
 import os
@@ -47,7 +47,7 @@ def test_conversation__profiles_a_large_csv(stack: Stack, large_csv: Path) -> No
 
 
 def expected(path: Path) -> dict[str, Any]:
-    """The same numbers from the whole table in memory, by the standard library."""
+    """The same profile, computed by the standard library from the whole table in memory."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     numbers = [int(row["id"]) for row in rows]
@@ -83,26 +83,26 @@ def test_sleep__reports_progress_and_its_result(stack: Stack) -> None:
     with stack.client() as client:
         accepted = client.post("/api/sleeps/", json={"seconds": 2.5, "value": {"ä": [1, None]}})
         assert accepted.status_code == 202
-        seen = set()
+        progress = set()
         while (poll := client.get(accepted.headers["Location"])).status_code == 200:
-            seen.add(poll.json()["progress"])
+            progress.add(poll.json()["progress"])
             time.sleep(0.2)
         result = client.get(poll.headers["Location"])
     assert (result.status_code, result.json()) == (200, {"slept": 2.5, "value": {"ä": [1, None]}})
-    assert seen & set(range(10, 100))
+    assert progress & set(range(10, 100))
 
 
-def test_sleep__retry_after_is_learnt(stack: Stack) -> None:
+def test_sleep__retry_after_follows_earlier_durations(stack: Stack) -> None:
     with stack.client() as client:
 
-        def told() -> int:
+        def submit() -> int:
             accepted = client.post("/api/sleeps/", json={"seconds": 3})
             follow(client, accepted.headers["Location"])
             return int(accepted.headers["Retry-After"])
 
-        # Each process believes for five seconds what it knew before.
+        # Each process keeps its estimate for five seconds.
         give_up = time.monotonic() + 90
-        while told() not in {3, 4, 5}:
+        while submit() not in {3, 4, 5}:
             assert time.monotonic() < give_up
         other = client.post("/api/exports/", json={"rows": 1})
         follow(client, other.headers["Location"])
@@ -127,7 +127,7 @@ def test_sleep__is_canceled_while_it_runs(stack: Stack) -> None:
     assert result.json()["type"].endswith("operation-canceled")
 
 
-def test_crash__of_the_process_is_rerun(stack: Stack) -> None:
+def test_crash__of_the_process_runs_again(stack: Stack) -> None:
     with stack.client() as client:
         body = {"seconds": 0, "outcome": "crash_once", "value": 1}
         accepted = client.post("/api/sleeps/", json=body)
@@ -136,7 +136,7 @@ def test_crash__of_the_process_is_rerun(stack: Stack) -> None:
     assert (result.json(), document["attempt"]) == ({"slept": 0.0, "value": 1}, 2)
 
 
-def test_crash__each_time_ends_as_failed(stack: Stack) -> None:
+def test_crash__each_time_fails(stack: Stack) -> None:
     with stack.client() as client:
         accepted = client.post("/api/sleeps/", json={"seconds": 0, "outcome": "crash"})
         result = follow(client, accepted.headers["Location"], seconds=90)
@@ -158,7 +158,7 @@ def test_kill__of_the_whole_worker_loses_nothing(stack: Stack) -> None:
     assert max(attempts) == 2
 
 
-def test_idempotency__simultaneous_submits_are_one(stack: Stack) -> None:
+def test_idempotency__simultaneous_submits_make_one_operation(stack: Stack) -> None:
     def submit(_: int) -> str:
         with stack.client() as client:
             key = {"Idempotency-Key": f"together-{os.getpid()}"}
@@ -178,7 +178,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_csv__bad_file_is_a_failed_operation_that_says_why(stack: Stack, name: str) -> None:
+def test_csv__bad_file_fails_with_its_reason(stack: Stack, name: str) -> None:
     content, words = BAD_FILES[name]
     with stack.client() as client:
         accepted = client.post("/api/csv-profiles/", files={"file": ("x.csv", content)})
@@ -188,7 +188,7 @@ def test_csv__bad_file_is_a_failed_operation_that_says_why(stack: Stack, name: s
     assert words.lower() in result.json()["detail"].lower()
 
 
-def test_csv__header_alone_has_no_rows(stack: Stack) -> None:
+def test_csv__with_a_header_alone_has_no_rows(stack: Stack) -> None:
     with stack.client() as client:
         accepted = client.post("/api/csv-profiles/", files={"file": ("x.csv", b"a,b\n")})
         profile = follow(client, accepted.headers["Location"]).json()
@@ -222,16 +222,18 @@ def test_bad_input__is_a_clear_problem(
     assert answer.json()["detail"]
 
 
-def test_strangers__learn_nothing(stack: Stack) -> None:
+def test_strangers__get_the_same_404(stack: Stack) -> None:
     with stack.client() as client, stack.client("other") as other, stack.client(None) as nobody:
         url = client.post("/api/sleeps/", json={"seconds": 0}).headers["Location"]
         unknown = "/api/operations/0192aaaa-0000-7000-8000-000000000000/"
         answers = [other.get(url), other.get(unknown), other.get("/api/operations/odd/")]
-        assert {(each.status_code, each.content) for each in answers} == {(404, answers[0].content)}
+        assert {(answer.status_code, answer.content) for answer in answers} == {
+            (404, answers[0].content)
+        }
         assert nobody.get(url).status_code == nobody.get(unknown).status_code == 401
 
 
-def test_admin__is_there_with_its_style(stack: Stack) -> None:
+def test_admin__has_its_styles(stack: Stack) -> None:
     with stack.client(None) as client:
         assert client.get("/admin/login/").status_code == 200
         assert client.get("/static/admin/css/base.css").status_code == 200

@@ -1,4 +1,4 @@
-"""Jobs that harm their process: the next jobs of a worker with one process run all the same."""
+"""A job harms its process, and the next jobs of a worker with one process run nevertheless."""
 
 import uuid
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ PAIRINGS = ["sqlite+files", "postgresql+rabbitmq"]
 def disturbed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """A lease of five minutes: nothing that is seen here was brought back by its end."""
+    """A stack with a lease of five minutes, so that the end of a lease brings no job back here."""
     database, broker = request.param.split("+")
     with prepared(
         tmp_path_factory.mktemp("disturbed"),
@@ -36,8 +36,8 @@ def client(disturbed: Stack) -> Iterator[httpx.Client]:
 
 
 def status(client: httpx.Client, accepted: httpx.Response) -> str:
-    found: str = client.get(accepted.headers["Operation-Location"]).json()["status"]
-    return found
+    text: str = client.get(accepted.headers["Operation-Location"]).json()["status"]
+    return text
 
 
 def end(client: httpx.Client, accepted: httpx.Response) -> str:
@@ -46,11 +46,11 @@ def end(client: httpx.Client, accepted: httpx.Response) -> str:
 
 
 WAYS = {
-    # Transactions that are left open, with locks on every row.
+    # These leave a transaction open, with locks on each row.
     "generator": "failed",
     "autocommit": "succeeded",
     "begin": "succeeded",
-    # What a claim in the same process meets then.
+    # These change what the next claim in the process needs.
     "session": "succeeded",
     "loop": "succeeded",
     "descriptors": "succeeded",
@@ -75,14 +75,14 @@ def test_job__that_harms_its_process(
             seconds=90,
         )
         if worker.popen.poll() is not None:
-            # Such a pool cannot replace a process: the worker ends, for its supervisor to see.
+            # Such a pool cannot replace a process. The worker ends, and its supervisor restarts it.
             assert (pool != "prefork", way in {"descriptors", "mind"}) == (True, True)
             disturbed.end(worker)
             worker = disturbed.start_worker(*options, name=f"{name}-anew")
-        replies = [follow(client, each.headers["Location"], seconds=90) for each in others]
-        assert [reply.json() for reply in replies] == [{"number": each} for each in range(5)]
+        replies = [follow(client, answer.headers["Location"], seconds=90) for answer in others]
+        assert [reply.json() for reply in replies] == [{"number": number} for number in range(5)]
         attempts = {
-            client.get(each.headers["Operation-Location"]).json()["attempt"] for each in others
+            client.get(answer.headers["Operation-Location"]).json()["attempt"] for answer in others
         }
         assert attempts == {1}
     finally:
@@ -99,7 +99,7 @@ def test_job__that_harms_its_process(
     ],
 )
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_fork__of_a_job_does_not_speak_for_it(
+def test_fork__by_a_job_does_not_end_its_operation(
     disturbed: Stack, client: httpx.Client, way: str, result: str, pool: str
 ) -> None:
     name = f"{way}-{pool}-{uuid.uuid4().hex[:8]}"

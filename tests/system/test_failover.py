@@ -1,4 +1,4 @@
-"""PostgreSQL is read-only for some seconds, and ends its sessions: what a failover looks like."""
+"""PostgreSQL is read-only for some seconds, and ends its sessions, as in a failover."""
 
 import threading
 from collections.abc import Iterator
@@ -55,25 +55,25 @@ def submit(client: httpx.Client, **body: Any) -> httpx.Response:
     return client.post("/api/sleeps/", json=body)
 
 
-def test_failover__jobs_run_once_and_submits_are_told_to_come_back(stack: Stack) -> None:
-    """One job is done before it begins, one ends in its midst, one runs through it."""
+def test_failover__jobs_run_once_and_submits_get_503(stack: Stack) -> None:
+    """Two jobs end during the failover, and one runs longer."""
     with stack.client() as client:
-        jobs = [submit(client, seconds=each, steps=10, value=7) for each in (2, 3, 14)]
+        jobs = [submit(client, seconds=seconds, steps=10, value=7) for seconds in (2, 3, 14)]
         for job in jobs:
             wait_until(partial(is_running, client, job), seconds=60)
         refused: list[httpx.Response] = []
         with read_only(stack):
             wait_until(lambda: ask(client, refused), seconds=30)
-            # Longer than the two that end meanwhile.
+            # Two of the jobs end meanwhile.
             threading.Event().wait(5)
             refused.append(submit(client, seconds=0))
         later = submit(client, seconds=0, value=7)
-        assert [answer.status_code for answer in refused] == [503] * len(refused)
-        assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
-        for each in (*jobs, later):
-            reply = follow(client, each.headers["Location"], seconds=90)
+        assert [refusal.status_code for refusal in refused] == [503] * len(refused)
+        assert {refusal.headers["Retry-After"] for refusal in refused} == {"5"}
+        for answer in (*jobs, later):
+            reply = follow(client, answer.headers["Location"], seconds=90)
             assert (reply.status_code, reply.json()["value"]) == (200, 7)
-            document = client.get(each.headers["Operation-Location"]).json()
+            document = client.get(answer.headers["Operation-Location"]).json()
             assert document["attempt"] == 1
 
 

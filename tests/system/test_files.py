@@ -1,4 +1,4 @@
-"""Files over real HTTP, from a real worker: ranges, imports, and what is held in memory."""
+"""Files over real HTTP, from a real worker: whole, in ranges, and imported."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ ROWS = 20_000
 
 @pytest.fixture(scope="module")
 def export(stack: Stack) -> tuple[str, bytes]:
-    """The result URL of an export, and what is to be there."""
+    """The result URL of an export, and the expected content."""
     with stack.client() as client:
         accepted = client.post("/api/exports/", json={"rows": ROWS})
         links = accepted.json()["links"]
@@ -28,16 +28,16 @@ def test_export__whole(stack: Stack, export: tuple[str, bytes]) -> None:
     url, content = export
     with stack.client() as client:
         response = client.get(url)
-        asked = client.head(url)
+        head = client.head(url)
     assert response.content == content
     assert response.headers["ETag"] == f'"{hashlib.sha256(content).hexdigest()}"'
     assert int(response.headers["Content-Length"]) == len(content)
-    assert (asked.status_code, asked.content) == (200, b"")
-    assert asked.headers["Content-Length"] == str(len(content))
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(content))
 
 
 def test_export__resumed_on_one_connection(stack: Stack, export: tuple[str, bytes]) -> None:
-    """Each answer ends where it says it does, or the next on the connection would be garbled."""
+    """Each answer has the length that it states, so the next one on the connection is intact."""
     url, content = export
     half = len(content) // 2
     with stack.client() as client:
@@ -45,16 +45,16 @@ def test_export__resumed_on_one_connection(stack: Stack, export: tuple[str, byte
         first = client.get(url, headers={"Range": f"bytes=0-{half - 1}"})
         rest = client.get(url, headers={"Range": f"bytes={half}-", "If-Range": tag})
         beyond = client.get(url, headers={"Range": f"bytes={len(content)}-"})
-        known = client.get(url, headers={"If-None-Match": tag})
+        unchanged = client.get(url, headers={"If-None-Match": tag})
         last = client.get(url, headers={"Range": "bytes=-1"})
-    statuses = [each.status_code for each in (first, rest, beyond, known, last)]
+    statuses = [answer.status_code for answer in (first, rest, beyond, unchanged, last)]
     assert statuses == [206, 206, 416, 304, 206]
     assert first.content + rest.content == content
     assert beyond.headers["Content-Range"] == f"bytes */{len(content)}"
-    assert (known.content, last.content) == (b"", b"\n")
+    assert (unchanged.content, last.content) == (b"", b"\n")
 
 
-def test_dataset__of_an_export_over_the_death_of_its_worker(
+def test_dataset__is_imported_although_its_worker_is_killed(
     stack: Stack, export: tuple[str, bytes]
 ) -> None:
     content = export[1]
@@ -76,13 +76,13 @@ def test_dataset__of_an_export_over_the_death_of_its_worker(
         assert other.get(url).status_code == 404
     assert (dataset["name"], dataset["rows"]) == ("export.csv", ROWS)
     assert dataset["columns"] == exports.HEADER.strip().split(",")
-    told = stack.manage(
+    output = stack.manage(
         "shell",
         "-c",
         "from demo_project.models import DatasetRow;"
         f"print(DatasetRow.objects.filter(dataset='{dataset['id']}').count())",
     )
-    assert told.split()[-1] == str(ROWS)
+    assert output.split()[-1] == str(ROWS)
 
 
 def test_dataset__bad_file_says_why(stack: Stack) -> None:

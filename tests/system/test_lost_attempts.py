@@ -1,4 +1,4 @@
-"""Attempts that are taken away from workers that live, and messages that none of them knows."""
+"""A living worker loses an attempt, or receives a message of a kind that it does not know."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ PAIRINGS = ["sqlite+files"]
 def hasty(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """A stack without a worker, where a lease is two seconds."""
+    """A stack without a worker. A lease is two seconds."""
     database, broker = request.param.split("+")
     with prepared(
         tmp_path_factory.mktemp("hasty"),
@@ -27,7 +27,7 @@ def hasty(
         yield running
 
 
-def test_gil__held_for_longer_than_a_lease_loses_the_attempt_and_not_the_operation(
+def test_gil__held_longer_than_a_lease_costs_the_attempt_only(
     hasty: Stack,
 ) -> None:
     worker = hasty.start_worker()
@@ -35,15 +35,15 @@ def test_gil__held_for_longer_than_a_lease_loses_the_attempt_and_not_the_operati
         accepted = client.post("/gil/", json={"calls": False})
         result = follow(client, accepted.headers["Location"], seconds=90)
         assert result.json() == {"attempt": 2}
-        # The first attempt goes on after that, and is told at its next call.
+        # The first attempt goes on, and ends at its next call.
         pk = accepted.headers["Operation-Id"]
-        left = f"id={pk} kind=tests.hold_gil status=not mine"
-        wait_until(lambda: left in worker.log.read_text(), seconds=60)
+        line = f"id={pk} kind=tests.hold_gil status=not mine"
+        wait_until(lambda: line in worker.log.read_text(), seconds=60)
         document = client.get(accepted.headers["Operation-Location"]).json()
     assert (document["status"], document["attempt"]) == ("succeeded", 2)
 
 
-def test_deploy__kind_that_old_workers_do_not_know_waits_for_new_ones(hasty: Stack) -> None:
+def test_deploy__new_kind_waits_for_a_new_worker(hasty: Stack) -> None:
     settings = hasty.environment.pop("DJANGO_SETTINGS_MODULE")
     hasty.environment["DJANGO_SETTINGS_MODULE"] = "demo_project.settings"
     old = hasty.start_worker(name="old")

@@ -1,4 +1,4 @@
-"""A job's sign of life never waits for a connection that jobs keep."""
+"""A heartbeat does not wait for a connection of a pool that jobs have emptied."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,13 @@ from tests.stacks.stack import Stack, follow, prepared, wait_until
 
 pytestmark = [pytest.mark.system, pytest.mark.faults]
 
-#: Seconds that a job takes, several leases long.
-LONG = 7
+#: A job takes several leases.
+JOB_SECONDS = 7
 
 
 @pytest.fixture
 def pooled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack without a worker; a lease is two seconds, and the pools have four connections."""
+    """A stack without a worker. A lease is two seconds, and a pool has four connections."""
     pytest.importorskip("psycopg_pool", reason="needs psycopg[pool]")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("TESTS_POOL", "4")
@@ -30,12 +30,13 @@ def pooled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def attempts(stack: Stack, number: int, **body: object) -> list[int]:
-    """How often each of so many sleeps had to run until it succeeded."""
+    """Submit `number` sleeps; how many attempts each of them needed."""
     with stack.client() as client:
         accepted = [client.post("/api/sleeps/", json=body) for _ in range(number)]
-        for each in accepted:
-            assert follow(client, each.headers["Location"], seconds=120).status_code == 200
-        documents = [client.get(each.headers["Operation-Location"]).json() for each in accepted]
+        for answer in accepted:
+            assert follow(client, answer.headers["Location"], seconds=120).status_code == 200
+        monitors = [answer.headers["Operation-Location"] for answer in accepted]
+        documents = [client.get(url).json() for url in monitors]
     return [document["attempt"] for document in documents]
 
 
@@ -43,17 +44,17 @@ def attempts(stack: Stack, number: int, **body: object) -> list[int]:
     ("pool", "size"),
     [("threads", 1), ("threads", 4), ("threads", 8), ("prefork", 1), ("prefork", 4)],
 )
-def test_healthy_jobs__run_once_whatever_the_size_of_the_pool(
+def test_healthy_jobs__run_once_with_pools_of_each_size(
     pooled: Stack, pool: str, size: int
 ) -> None:
-    """Four threads keep the four connections: heartbeats that shared them lost every job."""
+    """Four threads keep all connections. If heartbeats needed these too, each job would be lost."""
     pooled.environment["TESTS_POOL"] = str(size)
     worker = pooled.start_worker("--pool", pool, "--concurrency", "4")
     number = 6 if size > 1 or pool == "prefork" else 2
-    assert attempts(pooled, number, seconds=LONG, steps=2) == [1] * number
-    said = worker.log.read_text()
-    assert ("async_reply.W123" in said) == (pool == "threads" and size < 4)
-    assert ("async_reply.W125" in said) == (pool == "prefork")
+    assert attempts(pooled, number, seconds=JOB_SECONDS, steps=2) == [1] * number
+    log = worker.log.read_text()
+    assert ("async_reply.W123" in log) == (pool == "threads" and size < 4)
+    assert ("async_reply.W125" in log) == (pool == "prefork")
 
 
 def sessions(stack: Stack) -> list[str]:
@@ -67,7 +68,7 @@ def sessions(stack: Stack) -> list[str]:
 
 
 def test_idle_worker__holds_one_connection(pooled: Stack) -> None:
-    """The thread that cleans up comes by once a minute, and keeps none until then."""
+    """The thread for cleanup runs once a minute, and closes its connection until then."""
     pooled.end(next(process for process in pooled.processes if process.name == "web"))
     worker = pooled.start_worker()
     wait_until(lambda: "ready." in worker.log.read_text(), seconds=60)

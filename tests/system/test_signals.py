@@ -1,4 +1,4 @@
-"""Signals by which a supervisor, or a terminal that closes, ends a worker: no running job fails."""
+"""A supervisor or a closed terminal ends a worker by a signal, and no running job fails."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ REMAPPED = {"REMAP_SIGTERM": "SIGQUIT"}
 def deployed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """A lease of five minutes: nothing that is seen here was brought back by its end."""
+    """A stack with a lease of five minutes, so that the end of a lease brings no job back here."""
     database, broker = request.param.split("+")
     with prepared(
         tmp_path_factory.mktemp("deployed"),
@@ -41,8 +41,8 @@ def client(deployed: Stack) -> Iterator[httpx.Client]:
 
 
 def status(client: httpx.Client, accepted: httpx.Response) -> str:
-    found: str = client.get(accepted.headers["Operation-Location"]).json()["status"]
-    return found
+    text: str = client.get(accepted.headers["Operation-Location"]).json()["status"]
+    return text
 
 
 def start(stack: Stack, name: str, *, pool: str, remap: bool) -> Process:
@@ -86,8 +86,8 @@ def test_stop__gives_the_job_to_another_worker(
     rows = deployed.manage(
         "shell",
         "-c",
-        "from async_reply.models import OperationAttempt as A; print('told', *"
+        "from async_reply.models import OperationAttempt as A; print('attempts', *"
         f"A.objects.filter(operation='{accepted.headers['Operation-Id']}')"
         ".values_list('outcome', 'operation__losses'))",
     )
-    assert rows.splitlines()[-1] == "told ('released', 0)"
+    assert rows.splitlines()[-1] == "attempts ('released', 0)"

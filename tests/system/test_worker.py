@@ -1,4 +1,4 @@
-"""What is noticed at once: the lease of these workers is five minutes."""
+"""A worker notices these events at once. Its lease is five minutes, so its end plays no part."""
 
 import json
 import signal
@@ -34,11 +34,11 @@ def patient(
 
 
 def status(client: httpx.Client, accepted: httpx.Response) -> str:
-    found: str = client.get(accepted.headers["Operation-Location"]).json()["status"]
-    return found
+    text: str = client.get(accepted.headers["Operation-Location"]).json()["status"]
+    return text
 
 
-def test_killed_process__gives_its_operation_back(patient: Stack) -> None:
+def test_killed_process__operation_runs_again(patient: Stack) -> None:
     with patient.client() as client:
         body = {"seconds": 0, "outcome": "crash_once", "value": 7}
         accepted = client.post("/api/sleeps/", json=body)
@@ -47,7 +47,7 @@ def test_killed_process__gives_its_operation_back(patient: Stack) -> None:
     assert (result.json()["value"], document["attempt"]) == (7, 2)
 
 
-def test_interrupt__ends_a_job_that_never_calls_in_and_not_the_next(patient: Stack) -> None:
+def test_interrupt__ends_a_job_that_never_calls_and_no_later_one(patient: Stack) -> None:
     with patient.client() as client:
         accepted = client.post("/stubborn/", json={"calls": False})
         wait_until(lambda: status(client, accepted) == "running")
@@ -58,7 +58,7 @@ def test_interrupt__ends_a_job_that_never_calls_in_and_not_the_next(patient: Sta
     assert [reply.status_code for reply in replies] == [200] * 8
 
 
-def test_deploy__job_goes_on_at_another_worker(patient: Stack) -> None:
+def test_deploy__job_runs_again_in_another_worker(patient: Stack) -> None:
     with patient.client() as client:
         accepted = client.post("/api/sleeps/", json={"seconds": 60, "steps": 600})
         wait_until(lambda: bool(client.get(accepted.headers["Location"]).json()["progress"]))
@@ -73,44 +73,44 @@ def test_deploy__job_goes_on_at_another_worker(patient: Stack) -> None:
         wait_until(lambda: status(client, accepted) == "canceled")
 
 
-SHOWN = """
+PRINT_PIDS = """
 from async_reply.models import Worker
 print(sorted(Worker.objects.values_list("pid", flat=True)))
 """
 
 
-def shown(stack: Stack) -> set[int]:
+def listed_pids(stack: Stack) -> set[int]:
     """The process ids of the workers that the admin lists."""
-    return set(json.loads(stack.manage("shell", "--no-imports", "-c", SHOWN)))
+    return set(json.loads(stack.manage("shell", "--no-imports", "-c", PRINT_PIDS)))
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT], ids=["warm", "cold"])
-def test_presence__two_workers_of_one_name_have_two_rows_until_they_stop(
-    patient: Stack, how: signal.Signals
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=["warm", "cold"])
+def test_presence__workers_of_one_name_have_a_row_each_until_they_stop(
+    patient: Stack, number: signal.Signals
 ) -> None:
     twins = [patient.start_worker("--hostname", "twin@%h", name=name) for name in ("one", "two")]
     pids = {twin.popen.pid for twin in twins}
-    wait_until(lambda: pids <= shown(patient), seconds=60)
+    wait_until(lambda: pids <= listed_pids(patient), seconds=60)
     for twin in twins:
-        twin.popen.send_signal(how)
+        twin.popen.send_signal(number)
         assert twin.popen.wait(60) == 0
         patient.processes.remove(twin)
-    assert not pids & shown(patient)
+    assert not pids & listed_pids(patient)
 
 
-def test_revoke__by_celerys_control_cancels(patient: Stack) -> None:
+def test_revoke__by_remote_control_cancels(patient: Stack) -> None:
     if not patient.environment["CELERY_BROKER_URL"]:
         pytest.skip("the broker of files has no control commands")
     with patient.client() as client:
         accepted = client.post("/api/sleeps/", json={"seconds": 60, "steps": 600})
         wait_until(lambda: status(client, accepted) == "running")
         waiting = [client.post("/api/sleeps/", json={"seconds": 60}) for _ in range(3)]
-        control(patient, "revoke", *(each.headers["Operation-Id"] for each in waiting))
-        # A worker looks at a message when a process is free.
-        for each in (accepted, waiting[0]):
-            client.delete(each.headers["Location"])
-        for each in (accepted, *waiting):
-            wait_until(partial(is_canceled, client, each), seconds=60)
+        control(patient, "revoke", *(answer.headers["Operation-Id"] for answer in waiting))
+        # A worker reads the next message when a process is idle.
+        for answer in (accepted, waiting[0]):
+            client.delete(answer.headers["Location"])
+        for answer in (accepted, *waiting):
+            wait_until(partial(is_canceled, client, answer), seconds=60)
 
 
 def test_terminate__ends_one_job_and_no_later_one(patient: Stack) -> None:
@@ -125,12 +125,12 @@ def test_terminate__ends_one_job_and_no_later_one(patient: Stack) -> None:
             wait_until(partial(is_canceled, client, accepted), seconds=60)
         body = {"seconds": 0, "outcome": "crash_once", "value": 7}
         later = [client.post("/api/sleeps/", json=body) for _ in range(4)]
-        replies = [follow(client, each.headers["Location"], seconds=90) for each in later]
+        replies = [follow(client, answer.headers["Location"], seconds=90) for answer in later]
     assert [reply.json().get("value") for reply in replies] == [7] * 4
 
 
 def control(stack: Stack, *arguments: str) -> None:
-    """Celery's command line, as flower does it."""
+    """Call Celery's command line, which sends the same message as flower."""
     command = [sys.executable, "-m", "celery", "-A", "demo_project", "control", *arguments]
     subprocess.run(
         command, cwd=ROOT, env=stack.environment, capture_output=True, check=True, timeout=60

@@ -1,4 +1,4 @@
-"""Heartbeats and maintenance go on when the database, or a forked child, ends their connection."""
+"""Heartbeats and maintenance go on after the database or a forked child ends their connection."""
 
 import gc
 import os
@@ -15,13 +15,13 @@ from async_reply.attempts import heartbeats, outages
 from async_reply.attempts.claims import Claim
 from async_reply.attempts.heartbeats import Heart
 from async_reply.models import Operation
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 from async_reply.worker.presence import Presence
 from tests.project.tasks import echo
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(connection.vendor == "sqlite", reason="nobody else holds a connection"),
+    pytest.mark.skipif(connection.vendor == "sqlite", reason="no server ends connections"),
 ]
 
 OTHERS = {
@@ -33,7 +33,7 @@ OTHERS = {
 
 
 def kill_others() -> None:
-    """End all connections to this database but the caller's own."""
+    """End all other connections to this database."""
     with connection.cursor() as cursor:
         cursor.execute(OTHERS[connection.vendor])
         for (number,) in cursor.fetchall():
@@ -42,9 +42,9 @@ def kill_others() -> None:
 
 
 def fork() -> None:
-    """A child has none of its parent's threads, and collects what they held.
+    """Fork a child. It has none of its parent's threads, so it collects their connections.
 
-    mysqlclient then takes leave of the server, on the socket that is the parent's.
+    mysqlclient then sends a goodbye to the server on the parent's socket.
     """
     pid = os.fork()
     if pid == 0:
@@ -114,7 +114,7 @@ def test_maintenance__goes_on_with_another_connection(lose: Callable[[], None]) 
         wanted = turns["done"] + number
         wait_until(lambda: turns["done"] >= wanted)
 
-    thread = Maintenance([Step("report", 0.02, report)])
+    thread = Maintenance([Duty("report", 0.02, report)])
     thread.start()
     try:
         for _ in range(2):

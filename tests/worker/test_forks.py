@@ -1,4 +1,4 @@
-"""A process forked beside threads: it must not inherit what they have locked in SQLite."""
+"""A process that is forked beside threads must not inherit their locks in SQLite."""
 
 import os
 import sqlite3
@@ -13,9 +13,9 @@ from django.db import connections
 from async_reply.database import alias
 from async_reply.models import Operation
 from async_reply.worker import forks
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 
-# What newer Pythons say of such forks is what this is about.
+# Python 3.12 and newer warn of the forks that these tests make on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
 
@@ -27,10 +27,10 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> forks.Gate:
 
 
 @contextmanager
-def busy(
+def writing_thread(
     gate: AbstractContextManager[None], file: Path, forked: threading.Event, *, seconds: float
 ) -> Iterator[None]:
-    """A thread that holds the file's write lock behind `gate`: so long, or until the fork."""
+    """Lock `file` for writing in a thread, inside `gate`, for `seconds` or until the fork."""
     locked = threading.Event()
 
     def write() -> None:
@@ -50,7 +50,7 @@ def busy(
 
 
 def written_by_child(file: Path, forked: threading.Event) -> bool:
-    """Whether a process that is forked now can write, a second after the thread has."""
+    """Whether a process that is forked now can write."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -78,60 +78,58 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_fork__waits_for_threads_behind_the_gate(
+def test_fork__waits_for_threads_in_the_gate(
     gate: forks.Gate, file: Path, forked: threading.Event
 ) -> None:
-    with busy(gate.passed(), file, forked, seconds=0.3):
+    with writing_thread(gate.entered(), file, forked, seconds=0.3):
         assert written_by_child(file, forked)
 
 
-def test_fork__beside_a_writing_thread_finds_the_file_locked_for_good(
-    file: Path, forked: threading.Event
-) -> None:
-    with busy(nullcontext(), file, forked, seconds=30):
+def test_fork__without_the_gate_finds_the_file_locked(file: Path, forked: threading.Event) -> None:
+    with writing_thread(nullcontext(), file, forked, seconds=30):
         assert not written_by_child(file, forked)
 
 
-def test_fork__goes_on_beside_a_thread_that_hangs(
+def test_fork__does_not_wait_for_ever(
     gate: forks.Gate,
     file: Path,
     forked: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(forks, "PATIENCE", 0.05)
-    with gate.passed():
+    monkeypatch.setattr(forks, "FORK_WAIT_SECONDS", 0.05)
+    with gate.entered():
         assert written_by_child(file, forked)
-    assert "restart the worker" in caplog.text
+    assert "Restart the worker" in caplog.text
 
 
-def test_fork__keeps_threads_out(gate: forks.Gate) -> None:
-    passed = threading.Event()
+def test_gate__lets_no_thread_in_while_closed(gate: forks.Gate) -> None:
+    entered = threading.Event()
 
     def enter() -> None:
-        with gate.passed():
-            passed.set()
+        with gate.entered():
+            entered.set()
 
     gate.close()
     thread = threading.Thread(target=enter)
     thread.start()
-    assert not passed.wait(0.1)
+    assert not entered.wait(0.1)
     gate.open()
-    assert passed.wait(5)
+    assert entered.wait(5)
     thread.join()
 
 
-def test_forked__child_has_a_gate_of_its_own(gate: forks.Gate) -> None:
+def test_gate__of_a_forked_child_is_new(gate: forks.Gate) -> None:
     pid = os.fork()
     if pid == 0:
-        with forks._gate.passed():
+        with forks._gate.entered():
             os._exit(0 if forks._gate is not gate else 1)
     assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.django_db(transaction=True)
-def test_maintenance__runs_its_steps_behind_the_gate(gate: forks.Gate) -> None:
-    """On SQLite, without a connection left open; elsewhere it keeps its connection."""
+def test_maintenance__runs_duties_in_the_gate(gate: forks.Gate) -> None:
+    """On SQLite the duty leaves no connection open. On other databases the connection stays."""
     on_sqlite = connections[alias()].vendor == "sqlite"
     inside: list[int] = []
 
@@ -139,6 +137,6 @@ def test_maintenance__runs_its_steps_behind_the_gate(gate: forks.Gate) -> None:
         inside.append(gate._inside)
         return Operation.objects.count()
 
-    Maintenance([Step("look", 1, look)]).turn()
+    Maintenance([Duty("look", 1, look)]).turn()
     assert (inside, gate._inside) == ([int(on_sqlite)], 0)
     assert (connections[alias()].connection is None) is on_sqlite

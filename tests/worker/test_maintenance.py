@@ -16,7 +16,7 @@ from async_reply.models import Operation, OperationAttempt
 from async_reply.services import retention
 from async_reply.status import Status
 from async_reply.worker import duties
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.maintenance import Duty, Maintenance
 from tests.project.tasks import echo, persist
 
 pytestmark = pytest.mark.django_db
@@ -31,24 +31,24 @@ def lose(task: Any = echo) -> Operation:
     return operation
 
 
-def test_rescue__runs_again_and_keeps_a_record() -> None:
+def test_rescue__makes_it_pending_and_records_the_attempt() -> None:
     operation = lose()
     assert rescue.rescue() == 1
     operation.refresh_from_db()
     assert (operation.status, operation.losses, operation.published_at) == ("pending", 1, None)
-    kept = OperationAttempt.objects.get()
-    assert (kept.number, kept.worker, kept.outcome) == (1, "w1", "lost")
+    attempt = OperationAttempt.objects.get()
+    assert (attempt.number, attempt.worker, attempt.outcome) == (1, "w1", "lost")
     assert rescue.rescue() == 0
 
 
-def test_rescue__fails_what_must_not_be_repeated() -> None:
+def test_rescue__without_losses_left_fails() -> None:
     operation = lose(persist)
     assert rescue.rescue() == 1
     operation.refresh_from_db()
     assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "worker-lost")
 
 
-def test_rescue__ends_what_was_being_canceled() -> None:
+def test_rescue__while_canceling_ends_canceled() -> None:
     operation = lose()
     services.cancel(Operation.objects.get())
     assert rescue.rescue() == 1
@@ -56,14 +56,14 @@ def test_rescue__ends_what_was_being_canceled() -> None:
     assert operation.status == Status.CANCELED
 
 
-def test_rescue__of_what_another_rescued_before() -> None:
+def test_rescue__after_another_worker_did_changes_nothing() -> None:
     lose()
-    seen = Operation.objects.get()
+    stale = Operation.objects.get()
     assert rescue.rescue() == 1
-    assert not rescue._rescue(seen)
+    assert not rescue._rescue(stale)
 
 
-def test_rescue__of_what_is_out_of_time_has_timed_out() -> None:
+def test_rescue__after_the_deadline_times_out() -> None:
     operation = lose()
     Operation.objects.update(deadline_at=timezone.now() - timedelta(seconds=1))
     assert rescue.rescue() == 1
@@ -88,18 +88,20 @@ def test_take_back__does_not_wait_for_the_lease(
     assert not rescue.from_dead_process(operation.pk, worker="w1/7", timed_out=timed_out)
 
 
-def test_step__pauses_longer_while_nothing_is_due() -> None:
-    step = Step("idle", 1, lambda: 0)
+def test_duty__pauses_longer_while_it_finds_no_work() -> None:
+    duty = Duty("idle", 1, lambda: 0)
     pauses = []
     for _ in range(4):
-        step.schedule(found=0)
-        pauses.append(step.pause)
+        duty.schedule(changed=0)
+        pauses.append(duty.pause_seconds)
     assert pauses == [2, 4, 5, 5]
-    step.schedule(found=1)
-    assert step.pause == 1
+    duty.schedule(changed=1)
+    assert duty.pause_seconds == 1
 
 
-def test_turn__goes_on_after_a_failure_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_run__logs_a_failure_once_and_delays_the_rescue(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     ran: list[str] = []
 
     def fail() -> int:
@@ -110,19 +112,19 @@ def test_turn__goes_on_after_a_failure_and_says_so_once(caplog: pytest.LogCaptur
         ran.append("rescue")
         return 1
 
-    steps = [Step("fail", 0.001, fail), Step("rescue", 0.001, rescue, rescues=True)]
-    thread = Maintenance(steps)
-    for step in steps * 2:
-        step.due_at = 0
-        thread._run(step)
+    duties = [Duty("fail", 0.001, fail), Duty("rescue", 0.001, rescue, rescues=True)]
+    thread = Maintenance(duties)
+    for duty in duties * 2:
+        duty.due_at = 0
+        thread._run(duty)
     assert ran == ["fail", "fail"]
-    assert caplog.text.count("Maintenance step fail failed") == 1
+    assert caplog.text.count("Maintenance duty fail failed") == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_thread__runs_until_it_is_stopped() -> None:
     lose()
-    thread = Maintenance([Step("rescue", 0.01, rescue.rescue, rescues=True)])
+    thread = Maintenance([Duty("rescue", 0.01, rescue.rescue, rescues=True)])
     thread.start()
     give_up = time.monotonic() + 10
     while Operation.objects.get().status != Status.PENDING:
@@ -133,46 +135,45 @@ def test_thread__runs_until_it_is_stopped() -> None:
 
 def test_command__does_one_turn(broker: list[str]) -> None:
     lose()
-    told = StringIO()
-    call_command("async_reply_maintain", once=True, stdout=told)
-    assert told.getvalue() == "1 operations published, rescued or purged.\n"
+    output = StringIO()
+    call_command("async_reply_maintain", once=True, stdout=output)
+    assert output.getvalue() == "1 operations published, rescued or purged.\n"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_command__names_the_steps_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command__names_the_duties_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> int:
         raise OperationalError("connection refused")
 
     lose()
     monkeypatch.setattr(duties, "relay", SimpleNamespace(publish_due=refuse, republish_lost=refuse))
     monkeypatch.setattr(retention, "purge", refuse)
-    told = StringIO()
     with pytest.raises(CommandError, match="relay, republish, purge"):
-        call_command("async_reply_maintain", once=True, stdout=told)
+        call_command("async_reply_maintain", once=True, stdout=StringIO())
 
 
 @pytest.mark.django_db(transaction=True)
-def test_turn__defect_of_one_step_does_not_keep_others_from_rescuing() -> None:
+def test_turn__goes_on_after_an_error_of_one_duty() -> None:
     def fail() -> int:
         raise ZeroDivisionError
 
     operation = lose()
-    thread = Maintenance([Step("purge", 1, fail), Step("rescue", 1, rescue.rescue, rescues=True)])
+    thread = Maintenance([Duty("purge", 1, fail), Duty("rescue", 1, rescue.rescue, rescues=True)])
     assert thread.turn() == 1
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
 
 
-@pytest.mark.parametrize("found", [0, 1, 199, 200, 500])
+@pytest.mark.parametrize("changed", [0, 1, 199, 200, 500])
 @pytest.mark.parametrize("drains", [True, False])
-def test_step__whole_batches_are_drained_at_once(found: int, drains: bool) -> None:
-    step = Step("purge", 60, lambda: found, drains=drains)
+def test_duty__that_drains_is_due_at_once_after_a_full_batch(changed: int, drains: bool) -> None:
+    duty = Duty("purge", 60, lambda: changed, drains=drains)
     before = time.monotonic()
-    step.schedule(found=found)
-    assert (step.due_at - before < 1) is (drains and found >= 200)
+    duty.schedule(changed=changed)
+    assert (duty.due_at - before < 1) is (drains and changed >= 200)
 
 
-def test_turn__slow_database_is_trouble_too(settings: Settings) -> None:
+def test_turn__slow_database_delays_the_rescue(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"LEASE": 0.1}
     ran: list[str] = []
 
@@ -186,7 +187,7 @@ def test_turn__slow_database_is_trouble_too(settings: Settings) -> None:
         ran.append("rescue")
         return 0
 
-    thread = Maintenance([Step("slow", 9, slow), Step("rescue", 0.01, rescue, rescues=True)])
+    thread = Maintenance([Duty("slow", 9, slow), Duty("rescue", 0.01, rescue, rescues=True)])
     assert thread.turn() == 0
     assert ran == []
     give_up = time.monotonic() + 10
@@ -195,7 +196,7 @@ def test_turn__slow_database_is_trouble_too(settings: Settings) -> None:
         assert time.monotonic() < give_up
 
 
-def test_turn__slow_broker_says_nothing_of_leases(settings: Settings) -> None:
+def test_turn__slow_broker_delays_no_rescue(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"LEASE": 0.03}
     ran: list[str] = []
 
@@ -208,13 +209,13 @@ def test_turn__slow_broker_says_nothing_of_leases(settings: Settings) -> None:
         return 1
 
     thread = Maintenance(
-        [Step("relay", 9, slow, publishes=True), Step("rescue", 0.01, rescue, rescues=True)]
+        [Duty("relay", 9, slow, publishes=True), Duty("rescue", 0.01, rescue, rescues=True)]
     )
     thread.turn()
     assert ran == ["rescue"]
 
 
-def test_turn__says_again_when_it_fails_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_turn__logs_a_failure_again_after_a_success(caplog: pytest.LogCaptureFixture) -> None:
     answers = iter([KeyError("a"), None, KeyError("b")])
 
     def sometimes() -> int:
@@ -222,22 +223,22 @@ def test_turn__says_again_when_it_fails_again(caplog: pytest.LogCaptureFixture) 
             raise error
         return 0
 
-    step = Step("odd", 1, sometimes)
-    thread = Maintenance([step])
+    duty = Duty("odd", 1, sometimes)
+    thread = Maintenance([duty])
     for _ in range(3):
-        step.due_at = 0
+        duty.due_at = 0
         thread.turn()
-    assert caplog.text.count("Maintenance step odd failed") == 2
+    assert caplog.text.count("Maintenance duty odd failed") == 2
 
 
-def test_stop__before_it_began() -> None:
+def test_stop__before_the_start_runs_no_duty() -> None:
     ran: list[int] = []
 
-    def step() -> int:
+    def function() -> int:
         ran.append(1)
         return 1
 
-    thread = Maintenance([Step("any", 1, step)])
+    thread = Maintenance([Duty("any", 1, function)])
     thread.stop()
     assert (thread.turn(), ran) == (0, [])
 
@@ -251,10 +252,10 @@ def test_stop__before_it_began() -> None:
     ],
 )
 @pytest.mark.django_db
-def test_take_back__from_a_worker_that_stops_costs_nothing(
+def test_take_back__from_a_stopping_worker_costs_no_loss(
     max_losses: int, timed_out: bool, status: Status, outcome: str
 ) -> None:
-    """A pool kills a process that releases its job too slowly."""
+    """A pool kills a process that does not end its job in time."""
     operation = services.submit(echo)
     Operation.objects.update(max_losses=max_losses)
     assert lifecycle.claim(operation, worker="w1/7")
@@ -265,7 +266,7 @@ def test_take_back__from_a_worker_that_stops_costs_nothing(
 
 
 @pytest.mark.django_db
-def test_take_back__from_a_worker_that_stops_while_canceling() -> None:
+def test_take_back__from_a_stopping_worker_while_canceling() -> None:
     operation = services.submit(echo)
     assert lifecycle.claim(operation, worker="w1/7")
     services.cancel(operation)

@@ -1,4 +1,4 @@
-"""Which workers live: a row for each, whatever its name, and none for one that has stopped well."""
+"""Each living worker has a row of its own. A worker that was stopped has none."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ def named(name: str, *, concurrency: int = 1) -> Presence:
     return Presence(name=name, concurrency=concurrency, queues=["celery"])
 
 
-def test_report__writes_one_row_however_often() -> None:
+def test_report__twice_keeps_one_row() -> None:
     worker = named("w1", concurrency=2)
     for _ in range(2):
         assert worker.report() == 0
@@ -26,17 +26,17 @@ def test_report__writes_one_row_however_often() -> None:
     assert (row.name, row.concurrency, row.queues) == ("w1", 2, ["celery"])
 
 
-def test_report__workers_of_one_name_have_a_row_each() -> None:
-    """Two on one host without `-n`, or in two containers with one host name."""
+def test_report__of_two_workers_with_one_name_makes_two_rows() -> None:
+    """Two workers share a name on one host without `-n`, or in containers with one host name."""
     workers = [named("celery@host") for _ in range(2)]
     for worker in workers:
         worker.report()
     assert Worker.objects.count() == 2
-    workers[0].leave()
+    workers[0].delete()
     assert [row.pk for row in Worker.objects.all()] == [workers[1].id]
 
 
-def test_report__takes_the_place_of_one_that_was_killed() -> None:
+def test_report__replaces_a_killed_worker_of_the_same_name() -> None:
     long_ago = timezone.now() - 2 * SEEN_WITHIN
     Worker.objects.create(name="w1", seen_at=long_ago)
     Worker.objects.create(name="other", seen_at=long_ago)
@@ -46,16 +46,16 @@ def test_report__takes_the_place_of_one_that_was_killed() -> None:
     assert sorted(row.name for row in Worker.objects.all()) == ["other", "w1", "w1"]
 
 
-def test_leave__of_one_that_has_not_reported_is_nothing() -> None:
-    named("w1").leave()
+def test_delete__before_the_first_report() -> None:
+    named("w1").delete()
     assert not Worker.objects.exists()
 
 
-def test_forget__removes_workers_not_seen_for_a_day(
+def test_delete_dead__after_a_day(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     for name, hours in {"gone": 25, "dead": 23, "alive": 0}.items():
         Worker.objects.create(name=name, seen_at=timezone.now() - timedelta(hours=hours))
     with django_assert_num_queries(1):
-        assert presence.forget() == 0
+        assert presence.delete_dead() == 0
     assert sorted(Worker.objects.values_list("name", flat=True)) == ["alive", "dead"]

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery.concurrency import get_implementation
 from celery.worker.state import revoked
 from django.db import connection, transaction
 from django.utils import timezone
@@ -19,12 +18,12 @@ from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
 from async_reply.tasks import process_name
-from async_reply.worker import beat, duties, pools, receivers, requests
+from async_reply.worker import beat, duties, receivers, requests
 from tests.project.tasks import echo, persist
 
 
 @pytest.mark.django_db
-def test_revoked__in_flower_cancels() -> None:
+def test_revoked__cancels() -> None:
     operation = services.submit(echo)
     receivers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
     receivers.cancel_revoked(request=SimpleNamespace(task=echo.name, id="not-an-id"))
@@ -33,7 +32,7 @@ def test_revoked__in_flower_cancels() -> None:
 
 
 @pytest.mark.django_db
-def test_unknown__kind_fails_after_an_hour() -> None:
+def test_unknown__fails_after_an_hour() -> None:
     operation = services.submit(echo)
     receivers.reject_unknown(name=echo.name, id=str(operation.pk))
     operation.refresh_from_db()
@@ -47,12 +46,13 @@ def test_unknown__kind_fails_after_an_hour() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duties, "steps", list)
+    monkeypatch.setattr(duties, "delivery", list)
     sender = SimpleNamespace(hostname="w1", controller=SimpleNamespace(concurrency=3))
     receivers.start_maintenance(sender=sender)
     receivers.start_maintenance(sender=sender)
     threads = list(receivers._threads)
     assert len(threads) == 2
+    assert threads[1].duties[-1].name == "connections"
     while not Worker.objects.filter(name="w1", concurrency=3).exists():
         assert threads[0].is_alive()
     receivers.stop_maintenance()
@@ -61,50 +61,8 @@ def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -
     assert not Worker.objects.exists()
 
 
-@pytest.mark.parametrize(("pool", "told"), [("prefork", []), ("solo", ["W130"])])
-def test_worker__says_what_its_pool_cannot_do(
-    pool: str, told: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    kept = SimpleNamespace(pool=object.__new__(get_implementation(pool)))
-    receivers.describe_pool(sender=kept)
-    assert [record.getMessage().split()[0] for record in caplog.records] == [
-        f"async_reply.{each}:" for each in told
-    ]
-
-
-@pytest.mark.parametrize(
-    ("controller", "most"),
-    [
-        ({"concurrency": 3, "max_concurrency": None}, 3),
-        ({"concurrency": 3, "max_concurrency": 10}, 10),
-        ({}, 0),
-    ],
-)
-def test_worker__counts_the_most_processes_it_may_have(
-    controller: dict[str, Any], most: int
-) -> None:
-    """With --autoscale there are more than at its start."""
-    pool = object.__new__(get_implementation("threads"))
-    sender = SimpleNamespace(pool=pool, controller=SimpleNamespace(**controller))
-    assert receivers._pool(sender) == ("threads", most)
-
-
 @pytest.mark.django_db
-def test_worker__says_where_it_gets_fewer_connections_than_it_wants(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    limits = {connection.vendor: (("max_connections",), "SELECT 10")}
-    monkeypatch.setattr(pools, "LIMITS", limits)
-    assert receivers._count_connections("prefork", 3) == 0
-    assert "W124" not in caplog.text
-    assert receivers._count_connections("prefork", 4) == 0
-    assert "async_reply.W124: A worker of pool prefork and concurrency 4 opens up to 11" in (
-        caplog.text
-    )
-
-
-@pytest.mark.django_db
-def test_revoked__not_by_a_message_that_was_too_old() -> None:
+def test_revoked__expired_message_cancels_nothing() -> None:
     operation = services.submit(echo)
     request = SimpleNamespace(task=echo.name, id=str(operation.pk))
     receivers.cancel_revoked(request=request, expired=True)
@@ -114,7 +72,7 @@ def test_revoked__not_by_a_message_that_was_too_old() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_signals__leave_no_connection_behind() -> None:
-    """In the worker's main process nobody else closes one that the database has ended."""
+    """In the main process no other code closes a connection that the database has ended."""
     operations = [services.submit(echo) for _ in range(2)]
     for operation in operations:
         receivers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
@@ -124,15 +82,15 @@ def test_signals__leave_no_connection_behind() -> None:
 
 
 @pytest.mark.django_db
-def test_revoked__while_a_worker_claims_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revoked__while_a_worker_claims_asks_it_to_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
     operation = services.submit(echo)
     cancel = lifecycle.cancel
 
-    def meet_the_claim(seen: Operation) -> bool:
+    def claim_first(stale: Operation) -> bool:
         lifecycle.claim(Operation.objects.get(), worker="w1")
-        return cancel(seen)
+        return cancel(stale)
 
-    monkeypatch.setattr(lifecycle, "cancel", meet_the_claim)
+    monkeypatch.setattr(lifecycle, "cancel", claim_first)
     receivers.cancel_revoked(request=SimpleNamespace(task=echo.name, id=str(operation.pk)))
     operation.refresh_from_db()
     assert operation.status == Status.CANCELING
@@ -151,64 +109,64 @@ def test_signals__of_foreign_tasks_are_ignored(id: Any) -> None:
     assert operation.status == Status.PENDING
 
 
-def test_steps__are_each_a_function_of_its_own() -> None:
-    steps = duties.steps()
-    cleaning = duties.cleaning_steps()
-    assert [step.name for step in steps] == ["relay", "republish", "rescue", "unserved"]
-    assert [step.name for step in cleaning] == ["purge", "sweep", "forget"]
-    assert [step.name for step in steps if step.rescues] == ["rescue"]
-    assert [step.name for step in [*steps, *cleaning] if step.drains] == ["relay", "purge", "sweep"]
+def test_duties__have_names_and_flags() -> None:
+    delivery, cleanup = duties.delivery(), duties.cleanup()
+    assert [duty.name for duty in delivery] == ["relay", "republish", "rescue", "unserved"]
+    assert [duty.name for duty in cleanup] == ["purge", "orphans", "workers"]
+    assert [duty.name for duty in delivery if duty.rescues] == ["rescue"]
+    drained = [duty.name for duty in [*delivery, *cleanup] if duty.drains]
+    assert drained == ["relay", "purge", "orphans"]
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("mine", [True, False])
-def test_take_back__not_from_a_worker_of_the_same_name_in_another_container(
-    mine: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_own", [True, False])
+def test_take_back__spares_the_same_name_in_another_container(
+    is_own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each container has a process 7, and the same node name where all are started alike."""
+    """Containers that are started in the same way have the same node name, and each a process 7."""
     operation = services.submit(echo)
     with monkeypatch.context() as elsewhere:
-        if not mine:
+        if not is_own:
             elsewhere.setattr(tasks, "BOOT_ID", "0" * 8)
         assert lifecycle.claim(operation, worker=process_name("celery@worker", 7))
     before = set(threading.enumerate())
-    died: Any = SimpleNamespace(id=str(operation.pk), hostname="celery@worker", worker_pid=7)
-    requests.OperationRequest._take_back(died, timed_out=False)
+    request: Any = SimpleNamespace(id=str(operation.pk), hostname="celery@worker", worker_pid=7)
+    requests.OperationRequest._take_back(request, timed_out=False)
     for thread in set(threading.enumerate()) - before:
         thread.join(30)
     operation.refresh_from_db()
-    assert operation.status == (Status.PENDING if mine else Status.RUNNING)
+    assert operation.status == (Status.PENDING if is_own else Status.RUNNING)
 
 
-def test_process_name__differs_between_boots_and_not_between_a_worker_and_its_children() -> None:
-    told = "import django; django.setup(); from async_reply.tasks import process_name as name; "
-    told += "import os; print(name('celery@worker', 7), flush=True); "
-    told += "os.fork() or print(name('celery@worker', 7), flush=True); os._exit(0)"
-    command = [sys.executable, "-c", told]
-    boots = [subprocess.check_output(command, text=True).split() for _ in range(2)]
-    assert [len(set(names)) for names in boots] == [1, 1]
-    assert boots[0][0] != boots[1][0]
+def test_process_name__is_the_same_in_children_and_new_after_a_restart() -> None:
+    code = "import django; django.setup(); from async_reply.tasks import process_name as name; "
+    code += "import os; print(name('celery@worker', 7), flush=True); "
+    code += "os.fork() or print(name('celery@worker', 7), flush=True); os._exit(0)"
+    command = [sys.executable, "-c", code]
+    starts = [subprocess.check_output(command, text=True).split() for _ in range(2)]
+    assert [len(set(names)) for names in starts] == [1, 1]
+    assert starts[0][0] != starts[1][0]
 
 
 def test_process_name__fits_its_column() -> None:
     assert len(process_name("w" * 300, 2**22)) <= 255
 
 
-def test_describe__consumer_that_says_nothing() -> None:
-    told = receivers._describe(None)
-    assert (told["name"], told["concurrency"]) == ("worker", 0)
+def test_describe__without_a_consumer() -> None:
+    fields = receivers._describe(None)
+    assert (fields["name"], fields["concurrency"]) == ("worker", 0)
 
 
 @pytest.mark.django_db
-def test_submit__is_what_a_schedule_runs() -> None:
-    told = beat.submit.apply(kwargs={"kind": echo.name, "input": {"a": 1}, "owner": "7"})
+def test_submit__as_a_schedule_calls_it() -> None:
+    result = beat.submit.apply(kwargs={"kind": echo.name, "input": {"a": 1}, "owner": "7"})
     operation = Operation.objects.get()
-    assert (told.state, operation.kind, operation.input) == ("SUCCESS", echo.name, {"a": 1})
+    assert (result.state, operation.kind, operation.input) == ("SUCCESS", echo.name, {"a": 1})
     assert operation.owner == "7"
 
 
 @pytest.mark.django_db
-def test_revoked__that_cannot_be_canceled_goes_on() -> None:
+def test_revoked__kind_without_cancel_goes_on() -> None:
     operation = services.submit(persist)
     assert lifecycle.claim(operation, worker="w1")
     receivers.cancel_revoked(request=SimpleNamespace(task=persist.name, id=str(operation.pk)))
@@ -216,15 +174,15 @@ def test_revoked__that_cannot_be_canceled_goes_on() -> None:
     assert operation.status == Status.RUNNING
 
 
-def test_worker__tells_its_jobs_to_leave() -> None:
-    receivers.tell_jobs()
+def test_worker__tells_jobs_to_stop() -> None:
+    receivers.stop_jobs()
     assert interrupts.stopping.is_set()
-    receivers.forget_stop()
+    receivers.clear_stop()
     assert not interrupts.stopping.is_set()
 
 
 @pytest.mark.django_db
-def test_revoked__by_the_terminate_of_an_earlier_job_goes_on() -> None:
+def test_revoked__reported_for_an_earlier_terminate_cancels_nothing() -> None:
     operation = services.submit(echo)
     request = SimpleNamespace(task=echo.name, id=str(operation.pk))
     receivers.cancel_revoked(request=request, terminated=True)
@@ -237,7 +195,9 @@ def test_revoked__by_the_terminate_of_an_earlier_job_goes_on() -> None:
 
 
 @pytest.mark.parametrize("id", ["not-an-id", ""])
-def test_request__of_no_operation_is_nobodys(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request__without_operation_starts_no_thread(
+    id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[Any] = []
     monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
     request = SimpleNamespace(id=id, hostname="w1", worker_pid=1)
@@ -250,7 +210,7 @@ def test_request__of_no_operation_is_nobodys(id: str, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def handlers() -> Iterator[dict[signal.Signals, Any]]:
-    """Celery's handlers stand in the main process; afterwards all are as before."""
+    """The handlers of signals. They are restored after the test."""
     numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield before
@@ -259,46 +219,46 @@ def handlers() -> Iterator[dict[signal.Signals, Any]]:
     interrupts.stopping.clear()
 
 
-def ended(number: int, frame: Any) -> None:
+def exit_process(number: int, frame: Any) -> None:
     raise SystemExit(1)
 
 
-def refused(number: int, frame: Any) -> None:
+def refuse(number: int, frame: Any) -> None:
     raise NotImplementedError("solo.TaskPool does not implement kill_job")
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
-def test_announce__each_signal_tells_jobs_before_celery_acts(
+def test_stop_handlers__tell_jobs_before_celery_acts(
     number: signal.Signals, handlers: dict[signal.Signals, Any]
 ) -> None:
-    heard: list[bool] = []
-    signal.signal(number, lambda *_: heard.append(interrupts.stopping.is_set()))
-    receivers.announce_stops()
-    receivers.announce_stops()
+    was_set: list[bool] = []
+    signal.signal(number, lambda *_: was_set.append(interrupts.stopping.is_set()))
+    receivers.wrap_stop_handlers()
+    receivers.wrap_stop_handlers()
     signal.raise_signal(number)
-    assert heard == [True]
+    assert was_set == [True]
 
 
-def test_announce__what_celery_raises_is_no_error_of_the_job(
+def test_stop_handlers__errors_of_celery_end_no_job(
     handlers: dict[signal.Signals, Any],
 ) -> None:
-    signal.signal(signal.SIGQUIT, refused)
-    signal.signal(signal.SIGTERM, ended)
-    receivers.announce_stops()
+    signal.signal(signal.SIGQUIT, refuse)
+    signal.signal(signal.SIGTERM, exit_process)
+    receivers.wrap_stop_handlers()
     signal.raise_signal(signal.SIGQUIT)
     with pytest.raises(SystemExit) as raised:
         signal.raise_signal(signal.SIGTERM)
     assert interrupts.ends_process(raised.value)
 
 
-def test_announce__also_by_the_handler_that_celery_puts_next(
+def test_stop_handlers__wrap_the_next_handler_of_celery(
     handlers: dict[signal.Signals, Any],
 ) -> None:
     def first(number: int, frame: Any) -> None:
-        signal.signal(number, ended)
+        signal.signal(number, exit_process)
 
     signal.signal(signal.SIGQUIT, first)
-    receivers.announce_stops()
+    receivers.wrap_stop_handlers()
     signal.raise_signal(signal.SIGQUIT)
     with pytest.raises(SystemExit) as raised:
         signal.raise_signal(signal.SIGQUIT)
@@ -307,21 +267,21 @@ def test_announce__also_by_the_handler_that_celery_puts_next(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("is_eager", [False, True])
-def test_begin_afresh__ends_what_another_task_has_left_open(is_eager: bool) -> None:
-    """With CELERY_DB_REUSE_MAX Celery leaves the connection as it is; eager, it has a caller."""
+def test_reset_process__ends_an_open_transaction(is_eager: bool) -> None:
+    """With CELERY_DB_REUSE_MAX Celery keeps the connection. A job run eagerly uses its caller's."""
     transaction.atomic().__enter__()
     echo.push_request(id="x", is_eager=is_eager)
     try:
-        receivers.begin_afresh(sender=echo)
+        receivers.reset_process(sender=echo)
         assert connection.in_atomic_block is is_eager
-        receivers.begin_afresh(sender=beat.submit)
+        receivers.reset_process(sender=beat.submit)
     finally:
         echo.pop_request()
         sessions.reset_open()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_take_back__of_a_process_that_died_before_its_claim_hands_the_message_back() -> None:
+def test_take_back__before_the_claim_hands_the_message_back() -> None:
     operation = services.submit(echo)
     Operation.objects.update(published_at=timezone.now())
     requests._take_back(operation.pk, worker="w1/7", timed_out=False)

@@ -1,4 +1,4 @@
-"""Do, outside a worker, what the maintenance thread of each worker does."""
+"""Does the duties of maintenance outside of workers, for ever or in one turn from cron."""
 
 import signal
 import threading
@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from async_reply.worker.duties import cleaning_steps, steps
-from async_reply.worker.maintenance import Maintenance, Step
+from async_reply.worker.duties import cleanup, delivery
+from async_reply.worker.maintenance import Duty, Maintenance
 
 
 class Command(BaseCommand):
@@ -20,21 +20,24 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, once: bool, **_options: Any) -> None:
         if once:
-            self._turn_once()
+            self._run_once()
         else:
-            self._go_on()
+            self._run_until_stopped()
 
-    def _turn_once(self) -> None:
-        """One turn; raises CommandError when a step failed, for cron to tell."""
+    def _run_once(self) -> None:
+        """Do each duty once. Raises CommandError if one failed, so that cron sends a mail."""
         failed: list[str] = []
-        watched = [[_noting(step, failed) for step in each] for each in (steps(), cleaning_steps())]
-        found = sum(Maintenance(each).turn() for each in watched)
-        self.stdout.write(f"{found} operations published, rescued or purged.")
+        threads = [
+            Maintenance([_noting_failure(duty, failed) for duty in duties])
+            for duties in (delivery(), cleanup())
+        ]
+        changed = sum(thread.turn() for thread in threads)
+        self.stdout.write(f"{changed} operations published, rescued or purged.")
         if failed:
-            raise CommandError(f"Steps that failed: {', '.join(failed)}. The log says why.")
+            raise CommandError(f"Duties that failed: {', '.join(failed)}. The log says why.")
 
-    def _go_on(self) -> None:
-        threads = [Maintenance(steps()), Maintenance(cleaning_steps())]
+    def _run_until_stopped(self) -> None:
+        threads = [Maintenance(delivery()), Maintenance(cleanup())]
         stop = threading.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda *_: stop.set())
@@ -46,14 +49,14 @@ class Command(BaseCommand):
             thread.stop()
 
 
-def _noting(step: Step, failed: list[str]) -> Step:
-    """`step`, which adds its name to `failed` when it raises."""
+def _noting_failure(duty: Duty, failed: list[str]) -> Duty:
+    """A copy of `duty` that adds its name to `failed` when it raises."""
 
     def function() -> int:
         try:
-            return step.function()
+            return duty.function()
         except Exception:
-            failed.append(step.name)
+            failed.append(duty.name)
             raise
 
-    return replace(step, function=function)
+    return replace(duty, function=function)

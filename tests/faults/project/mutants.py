@@ -46,7 +46,7 @@ def _publish_before_commit() -> None:
 def _republish_by_age() -> None:
     """What nobody claimed for long is taken for lost, backlog or not."""
     age = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
-    relay._waited = lambda: Q(published_at__lte=DatabaseNow() - age)
+    relay._waited_long = lambda: Q(published_at__lte=DatabaseNow() - age)
     relay._lost = lambda waiting: iter(waiting)
 
 

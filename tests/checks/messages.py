@@ -1,0 +1,12 @@
+"""Runs the checks of async_reply alone."""
+
+from typing import Any
+
+from django.core.checks import CheckMessage, run_checks
+
+
+def ids(**options: Any) -> list[str]:
+    """The ids of the messages of our checks, sorted."""
+    options = {"databases": [], **options}
+    messages: list[CheckMessage] = run_checks(tags=["async_reply"], **options)
+    return sorted(str(message.id) for message in messages)

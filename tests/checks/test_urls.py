@@ -1,0 +1,82 @@
+"""Checks of the URLconf: each submit can name the URL of its operation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.urls import include, path
+from pytest_django import Settings
+from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
+from rest_framework.views import APIView
+
+from async_reply import urls as ours
+from tests.checks.messages import ids
+from tests.project import views
+
+
+def test_urls__without_operations(urls: Callable[..., None]) -> None:
+    urls(views.EchoView, operations=False)
+    assert ids() == ["async_reply.E020"]
+
+
+class Plain:
+    urlpatterns = [
+        path("echoes/", views.EchoView.as_view()),
+        path("", include("async_reply.urls")),
+    ]
+
+
+class ByNamespace:
+    urlpatterns = [
+        path("v1/", include((Plain.urlpatterns, "v1"), namespace="v1")),
+        path("v2/", include((Plain.urlpatterns, "v2"), namespace="v2")),
+    ]
+
+
+class ByPath:
+    urlpatterns = [path("api/<str:version>/", include(Plain.urlpatterns))]
+
+
+class OtherName:
+    """The operations' URLs have another name than URL_NAMESPACE says."""
+
+    urlpatterns = [
+        path("echoes/", views.EchoView.as_view()),
+        path("own/<str:id>/", views.EchoView.as_view(), name="status"),
+        path("v1/", include((ours.urlpatterns, "other"))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("urls", "scheme", "expected"),
+    [
+        (ByNamespace, NamespaceVersioning, []),
+        (ByPath, URLPathVersioning, []),
+        (Plain, NamespaceVersioning, []),
+        (OtherName, NamespaceVersioning, ["async_reply.E020"]),
+        (OtherName, URLPathVersioning, ["async_reply.E020"]),
+        # No view knows the version.
+        (ByNamespace, None, ["async_reply.E020"]),
+        (ByPath, None, ["async_reply.E020"]),
+    ],
+)
+def test_urls__operations_below_a_version(
+    urls: type[Any],
+    scheme: type[Any] | None,
+    expected: list[str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(APIView, "versioning_class", scheme)
+    settings.ROOT_URLCONF = urls
+    assert ids() == expected
+
+
+def test_urls__without_submits_need_no_operations(urls: Callable[..., None]) -> None:
+    urls(operations=False)
+    assert ids() == []
+
+
+def test_urls__without_a_urlconf(settings: Settings) -> None:
+    settings.ROOT_URLCONF = None
+    assert ids() == []
