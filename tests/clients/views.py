@@ -31,7 +31,7 @@ class FhirRenderer(JSONRenderer):
 
 
 class BulkExportView(LongRunningOperationMixin):
-    """The kick-off of a FHIR bulk export by GET. Content-Location of the answer is the status URL."""
+    """The kick-off of a FHIR bulk export by GET. Content-Location names the status URL."""
 
     # A cookie must not be enough for a GET that starts a job.
     authentication_classes = [TokenAuthentication]

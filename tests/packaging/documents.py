@@ -1,4 +1,4 @@
-"""What README and tutorial tell their reader to type."""
+"""Reads the commands and the files that README and tutorial tell their reader to type."""
 
 import re
 import shlex
@@ -14,16 +14,17 @@ TUTORIAL = ROOT / "docs" / "tutorial.rst"
 def blocks(document: Path, language: str) -> list[str]:
     """The code blocks of a page, in order."""
     block = re.compile(rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", re.MULTILINE)
-    return [textwrap.dedent(each).strip() + "\n" for each in block.findall(document.read_text())]
+    return [textwrap.dedent(text).strip() + "\n" for text in block.findall(document.read_text())]
 
 
 def snippets(document: Path) -> list[tuple[str, str]]:
-    """File and content of each Python block, whose first line names the file."""
-    found = blocks(document, "python")
-    return [(block.partition("\n")[0].removeprefix("# "), block) for block in found]
+    """The file name and the content of each Python block. The first line names the file."""
+    return [
+        (block.partition("\n")[0].removeprefix("# "), block) for block in blocks(document, "python")
+    ]
 
 
 def commands(document: Path) -> list[list[str]]:
-    """The lines that start with a prompt, as words."""
+    """The commands of a page, each as a list of words."""
     lines = "".join(blocks(document, "console")).splitlines()
     return [shlex.split(line.removeprefix("$ ")) for line in lines]
