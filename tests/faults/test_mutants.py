@@ -1,4 +1,4 @@
-"""The suite detects faults: mutants of the product, and the tutorials' design, breach invariants."""
+"""The suite detects faults: mutants of the product breach invariants, and so do tutorials."""
 
 from collections.abc import Callable
 from dataclasses import replace

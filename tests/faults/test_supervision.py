@@ -26,9 +26,8 @@ def test_worker__with_busy_processes_survives_a_restart_of_redis(tmp_path: Path)
     with System(tmp_path, database=None, broker=Redis(), lease=20, workers=1) as system:
         Client(system.base_url, requests, pace=0, seed=0, watches=False, repeats=0).run()
         system.wait_for(lambda: len(journal.read(system.journal)) >= CONCURRENCY)
-        FaultInjector(system).restart("broker")(
-            PlannedFault(0, "restart broker", 3, 0), Fault("", 0)
-        )
+        restart = FaultInjector(system).restart("broker")
+        restart(PlannedFault(0, "restart broker", 3, 0), Fault("", 0))
         rows = json.loads(system.manage("faults_rows", "--wait", "90"))
         exits = system.supervisor.exits
     assert [row["status"] for row in rows["operations"]] == ["succeeded"] * len(requests)
