@@ -1,4 +1,4 @@
-"""Reads the commands and the files that README and tutorial tell their reader to type."""
+"""What README and tutorial tell their reader to type."""
 
 import re
 import shlex
@@ -14,17 +14,16 @@ TUTORIAL = ROOT / "docs" / "tutorial.rst"
 def blocks(document: Path, language: str) -> list[str]:
     """The code blocks of a page, in order."""
     block = re.compile(rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", re.MULTILINE)
-    return [textwrap.dedent(text).strip() + "\n" for text in block.findall(document.read_text())]
+    return [textwrap.dedent(each).strip() + "\n" for each in block.findall(document.read_text())]
 
 
 def snippets(document: Path) -> list[tuple[str, str]]:
-    """The file name and the content of each Python block. The first line names the file."""
-    return [
-        (block.partition("\n")[0].removeprefix("# "), block) for block in blocks(document, "python")
-    ]
+    """File and content of each Python block, whose first line names the file."""
+    found = blocks(document, "python")
+    return [(block.partition("\n")[0].removeprefix("# "), block) for block in found]
 
 
 def commands(document: Path) -> list[list[str]]:
-    """The commands of a page, each as a list of words."""
+    """The lines that start with a prompt, as words."""
     lines = "".join(blocks(document, "console")).splitlines()
     return [shlex.split(line.removeprefix("$ ")) for line in lines]
