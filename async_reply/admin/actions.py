@@ -39,7 +39,7 @@ class OperationActions(ReadOnlyAdmin):
     def rerun_operations(self, request: HttpRequest, _queryset: QuerySet[Any]) -> Any:
         return self._run_on_selected(request, RERUN)
 
-    # The name is not "delete": Django's own delete must stay off, by has_delete_permission.
+    # The permission is not "delete": has_delete_permission is False, to turn Django's delete off.
     @admin.action(
         description=gettext_lazy("Delete the selected operations"), permissions=["delete_operation"]
     )

@@ -156,12 +156,18 @@ class OperationAdmin(OperationActions):
         if not (self.has_view_permission(request) and self.has_payload_permission(request)):
             raise PermissionDenied
         row = OperationFile.objects.filter(pk=file, operation_id=pk).first()
-        if row is None or self.get_object(request, str(pk)) is None:
+        operation = self.get_object(request, str(pk))
+        if row is None or operation is None:
             raise Http404
         try:
             content = store.opened_for_reading(row)
         except StorageFailed:
-            logger.exception("Operation id=%s file=%s cannot be opened", pk, row.file.name)
+            logger.exception(
+                "Operation id=%s kind=%s: file=%s cannot be opened",
+                pk,
+                operation.kind,
+                row.file.name,
+            )
             text = _("The storage failed to open the file %(name)s: see the log.")
             self.message_user(request, text % {"name": row.name}, messages.ERROR)
             return HttpResponseRedirect(self.page_url(pk))

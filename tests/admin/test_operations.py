@@ -282,7 +282,7 @@ def test_file__that_the_storage_cannot_open_is_reported_on_the_page(
     response = admin_client.get(file_url(row), follow=True)
     assert response.redirect_chain == [(page(with_files), 302)]
     assert messages(response) == ["The storage failed to open the file notes.txt: see the log."]
-    assert f"Operation id={with_files.pk} file={row.file.name} cannot be opened" in caplog.text
+    assert f"id={with_files.pk} kind=tests.read: file={row.file.name} cannot be" in caplog.text
     assert str(error) in caplog.text
 
 
