@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line for the demo project."""
+"""Runs Django's commands for the demo project."""
 
 import os
 import sys

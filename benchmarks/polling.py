@@ -1,4 +1,8 @@
-"""What polling costs by law and strategy: `python -m benchmarks.polling [--write] [--plot]`."""
+"""Measures the cost of polling: `python -m benchmarks.polling [--write] [--plot]`.
+
+It compares strategies of clients for many laws of durations, with few samples, and in queues. It
+needs no server: all of it is computed.
+"""
 
 import argparse
 import math
@@ -29,19 +33,19 @@ Result = tuple[Law, dict[str, float]]
 
 
 def compare_laws() -> list[Result]:
-    measured = partial(ratios, retry_after=plans.retry_after, draws=DRAWS, operations=OPERATIONS)
-    return [(law, measured(law)) for law in [*LAWS, *HELD_OUT]]
+    measure = partial(ratios, retry_after=plans.retry_after, draws=DRAWS, operations=OPERATIONS)
+    return [(law, measure(law)) for law in [*LAWS, *HELD_OUT]]
 
 
 def law_rows(results: Sequence[Result]) -> list[Row]:
     rows = [["law", *STRATEGIES]]
     for held_out in (False, True):
-        part = [each for each in results if each[0].held_out is held_out]
+        part = [(law, costs) for law, costs in results if law.held_out is held_out]
         rows += [[law.name, *(f"{costs[name]:.2f}" for name in STRATEGIES)] for law, costs in part]
         label = "held out" if held_out else "above"
         for kind, summary in (("geometric mean", _geometric), ("worst", max)):
-            values = ([costs[name] for _, costs in part] for name in STRATEGIES)
-            rows.append([f"**{kind}, {label}**", *(f"{summary(each):.2f}" for each in values)])
+            columns = ([costs[name] for _, costs in part] for name in STRATEGIES)
+            rows.append([f"**{kind}, {label}**", *(f"{summary(costs):.2f}" for costs in columns)])
     return rows
 
 
@@ -50,7 +54,7 @@ def _geometric(values: Sequence[float]) -> float:
 
 
 class Exponential:
-    """What is known of the next duration after some of an exponential law (Lomax)."""
+    """The law of the next duration after a history of an exponential law (a Lomax law)."""
 
     def __init__(self, past: Sequence[float]) -> None:
         self.count, self.total = len(past), sum(past)
@@ -67,7 +71,7 @@ class Exponential:
 
 
 class Lognormal:
-    """What is known of the next duration after some of a lognormal law of known width."""
+    """The law of the next duration after a history of a lognormal law of known width."""
 
     def __init__(self, past: Sequence[float]) -> None:
         self.middle = mean(map(math.log, past))
@@ -83,36 +87,36 @@ class Lognormal:
         return standard.cdf(score), whole * standard.cdf(score - self.sigma)
 
 
-def knowing(family: type[Exponential] | type[Lognormal]) -> RetryAfter:
-    """The plan of somebody who knows the family of laws and lacks its one parameter."""
+def informed(family: type[Exponential] | type[Lognormal]) -> RetryAfter:
+    """The plan of an estimator that knows the family of the law, but not its one parameter."""
     schedules: dict[tuple[float, ...], list[float]] = {}
 
     def retry_after(past: Sequence[float], elapsed: float) -> int:
-        known = tuple(past)
-        if known not in schedules:
+        history = tuple(past)
+        if history not in schedules:
             law = family(past)
-            schedules[known] = best(law, cost=price(law.median), end=law.median * 60 + 20)
-        later = (each for each in schedules[known] if each > elapsed)
+            schedules[history] = best(law, cost=price(law.median), end=law.median * 60 + 20)
+        later = (moment for moment in schedules[history] if moment > elapsed)
         return int(next(later, elapsed + max(1, elapsed // 4)) - elapsed)
 
     return retry_after
 
 
 def sample_rows() -> list[Row]:
-    """What few samples cost: a plan that knows the family against ours."""
+    """The cost of a short history: a plan that knows the family of laws, and ours."""
     families = (
-        ("exponential", exponential(10), knowing(Exponential)),
-        ("lognormal (sigma 0.5)", lognormal(10, KNOWN_SIGMA), knowing(Lognormal)),
+        ("exponential", exponential(10), informed(Exponential)),
+        ("lognormal (sigma 0.5)", lognormal(10, KNOWN_SIGMA), informed(Lognormal)),
     )
     counts = (1, 3, 5, 10, 30, 100)
     rows = [["past operations", *map(str, counts)]]
-    for name, quantile, informed in families:
-        for label, retry_after in (("family known", informed), ("ours", plans.retry_after)):
+    for name, quantile, informed_plan in families:
+        for label, retry_after in (("family known", informed_plan), ("ours", plans.retry_after)):
             costs = [
                 ratios(Law(name, quantile, past=past), retry_after, draws=60, operations=300)
                 for past in counts
             ]
-            rows.append([f"{name}, {label}", *(f"{each['computed']:.2f}" for each in costs)])
+            rows.append([f"{name}, {label}", *(f"{cost['computed']:.2f}" for cost in costs)])
     return rows
 
 
@@ -120,27 +124,27 @@ def queue_rows() -> list[Row]:
     rows = [["queue, strategy", "polls", "late, s", "polls, ± 30 %", "late, s, ± 30 %"]]
     for case in CASES:
         rows += [
-            [f"{case.name}: {name}", *(f"{each:.2f}" for each in figures)]
+            [f"{case.name}: {name}", *(f"{figure:.2f}" for figure in figures)]
             for name, figures in compare(case)
         ]
     return rows
 
 
 def speed_rows() -> list[Row]:
-    """Processor time of a call; not for the docs, which quote ratios."""
+    """The processor time of a call. The docs quote ratios only, so they leave it out."""
     rows = [["law", "new history, µs", "known history, µs"]]
     for law in LAWS:
         chance = random.Random(1)
         pasts = [law.history(chance) for _ in range(50)]
         plans.plan.cache_clear()
-        cold = _timed([(past, 0) for past in pasts])
-        warm = _timed([(pasts[-1], index % 20) for index in range(1000)])
+        cold = _mean_microseconds([(past, 0) for past in pasts])
+        warm = _mean_microseconds([(pasts[-1], index % 20) for index in range(1000)])
         rows.append([law.name, f"{cold:.0f}", f"{warm:.1f}"])
     return rows
 
 
-def _timed(calls: Sequence[tuple[Sequence[float], float]]) -> float:
-    """Microseconds of processor time a call."""
+def _mean_microseconds(calls: Sequence[tuple[Sequence[float], float]]) -> float:
+    """The processor time of one call, in microseconds."""
     started = time.process_time()
     for past, elapsed in calls:
         plans.retry_after(past, elapsed)
@@ -156,7 +160,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def insert(page: str, name: str, content: str) -> str:
-    """`page` with `content` between the comments that begin and end the part `name`."""
+    """`page` with `content` between the comments that mark the part `name`."""
     begin, end = f".. begin {name}\n", f"\n.. end {name}"
     before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
@@ -164,7 +168,7 @@ def insert(page: str, name: str, content: str) -> str:
 
 
 def plot(results: Sequence[Result]) -> None:
-    """Cost by law as a picture; needs matplotlib."""
+    """Draw the cost for each law. It needs matplotlib."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,7 +1,8 @@
-"""What `operation.progress()` and `operation.track()` add to a loop of a million turns.
+"""Measures the cost of `progress()` and `track()` in a loop: `python -m benchmarks.progress`.
 
-Ratios to the bare loop and seconds, the median of interleaved runs, without a database: a job
-only leaves its news in memory, and its process's heartbeat writes them once a second.
+It prints seconds, and ratios to a loop without them: the median of interleaved runs. It needs no
+database, because a job leaves its progress in memory. The heartbeat of the job's process writes
+the progress once a second.
 """
 
 import os
@@ -36,8 +37,8 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - started)
     bare = statistics.median(seconds["bare"])
     print(f"{TURNS:,} turns, median of {RUNS} runs")
-    for name, each in seconds.items():
-        median = statistics.median(each)
+    for name, times in seconds.items():
+        median = statistics.median(times)
         print(f"{name:10} {median:6.3f} s   {median / bare:5.1f} x the bare loop")
 
 

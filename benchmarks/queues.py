@@ -1,4 +1,7 @@
-"""Polling while waiting in a queue: who knows how many are ahead, and who does not."""
+"""Simulates polls of jobs that wait in a queue, for `python -m benchmarks.polling`.
+
+It compares clients that know the number of jobs ahead with clients that do not.
+"""
 
 import heapq
 import random
@@ -11,14 +14,14 @@ from async_reply.estimates import plans
 
 WORKERS = 2
 JOBS = 1344
-#: Seconds until the next poll, given the seconds since the submit, how many are ahead (None: it
-#: runs), the seconds since the start, and past service times.
+#: The seconds until the next poll. Its arguments: the seconds since the submit, the number of jobs
+#: ahead (None: the job runs), the seconds since the start, and past service times.
 Strategy = Callable[[float, float | None, float, tuple[float, ...]], float]
 
 
 @dataclass(frozen=True)
 class Case:
-    """Jobs that arrive in groups of `burst`, at `load` of what the workers can do."""
+    """Jobs that arrive in groups of `burst`; `load` is their share of what the workers can do."""
 
     name: str
     service: Callable[[random.Random], float]
@@ -35,7 +38,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Run:
-    """When jobs arrived, started and ended, in the order of arrival, and how long each took."""
+    """The arrival, the start, the end and the service time of each job, in the order of arrival."""
 
     arrivals: list[float]
     starts: list[float]
@@ -43,13 +46,13 @@ class Run:
     services: list[float]
 
     def past(self, index: int) -> tuple[float, ...]:
-        """What a history of a hundred knows, a little late."""
-        known = max(0, index - 110) // 10 * 10
-        return tuple(self.services[known : known + 100])
+        """A history of a hundred service times. It is a little old, as a cached one is."""
+        start = max(0, index - 110) // 10 * 10
+        return tuple(self.services[start : start + 100])
 
 
 def run(case: Case) -> Run:
-    """First come, first served, by two workers."""
+    """Two workers serve the jobs in the order of arrival."""
     chance = random.Random(7)
     services = [case.service(chance) for _ in range(JOBS)]
     rate = case.load * WORKERS / mean(services)
@@ -70,9 +73,10 @@ def run(case: Case) -> Run:
 
 
 def simulate(jobs: Run, strategy: Strategy, *, error: float = 0.0) -> tuple[float, float]:
-    """Polls a job, and seconds until its end was seen; the 202 is no poll.
+    """The polls for one job, and the seconds from its end to the poll that sees the end.
 
-    `error`: the number ahead is told wrong by up to this share, up or down, anew each time.
+    The 202 does not count as a poll. `error`: each number of jobs ahead is too high or too low by
+    up to this share.
     """
     chance = random.Random(3)
     polls, late = 0, 0.0
@@ -95,7 +99,7 @@ def simulate(jobs: Run, strategy: Strategy, *, error: float = 0.0) -> tuple[floa
 def whole_seconds(
     elapsed: float, ahead: float | None, running: float, past: tuple[float, ...]
 ) -> float:
-    """A client that does what Retry-After says."""
+    """A client that obeys Retry-After."""
     if ahead is None:
         return plans.retry_after(past, running)
     queued = plans.in_queue(ahead, mean=plans.plan(past).law.mean, workers=WORKERS)
@@ -105,7 +109,7 @@ def whole_seconds(
 def fractions(
     elapsed: float, ahead: float | None, running: float, past: tuple[float, ...]
 ) -> float:
-    """A client that comes back after three quarters of eta_seconds."""
+    """A client that polls again after three quarters of eta_seconds."""
     remaining = plans.eta(past, running if ahead is None else 0) or 0.0
     if ahead is not None:
         law = plans.plan(past).law
@@ -127,7 +131,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def compare(case: Case) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
-    """Strategy, its polls and lateness, and both with the number ahead known to ± 30 %."""
+    """For each strategy its polls and its lateness: exact, and with jobs ahead known to ± 30 %."""
     jobs = run(case)
     for name, strategy in STRATEGIES.items():
         yield name, (*simulate(jobs, strategy), *simulate(jobs, strategy, error=0.3))

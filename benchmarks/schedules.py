@@ -1,4 +1,7 @@
-"""Polling schedules, what they cost, and the best one for a known law."""
+"""Computes the cost of polling schedules, for `python -m benchmarks.polling`.
+
+It also finds the best schedule for a law that is known exactly.
+"""
 
 import math
 import random
@@ -16,14 +19,17 @@ RetryAfter = Callable[[Sequence[float], float], int]
 CELLS = 20_000
 
 
-class Known(Protocol):
-    """A law by its sums, as `async_reply.estimates.laws.Law.at` gives them."""
+class Sums(Protocol):
+    """A law by its sums: the same method as `async_reply.estimates.laws.Law.at`."""
 
     def at(self, moment: float) -> tuple[float, float]: ...
 
 
 class Exact:
-    """A law by its quantiles: even cells, and ever smaller ones in the last hundredth."""
+    """The sums of a law whose quantiles are known.
+
+    The cells have the same weight, except in the last hundredth, where they become smaller.
+    """
 
     def __init__(self, law: Law) -> None:
         shares = [(index + 0.5) / CELLS for index in range(CELLS * 99 // 100)]
@@ -44,17 +50,15 @@ class Exact:
         return self.finished[index], self.spent[index]
 
 
-def best(law: Known, *, cost: float, end: float) -> list[float]:
-    """The whole-second schedule that costs least under `law`, looked for up to `end`."""
+def best(law: Sums, *, cost: float, end: float) -> list[float]:
+    """The schedule in whole seconds that costs least under `law`, up to the second `end`."""
     step = max(1, int(cost / 20))
     moments = [0]
     while moments[-1] < end:
         last = moments[-1]
         moments.append(last + max(step, last // 200 if last > 200 else 1))
-    known = [law.at(moment) for moment in moments]
-    following = solve(
-        moments, [each[0] for each in known], [each[1] for each in known], cost=cost, rest=0
-    )
+    finished, spent = zip(*(law.at(moment) for moment in moments), strict=True)
+    following = solve(moments, list(finished), list(spent), cost=cost, rest=0)
     schedule: list[float] = []
     index = 0
     while index < len(moments) - 1:
@@ -64,7 +68,7 @@ def best(law: Known, *, cost: float, end: float) -> list[float]:
 
 
 def optimum(law: Law) -> tuple[list[float], float]:
-    """The best schedule for the true law, and what a poll costs under it."""
+    """The best schedule for the true law, and the cost of one poll under this law."""
     exact = Exact(law)
     cost = price(exact.median)
     return best(exact, cost=cost, end=exact.values[-1] * 1.3 + 2), cost
@@ -75,12 +79,12 @@ def every(seconds: int) -> Iterator[float]:
 
 
 def doubling() -> Iterator[float]:
-    """1 s after the submit, 2 s later, 4 s later …"""
+    """Polls 1 s after the submit, 2 s later, 4 s later …"""
     return accumulate(2.0**index for index in range(60))
 
 
 def computed(retry_after: RetryAfter, past: Sequence[float]) -> Iterator[float]:
-    """The polls of a client that does what it is told."""
+    """The polls of a client that obeys Retry-After."""
     elapsed = 0.0
     while True:
         elapsed += retry_after(past, elapsed)
@@ -88,7 +92,7 @@ def computed(retry_after: RetryAfter, past: Sequence[float]) -> Iterator[float]:
 
 
 def extend(schedule: list[float]) -> Iterator[float]:
-    """`schedule`, and polls ever further apart where it ends."""
+    """The polls of `schedule`, and further polls at growing intervals after its end."""
     yield from schedule
     last = schedule[-1]
     while True:
@@ -97,7 +101,7 @@ def extend(schedule: list[float]) -> Iterator[float]:
 
 
 def cost_of(polls: Iterator[float], durations: Sequence[float], *, cost: float) -> float:
-    """Mean of polls times `cost` plus the seconds between the end and the poll that sees it."""
+    """The mean of: `cost` for each poll, plus the seconds from the end to the poll that sees it."""
     ordered = sorted(durations)
     schedule = []
     for moment in polls:
@@ -112,13 +116,13 @@ def cost_of(polls: Iterator[float], durations: Sequence[float], *, cost: float) 
 
 
 def cost_with_jitter(past: Sequence[float], durations: Sequence[float], *, cost: float) -> float:
-    """The same for clients that are each told a little more than the plan says."""
+    """The same for clients whose Retry-After is a little longer than the plan says."""
     plan = plans.plan(tuple(past))
     total = 0.0
     for seed, duration in enumerate(durations):
         elapsed = 0
         while elapsed < duration - 1e-9:
-            # What an operation's id has for random bits.
+            # Stands for the random bits of an operation's id.
             share = seed * 0x9E3779B97F4A7C15 % 2**62
             elapsed += plans.jitter(plan.wait(elapsed), plans.width(past), share)
             total += cost
@@ -129,7 +133,7 @@ def cost_with_jitter(past: Sequence[float], durations: Sequence[float], *, cost:
 def ratios(
     law: Law, retry_after: RetryAfter, *, draws: int, operations: int, seed: int = 1
 ) -> dict[str, float]:
-    """Strategy -> its cost divided by that of the optimum, all over the same durations."""
+    """Strategy -> its cost divided by the cost of the optimum, over the same durations."""
     schedule, cost = optimum(law)
     totals: dict[str, float] = {}
     for draw in range(draws):
@@ -144,8 +148,8 @@ def ratios(
             "30 s": every(30),
             "doubling": doubling(),
         }
-        costs = {name: cost_of(each, durations, cost=cost) for name, each in strategies.items()}
+        costs = {name: cost_of(polls, durations, cost=cost) for name, polls in strategies.items()}
         costs["jittered"] = cost_with_jitter(past, durations, cost=cost)
-        for name, each in costs.items():
-            totals[name] = totals.get(name, 0.0) + each
+        for name, value in costs.items():
+            totals[name] = totals.get(name, 0.0) + value
     return {name: total / totals["optimum"] for name, total in totals.items()}

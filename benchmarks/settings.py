@@ -1,4 +1,7 @@
-"""The demo on a database of the benchmark's own; nobody waits so briefly that it matters."""
+"""The demo's settings for `python -m benchmarks.waiting`: a long MAX_WAIT, and NOTIFY by variable.
+
+NOTIFY is the name or the URL of the way of notifying. MAX_WAIT is longer than the measurement.
+"""
 
 import os
 
@@ -7,5 +10,5 @@ from demo_project.settings import ASYNC_REPLY as DEMO
 from demo_project.settings import DATABASES
 
 ASYNC_REPLY = {**DEMO, "NOTIFY": os.environ.get("NOTIFY") or None, "MAX_WAIT": 900}
-# Under ASGI each request has a thread, and a connection must not outlive it.
+# Under ASGI each request has a thread. Its connection must end with the thread.
 DATABASES["default"]["CONN_MAX_AGE"] = 0

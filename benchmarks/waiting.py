@@ -1,9 +1,10 @@
-"""Thousands of clients that wait on one real server process: what they cost, how soon they know.
+"""Measures thousands of clients that wait on one server: `python -m benchmarks.waiting`.
 
     DATABASE_URL=postgres://… python -m benchmarks.waiting [--clients 4000] [--wake NAME …]
 
-The database is created, and dropped at the end. Clients speak HTTP/1.1 over loopback and measure
-from the commit's return in this process to the bytes that tell of it, in this process too.
+It prints the cost of the clients, and the delay until a client learns of an end. The benchmark
+creates a database of its own and drops it at the end. Clients speak HTTP/1.1 over loopback. This
+process commits the end and receives the event: the delay is the time between the two.
 """
 
 import argparse
@@ -29,10 +30,13 @@ T = TypeVar("T")
 
 WAKES = {"LISTEN/NOTIFY": "postgresql", "Redis": "redis://127.0.0.1:6379/7", "none": ""}
 DATABASE = "ar_waiting_bench"
+#: The number of operations that end for one client each.
 SINGLES = 200
+#: The number of clients that read the events of one operation.
 CROWD = 100
+#: The number of operations that end for a crowd.
 CROWDS = 5
-IDLE = 62.0
+IDLE_SECONDS = 62.0
 COLUMNS = (
     "wake by",
     "clients",
@@ -47,33 +51,33 @@ COLUMNS = (
 
 
 class Client(asyncio.Protocol):
-    """One connection that asks for one thing, and notes when the word `succeeded` comes."""
+    """A connection that sends one request and notes the arrival of the word `succeeded`."""
 
     def __init__(self, request: bytes) -> None:
         loop = asyncio.get_running_loop()
         self.request = request
-        self.parked = loop.create_future()
-        self.told: asyncio.Future[float] = loop.create_future()
+        self.first_event = loop.create_future()
+        self.succeeded_at: asyncio.Future[float] = loop.create_future()
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
-        if b"succeeded" in data and not self.told.done():
-            self.told.set_result(time.perf_counter())
-        elif b"data: " in data and not self.parked.done():
-            self.parked.set_result(None)
+        if b"succeeded" in data and not self.succeeded_at.done():
+            self.succeeded_at.set_result(time.perf_counter())
+        elif b"data: " in data and not self.first_event.done():
+            self.first_event.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        for future in (self.parked, self.told):
+        for future in (self.first_event, self.succeeded_at):
             if not future.done():
                 future.set_exception(ConnectionError("the server hung up"))
                 future.exception()
 
 
 class Server:
-    """uvicorn with the demo, as its own process."""
+    """The demo under uvicorn, in a process of its own."""
 
     def __init__(self, *, port: int, notify: str) -> None:
         self.port = port
@@ -83,11 +87,12 @@ class Server:
         self.process = subprocess.Popen(command, env={**os.environ, "NOTIFY": notify})
 
     def status(self, field: str) -> int:
+        """The number in a field of the kernel's status of the process; memory is in KiB."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
-    def cpu(self) -> float:
-        """Seconds of processor time so far."""
+    def cpu_seconds(self) -> float:
+        """The processor time of the process so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -109,17 +114,21 @@ async def serving(notify: str) -> AsyncIterator[Server]:
         server.stop()
 
 
-def recreate(url: str, *, leave: bool) -> str:
-    """Drop the benchmark's database and, unless at the end, make it anew; its URL."""
+def create_database(url: str) -> str:
+    """Create the benchmark's database, empty, on the server of `url`; return its URL."""
+    drop_database(url)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-        if not leave:
-            connection.execute(f"CREATE DATABASE {DATABASE}")
+        connection.execute(f"CREATE DATABASE {DATABASE}")
     return urlunsplit(urlsplit(url)._replace(path=f"/{DATABASE}"))
 
 
+def drop_database(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+
+
 def prepare(number: int) -> tuple[str, list[UUID]]:
-    """A token, and as many running operations of its user's."""
+    """A user's token, and the ids of `number` running operations of this user."""
     from django.contrib.auth.models import User
     from rest_framework.authtoken.models import Token
 
@@ -129,12 +138,12 @@ def prepare(number: int) -> tuple[str, list[UUID]]:
     user, _ = User.objects.get_or_create(username="ada")
     token, _ = Token.objects.get_or_create(user=user)
     fields = {"kind": "benchmark", "owner": str(user.pk), "status": Status.RUNNING, "attempt": 1}
-    made = Operation.objects.bulk_create([Operation(**fields) for _ in range(number)])
-    return token.key, [operation.pk for operation in made]
+    operations = Operation.objects.bulk_create([Operation(**fields) for _ in range(number)])
+    return token.key, [operation.pk for operation in operations]
 
 
 def succeed(pk: UUID) -> float:
-    """Finish an operation; when its commit was there, on disk and for all to see."""
+    """Finish an operation; return the time at which the commit had returned."""
     from django.db import transaction
 
     from async_reply import lifecycle
@@ -147,7 +156,7 @@ def succeed(pk: UUID) -> float:
 
 
 class Load:
-    """The clients, and a thread that does what workers do."""
+    """The clients, and a thread that finishes operations as a worker does."""
 
     def __init__(self, server: Server, token: str) -> None:
         self.server = server
@@ -160,11 +169,11 @@ class Load:
         return await loop.run_in_executor(self.pool, function, *arguments)
 
     async def connect(self, pks: list[UUID]) -> list[Client]:
-        """A reader of each operation's events, twenty connecting at a time."""
+        """Clients that read the events of each operation. Twenty connect at the same time."""
         gate = asyncio.Semaphore(20)
-        made = await asyncio.gather(*(self._connect(pk, gate) for pk in pks))
-        self.clients += made
-        return made
+        readers = await asyncio.gather(*(self._connect(pk, gate) for pk in pks))
+        self.clients += readers
+        return readers
 
     async def _connect(self, pk: UUID, gate: asyncio.Semaphore) -> Client:
         lines = [
@@ -179,14 +188,14 @@ class Load:
             _, client = await loop.create_connection(
                 lambda: Client(request), "127.0.0.1", self.server.port
             )
-            await client.parked
+            await client.first_event
         return client
 
     async def finish(self, pk: UUID, clients: list[Client]) -> float:
-        """Milliseconds until the last of `clients` has been told."""
-        finished = await self.in_thread(succeed, pk)
-        told = await asyncio.gather(*(client.told for client in clients))
-        return (max(told) - finished) * 1000
+        """The milliseconds from the end of an operation until the last of `clients` knows it."""
+        finished_at = await self.in_thread(succeed, pk)
+        arrivals = await asyncio.gather(*(client.succeeded_at for client in clients))
+        return (max(arrivals) - finished_at) * 1000
 
     def close(self) -> None:
         for client in self.clients:
@@ -194,6 +203,7 @@ class Load:
 
 
 async def measure(wake: str, clients: int, url: str) -> list[str]:
+    """A row of the table: the figures for one way of notifying."""
     from django.conf import settings
 
     settings.ASYNC_REPLY["NOTIFY"] = WAKES[wake] or None
@@ -205,10 +215,10 @@ async def measure(wake: str, clients: int, url: str) -> list[str]:
         readers = await load.connect(pks)
         await asyncio.sleep(2)
         size = (server.status("VmRSS") - before) / clients
-        threads, held = server.status("Threads"), await load.in_thread(connections, url)
-        used = server.cpu()
-        await asyncio.sleep(IDLE)
-        used = (server.cpu() - used) / IDLE
+        threads, open_connections = server.status("Threads"), await load.in_thread(connections, url)
+        used = server.cpu_seconds()
+        await asyncio.sleep(IDLE_SECONDS)
+        used = (server.cpu_seconds() - used) / IDLE_SECONDS
         singles = []
         for number in random.sample(range(clients), min(SINGLES, clients)):
             singles.append(await load.finish(pks[number], [readers[number]]))
@@ -228,12 +238,12 @@ async def measure(wake: str, clients: int, url: str) -> list[str]:
         f"{statistics.median(crowds):.0f}",
         f"{used:.1%}",
         str(threads),
-        str(held),
+        str(open_connections),
     ]
 
 
 def connections(url: str) -> int:
-    """The database connections of the server: all but that which asks, and the worker's."""
+    """The server's connections to the database, without the two of this process."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -250,7 +260,7 @@ def main() -> None:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, 65536), files))
     server = os.environ.get("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
-    url = recreate(server, leave=False)
+    url = create_database(server)
     os.environ |= {
         "DATABASE_URL": url,
         "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
@@ -267,10 +277,10 @@ def main() -> None:
             rows.append(asyncio.run(measure(wake, options.clients, url)))
             print(" | ".join(rows[-1]), f"(load {os.getloadavg()[0]:.1f})", flush=True)
     finally:
-        from django.db import connections as opened
+        from django.db import connections as open_connections
 
-        opened.close_all()
-        recreate(server, leave=True)
+        open_connections.close_all()
+        drop_database(server)
     print("\n| " + " | ".join(COLUMNS) + " |")
     for row in rows:
         print("| " + " | ".join(row) + " |")

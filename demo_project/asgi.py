@@ -1,3 +1,5 @@
+"""The demo as an ASGI application, whose clients can wait without a thread."""
+
 import os
 
 from django.core.asgi import get_asgi_application

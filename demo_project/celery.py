@@ -1,3 +1,5 @@
+"""The demo's Celery app."""
+
 import os
 
 from celery import Celery

@@ -1,11 +1,12 @@
-"""Profile a CSV file as it streams by: the types, extremes and counts of its columns.
+"""Profiles a CSV file while it is read: the types, extremes and counts of its columns.
 
-Values are taken as written: spaces belong to them, ``01`` is text, since leading zeros belong to
-identifiers, and so are ``NaN`` and numbers beyond a double. How the file has to look is said in
-`demo_project.csv_rows`.
+Values are taken as they are written. Spaces belong to a value. ``01`` is text, because identifiers
+have leading zeros. ``NaN`` is text, and so is a number that exceeds a double. The module
+`demo_project.csv_rows` describes the format of the file.
 
-Memory stays bounded whatever the file: by one batch of rows, one hash for each distinct value up
-to `DISTINCT_LIMIT` in a column and `DISTINCT_TOTAL` in the file, and one sum per column and batch.
+The memory is bounded for a file of any size. It holds one batch of rows, one sum for each column
+and batch, and one hash for each distinct value: at most `DISTINCT_LIMIT` in a column and
+`DISTINCT_TOTAL` in the file.
 """
 
 import math
@@ -42,16 +43,17 @@ def profile(
     "distinct_more_than", "min", "max", "mean"}]}``. `type` is the narrowest of ``integer``,
     ``number``, ``date`` (YYYY-MM-DD) and ``boolean`` (true, false) that fits every non-empty
     value, else ``text``; a column without values is ``empty``. `count` cells have a value and
-    `empty` cells have none. `distinct` counts the different values as they are written; where
-    `distinct_more_than` is true there are more than that, and counting has stopped.
+    `empty` cells have none. `distinct` counts the different values as they are written. If
+    `distinct_more_than` is true, there are more than `distinct`, and counting has stopped.
 
     `min` and `max` have the type of the column: dates are ISO strings; text compares by code
-    points and is cut after 100 characters, marked by an ellipsis. `mean` is null unless the
-    column is numeric and its sum fits in a double. Columns keep their order, equal names stay
-    equal, and a nameless one is called ``column 3``.
+    points. A text of more than 100 characters is cut there and ends with an ellipsis. `mean` is a
+    number if the column is numeric and its sum fits in a double, else null. Columns keep their
+    order, equal names stay equal, and a third column without a name is called ``column 3``.
 
-    `on_batch` is called with the rows and the bytes read so far, every 4,000 rows (sooner if
-    they are long) and at the end. What it raises ends the reading. Raises `CsvError`.
+    `on_batch` is called with the number of rows and bytes read so far: every 4,000 rows (sooner
+    if the rows are long) and at the end. An exception of `on_batch` ends the reading. Raises
+    `CsvError`.
     """
     table = Table(stream)
     columns = [_Column(name) for name in table.header]
@@ -69,19 +71,19 @@ def profile(
 
 @dataclass(slots=True)
 class _Column:
-    """What is known of a column so far."""
+    """The profile of a column up to the last batch."""
 
     name: str
     type: str = "empty"
     count: int = 0
     empty: int = 0
-    # Python's hash has 64 bits and a secret key: two of 100,000 values share one in 1 of 3 * 10^9
-    # tables, and nobody can write a table in which they do.
+    # Python's hash has 64 bits and a secret key. Two of 100,000 values have the same hash in one
+    # of 3 * 10^9 tables, and nobody can construct such a table.
     hashes: set[int] = field(default_factory=set)
     distinct_more_than: int | None = None
     numbers: tuple[float, float] | None = None
     texts: tuple[str, str] | None = None
-    # Exact for integers; a batch of floats adds one correctly rounded term to the other.
+    # The sum of integers is exact. Each batch of floats adds one term, correctly rounded.
     integer_sum: int = 0
     float_sums: list[float] = field(default_factory=list)
 
@@ -94,8 +96,8 @@ class _Column:
         different = set(present)
         self._count_distinct(different)
         self._widen(different)
-        # Kept for numbers too: the column may turn out to be text. One character more than shown
-        # tells whether to cut; the minimum of shortened texts is the shortened minimum.
+        # Numbers keep their texts too, because a later batch may turn the column into text. One
+        # character more than shown says that a text was cut. The order of the cut texts is right.
         self.texts = _extremes(self.texts, _shortened(min(different)), _shortened(max(different)))
         if self.type == "integer":
             self._add_numbers(map(int, different))
@@ -157,7 +159,7 @@ class _Column:
 
 
 def _keep_within_total(columns: list[_Column]) -> None:
-    """Stop counting where it costs most, until the hashes of all columns are few enough."""
+    """Stop counting in the largest columns, until all hashes together are few enough."""
     while sum(len(column.hashes) for column in columns) > DISTINCT_TOTAL:
         fullest = max(columns, key=lambda column: len(column.hashes))
         fullest.stop_counting(more_than=len(fullest.hashes) - 1)
@@ -188,7 +190,7 @@ _FITS: dict[str, Callable[[set[str]], bool]] = {
     "date": _are_dates,
     "boolean": _are_booleans,
 }
-# The types a column may still have, the narrowest first; when none of them fits, it is text.
+# The types that a column may still get, the narrowest first. If no type fits, it is text.
 _WIDER: dict[str, tuple[str, ...]] = {
     "empty": ("integer", "number", "date", "boolean"),
     "integer": ("integer", "number"),
@@ -204,8 +206,8 @@ _CONVERTERS: dict[str, Callable[[float], float]] = {
 }
 
 
-def _extremes(known: tuple[T, T] | None, low: T, high: T) -> tuple[T, T]:
-    return (min(known[0], low), max(known[1], high)) if known else (low, high)
+def _extremes(extremes: tuple[T, T] | None, low: T, high: T) -> tuple[T, T]:
+    return (min(extremes[0], low), max(extremes[1], high)) if extremes else (low, high)
 
 
 def _sum(numbers: Iterable[float]) -> float:

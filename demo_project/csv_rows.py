@@ -1,8 +1,8 @@
-"""Read the rows of a CSV file from a binary stream, a batch at a time.
+"""Reads the rows of a CSV file from a binary stream, one batch at a time.
 
-The file is UTF-8 (a byte order mark is skipped), separated by commas and quoted as RFC 4180 says;
-its first line names the columns. Blank lines are skipped, in a table of one column too, where
-``""`` writes an empty value. No more is held than one batch, or one row of 1,048,576 characters.
+The file is UTF-8, with or without a byte order mark, separated by commas and quoted as RFC 4180
+says. Its first line names the columns. Blank lines are skipped, so a table of one column writes
+an empty value as ``""``. The memory holds one batch, or one row of at most 1,048,576 characters.
 """
 
 import csv
@@ -19,22 +19,22 @@ BATCH_CHARACTERS = 512 * 1024
 ROW_CHARACTERS = 1024 * 1024
 MAX_COLUMNS = 1_000
 
-# NUL, and what "surrogateescape" makes of a byte that is not UTF-8.
+# NUL, and the surrogates by which "surrogateescape" replaces bytes that are not UTF-8.
 _UNREADABLE = re.compile("[\0\udc80-\udcff]")
 
 
 class CsvError(ValueError):
-    """The file is not a table that can be read; the message says what to correct."""
+    """The file is not a readable table. The message says what to correct."""
 
 
 class Readable(Protocol):
-    """All that is asked of the stream: `read(size)` gives bytes, and none at the end."""
+    """A stream: `read(size)` returns at most `size` bytes, and b"" at the end."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Table:
-    """The header of a CSV file and, as they are read, its rows. Raises `CsvError`."""
+    """The header of a CSV file, and its rows in batches. Raises `CsvError`."""
 
     def __init__(self, stream: Readable) -> None:
         self._lines = _Lines(stream)
@@ -46,7 +46,7 @@ class Table:
         return self._lines.bytes_read
 
     def batches(self) -> Iterator[list[list[str]]]:
-        """Yield lists of rows as wide as the header; the last list may be empty."""
+        """Yield lists of rows. Each row is as long as the header. The last list may be empty."""
         batch: list[list[str]] = []
         characters = 0
         for row in self._records:
@@ -92,11 +92,11 @@ class Table:
 
 
 class _Lines:
-    """Iterate over the lines; `row_characters` grows until the reader of rows resets it."""
+    """Iterates over the lines. `row_characters` grows until the reader of rows resets it."""
 
     def __init__(self, stream: Readable) -> None:
         self._counter = _Counter(stream)
-        # Bytes that are not UTF-8 pass as lone surrogates, to be reported with their line.
+        # Bytes that are not UTF-8 become lone surrogates. The check below names their line.
         self._text = io.TextIOWrapper(
             io.BufferedReader(self._counter), "utf-8-sig", errors="surrogateescape", newline=""
         )
@@ -116,7 +116,7 @@ class _Lines:
             raise StopIteration
         self.number += 1
         self.row_characters += len(line)
-        # isascii() reads a flag and `in` is a memchr: most lines never meet the expression.
+        # Both tests are cheap, so that few lines need the regular expression.
         if "\0" in line or not line.isascii():
             self._check_readable(line)
         if self.row_characters > ROW_CHARACTERS:
@@ -136,7 +136,7 @@ class _Lines:
 
 
 class _Counter(io.RawIOBase):
-    """Count the bytes read; closing it leaves the caller's stream open."""
+    """Counts the bytes read. Closing the counter leaves the caller's stream open."""
 
     def __init__(self, stream: Readable) -> None:
         super().__init__()

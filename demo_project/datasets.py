@@ -1,4 +1,4 @@
-"""Import the rows of a CSV file in short transactions that may be repeated."""
+"""Imports the rows of a CSV file for a job, in short transactions that may run twice."""
 
 from collections.abc import Callable, Iterable
 from uuid import UUID
@@ -17,9 +17,9 @@ def load(
 ) -> int:
     """Write the table as the dataset `pk` and return its number of rows; raises CsvError.
 
-    Begun again after it was cut short, or by two at once, it writes the same rows and no more.
-    It is not complete before `complete`. `on_batch` is called with the rows and the bytes read
-    so far; what it raises ends the import.
+    Two attempts, one after the other or at the same time, write each row once. The owner sees the
+    dataset after `complete`. `on_batch` is called with the number of rows and bytes read so far.
+    An exception of `on_batch` ends the import.
     """
     table = Table(stream)
     values = {"owner": owner, "name": name, "columns": table.header}
@@ -33,7 +33,7 @@ def load(
 
 
 def _write(dataset: Dataset, numbered: Iterable[tuple[int, list[str]]]) -> None:
-    """One transaction: others write in between."""
+    """Write a batch in one transaction. Between two batches, other transactions may write."""
     DatasetRow.objects.bulk_create(
         [DatasetRow(dataset=dataset, number=number, values=row) for number, row in numbered],
         ignore_conflicts=True,
@@ -46,6 +46,6 @@ def complete(pk: UUID, *, rows: int) -> None:
 
 
 def discard(pk: UUID) -> None:
-    """Remove a dataset that will never be complete."""
+    """Delete a dataset that will never be complete."""
     DatasetRow.objects.filter(dataset_id=pk).delete()
     Dataset.objects.filter(pk=pk).delete()

@@ -1,4 +1,4 @@
-"""A CSV file of any length, the same each time, made as it is read."""
+"""Makes a CSV file of any length while it is read. The content is the same each time."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -11,19 +11,19 @@ NOTES = ("", "plain", '"with, comma"', '"say ""hi"""', "Ünïcødé ✓")
 
 
 def batches(rows: int) -> Iterator[str]:
-    """The header, then the lines, up to 1,000 at a time."""
+    """Yield the header, then the lines in batches of up to 1,000."""
     yield HEADER
     for start in range(0, rows, BATCH_ROWS):
         yield "".join(map(_line, range(start, min(rows, start + BATCH_ROWS))))
 
 
 def count(rows: int) -> int:
-    """How many pieces `batches` yields."""
+    """The number of pieces that `batches` yields."""
     return 1 + -(-rows // BATCH_ROWS)
 
 
 def _line(number: int) -> str:
-    """Cents that look like chance, from a linear congruence."""
+    """A line whose amount looks random: a linear congruence of its number."""
     cents = number * 7_919 % 1_000_003
     day = DAYS[number % len(DAYS)]
     return f"{number},{day},{cents // 100}.{cents % 100:02},{NOTES[number % len(NOTES)]}\n"

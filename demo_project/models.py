@@ -1,16 +1,18 @@
+"""The tables of imported datasets."""
+
 import uuid
 
 from django.db import models
 
 
 class Dataset(models.Model):
-    """A table that somebody uploaded; its id is that of the operation that imports it."""
+    """A table that a user uploaded. Its id is the id of the operation that imports it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     owner = models.CharField(max_length=191)
     name = models.CharField(max_length=255)
     columns = models.JSONField(default=list)
-    # None until all of them are in.
+    # The number of rows; None until the import is complete.
     rows = models.PositiveBigIntegerField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -19,7 +21,7 @@ class Dataset(models.Model):
 
 
 class DatasetRow(models.Model):
-    """One row; numbered, so that a job that runs again writes none twice."""
+    """A row of a dataset. Its number keeps a job that runs again from writing the row twice."""
 
     dataset = models.ForeignKey(Dataset, models.CASCADE, db_index=False, related_name="+")
     number = models.PositiveBigIntegerField()

@@ -1,4 +1,7 @@
-"""The demo's web server and worker as child processes that always end."""
+"""Starts web server and worker as child processes, for the demo's command and for tests.
+
+The processes are stopped at the end, also after an error.
+"""
 
 import os
 import signal
@@ -11,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-STOP_WITHIN = 10.0
+#: Seconds that a process has to end by itself, before it is killed.
+STOP_WITHIN_SECONDS = 10.0
 
 
 class DemoError(Exception):
-    """Something the person at the keyboard can do something about; the message says what."""
+    """An error that the user of the demo can correct. The message says how."""
 
 
 def free_port() -> int:
@@ -28,8 +32,9 @@ def free_port() -> int:
 def web_server(port: int) -> list[str]:
     """gunicorn's command line.
 
-    A connection outlives the pauses between polls: closed by the server as the client sends, it
-    is reset. URIs of 8,000 octets are what RFC 9110, 4.1, recommends.
+    Keep-alive is longer than the pauses between polls. A server that closes the connection while
+    the client sends resets it. RFC 9110, section 4.1, recommends support for URIs of 8,000
+    octets.
     """
     options = ["--workers", "2", "--threads", "8", "--keep-alive", "75"]
     options += ["--limit-request-line", "8190"]
@@ -38,13 +43,13 @@ def web_server(port: int) -> list[str]:
 
 
 def worker(*options: str) -> list[str]:
-    """Celery's command line, with further `options` of its own."""
-    given = ["--concurrency", "2", "--loglevel", "INFO", *options]
-    return [sys.executable, "-m", "celery", "-A", "demo_project", "worker", *given]
+    """The command line of a Celery worker, with further `options`."""
+    defaults = ["--concurrency", "2", "--loglevel", "INFO"]
+    return [sys.executable, "-m", "celery", "-A", "demo_project", "worker", *defaults, *options]
 
 
 class Process:
-    """A command in a session of its own, so that Ctrl-C reaches only us; its output is a file."""
+    """A command whose output is a file. It has its own session, which Ctrl-C does not reach."""
 
     def __init__(
         self,
@@ -73,22 +78,23 @@ class Process:
         """Raise DemoError when the process has ended by itself."""
         if self.popen.poll() is not None:
             raise DemoError(
-                f"The {self.name} ended by itself. Its last words, from {self.log}:\n{self.tail()}"
+                f"The {self.name} ended by itself. Its last lines in {self.log}:\n{self.tail()}"
             )
 
     def tail(self, lines: int = 15) -> str:
+        """The last lines of the output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
-        """SIGTERM to the main process alone, which ends its children; the group if it hangs."""
+        """Send SIGTERM to the main process, which ends its children; kill the group if it hangs."""
         if self.popen.poll() is None:
             self.popen.terminate()
             with suppress(subprocess.TimeoutExpired):
-                self.popen.wait(STOP_WITHIN)
+                self.popen.wait(STOP_WITHIN_SECONDS)
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the process and its children."""
+        """Send SIGKILL to the process and its children."""
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
@@ -96,19 +102,19 @@ class Process:
 
 @contextmanager
 def running(port: int, *, logs: Path) -> Iterator[list[Process]]:
-    """Web server and worker, both stopped at the end whatever happens."""
+    """Web server and worker, until the end of the block."""
     if listens(port):
-        raise DemoError(f"Port {port} is taken by another program: choose one, PORT={port + 1}.")
+        raise DemoError(f"Another program uses port {port}: choose another, PORT={port + 1}.")
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
-    started: list[Process] = []
+    processes: list[Process] = []
     try:
         for name, command in (("web server", web_server(port)), ("worker", worker())):
-            started.append(Process(name, command, logs=logs))
-        wait_for(lambda: listens(port), processes=started, what="the web server to listen")
-        yield started
+            processes.append(Process(name, command, logs=logs))
+        wait_for(lambda: listens(port), processes=processes, what="the web server to listen")
+        yield processes
     finally:
-        for process in started:
+        for process in processes:
             process.stop()
 
 
@@ -119,14 +125,14 @@ def wait_for(
     what: str,
     seconds: float = 30.0,
 ) -> None:
-    """Return once `condition` holds; DemoError when a process dies or time runs out."""
+    """Return once `condition` holds; DemoError if a process ends or the time is over first."""
     give_up = time.monotonic() + seconds
     while not condition():
         for process in processes:
             process.check()
         if time.monotonic() > give_up:
             logs = ", ".join(str(process.log) for process in processes)
-            raise DemoError(f"Waited {seconds:.0f} s for {what} in vain: read {logs}.")
+            raise DemoError(f"Waited {seconds:.0f} s for {what}, without success: read {logs}.")
         time.sleep(0.05)
 
 
@@ -135,6 +141,6 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> None:
 
 
 def listens(port: int) -> bool:
-    """Whether something accepts connections there."""
+    """Whether a program accepts connections on this port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0

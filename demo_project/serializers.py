@@ -1,3 +1,5 @@
+"""The inputs and the results of the demo's views."""
+
 from typing import Any
 
 from rest_framework import serializers
@@ -17,7 +19,9 @@ class ExportRequestSerializer(serializers.Serializer[Any]):
 
 class DatasetRequestSerializer(CsvProfileRequestSerializer):
     name = serializers.CharField(
-        max_length=255, required=False, help_text="What to call it; else as the file is called."
+        max_length=255,
+        required=False,
+        help_text="The name of the dataset. Without it, the name of the file is used.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

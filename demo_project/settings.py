@@ -1,7 +1,7 @@
-"""A small real product on the embedded default; two URLs switch it to real services.
+"""The demo's settings. The default needs no services: SQLite, and a broker of files.
 
-Environment: DEMO_DIR, DATABASE_URL, CELERY_BROKER_URL, DEMO_QUEUE, DEMO_MAX_UNFINISHED,
-DEMO_LEASE (seconds), DEBUG, SECRET_KEY, ALLOWED_HOSTS.
+The variables DATABASE_URL and CELERY_BROKER_URL name real services instead. Further variables:
+DEMO_DIR, DEMO_QUEUE, DEMO_MAX_UNFINISHED, DEMO_LEASE (seconds), DEBUG, SECRET_KEY, ALLOWED_HOSTS.
 """
 
 import os
@@ -59,11 +59,11 @@ ROOT_URLCONF = "demo_project.urls"
 WSGI_APPLICATION = "demo_project.wsgi.application"
 
 if find_spec("MySQLdb") is None and find_spec("pymysql") is not None:
-    # Django knows mysqlclient only; PyMySQL needs no compiler, and offers itself in its place.
+    # Django imports mysqlclient only. PyMySQL, which needs no compiler, can take its name.
     import_module("pymysql").install_as_MySQLdb()
 
 if os.environ.get("DATABASE_URL"):
-    # Installed by the extra "demo"; SQLite does without.
+    # The extra "demo" installs it. SQLite does not need it.
     import dj_database_url
 
     DATABASES = {"default": dj_database_url.config(conn_max_age=60, conn_health_checks=True)}
@@ -73,7 +73,7 @@ else:
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": str(DEMO_DIR / "db.sqlite3"),
             "OPTIONS": {
-                # One writer at a time: wait for the turn instead of failing on the way.
+                # SQLite has one writer at a time: a transaction waits for its turn at its start.
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
@@ -86,7 +86,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
-# Not below a folder that a web server publishes.
+# The files of operations lie outside every folder that a web server publishes.
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
@@ -111,13 +111,13 @@ if find_spec("drf_spectacular") is not None:
         "VERSION": "1",
         "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
         "SERVE_INCLUDE_SCHEMA": False,
-        # Without it, a file to upload is told of as a URI.
+        # Without this setting, the schema describes an uploaded file as a URI.
         "COMPONENT_SPLIT_REQUEST": True,
     }
 
 ASYNC_REPLY = {
     "STORAGE": "operations",
-    # One machine, few writers: a lost job is noticed sooner than SQLite's default allows for.
+    # One machine has few writers, so a lease may be shorter than the default for SQLite.
     "LEASE": float(os.environ.get("DEMO_LEASE") or 20),
     "MAX_UNFINISHED": int(os.environ.get("DEMO_MAX_UNFINISHED") or 0),
 }
@@ -134,14 +134,14 @@ else:
         "polling_interval": 0.05,
     }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# Demos that share a broker's server need queues of their own.
+# Two demos on the same broker need different queues.
 CELERY_TASK_DEFAULT_QUEUE = os.environ.get("DEMO_QUEUE") or "celery"
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_ACCEPT_CONTENT = ["json"]
-# Quick with short jobs, and nothing waits beside an idle process.
+# Suits short jobs: a worker reserves one message for each of its processes, not four.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_DB_REUSE_MAX = 1000
-# On Redis a worker that parks a message behind busy processes exits when Redis is restarted.
+# A worker that holds a message for a busy process exits when Redis is restarted.
 CELERY_WORKER_DISABLE_PREFETCH = CELERY_BROKER_URL.startswith(("redis", "sentinel"))
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 

@@ -1,4 +1,4 @@
-"""The demo's kinds of work."""
+"""The demo's jobs."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from demo_project.csv_rows import CsvError
 
 @operation_task(name="demo.profile_csv")
 def profile_csv(operation: Job, *, file: Any) -> dict[str, Any]:
-    """Say of each column of a CSV file what is in it."""
+    """Profile the columns of a CSV file."""
 
     def show(rows: int, done: int) -> None:
         operation.progress(done, file.size, f"{rows:,} rows read")
@@ -34,7 +34,7 @@ def _invalid(error: CsvError) -> OperationFailed:
 
 @operation_task(name="demo.export")
 def export(operation: Job, *, rows: int) -> JobResult:
-    """Write a CSV file of so many rows, whatever their number, in little memory."""
+    """Write a CSV file of `rows` rows. The memory does not grow with the file."""
     batches = exports.batches(rows)
     tracked = operation.track(batches, total=exports.count(rows), description="Batch")
     return operation.file(tracked, name=f"{rows}-rows.csv", content_type="text/csv")
@@ -42,7 +42,7 @@ def export(operation: Job, *, rows: int) -> JobResult:
 
 @operation_task(name="demo.import_dataset")
 def import_dataset(operation: Job, *, file: Any, name: str) -> JobResult:
-    """Import the rows of a CSV file; the result is the dataset."""
+    """Import the rows of a CSV file. The result is the dataset."""
 
     def show(rows: int, done: int) -> None:
         operation.progress(done, file.size, f"{rows:,} rows imported")
@@ -60,7 +60,7 @@ def import_dataset(operation: Job, *, file: Any, name: str) -> JobResult:
 
 
 def _seconds(operation: Operation) -> str:
-    """What tells how long a sleep takes, unlike those of other lengths."""
+    """The key of estimates: sleeps of equal length have a history of their own."""
     return f"{operation.input['seconds']:.0f}"
 
 
@@ -68,7 +68,7 @@ def _seconds(operation: Operation) -> str:
 def sleep(
     operation: Job, *, seconds: float, steps: int, outcome: str, value: Any
 ) -> dict[str, Any]:
-    """Sleep in steps, then end as asked: what clients and operators try things with."""
+    """Sleep in steps, then end as the input says. Clients and operators try the demo with it."""
     for _step in operation.track(range(steps), description="Step"):
         time.sleep(seconds / steps)
     if outcome == "fail":

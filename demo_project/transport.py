@@ -1,9 +1,9 @@
-"""A Celery broker made of files, safe with many readers and writers at once.
+"""A Celery broker made of files, for the demo and for tests. Many processes may use it at once.
 
-kombu's own filesystem transport lets a reader see half a message, and moves it to another folder
-to read it. Here a message is written under a temporary name and renamed, and a reader claims it
-by renaming it again: the file system lets one of them succeed. Tables of bindings are replaced
-whole. The folders are created when missing, and are local to the machine. The settings are::
+With kombu's own filesystem transport, a reader may see half a message. This transport writes a
+message under a temporary name and renames it. A reader claims a message by renaming it again: the
+file system lets only one reader succeed. A table of bindings is replaced as a whole. The folders
+are created if they are missing. They must be local to the machine. The settings are::
 
     CELERY_BROKER_URL = "filesystem://"
     CELERY_BROKER_TRANSPORT = "demo_project.transport:Transport"
@@ -16,7 +16,7 @@ whole. The folders are created when missing, and are local to the machine. The s
 Three more options are optional: ``polling_interval`` (seconds, 0.05 by default), and
 ``store_processed`` with ``processed_folder``, to keep the messages that were read.
 
-A message that a worker holds when it is killed is gone: a broker of files knows no leases.
+A broker of files has no leases: the message that a worker holds when it is killed is lost.
 """
 
 import fcntl
@@ -40,11 +40,12 @@ from kombu.utils.json import dumps, loads
 
 logger = get_logger(__name__)
 
-MESSAGES_PER_TICK = 100
+#: The number of messages that one turn of the event loop delivers at most.
+MESSAGES_PER_TURN = 100
 
 
 class Channel(filesystem.Channel):
-    """Messages are files named ``<nanoseconds>_<uuid>.<queue>.msg``, which sort by age."""
+    """Each message is a file ``<nanoseconds>_<uuid>.<queue>.msg``. The names sort by age."""
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -63,11 +64,11 @@ class Channel(filesystem.Channel):
         try:
             _write(path, dumps(payload))
         except OSError as error:
-            # What kombu knows how to report; the disk is full, or the folder has gone.
+            # The disk is full or the folder is missing. kombu reports a ChannelError.
             raise ChannelError(f"Cannot write the message {path}: {error}") from error
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
-        # A backlog is listed once, not once per message; a name that has gone is passed over.
+        # A backlog is listed once, not for each message. Another reader may take a listed name.
         names = self._listed.setdefault(queue, deque())
         if not names:
             names.extend(self._names(queue))
@@ -105,8 +106,8 @@ class Channel(filesystem.Channel):
         try:
             message: dict[str, Any] = loads(claimed.read_text("utf-8"))
         except ValueError:
-            # Torn by a crash of the machine: it must not stop the worker at each start.
-            logger.exception("Message cannot be read, left in file=%s", claimed)
+            # A crash of the machine cut the file. It must not stop the worker at each start.
+            logger.exception("A message cannot be read and stays in file=%s", claimed)
             return None
         if self.store_processed:
             shutil.move(claimed, Path(self.processed_folder, name))
@@ -125,7 +126,7 @@ class Channel(filesystem.Channel):
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
         binding = exchange_queue_t(routing_key or "", pattern or "", queue or "")
-        # Most bindings are there already, and reading takes no lock.
+        # Most bindings exist already, and reading needs no lock.
         if binding not in self.get_table(exchange):
             with self._changing(exchange) as table:
                 if binding not in table:
@@ -142,10 +143,10 @@ class Channel(filesystem.Channel):
 
     @contextmanager
     def _changing(self, exchange: str) -> Iterator[list[exchange_queue_t]]:
-        """Lend the table of bindings to one writer at a time, and replace it afterwards."""
+        """Give the table of bindings to one writer at a time, and store it afterwards."""
         path = self._table(exchange)
-        # The lock has a file of its own, for the table's file is replaced under it; the kernel
-        # lets go of it when its process is killed.
+        # The lock has its own file, because the table's file is replaced. The kernel releases the
+        # lock of a process that is killed.
         with path.with_suffix(".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             table = self.get_table(exchange)
@@ -157,10 +158,10 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """Poll from Celery's event loop, every 50 ms and whenever something else has woken it.
+    """Polls from Celery's event loop: every 50 ms, and whenever another event wakes the loop.
 
-    Without an event loop Celery's processes wait for jobs at one shared lock. A process that is
-    terminated while it holds the lock never returns it, and the worker hangs in its shutdown.
+    Without an event loop, Celery's processes wait for jobs at one shared lock. A process that is
+    terminated while it holds the lock never releases it, and the worker hangs at its shutdown.
     """
 
     Channel = Channel
@@ -171,12 +172,12 @@ class Transport(filesystem.Transport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self._hub: Any = None
-        self._alarm: Any = None
+        self._timer: Any = None
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self._leave_event_loop()
         self._hub = loop
-        self._alarm = loop.call_repeatedly(self.polling_interval, self._deliver_waiting)
+        self._timer = loop.call_repeatedly(self.polling_interval, self._deliver_waiting)
         loop.on_tick.add(self._deliver_waiting)
 
     def close_connection(self, connection: Any) -> None:
@@ -186,13 +187,13 @@ class Transport(filesystem.Transport):
     def _leave_event_loop(self) -> None:
         if self._hub is not None:
             self._hub.on_tick.discard(self._deliver_waiting)
-            self._alarm.cancel()
+            self._timer.cancel()
             self._hub = None
 
     def _deliver_waiting(self) -> None:
-        """Deliver what is there; the bound leaves the loop time for its other work."""
+        """Deliver messages up to a limit, which leaves the loop time for its other work."""
         cycle: Any = self.cycle
-        for _ in range(MESSAGES_PER_TICK):
+        for _ in range(MESSAGES_PER_TURN):
             try:
                 cycle.get(self._deliver)
             except Empty:
@@ -200,12 +201,12 @@ class Transport(filesystem.Transport):
 
 
 def _quoted(name: str) -> str:
-    """Return the name as one part of a path, whatever it contains."""
+    """Return the name as one part of a path, whatever characters it contains."""
     return quote(name, safe="@")
 
 
 def _write(path: Path, content: str) -> None:
-    """Make the file appear under its name complete; the temporary name ends in no queue's."""
+    """Write the file so that readers see it complete. No reader looks for the temporary name."""
     temporary = path.with_name(f"{uuid.uuid4()}.part")
     temporary.write_text(content, "utf-8")
     temporary.replace(path)

@@ -1,3 +1,5 @@
+"""The demo's URLs: its views, the operations, the admin, and the schema if it is installed."""
+
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,7 +19,7 @@ schema: list[Any] = []
 if find_spec("drf_spectacular") is not None:
     from drf_spectacular.views import SpectacularAPIView
 
-    from async_reply.contrib import spectacular  # noqa: F401 it tells of our views
+    from async_reply.contrib import spectacular  # noqa: F401 it describes our views
 
     schema = [path("api/schema/", SpectacularAPIView.as_view(), name="schema")]
 
@@ -30,6 +32,6 @@ urlpatterns = [
     path("api/datasets/<uuid:id>/", DatasetView.as_view(), name="dataset"),
     path("api/sleeps/", SleepView.as_view(), name="sleeps"),
     path("api/", include("async_reply.urls")),
-    # The admin's style sheets, in DEBUG only: gunicorn and uvicorn serve no files by themselves.
+    # The admin's style sheets, with DEBUG only. gunicorn and uvicorn serve no files themselves.
     *staticfiles_urlpatterns(),
 ]

@@ -1,3 +1,5 @@
+"""The demo's views: each submits one kind of operation. One shows an imported dataset."""
+
 from django.db.models import QuerySet
 from rest_framework.generics import RetrieveAPIView
 from rest_framework.parsers import MultiPartParser
@@ -34,7 +36,7 @@ class DatasetImportView(LongRunningOperationView):
 
 
 class DatasetView(RetrieveAPIView[Dataset]):
-    """A complete dataset, for its owner alone."""
+    """Shows a complete dataset to its owner only."""
 
     serializer_class = DatasetSerializer
     lookup_field = "id"

@@ -1,4 +1,4 @@
-"""What a run has shown of each cell of a table in the docs, and the table itself."""
+"""Writes a table of test results into a page of the docs, for `make matrix` and `make clients`."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
+#: The names of a table's row and column, which identify one cell.
 Place = tuple[str, ...]
 
 END = ".. The table ends here.\n"
 
 
 class Board:
-    """A pytest plugin that adds up the reports of each cell's tests; subclass it for a table."""
+    """A pytest plugin that collects the reports of each cell's tests; each table subclasses it."""
 
-    #: The command that writes the page, and its option, which names the page.
+    #: The command that writes the page, and pytest's option with the path of the page.
     command: str
     option: str
 
@@ -26,11 +27,11 @@ class Board:
         self.places: dict[str, Place] = {}
 
     def place_of(self, item: pytest.Item) -> Place | None:
-        """The cell that a test belongs to; None outside the table."""
+        """The cell of a test; None for a test outside the table."""
         raise NotImplementedError
 
     def page(self) -> Iterator[str]:
-        """The lines between the markers."""
+        """The lines of the table."""
         raise NotImplementedError
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -41,7 +42,7 @@ class Board:
         if report.when == "call" and not report.skipped:
             self.ran.add(place)
         if report.failed:
-            self.failed.setdefault(place, set()).add(_test(report.nodeid))
+            self.failed.setdefault(place, set()).add(_name_of_test(report.nodeid))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(
@@ -52,14 +53,14 @@ class Board:
             self.places[item.nodeid] = place
         result = yield
         if place is not None and (nextitem is None or self.place_of(nextitem) != place):
-            self.left(place)
+            self.finish_cell(place)
         return result
 
-    def left(self, place: Place) -> None:
-        """Called when the next test is another cell's."""
+    def finish_cell(self, place: Place) -> None:
+        """Called when the next test belongs to another cell."""
 
-    def told(self, place: Place) -> str:
-        """`ok` or what failed; `-` where nothing ran."""
+    def verdict(self, place: Place) -> str:
+        """The text of the cell: `ok`, the names of the failed tests, or `-` if no test ran."""
         failed = sorted(self.failed.get(place, ()))
         if place not in self.ran and not failed:
             return "-"
@@ -71,19 +72,21 @@ class Board:
             self.write(Path(path))
 
     def write(self, path: Path) -> None:
-        """Replace what stands between the markers of the page at `path`."""
+        """Replace the text between the two marker lines of the page at `path`."""
         before, start, rest = path.read_text().partition(self.start)
         _, end, after = rest.partition(END)
-        assert start, f"{path} lacks the markers"
-        assert end, f"{path} lacks the markers"
+        assert start, f"{path} lacks the line {self.start}"
+        assert end, f"{path} lacks the line {END}"
         table = "\n".join(self.page())
         path.write_text(f"{before}{start}\n{table}\n\n{end}{after}")
 
     @property
     def start(self) -> str:
+        """The marker line above the table."""
         return f".. The table is written by `{self.command}`: it starts here.\n"
 
     def say(self, text: str) -> None:
+        """Write a line to the terminal."""
         reporter: Any = self.config.pluginmanager.get_plugin("terminalreporter")
         reporter.ensure_newline()
         reporter.write_line(text)
@@ -101,5 +104,5 @@ def row(*cells: str) -> Iterator[str]:
         yield f"   {'* -' if number == 0 else '  -'} {text}"
 
 
-def _test(nodeid: str) -> str:
+def _name_of_test(nodeid: str) -> str:
     return nodeid.rpartition("::")[2].partition("[")[0].removeprefix("test_")

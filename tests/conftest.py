@@ -1,4 +1,4 @@
-"""What tests share: users, clients, and services that may be missing."""
+"""What all tests share: users, clients, operations, and services that may be missing."""
 
 import os
 import socket
@@ -43,10 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     clients.addoption("--write-clients", metavar="PAGE", help="write what clients saw into PAGE")
 
 
-#: What waits for processes of its own: begun at the end, all else would wait for it.
-FIRST = ("checker", "faults", "packaging", "system", "clients", "plans")
+#: Tests with these markers wait for processes. They start first: at the end, the run would wait.
+STARTED_FIRST = ("checker", "faults", "packaging", "system", "clients", "plans")
 
-#: Thousands of the same calls, whose lines others reach; coverage would double what they take.
+#: Tests that repeat the same calls thousands of times. Other tests cover the same lines, and
+#: coverage would double the time of these.
 REPETITIVE = (
     "estimates/test_plans.py",
     "lifecycle/test_state_machine.py",
@@ -57,7 +58,7 @@ REPETITIVE = (
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not any(map(item.get_closest_marker, FIRST)))
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, STARTED_FIRST)))
     for item in items:
         if item.get_closest_marker("system") or item.path.as_posix().endswith(REPETITIVE):
             item.add_marker("no_cover")
@@ -65,17 +66,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A report crosses processes as UTF-8, whatever text a test has logged."""
+    """Make each report valid UTF-8, because xdist sends it to another process."""
     report = yield
     report.sections = [
-        (name, said.encode(errors="backslashreplace").decode()) for name, said in report.sections
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
     ]
     return report
 
 
 @pytest.fixture(autouse=True)
 def broker(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ids of the messages sent; no test but those of the relay needs a broker."""
+    """The ids of the messages that would be sent. Only the tests of the relay need a broker."""
     sent: list[str] = []
     monkeypatch.setattr(
         "async_reply.publishing.broker.send", lambda operation: sent.append(str(operation.pk))
@@ -84,7 +85,8 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-#: Whether an arrow and what belongs to it are one statement: where they can be, both are tried.
+#: Whether a status and the rows that belong to it are written in one statement. Tests of this
+#: run with both forms on PostgreSQL, and with the portable form elsewhere.
 FORMS = [True, False] if connection.vendor == "postgresql" else [False]
 
 
@@ -96,8 +98,8 @@ def one_statement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(autouse=True)
-def _nothing_known() -> None:
-    """What the process has read of other tests' databases is forgotten, and whom it throttled."""
+def _empty_caches() -> None:
+    """Forget the histories, the backlogs and the throttled clients of earlier tests."""
     histories.forget()
     backlogs.forget()
     cache.clear()
@@ -117,7 +119,7 @@ def stranger(django_user_model: Any) -> AbstractBaseUser:
 
 @pytest.fixture
 def client_of() -> Callable[..., APIClient]:
-    """An APIClient that speaks for a user, or for nobody."""
+    """Makes an APIClient for a user, or an anonymous one."""
 
     def make(user: AbstractBaseUser | None = None) -> APIClient:
         client = APIClient()
@@ -129,14 +131,14 @@ def client_of() -> Callable[..., APIClient]:
 
 
 def configure_celery(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-    """Change Celery's settings for a test; before 5.6 those of Django hid any without a prefix."""
+    """Change settings of Celery for a test. The prefix is needed before Celery 5.6."""
     for name, value in settings.items():
         monkeypatch.setitem(current_app.conf, f"CELERY_{name.upper()}", value)
 
 
 @pytest.fixture
 def ran() -> Callable[..., None]:
-    """Store operations that took so many seconds, one after the other, the last just now."""
+    """Stores finished operations with these durations; the last one ended just now."""
 
     def store(*seconds: float, status: Status = Status.SUCCEEDED, **fields: Any) -> None:
         now = timezone.now()
@@ -146,10 +148,10 @@ def ran() -> Callable[..., None]:
                 status=status,
                 reply=fields.get("reply", {}),
                 created_at=now - timedelta(hours=1),
-                started_at=now - timedelta(seconds=len(seconds) - index + each),
+                started_at=now - timedelta(seconds=len(seconds) - index + duration),
                 finished_at=now - timedelta(seconds=len(seconds) - index),
             )
-            for index, each in enumerate(seconds)
+            for index, duration in enumerate(seconds)
         ]
         Operation.objects.bulk_create(rows)
 
@@ -157,7 +159,7 @@ def ran() -> Callable[..., None]:
 
 
 def need_service(name: str, *, port: int) -> None:
-    """Skip where the service is absent; fail where ASYNC_REPLY_REQUIRE_SERVICES says so."""
+    """Skip the test if the service is absent; fail if ASYNC_REPLY_REQUIRE_SERVICES is set."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=2).close()
     except OSError:
@@ -168,9 +170,9 @@ def need_service(name: str, *, port: int) -> None:
 
 @pytest.fixture
 def ticker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticker]:
-    """The process's ticker; at the end its thread and those that ask Django are gone.
+    """The process's ticker. At the end, its thread and the threads that ask Django have ended.
 
-    Their connections go with them.
+    Their connections have ended with them.
     """
     monkeypatch.setattr("async_reply.waiting.ticker.IDLE_SECONDS", 0.05)
     monkeypatch.setattr(executor, "IDLE_SECONDS", 0.05)
@@ -181,20 +183,20 @@ def ticker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticker]:
 
 @pytest.fixture
 def api(user: AbstractBaseUser, client_of: Callable[..., APIClient]) -> APIClient:
-    """A client that speaks for `user`."""
+    """A client that is authenticated as `user`."""
     return client_of(user)
 
 
 @pytest.fixture
-def _knowing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the process reads for its estimates stays good for the test, however slow that is."""
+def _estimates_stay_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process reads the data for its estimates once, even if the test is slow."""
     monkeypatch.setattr(histories, "REFRESH_SECONDS", float("inf"))
     monkeypatch.setattr(backlogs, "REFRESH_SECONDS", float("inf"))
 
 
 @pytest.fixture
 def _multilingual(settings: Settings) -> None:
-    """All URLs stand below a language, of which "en" is the default."""
+    """All URLs start with a language. The default is "en"."""
     settings.LANGUAGE_CODE = "en"
     settings.ROOT_URLCONF = "tests.project.multilingual"
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
@@ -202,7 +204,7 @@ def _multilingual(settings: Settings) -> None:
 
 @pytest.fixture
 def submit(user: AbstractBaseUser) -> Callable[..., Operation]:
-    """Store an operation of `user`'s."""
+    """Stores an operation that belongs to `user`."""
 
     def make(task: Any = echo, **input: Any) -> Operation:
         return services.submit(task, input=input, owner=str(user.pk))
@@ -212,7 +214,7 @@ def submit(user: AbstractBaseUser) -> Callable[..., Operation]:
 
 @pytest.fixture
 def running(submit: Callable[..., Operation]) -> Operation:
-    """An operation of `user`'s that a worker holds."""
+    """A running operation of `user`."""
     operation = submit()
     assert lifecycle.claim(operation, worker="w1")
     return operation
@@ -220,7 +222,7 @@ def running(submit: Callable[..., Operation]) -> Operation:
 
 @pytest.fixture
 def succeeded(submit: Callable[..., Operation]) -> Operation:
-    """An operation of `user`'s that answered {"number": 7}."""
+    """A succeeded operation of `user`. Its result is {"number": 7}."""
     operation = submit(number=7)
     run_operations()
     operation.refresh_from_db()
@@ -228,16 +230,16 @@ def succeeded(submit: Callable[..., Operation]) -> Operation:
 
 
 @pytest.fixture(autouse=True)
-def _inline_jobs_look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def _inline_jobs_read_the_row_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "INLINE_BEAT_SECONDS", 0)
 
 
 @pytest.fixture(autouse=True)
 def _broker_connections_closed() -> Iterator[None]:
-    """A process keeps its connections to brokers; a test leaves none behind."""
+    """Close the connections to brokers, which a process would keep."""
     yield
     for pool in _pools.values():
-        for kept in pool._resource.queue:
-            if not callable(kept):  # one that nobody has asked for yet
-                kept._close()
+        for opened in pool._resource.queue:
+            if not callable(opened):  # a callable stands for a connection that was never opened
+                opened._close()
     _pools.clear()

@@ -1,4 +1,4 @@
-"""A database that is read-only, as the old primary of a failover and a standby are."""
+"""Makes the database read-only, as the old primary is after a failover."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,41 +15,42 @@ STATEMENTS = {
 
 
 class Failover:
-    """While it lasts, this thread's connection and all new ones are read-only.
+    """Makes this thread's connection and new connections read-only.
 
-    It ends when `lasts` connections were opened during it, which is how often somebody tried
-    again, or at the end of the block.
+    It ends after `lasts` new connections, that is after so many retries, or at the end of the
+    block. `opened` counts the new connections.
     """
 
     def __init__(self, *, lasts: float = float("inf")) -> None:
         self.lasts = lasts
         self.opened = 0
-        self.began = False
+        self.has_begun = False
 
     def begin(self) -> None:
         connection.ensure_connection()
-        self.began = True
-        self._refuse(connection)
+        self.has_begun = True
+        self._make_read_only(connection)
 
-    def _refuse(self, opened: Any) -> None:
-        with opened.cursor() as cursor:
-            cursor.execute(STATEMENTS[opened.vendor])
+    def _make_read_only(self, connection: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(STATEMENTS[connection.vendor])
 
-    def hear(self, connection: Any, **_kwargs: Any) -> None:
-        if self.began and self.opened < self.lasts:
+    def count_connection(self, connection: Any, **_kwargs: Any) -> None:
+        """The receiver of Django's signal for a new connection."""
+        if self.has_begun and self.opened < self.lasts:
             self.opened += 1
-            self._refuse(connection)
+            self._make_read_only(connection)
 
 
 @contextmanager
 def failover(*, lasts: float = float("inf"), begin: bool = True) -> Iterator[Failover]:
-    """Read-only until the end of the block; `begin=False`: once its `begin` is called."""
-    made = Failover(lasts=lasts)
-    connection_created.connect(made.hear)
+    """Make the database read-only in the block. With `begin=False`, it starts at `begin()`."""
+    outage = Failover(lasts=lasts)
+    connection_created.connect(outage.count_connection)
     try:
         if begin:
-            made.begin()
-        yield made
+            outage.begin()
+        yield outage
     finally:
-        connection_created.disconnect(made.hear)
+        connection_created.disconnect(outage.count_connection)
         connection.close()

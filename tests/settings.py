@@ -1,4 +1,4 @@
-"""The demo's project, with what makes tests quick, and views that try the hooks."""
+"""The demo's settings for the suite: a quick password hasher, and the views of tests/project."""
 
 from demo_project.settings import *  # noqa: F403
 from demo_project.settings import INSTALLED_APPS

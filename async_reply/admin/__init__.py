@@ -1,4 +1,7 @@
-"""Shows operations and workers; whatever changes operations goes through `services`."""
+"""Registers the pages of operations and workers with Django's admin.
+
+The pages read the tables. Every change of an operation goes through `services`.
+"""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""The commands as actions of the list and as buttons of an operation's page."""
+"""Offers the commands to operators: as actions of the list, as buttons of an operation's page."""
 
 from typing import Any
 from uuid import UUID
@@ -19,13 +19,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from async_reply.admin.commands import CANCEL, COMMANDS, DELETE, RERUN, Command, Tally, run
+from async_reply.admin.commands import CANCEL, COMMANDS, DELETE, RERUN, Command, Summary, run
 from async_reply.admin.readonly import ReadOnlyAdmin
 from async_reply.models import Operation
 
 
 class OperationActions(ReadOnlyAdmin):
-    """Each command acts on the operations ticked, or on the one shown, and says what it did."""
+    """Gives a command to the selected operations, or to the one shown, and reports the outcome."""
 
     actions = ("cancel_operations", "rerun_operations", "delete_operations")
 
@@ -39,8 +39,10 @@ class OperationActions(ReadOnlyAdmin):
     def rerun_operations(self, request: HttpRequest, _queryset: QuerySet[Any]) -> Any:
         return self._run_on_selected(request, RERUN)
 
-    # Not "delete": has_delete_permission stays False, so that Django's own delete is off.
-    @admin.action(description=gettext_lazy("Delete the selected operations"), permissions=["bury"])
+    # The permission is not "delete": has_delete_permission is False, to turn Django's delete off.
+    @admin.action(
+        description=gettext_lazy("Delete the selected operations"), permissions=["delete_operation"]
+    )
     def delete_operations(self, request: HttpRequest, _queryset: QuerySet[Any]) -> Any:
         return self._run_on_selected(request, DELETE)
 
@@ -53,17 +55,17 @@ class OperationActions(ReadOnlyAdmin):
     def has_rerun_permission(self, request: HttpRequest) -> bool:
         return self.has_command_permission(request, RERUN)
 
-    def has_bury_permission(self, request: HttpRequest) -> bool:
+    def has_delete_operation_permission(self, request: HttpRequest) -> bool:
         return self.has_command_permission(request, DELETE)
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
-        # The list counts up to a cap: "all" would be another number than the page says.
+        # The list stops counting at a cap, so the page cannot say how many operations "all" are.
         if request.POST.get("select_across", "0") not in ("", "0"):
-            text = _("Actions take the operations ticked on one page: nothing was done.")
+            text = _("Nothing was done: an action works on the operations selected on one page.")
         elif any(_as_id(value) is None for value in _selected(request)):
-            text = _("The selection names something else than operations: nothing was done.")
+            text = _("Nothing was done: the selection contains an id that is malformed.")
         else:
             return super().response_action(request, queryset, *args, **kwargs)
         self.message_user(request, text, messages.ERROR)
@@ -75,7 +77,7 @@ class OperationActions(ReadOnlyAdmin):
         return [route, *super().get_urls()]
 
     def action_view(self, request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
-        """A button of the change page: POST only."""
+        """Answers a button of an operation's page. Only POST is allowed."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if name not in COMMANDS:
@@ -88,12 +90,14 @@ class OperationActions(ReadOnlyAdmin):
         operation = self.get_object(request, str(pk))
         if operation is None:
             raise Http404
-        if command.confirm and "confirmed" not in request.POST:
-            return self._ask(request, command, back=self.page_url(pk), title=str(operation))
-        tally = run(command, [operation])
-        self._report(request, command, tally)
-        made = tally.done[0][1] if tally.done else None
-        return HttpResponseRedirect(self.page_url(made.pk if isinstance(made, Operation) else pk))
+        if command.needs_confirmation and "confirmed" not in request.POST:
+            return self._ask(request, command, back=self.page_url(pk), target=str(operation))
+        summary = run(command, [operation])
+        self._report(request, command, summary)
+        returned = summary.done[0][1] if summary.done else None
+        # A rerun returns the new operation: show it.
+        new_pk = returned.pk if isinstance(returned, Operation) else pk
+        return HttpResponseRedirect(self.page_url(new_pk))
 
     def page_url(self, pk: object) -> str:
         """The page of the operation with this id."""
@@ -105,7 +109,7 @@ class OperationActions(ReadOnlyAdmin):
         )
 
     def buttons(self, request: HttpRequest, operation: Operation) -> list[tuple[Command, str]]:
-        """The commands this user may give here, and where to post them."""
+        """The commands that this user may give to the operation, each with the URL to post to."""
         return [
             (command, self.url_of("action", operation.pk, command.name))
             for command in COMMANDS.values()
@@ -113,19 +117,22 @@ class OperationActions(ReadOnlyAdmin):
         ]
 
     def _run_on_selected(self, request: HttpRequest, command: Command) -> HttpResponse | None:
-        """By the ids ticked: the queryset would pass over rows that left the filter meanwhile."""
+        """Give the command to the selected ids.
+
+        The queryset of the action lacks rows that the filter of the list no longer shows.
+        """
         ids = _selected(request)
-        if command.confirm and "confirmed" not in request.POST:
-            title = ngettext("%d operation", "%d operations", len(ids)) % len(ids)
+        if command.needs_confirmation and "confirmed" not in request.POST:
+            target = ngettext("%d operation", "%d operations", len(ids)) % len(ids)
             hidden = [
                 ("action", f"{command.name}_operations"),
                 *((ACTION_CHECKBOX_NAME, pk) for pk in ids),
             ]
             return self._ask(
-                request, command, back=request.get_full_path(), title=title, hidden=hidden
+                request, command, back=request.get_full_path(), target=target, hidden=hidden
             )
-        tally = run(command, (self.get_object(request, pk) for pk in ids))
-        self._report(request, command, tally)
+        summary = run(command, (self.get_object(request, pk) for pk in ids))
+        self._report(request, command, summary)
         return None
 
     def _ask(
@@ -134,40 +141,42 @@ class OperationActions(ReadOnlyAdmin):
         command: Command,
         *,
         back: str,
-        title: str,
+        target: str,
         hidden: list[tuple[str, str]] | None = None,
     ) -> HttpResponse:
+        """The page that asks for confirmation; `hidden` fields are posted again with it."""
         context = {
             **self.admin_site.each_context(request),
             "title": _("Are you sure?"),
             "subtitle": None,
             "opts": self.opts,
             "command": command,
-            "target": title,
+            "target": target,
             "back": back,
             "hidden": hidden or [],
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "async_reply/admin/confirm.html", context)
 
-    def _report(self, request: HttpRequest, command: Command, tally: Tally) -> None:
-        """One message for what was done, one for each reason why something was not."""
-        for operation, _returned in tally.done:
+    def _report(self, request: HttpRequest, command: Command, summary: Summary) -> None:
+        """Show one message for the successes, and one for each reason of a refusal."""
+        for operation, _returned in summary.done:
             self.log_change(request, operation, f"{command.label}.")
-        if tally.done:
-            self.message_user(request, command.done % len(tally.done), messages.SUCCESS)
-        for reason, count in tally.refused.items():
-            left = ngettext(
+        if summary.done:
+            text = command.done_message % len(summary.done)
+            self.message_user(request, text, messages.SUCCESS)
+        for reason, count in summary.refused.items():
+            template = ngettext(
                 "%(count)d operation was left as it is: %(reason)s",
                 "%(count)d operations were left as they are: %(reason)s",
                 count,
             )
-            text = left % {"count": count, "reason": reason}
+            text = template % {"count": count, "reason": reason}
             self.message_user(request, text, messages.WARNING)
 
 
 def _selected(request: HttpRequest) -> list[str]:
-    """The ids ticked, each once: a rerun would otherwise happen twice."""
+    """The selected ids without repetitions: an id that comes twice must not be rerun twice."""
     return list(dict.fromkeys(request.POST.getlist(ACTION_CHECKBOX_NAME)))
 
 

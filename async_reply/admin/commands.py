@@ -1,4 +1,4 @@
-"""What the admin can do with operations: the services, their permissions and their words."""
+"""The commands that operators give in the admin: each is a service, a permission and its texts."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -23,6 +23,7 @@ from async_reply.models import Operation
 from async_reply.services import cancellation
 from async_reply.status import CANCELABLE, FINAL
 
+#: The errors by which a service says that it leaves the operation as it is.
 REFUSALS = (AlreadyFinished, NotCancelable, NotFinished, OperationGone, UnknownKind)
 
 
@@ -35,47 +36,50 @@ class Command:
     #: The codename of the permission, of the app `async_reply`.
     permission: str
     perform: Callable[[Operation], object]
-    #: Whether the button is worth showing; the service has the last word.
+    #: Whether an operation's page shows the button. The service decides once more.
     is_offered: Callable[[Operation], bool]
-    #: "%d operations were …"
-    done: Any
-    confirm: bool = False
+    #: The message with the number of operations: "%d operations were …"
+    done_message: Any
+    needs_confirmation: bool = False
 
 
 @dataclass
-class Tally:
-    """What became of each operation: those done, with what the service returned; why not."""
+class Summary:
+    """The operations on which a command succeeded, and how often each reason prevented it."""
 
+    #: Each operation with the value that the service returned.
     done: list[tuple[Operation, object]] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
 
 
-def run(command: Command, operations: Iterable[Operation | None]) -> Tally:
-    """Do it to each of `operations`; None stands for one that is no longer there."""
-    tally = Tally()
+def run(command: Command, operations: Iterable[Operation | None]) -> Summary:
+    """Give the command to each of `operations`; None stands for a row that no longer exists."""
+    summary = Summary()
     for operation in operations:
         if operation is None:
-            tally.refused[str(_("The operation no longer exists."))] += 1
+            summary.refused[str(_("The operation no longer exists."))] += 1
             continue
         try:
-            tally.done.append((operation, command.perform(operation)))
+            summary.done.append((operation, command.perform(operation)))
         except REFUSALS as error:
-            tally.refused[str(error)] += 1
+            summary.refused[str(error)] += 1
         except Error as error:
             if connections[alias()].in_atomic_block or not errors.is_temporary(error):
                 raise
             logger.warning("Operation id=%s kind=%s: %s", operation.pk, operation.kind, error)
-            tally.refused[str(_("The database cannot be reached: try again."))] += 1
+            summary.refused[str(_("The database cannot be reached: try again."))] += 1
         except OSError:
             # A rerun copies the files of the request.
-            logger.exception("Operation id=%s kind=%s files", operation.pk, operation.kind)
-            tally.refused[str(_("The storage did not give a file: see the log."))] += 1
-    return tally
+            logger.exception(
+                "Operation id=%s kind=%s: a file cannot be copied", operation.pk, operation.kind
+            )
+            summary.refused[str(_("The storage failed to copy a file: see the log."))] += 1
+    return summary
 
 
 def _delete(operation: Operation) -> None:
     if operation.deleted_at is not None:
-        raise OperationGone("The operation's content was removed before.")
+        raise OperationGone("The operation's content was already deleted.")
     services.delete(operation)
 
 
@@ -99,7 +103,7 @@ CANCEL = Command(
     permission="cancel_operation",
     perform=services.cancel,
     is_offered=_may_be_canceled,
-    done=ngettext_lazy(
+    done_message=ngettext_lazy(
         "%d operation was canceled or asked to stop.",
         "%d operations were canceled or asked to stop.",
     ),
@@ -110,7 +114,7 @@ RERUN = Command(
     permission="rerun_operation",
     perform=services.rerun,
     is_offered=_may_be_rerun,
-    done=ngettext_lazy(
+    done_message=ngettext_lazy(
         "%d operation was submitted again, as a new one.",
         "%d operations were submitted again, as new ones.",
     ),
@@ -121,10 +125,10 @@ DELETE = Command(
     permission="delete_operation",
     perform=_delete,
     is_offered=_may_be_deleted,
-    done=ngettext_lazy(
-        "The content of %d operation was removed.", "The content of %d operations was removed."
+    done_message=ngettext_lazy(
+        "The content of %d operation was deleted.", "The content of %d operations was deleted."
     ),
-    confirm=True,
+    needs_confirmation=True,
 )
 
 COMMANDS = {command.name: command for command in (CANCEL, RERUN, DELETE)}

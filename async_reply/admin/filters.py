@@ -1,4 +1,4 @@
-"""Filters whose choices are known without asking the table."""
+"""Filters of the list of operations. Their choices come from code, never from a query."""
 
 import time
 from typing import Any
@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from async_reply.status import Status
 from async_reply.tasks import known_kinds
 
-#: Seconds by the word in the URL.
-SPANS = {"hour": 3600, "day": 24 * 3600, "week": 7 * 24 * 3600}
+#: The value of ?created= -> the greatest age in seconds that the list shows.
+AGE_SECONDS = {"hour": 3600, "day": 24 * 3600, "week": 7 * 24 * 3600}
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -29,7 +29,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class KindFilter(admin.SimpleListFilter):
-    """The kinds a worker knows; another one can be written into the URL."""
+    """Offers the kinds that a worker knows. The URL may name any other kind."""
 
     title = _("kind")
     parameter_name = "kind"
@@ -43,7 +43,7 @@ class KindFilter(admin.SimpleListFilter):
 
 
 class CreatedFilter(admin.SimpleListFilter):
-    """Recency by the primary key, which starts with the time: no other index is needed."""
+    """Filters by age. The primary key starts with the time, so no other index is needed."""
 
     title = _("created")
     parameter_name = "created"
@@ -52,10 +52,10 @@ class CreatedFilter(admin.SimpleListFilter):
         return [("hour", _("Past hour")), ("day", _("Past 24 hours")), ("week", _("Past 7 days"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        seconds = SPANS.get(self.value() or "")
-        return queryset if seconds is None else queryset.filter(pk__gte=first_id(seconds))
+        seconds = AGE_SECONDS.get(self.value() or "")
+        return queryset if seconds is None else queryset.filter(pk__gte=smallest_id(seconds))
 
 
-def first_id(seconds: float) -> UUID:
-    """The smallest id that could have been made in the last `seconds`."""
-    return UUID(int=int((time.time() - seconds) * 1000) << 80)
+def smallest_id(age_seconds: float) -> UUID:
+    """The smallest id that an operation of at most this age can have."""
+    return UUID(int=int((time.time() - age_seconds) * 1000) << 80)

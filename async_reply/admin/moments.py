@@ -1,4 +1,7 @@
-"""Times to the second, in the operator's zone: what Django shows by default ends at minutes."""
+"""Formats times of the admin to the second, in the operator's time zone.
+
+Django's own format shows minutes only.
+"""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,25 +13,25 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-#: What stands where there is nothing; the change page would print "None".
+#: The text for a missing value; Django's change page would print "None".
 EMPTY = "-"
 
 
-def moment(model: type[Model], name: str) -> Callable[[Any], str]:
+def moment_column(model: type[Model], name: str) -> Callable[[Any], str]:
     """A column for `list_display` or a fieldset that shows the time in the field `name`."""
     label: Any = getattr(model._meta.get_field(name), "verbose_name", name)
 
     @admin.display(description=label)
     def show(row: Any) -> str:
         value = getattr(row, name)
-        return EMPTY if value is None else written(value)
+        return EMPTY if value is None else format_moment(value)
 
     show.__name__ = name
     return show
 
 
-def written(value: datetime) -> SafeString:
-    """Date and time, between which a narrow column may break."""
+def format_moment(value: datetime) -> SafeString:
+    """The date and the time as HTML; a narrow column breaks the line between the two only."""
     if timezone.is_aware(value):
         value = timezone.localtime(value)
     parts = '<span class="async-reply-time">{}</span> <span class="async-reply-time">{}</span>'

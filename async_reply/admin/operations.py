@@ -1,13 +1,14 @@
-"""The list of operations and the page of one."""
+"""Shows operators the list of operations, and the page and the files of each operation."""
 
 import re
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
@@ -17,15 +18,18 @@ from django.utils.translation import gettext_lazy
 from async_reply.admin import panels
 from async_reply.admin.actions import OperationActions
 from async_reply.admin.filters import CreatedFilter, KindFilter, StatusFilter
-from async_reply.admin.moments import EMPTY, moment, written
+from async_reply.admin.moments import EMPTY, format_moment, moment_column
 from async_reply.database.clock import seconds_until
+from async_reply.exceptions import StorageFailed
+from async_reply.files import store
+from async_reply.logs import logger
 from async_reply.models import Operation, OperationFile
 from async_reply.status import Status
 
-PAYLOAD = "view_operation_payload"
+PAYLOAD_PERMISSION = "view_operation_payload"
 
-AT = {
-    name: moment(Operation, name)
+MOMENTS = {
+    name: moment_column(Operation, name)
     for name in (
         "created_at",
         "available_at",
@@ -43,7 +47,7 @@ AT = {
 }
 COLLAPSED = {"classes": ("collapse",)}
 
-SUMMARY = (
+SUMMARY_FIELDS = (
     "id",
     "kind",
     "state",
@@ -53,48 +57,48 @@ SUMMARY = (
     "celery_result",
     "error_document",
 )
-TIMES = (
-    (AT["created_at"], AT["available_at"]),
-    (AT["started_at"], AT["finished_at"]),
-    (AT["updated_at"], AT["cancel_requested_at"]),
-    (AT["expires_at"], AT["deleted_at"]),
-    AT["purge_at"],
+TIME_FIELDS = (
+    (MOMENTS["created_at"], MOMENTS["available_at"]),
+    (MOMENTS["started_at"], MOMENTS["finished_at"]),
+    (MOMENTS["updated_at"], MOMENTS["cancel_requested_at"]),
+    (MOMENTS["expires_at"], MOMENTS["deleted_at"]),
+    MOMENTS["purge_at"],
 )
-BUDGETS = (
+BUDGET_FIELDS = (
     ("attempt", "version"),
     ("retries", "max_retries"),
     ("losses", "max_losses"),
-    ("time_limit", AT["deadline_at"]),
+    ("time_limit", MOMENTS["deadline_at"]),
 )
-DELIVERY = (
+DELIVERY_FIELDS = (
     ("queue", "priority"),
-    (AT["published_at"], "publishes"),
-    ("worker", AT["lease_expires_at"]),
+    (MOMENTS["published_at"], "publishes"),
+    ("worker", MOMENTS["lease_expires_at"]),
     "traceparent",
 )
-REQUEST = ("view", "idempotency_digest", "reply_document")
+REQUEST_FIELDS = ("view", "idempotency_digest", "reply_document")
 
 
 class OperationAdmin(OperationActions):
-    """Read-only; subclass it to change what your operators see."""
+    """The pages of operations. A project subclasses it to show other columns."""
 
-    # As many as fit between Django's navigation and the filters in a window of 1280 pixels.
+    # These columns fit between Django's navigation and the filters in a window of 1280 pixels.
     list_display = (
         "short_id",
         "state",
         "dotted_kind",
         "owner",
-        AT["created_at"],
-        AT["finished_at"],
+        MOMENTS["created_at"],
+        MOMENTS["finished_at"],
     )
     list_filter = (StatusFilter, KindFilter, CreatedFilter)
     list_deferred = ("input", "error", "extra", "reply")
     list_select_related = False
     ordering = ("-id",)
-    # Non-empty shows the box; get_search_results says what it finds.
+    # Django shows the search box if this is not empty; get_search_results does the search.
     search_fields = ("id",)
     search_help_text = gettext_lazy(
-        "The whole id of an operation (the list shows its end only), or the exact owner."
+        "The whole id of an operation (the list shows only its end), or the exact owner."
     )
     change_form_template = "async_reply/admin/change_form.html"
 
@@ -110,10 +114,10 @@ class OperationAdmin(OperationActions):
             return queryset.filter(owner=term), False
 
     def has_payload_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm(f"{self.opts.app_label}.{PAYLOAD}")
+        return request.user.has_perm(f"{self.opts.app_label}.{PAYLOAD_PERMISSION}")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """All there is, of the payload what this user may see."""
+        """All fields. The payload only if this user has the permission to see it."""
         payload: tuple[str, ...] = ("attempts", "hidden_payload")
         if self.has_payload_permission(request):
             payload = (
@@ -124,12 +128,12 @@ class OperationAdmin(OperationActions):
                 "extra_document",
             )
         return [
-            (None, {"fields": SUMMARY}),
+            (None, {"fields": SUMMARY_FIELDS}),
             (_("Input and outcome"), {"fields": payload}),
-            (_("Times"), {"fields": TIMES}),
-            (_("Budgets"), {"fields": BUDGETS}),
-            (_("Publishing and lease"), {"fields": DELIVERY, **COLLAPSED}),
-            (_("Request"), {"fields": REQUEST, **COLLAPSED}),
+            (_("Times"), {"fields": TIME_FIELDS}),
+            (_("Budgets"), {"fields": BUDGET_FIELDS}),
+            (_("Publishing and lease"), {"fields": DELIVERY_FIELDS, **COLLAPSED}),
+            (_("Request"), {"fields": REQUEST_FIELDS, **COLLAPSED}),
         ]
 
     def render_change_form(
@@ -143,17 +147,30 @@ class OperationAdmin(OperationActions):
         route = path("<uuid:pk>/files/<int:file>/", view, name="async_reply_operation_file")
         return [route, *super().get_urls()]
 
-    def file_view(self, request: HttpRequest, pk: UUID, file: int) -> FileResponse:
-        """A file's bytes, to be saved: its own type could make the browser run it here."""
+    def file_view(self, request: HttpRequest, pk: UUID, file: int) -> HttpResponseBase:
+        """Answers with a file as a download.
+
+        The browser must not show the file on this site: a client may have uploaded a script. If
+        the storage fails, the operator returns to the operation's page, which says so.
+        """
         if not (self.has_view_permission(request) and self.has_payload_permission(request)):
             raise PermissionDenied
         row = OperationFile.objects.filter(pk=file, operation_id=pk).first()
-        if row is None or self.get_object(request, str(pk)) is None:
+        operation = self.get_object(request, str(pk))
+        if row is None or operation is None:
             raise Http404
         try:
-            content = row.file.open("rb")
-        except FileNotFoundError as error:
-            raise Http404 from error
+            content = store.opened_for_reading(row)
+        except StorageFailed:
+            logger.exception(
+                "Operation id=%s kind=%s: file=%s cannot be opened",
+                pk,
+                operation.kind,
+                row.file.name,
+            )
+            text = _("The storage failed to open the file %(name)s: see the log.")
+            self.message_user(request, text % {"name": row.name}, messages.ERROR)
+            return HttpResponseRedirect(self.page_url(pk))
         return FileResponse(
             content,
             as_attachment=True,
@@ -164,31 +181,32 @@ class OperationAdmin(OperationActions):
 
     @admin.display(description=gettext_lazy("id"))
     def short_id(self, operation: Operation) -> str:
-        """Its random end: ids of one hour start alike."""
+        """The random end of the id. Ids that were made in one hour start alike."""
         return format_html('<span title="{}">{}</span>', operation.pk, str(operation.pk)[-8:])
 
     @admin.display(description=gettext_lazy("status"))
     def state(self, operation: Operation) -> str:
-        """With how far it is, from when it may start, or why its content is gone."""
+        """The status, with the progress, the time of a delayed start, or "deleted" or "expired"."""
         status = operation.get_status_display()
         if operation.deleted_at is not None:
             reason = _("deleted") if operation.was_deleted else _("expired")
             return f"{status} ({reason})"
         if operation.status == Status.PENDING and seconds_until(operation.available_at) > 0:
-            return format_html("{} ({} {})", status, _("from"), written(operation.available_at))
+            start = format_moment(operation.available_at)
+            return format_html("{} ({} {})", status, _("from"), start)
         if operation.progress is not None and operation.status != Status.SUCCEEDED:
             return f"{status}, {operation.progress}\N{NO-BREAK SPACE}%"
         return status
 
     @admin.display(description=gettext_lazy("kind"))
     def dotted_kind(self, operation: Operation) -> str:
-        """May break after its dots and underscores, where a browser would not."""
+        """The kind, with a possible line break after each dot and underscore."""
         parts = re.split(r"(?<=[._])", operation.kind)
         return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in parts))
 
     @admin.display(description=gettext_lazy("reruns"))
     def lineage(self, operation: Operation) -> str:
-        """What it repeats, and what repeats it, the last ten."""
+        """Links to the operation that this one repeats, and to its last ten reruns."""
         links = [(_("repeats"), operation.rerun_of_id)] if operation.rerun_of_id else []
         reruns = operation.reruns.order_by("-pk").values_list("pk", flat=True)
         links += [(_("repeated by"), pk) for pk in reruns[:10]]
@@ -197,24 +215,25 @@ class OperationAdmin(OperationActions):
 
     @admin.display(description=gettext_lazy("Celery's result"))
     def celery_result(self, operation: Operation) -> str:
-        found = panels.celery_result(operation)
-        if found is None:
-            return _("Celery's result backend keeps none.")
+        result_pk = panels.celery_result(operation)
+        if result_pk is None:
+            return _("Celery's result backend has no result of this operation.")
         try:
             url = reverse(
                 "admin:django_celery_results_taskresult_change",
-                args=[found],
+                args=[result_pk],
                 current_app=self.admin_site.name,
             )
         except NoReverseMatch:
-            return str(found)
-        return format_html('<a href="{}">{}</a>', url, _("what Celery's result backend keeps"))
+            return str(result_pk)
+        return format_html('<a href="{}">{}</a>', url, _("the row of Celery's result backend"))
 
     @admin.display(description=gettext_lazy("payload"))
     def hidden_payload(self, _operation: Operation) -> str:
         return _(
-            "Input, result, files and tracebacks are hidden: needs the permission %(name)s."
-        ) % {"name": f"{self.opts.app_label}.{PAYLOAD}"}
+            "Input, result, files and tracebacks are hidden. "
+            "To see them, a user needs the permission %(name)s."
+        ) % {"name": f"{self.opts.app_label}.{PAYLOAD_PERMISSION}"}
 
     @admin.display(description=gettext_lazy("error"))
     def error_document(self, operation: Operation) -> str:
@@ -242,11 +261,11 @@ class OperationAdmin(OperationActions):
 
     @admin.display(description=gettext_lazy("attempts that did not end well"))
     def attempts(self, operation: Operation) -> str:
-        return panels.attempts(operation, tracebacks=False) or EMPTY
+        return panels.attempts(operation, with_tracebacks=False) or EMPTY
 
     @admin.display(description=gettext_lazy("attempts that did not end well"))
     def attempts_with_tracebacks(self, operation: Operation) -> str:
-        return panels.attempts(operation, tracebacks=True) or EMPTY
+        return panels.attempts(operation, with_tracebacks=True) or EMPTY
 
     def _file_url(self, row: OperationFile) -> str:
         return self.url_of("file", row.operation_id, row.pk)

@@ -1,4 +1,4 @@
-"""Counting that costs the same whatever the size of the table."""
+"""Counts the rows of a list at a cost that does not grow with the table."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,20 +13,20 @@ else:
 
 
 class CappedPaginator(Base):
-    """Counts and pages through the first `cap` rows; `capped` says that there are more."""
+    """Counts and pages through the first `cap` rows; `is_capped` says that there are more."""
 
     cap = 10_000
 
     @cached_property
     def count(self) -> int:
-        return min(self._counted, self.cap)
+        return min(self._count_up_to_cap, self.cap)
 
     @property
-    def capped(self) -> bool:
-        return self._counted > self.cap
+    def is_capped(self) -> bool:
+        return self._count_up_to_cap > self.cap
 
     @cached_property
-    def _counted(self) -> int:
-        """At most one more than `cap`: the LIMIT stands inside the count."""
+    def _count_up_to_cap(self) -> int:
+        """The number of rows, at most `cap` + 1. The database stops counting there."""
         queryset = cast("QuerySet[Any]", self.object_list)
         return queryset.order_by().values("pk")[: self.cap + 1].count()

@@ -1,4 +1,4 @@
-"""What all our pages share: nothing to edit, and lists that stay flat as tables grow."""
+"""The base of all pages of our admin: without forms, and with lists that suit large tables."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,11 @@ else:
     Base = admin.ModelAdmin
 
 
-class FlatChangeList(ChangeList):
-    """Ordered by an index alone, without the columns that may be long."""
+class IndexedChangeList(ChangeList):
+    """A list in the order of one index. The columns that may be long are not read."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        # Django honours ?o= whatever sortable_by says.
+        # Django obeys ?o= even where `sortable_by` is empty.
         return list(self.model_admin.get_ordering(request))
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
@@ -28,9 +28,9 @@ class FlatChangeList(ChangeList):
 
 
 class ReadOnlyAdmin(Base):
-    """Pages to look at; subclasses name `ordering`, which an index must serve."""
+    """Pages without forms. A subclass sets `ordering` to columns that an index serves."""
 
-    #: Fields the list does not read.
+    #: The fields that the list does not read.
     list_deferred: tuple[str, ...] = ()
     change_list_template = "async_reply/admin/change_list.html"
     paginator = CappedPaginator
@@ -39,13 +39,16 @@ class ReadOnlyAdmin(Base):
     sortable_by = ()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return FlatChangeList
+        return IndexedChangeList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Only the filters shown: ?input__contains= would scan the table and guess at secrets."""
-        return any(
-            lookup == getattr(each, "parameter_name", None) for each in self.list_filter or ()
-        )
+        """Allows the filters of the list only.
+
+        A lookup such as ?input__contains= scans the table. With it, an operator who may not see
+        the payload could guess it.
+        """
+        names = [getattr(item, "parameter_name", None) for item in self.list_filter or ()]
+        return lookup in names
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -1,3 +1,5 @@
+"""What the tests of the admin share: URLs, clients, and operations in each status."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +23,7 @@ def page(operation: Operation) -> str:
 
 
 def button(operation: Operation, name: str) -> str:
-    """Where a button of an operation's page posts to."""
+    """The URL to which a button of an operation's page posts."""
     return reverse("admin:async_reply_operation_action", args=[operation.pk, name])
 
 
@@ -31,21 +33,21 @@ def shown(response: Any) -> list[Operation]:
 
 
 def messages(response: Any) -> list[str]:
-    """What the page after an action tells."""
+    """The messages on the page after an action."""
     return [str(message) for message in response.context["messages"]]
 
 
 @pytest.fixture
 def staff_client(django_user_model: Any) -> Callable[..., Client]:
-    """A client of a staff member with these permissions on this app."""
+    """Makes a client of a staff member who has only these permissions on this app."""
 
     def make(*codenames: str) -> Client:
         staff = django_user_model.objects.create_user("grace", is_staff=True)
-        found = Permission.objects.filter(
+        permissions = Permission.objects.filter(
             content_type__app_label="async_reply", codename__in=codenames
         )
-        assert len(codenames) == len(found)
-        staff.user_permissions.set(found)
+        assert len(codenames) == len(permissions)
+        staff.user_permissions.set(permissions)
         client = Client()
         client.force_login(staff)
         return client
@@ -55,7 +57,7 @@ def staff_client(django_user_model: Any) -> Callable[..., Client]:
 
 @pytest.fixture
 def submit(db: None) -> Callable[..., Operation]:
-    """Store an operation of ada's."""
+    """Stores an operation that belongs to ada."""
 
     def make(task: Any = echo, *, owner: str = "ada", **input: Any) -> Operation:
         return services.submit(task, input=input, owner=owner)
@@ -65,7 +67,7 @@ def submit(db: None) -> Callable[..., Operation]:
 
 @pytest.fixture
 def in_status(submit: Callable[..., Operation]) -> Callable[..., Operation]:
-    """An operation that has reached a status."""
+    """Makes an operation that has reached a status."""
 
     def make(status: Status, **input: Any) -> Operation:
         operation = submit(**input)

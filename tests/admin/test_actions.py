@@ -1,3 +1,5 @@
+"""Actions of the list and buttons of an operation's page: commands, refusals, permissions."""
+
 import re
 from collections.abc import Callable
 from typing import Any
@@ -22,35 +24,35 @@ PERMISSIONS = {name: f"{name}_operation" for name in NAMES}
 
 
 def act(client: Client, name: str, *operations: Operation | str, **data: Any) -> Any:
-    """Tick operations, choose the action, and follow to the page it leads to."""
-    selected = [str(getattr(each, "pk", each)) for each in operations]
+    """Select operations, choose the action, and return the page that follows."""
+    selected = [str(getattr(operation, "pk", operation)) for operation in operations]
     fields = {"action": f"{name}_operations", "_selected_action": selected, **data}
     return client.post(data.pop("url", LIST), fields, follow=True)
 
 
-def offered(client: Client, operation: Operation) -> list[str]:
+def buttons(client: Client, operation: Operation) -> list[str]:
     """The buttons on an operation's page."""
     text = client.get(page(operation)).content.decode()
     return re.findall(rf"/{operation.pk}/actions/(\w+)/", text)
 
 
-def test_cancel__tells_what_it_did_and_what_not(
+def test_cancel__reports_successes_and_refusals(
     in_status: Callable[..., Operation], admin_client: Client
 ) -> None:
-    made = {each: in_status(each) for each in Status}
-    response = act(admin_client, "cancel", *made.values(), uuid4().hex)
+    operations = {status: in_status(status) for status in Status}
+    response = act(admin_client, "cancel", *operations.values(), uuid4().hex)
     assert messages(response) == [
         "4 operations were canceled or asked to stop.",
         LEFT + "The operation has already succeeded.",
         LEFT + "The operation has already failed.",
         LEFT + "The operation no longer exists.",
     ]
-    reached = dict(Operation.objects.values_list("pk", "status"))
-    assert reached[made[Status.PENDING].pk] == Status.CANCELED
-    assert reached[made[Status.RUNNING].pk] == Status.CANCELING
+    statuses = dict(Operation.objects.values_list("pk", "status"))
+    assert statuses[operations[Status.PENDING].pk] == Status.CANCELED
+    assert statuses[operations[Status.RUNNING].pk] == Status.CANCELING
 
 
-def test_cancel__leaves_a_running_one_that_cannot_be_stopped(
+def test_cancel__refuses_a_running_operation_that_cannot_be_canceled(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     operation = submit(tasks.persist)
@@ -60,7 +62,7 @@ def test_cancel__leaves_a_running_one_that_cannot_be_stopped(
     ]
 
 
-def test_cancel__acts_on_those_that_left_the_filter_meanwhile(
+def test_cancel__acts_on_an_operation_that_the_filter_no_longer_shows(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     operation = submit()
@@ -72,17 +74,17 @@ def test_cancel__acts_on_those_that_left_the_filter_meanwhile(
 def test_rerun__submits_again_and_reports_refusals(
     in_status: Callable[..., Operation], submit: Callable[..., Operation], admin_client: Client
 ) -> None:
-    done, gone = in_status(Status.SUCCEEDED, number=7), in_status(Status.SUCCEEDED)
-    act(admin_client, "delete", gone, confirmed="yes")
+    done, deleted = in_status(Status.SUCCEEDED, number=7), in_status(Status.SUCCEEDED)
+    act(admin_client, "delete", deleted, confirmed="yes")
     unknown = Operation.objects.create(kind="tests.gone", status=Status.FAILED)
-    reported = messages(act(admin_client, "rerun", done, gone, unknown, submit()))
+    reported = messages(act(admin_client, "rerun", done, deleted, unknown, submit()))
     assert reported[0] == "1 operation was submitted again, as a new one."
     for text, part in zip(reported[1:], ("removed", "tests.gone", "finished"), strict=True):
         assert part in text
     assert done.reruns.get().input == {"number": 7}
 
 
-def test_rerun__happens_once_for_an_operation_ticked_twice(
+def test_rerun__happens_once_for_an_operation_selected_twice(
     in_status: Callable[..., Operation], admin_client: Client
 ) -> None:
     operation = in_status(Status.SUCCEEDED)
@@ -90,7 +92,7 @@ def test_rerun__happens_once_for_an_operation_ticked_twice(
     assert operation.reruns.count() == 1
 
 
-def test_rerun__says_that_a_file_is_lost(
+def test_rerun__reports_that_a_file_is_lost(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     operation = submit(tasks.read, title="a", files=[SimpleUploadedFile("a.txt", b"a")])
@@ -98,17 +100,19 @@ def test_rerun__says_that_a_file_is_lost(
     row = operation.files.get()
     row.file.delete(save=False)
     assert messages(act(admin_client, "rerun", operation)) == [
-        LEFT + "The storage did not give a file: see the log."
+        LEFT + "The storage failed to copy a file: see the log."
     ]
     assert Operation.objects.count() == 1
 
 
-def test_delete__asks_first(in_status: Callable[..., Operation], admin_client: Client) -> None:
+def test_delete__asks_for_confirmation(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
     operation = in_status(Status.SUCCEEDED, number=7)
     response = act(admin_client, "delete", operation)
     text = response.content.decode()
     assert "Are you sure?" in text
-    assert "Its client is told that there is no such operation." in text
+    assert "The client is told that there is no such operation." in text
     assert f'name="_selected_action" value="{operation.pk}"' in text
     assert 'name="action" value="delete_operations"' in text
     operation.refresh_from_db()
@@ -121,7 +125,7 @@ def test_delete__leaves_a_tombstone(
     operation = in_status(Status.SUCCEEDED, number=7)
     response = act(admin_client, "delete", operation, submit(), confirmed="yes")
     assert messages(response) == [
-        "The content of 1 operation was removed.",
+        "The content of 1 operation was deleted.",
         LEFT + "Only a finished operation can be deleted: cancel it first, or wait.",
     ]
     operation.refresh_from_db()
@@ -129,32 +133,33 @@ def test_delete__leaves_a_tombstone(
     assert operation.input == {}
     assert not hasattr(operation, "result")
     assert messages(act(admin_client, "delete", operation, confirmed="yes")) == [
-        LEFT + "The operation's content was removed before."
+        LEFT + "The operation's content was already deleted."
     ]
 
 
 @pytest.mark.parametrize("across", ["1", "true"])
-def test_actions__refuse_to_act_across_pages(
+def test_actions__refuse_all_pages_at_once(
     submit: Callable[..., Operation], admin_client: Client, across: str
 ) -> None:
     operation = submit()
     response = act(admin_client, "cancel", operation, select_across=across)
     assert messages(response) == [
-        "Actions take the operations ticked on one page: nothing was done."
+        "Nothing was done: an action works on the operations selected on one page."
     ]
     operation.refresh_from_db()
     assert operation.status == Status.PENDING
 
 
-def test_actions__do_not_offer_to_act_across_pages(
+def test_actions__do_not_offer_to_select_all_pages(
     submit: Callable[..., Operation], admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("async_reply.admin.operations.OperationAdmin.list_per_page", 1)
-    made = [submit(), submit()]
+    for _ in range(2):
+        submit()
     text = admin_client.get(LIST).content.decode()
-    assert f"{len(made)} operations" in text
+    assert "2 operations" in text
     assert "Select all 2" not in text
-    # Without it Django's script breaks at each tick.
+    # Django's script fails at each selection if the counter is missing.
     assert '<span class="action-counter" data-actions-icnt="1"' in text
 
 
@@ -163,13 +168,13 @@ def test_actions__refuse_a_malformed_selection(
 ) -> None:
     response = act(admin_client, "cancel", submit(), "nonsense")
     assert messages(response) == [
-        "The selection names something else than operations: nothing was done."
+        "Nothing was done: the selection contains an id that is malformed."
     ]
     assert not Operation.objects.exclude(status=Status.PENDING)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_actions__are_offered_by_permission(
+def test_actions__are_offered_with_their_permission_only(
     submit: Callable[..., Operation], staff_client: Callable[..., Client], name: str
 ) -> None:
     submit()
@@ -178,7 +183,7 @@ def test_actions__are_offered_by_permission(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_actions__do_nothing_without_permission(
+def test_actions__without_their_permission_do_nothing(
     in_status: Callable[..., Operation], staff_client: Callable[..., Client], name: str
 ) -> None:
     operation = in_status(Status.PENDING if name == "cancel" else Status.SUCCEEDED)
@@ -192,7 +197,7 @@ def test_actions__do_nothing_without_permission(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_buttons__need_permission_to_view(
+def test_buttons__without_the_permission_to_view_are_refused(
     in_status: Callable[..., Operation], staff_client: Callable[..., Client], name: str
 ) -> None:
     operation = in_status(Status.SUCCEEDED)
@@ -200,7 +205,7 @@ def test_buttons__need_permission_to_view(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_buttons__are_posted_with_a_token(
+def test_buttons__need_a_post_with_a_csrf_token(
     in_status: Callable[..., Operation], admin_client: Client, admin_user: Any, name: str
 ) -> None:
     operation = in_status(Status.SUCCEEDED)
@@ -212,32 +217,32 @@ def test_buttons__are_posted_with_a_token(
 
 
 @pytest.mark.parametrize("status", Status)
-def test_buttons__show_what_the_status_allows(
+def test_buttons__are_those_that_the_status_allows(
     in_status: Callable[..., Operation], admin_client: Client, status: Status
 ) -> None:
     expected = ["rerun", "delete"] if status in FINAL else []
     if status in (Status.PENDING, Status.RUNNING):
         expected = ["cancel"]
-    assert expected == offered(admin_client, in_status(status))
+    assert expected == buttons(admin_client, in_status(status))
 
 
-def test_buttons__are_offered_by_permission(
+def test_buttons__are_shown_with_their_permission_only(
     in_status: Callable[..., Operation], staff_client: Callable[..., Client]
 ) -> None:
     operation = in_status(Status.SUCCEEDED)
-    assert offered(staff_client("view_operation", "delete_operation"), operation) == ["delete"]
+    assert buttons(staff_client("view_operation", "delete_operation"), operation) == ["delete"]
 
 
-def test_buttons__do_not_stop_what_cannot_be_stopped(
+def test_buttons__cancel_is_hidden_if_the_job_cannot_be_canceled(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     operation = submit(tasks.persist)
-    assert offered(admin_client, operation) == ["cancel"]
+    assert buttons(admin_client, operation) == ["cancel"]
     Operation.objects.filter(pk=operation.pk).update(status=Status.RUNNING)
-    assert offered(admin_client, operation) == []
+    assert buttons(admin_client, operation) == []
 
 
-def test_cancel_button__cancels_and_returns(
+def test_cancel_button__cancels_and_shows_the_page_again(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     operation = submit()
@@ -256,16 +261,16 @@ def test_rerun_button__leads_to_the_new_operation(
     assert page(operation.reruns.get()) == response["Location"]
 
 
-def test_delete_button__asks_first_and_then_deletes(
+def test_delete_button__deletes_after_a_confirmation(
     in_status: Callable[..., Operation], admin_client: Client
 ) -> None:
     operation = in_status(Status.SUCCEEDED)
-    asked = admin_client.post(button(operation, "delete")).content.decode()
-    assert f"<strong>{operation}</strong>" in asked
+    question = admin_client.post(button(operation, "delete")).content.decode()
+    assert f"<strong>{operation}</strong>" in question
     admin_client.post(button(operation, "delete"), {"confirmed": "yes"})
     operation.refresh_from_db()
     assert operation.was_deleted
-    assert offered(admin_client, operation) == []
+    assert buttons(admin_client, operation) == []
 
 
 def test_buttons__report_a_refusal(
@@ -276,7 +281,7 @@ def test_buttons__report_a_refusal(
     assert messages(response) == [LEFT + "The operation has already succeeded."]
 
 
-def test_buttons__unknown_operation_or_name_is_not_found(
+def test_buttons__of_an_unknown_operation_or_name_are_not_found(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     assert admin_client.post(button(submit(), "explode")).status_code == 404
@@ -294,12 +299,12 @@ def test_actions__are_kept_in_the_history(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_cancel__database_that_is_read_only_for_a_while_is_a_reason(
+def test_cancel__reports_that_the_database_is_read_only(
     submit: Callable[..., Operation],
 ) -> None:
     operations = [submit(), submit()]
     with failover():
-        tally = commands.run(commands.CANCEL, operations)
-    assert tally.refused == {"The database cannot be reached: try again.": 2}
-    assert tally.done == []
+        summary = commands.run(commands.CANCEL, operations)
+    assert summary.refused == {"The database cannot be reached: try again.": 2}
+    assert summary.done == []
     assert not Operation.objects.exclude(status=Status.PENDING).exists()

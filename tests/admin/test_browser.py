@@ -1,4 +1,4 @@
-"""The list in Chromium: what its HTML does not tell."""
+"""The list of operations in Chromium: its width, and Django's script for selections."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ from tests.admin.conftest import LIST
 CHROMIUM = which("chromium")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
-    # The server's threads see only what is committed.
+    # The server runs in another thread, which sees committed rows only.
     pytest.mark.django_db(transaction=True),
 ]
 
-#: Pixels by which the table is wider than its place.
+#: The number of pixels by which the table is wider than the space for it.
 OVERHANG = """() => {
   const table = document.querySelector("#result_list");
   return table.scrollWidth - table.closest(".results").clientWidth;
@@ -32,7 +32,7 @@ OVERHANG = """() => {
 def opened(client: Client, origin: str) -> Iterator[tuple[Page, list[str]]]:
     """The list as the client's user sees it, and the errors of its scripts.
 
-    Django refuses queries inside: playwright's loop runs.
+    Django refuses queries inside the block, because playwright runs an event loop there.
     """
     name = settings.SESSION_COOKIE_NAME
     errors: list[str] = []
@@ -62,7 +62,7 @@ def test_changelist__fits_a_window_of_1280_pixels(
         assert page.evaluate(OVERHANG) <= 0
 
 
-def test_actions__of_what_is_ticked_on_one_page_of_several(
+def test_actions__act_on_the_operations_selected_on_one_page_of_two(
     submit: Callable[..., Operation],
     admin_client: Client,
     live_server: Any,
@@ -80,6 +80,6 @@ def test_actions__of_what_is_ticked_on_one_page_of_several(
         assert (counter.inner_text(), header.is_checked()) == ("1 of 2 selected", False)
         page.select_option("select[name=action]", "cancel_operations")
         page.click("button[name=index]")
-        told = page.locator(".messagelist").inner_text()
-        assert (told, errors) == ("1 operation was canceled or asked to stop.", [])
+        message = page.locator(".messagelist").inner_text()
+        assert (message, errors) == ("1 operation was canceled or asked to stop.", [])
     assert Operation.objects.filter(status=Status.CANCELED).count() == 1

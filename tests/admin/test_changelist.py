@@ -1,3 +1,5 @@
+"""The list of operations: its columns, its search, and the statements it costs."""
+
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,16 +18,16 @@ from tests.admin.conftest import LIST, page, shown
 def test_changelist__shows_each_status(
     in_status: Callable[..., Operation], admin_client: Client
 ) -> None:
-    made = [in_status(status) for status in Status]
+    operations = [in_status(status) for status in Status]
     response = admin_client.get(LIST)
     text = response.content.decode()
-    assert made[::-1] == shown(response)
-    for operation in made:
+    assert operations[::-1] == shown(response)
+    for operation in operations:
         assert f'title="{operation.pk}"' in text
         assert f'<td class="field-state">{operation.get_status_display()}</td>' in text
 
 
-def test_changelist__names_tombstones(
+def test_changelist__says_why_the_content_of_a_tombstone_is_gone(
     in_status: Callable[..., Operation], admin_client: Client
 ) -> None:
     services.delete(in_status(Status.SUCCEEDED))
@@ -37,7 +39,7 @@ def test_changelist__names_tombstones(
     assert "Failed (expired)" in text
 
 
-def test_changelist__says_from_when_a_delayed_one_may_start(
+def test_changelist__shows_the_start_of_a_delayed_operation(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     due, delayed, failed = submit(), submit(), submit()
@@ -47,31 +49,31 @@ def test_changelist__says_from_when_a_delayed_one_may_start(
     states = re.findall(
         r'<td class="field-state">(.*?)</td>', admin_client.get(LIST).content.decode()
     )
-    told = [re.sub(r"<.*?>", "", state) for state in states]
-    assert told == ["Failed", f"Pending (from {later:%Y-%m-%d %H:%M:%S})", "Pending"]
-    assert told[1] in re.sub(r"</?span.*?>", "", admin_client.get(page(delayed)).content.decode())
+    texts = [re.sub(r"<.*?>", "", state) for state in states]
+    assert texts == ["Failed", f"Pending (from {later:%Y-%m-%d %H:%M:%S})", "Pending"]
+    assert texts[1] in re.sub(r"</?span.*?>", "", admin_client.get(page(delayed)).content.decode())
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "text"),
     [(Status.RUNNING, "Running, 40\N{NO-BREAK SPACE}%"), (Status.SUCCEEDED, "Succeeded")],
 )
-def test_changelist__says_how_far_an_operation_is(
-    in_status: Callable[..., Operation], admin_client: Client, status: Status, told: str
+def test_changelist__shows_progress_until_the_operation_has_succeeded(
+    in_status: Callable[..., Operation], admin_client: Client, status: Status, text: str
 ) -> None:
     operation = in_status(status)
     Operation.objects.update(progress=40)
-    assert f'<td class="field-state">{told}</td>' in admin_client.get(LIST).content.decode()
-    assert f">{told}</div>" in admin_client.get(page(operation)).content.decode()
+    assert f'<td class="field-state">{text}</td>' in admin_client.get(LIST).content.decode()
+    assert f">{text}</div>" in admin_client.get(page(operation)).content.decode()
 
 
-def test_changelist__says_what_can_be_searched_for(admin_client: Client) -> None:
+def test_changelist__explains_the_search(admin_client: Client) -> None:
     text = admin_client.get(LIST).content.decode()
-    assert "The whole id of an operation (the list shows its end only), or the exact owner." in text
+    assert "The whole id of an operation (the list shows only its end), or the exact owner." in text
 
 
 @pytest.mark.parametrize("rows", [1, 12])
-def test_changelist__takes_four_flat_statements(
+def test_changelist__takes_four_statements_however_many_rows(
     submit: Callable[..., Operation],
     admin_client: Client,
     django_assert_num_queries: Any,
@@ -89,7 +91,7 @@ def test_changelist__takes_four_flat_statements(
         assert not [sql for sql in statements if f'"{column}"' in sql]
 
 
-def test_changelist__does_not_count_for_facets(
+def test_changelist__ignores_facets_that_would_count(
     submit: Callable[..., Operation], admin_client: Client, django_assert_num_queries: Any
 ) -> None:
     submit()
@@ -103,7 +105,7 @@ def test_changelist__search_finds_an_id_or_an_owner(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     ada, eve = submit(), submit(owner="eve")
-    for term, found in {
+    for term, operations in {
         str(eve.pk): [eve],
         f" {eve.pk.hex} ": [eve],
         "eve": [eve],
@@ -115,7 +117,7 @@ def test_changelist__search_finds_an_id_or_an_owner(
         "": [eve, ada],
         " ": [eve, ada],
     }.items():
-        assert found == shown(admin_client.get(LIST, {"q": term})), term
+        assert operations == shown(admin_client.get(LIST, {"q": term})), term
 
 
 def test_changelist__search_finds_an_owner_that_is_a_uuid(

@@ -1,3 +1,5 @@
+"""The filters of the list of operations."""
+
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -15,25 +17,29 @@ from tests.project.tasks import export
 
 
 @pytest.mark.parametrize("status", Status)
-def test_status__shows_those_alone(
+def test_status__shows_operations_in_this_status_only(
     in_status: Callable[..., Operation], admin_client: Client, status: Status
 ) -> None:
-    made = {each: in_status(each) for each in Status}
-    assert [made[status]] == shown(admin_client.get(LIST, {"status": status}))
+    operations = {status: in_status(status) for status in Status}
+    assert [operations[status]] == shown(admin_client.get(LIST, {"status": status}))
 
 
-def test_status__unknown_shows_none(submit: Callable[..., Operation], admin_client: Client) -> None:
+def test_status__unknown_shows_no_operation(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
     submit()
     assert shown(admin_client.get(LIST, {"status": "finished"})) == []
 
 
-def test_kind__shows_those_alone(submit: Callable[..., Operation], admin_client: Client) -> None:
+def test_kind__shows_operations_of_this_kind_only(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
     submit()
     operation = submit(export)
     assert [operation] == shown(admin_client.get(LIST, {"kind": "tests.export"}))
 
 
-def test_kind__takes_one_that_is_no_longer_registered(
+def test_kind__accepts_a_kind_that_is_no_longer_registered(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     submit()
@@ -41,7 +47,7 @@ def test_kind__takes_one_that_is_no_longer_registered(
     assert [old] == shown(admin_client.get(LIST, {"kind": "tests.gone"}))
 
 
-def test_kind__choices_come_from_the_tasks(
+def test_kind__choices_come_from_the_tasks_without_a_query(
     submit: Callable[..., Operation], admin_client: Client, django_assert_max_num_queries: Any
 ) -> None:
     Operation.objects.create(kind="tests.gone")
@@ -52,7 +58,7 @@ def test_kind__choices_come_from_the_tasks(
     assert not [query for query in captured.captured_queries if "DISTINCT" in query["sql"]]
 
 
-def test_kind__choices_are_those_of_a_worker(
+def test_kind__choices_include_tasks_that_only_a_worker_imports(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "registered", {})
@@ -60,7 +66,7 @@ def test_kind__choices_are_those_of_a_worker(
     assert "?kind=tests.late" in admin_client.get(LIST).content.decode()
 
 
-def test_kind__choices_lack_modules_that_cannot_be_imported(
+def test_kind__choices_remain_if_a_module_cannot_be_imported(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def break_down() -> None:
@@ -72,7 +78,7 @@ def test_kind__choices_lack_modules_that_cannot_be_imported(
 
 
 @pytest.mark.parametrize(
-    ("age", "spans"),
+    ("age_seconds", "choices"),
     [
         (60, ["hour", "day", "week"]),
         (2 * 3600, ["day", "week"]),
@@ -81,11 +87,15 @@ def test_kind__choices_lack_modules_that_cannot_be_imported(
     ],
 )
 @pytest.mark.django_db
-def test_created__goes_by_the_time_in_the_id(
-    admin_client: Client, age: int, spans: list[str]
+def test_created__compares_the_time_in_the_id(
+    admin_client: Client, age_seconds: int, choices: list[str]
 ) -> None:
-    pk = UUID(int=filters.first_id(age).int | uuid7().int & (1 << 80) - 1)
+    pk = UUID(int=filters.smallest_id(age_seconds).int | uuid7().int & (1 << 80) - 1)
     Operation.objects.create(pk=pk, kind="tests.old")
-    found = [span for span in filters.SPANS if shown(admin_client.get(LIST, {"created": span}))]
-    assert spans == found
+    showing = [
+        choice
+        for choice in filters.AGE_SECONDS
+        if shown(admin_client.get(LIST, {"created": choice}))
+    ]
+    assert showing == choices
     assert shown(admin_client.get(LIST, {"created": "ever"}))

@@ -1,3 +1,5 @@
+"""The page of an operation and its files: content, escaping, permissions, statements."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -12,16 +14,17 @@ from async_reply import conf, services
 from async_reply.models import Operation, OperationAttempt, OperationFile
 from async_reply.status import Status
 from async_reply.testing import run_operations
-from tests.admin.conftest import LIST, page
+from tests.admin.conftest import LIST, messages, page
 from tests.project import tasks
 
 EVIL = "<script>alert(1)</script>"
+NO_CELERY_RESULT = "Celery&#x27;s result backend has no result of this operation."
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
 
 
 @pytest.fixture
 def with_files(submit: Callable[..., Operation]) -> Operation:
-    """A succeeded operation that came with a file."""
+    """A succeeded operation whose request had a file."""
     upload = SimpleUploadedFile("notes.txt", b"<b>secret</b>", "text/html")
     operation = submit(tasks.read, title="a title", files=[upload])
     run_operations()
@@ -31,14 +34,14 @@ def with_files(submit: Callable[..., Operation]) -> Operation:
 
 @pytest.fixture(autouse=True)
 def content_type(db: None) -> None:
-    """Django's pages look it up once per process: not in the counts below."""
+    """Look up the content type now: Django does so once per process, and tests count queries."""
     ContentType.objects.clear_cache()
     ContentType.objects.get_for_model(Operation)
 
 
 @pytest.fixture
 def everything(with_files: Operation, submit: Callable[..., Operation]) -> Operation:
-    """A succeeded operation with all that a page can show."""
+    """A succeeded operation with a value in each part of its page."""
     for number in (5, 6, 7):
         OperationAttempt.objects.create(
             operation=with_files,
@@ -53,7 +56,7 @@ def everything(with_files: Operation, submit: Callable[..., Operation]) -> Opera
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELED])
-def test_change__of_a_tombstone_shows_what_is_left(
+def test_change__of_a_tombstone_shows_the_row_without_its_content(
     in_status: Callable[..., Operation], admin_client: Client, status: Status
 ) -> None:
     operation = in_status(status, anything="a secret")
@@ -68,7 +71,9 @@ def test_change__of_a_tombstone_shows_what_is_left(
         assert "a secret" not in text
 
 
-def test_change__shows_what_there_is(everything: Operation, admin_client: Client) -> None:
+def test_change__shows_input_files_attempts_reruns_and_celery_result(
+    everything: Operation, admin_client: Client
+) -> None:
     text = admin_client.get(page(everything)).content.decode()
     for part in (
         str(everything.pk),
@@ -88,11 +93,13 @@ def test_change__renders_in_each_status(
 ) -> None:
     response = admin_client.get(page(in_status(status)))
     assert response.status_code == 200
-    assert "Celery&#x27;s result backend keeps none." in response.content.decode()
+    assert NO_CELERY_RESULT in response.content.decode()
 
 
 @pytest.mark.urls("tests.admin.urls")
-def test_change__stays_on_its_site(everything: Operation, admin_client: Client) -> None:
+def test_change__links_to_pages_of_its_own_admin_site(
+    everything: Operation, admin_client: Client
+) -> None:
     text = admin_client.get(
         f"/inner/async_reply/operation/{everything.pk}/change/"
     ).content.decode()
@@ -103,7 +110,7 @@ def test_change__stays_on_its_site(everything: Operation, admin_client: Client) 
 
 
 @pytest.mark.urls("tests.admin.urls")
-def test_change__does_without_celery_results(
+def test_change__works_without_django_celery_results(
     everything: Operation, admin_client: Client, settings: Any
 ) -> None:
     settings.INSTALLED_APPS = [
@@ -112,7 +119,7 @@ def test_change__does_without_celery_results(
     text = admin_client.get(
         f"/inner/async_reply/operation/{everything.pk}/change/"
     ).content.decode()
-    assert "Celery&#x27;s result backend keeps none." in text
+    assert NO_CELERY_RESULT in text
 
 
 def test_change__takes_eight_statements(
@@ -159,15 +166,15 @@ def test_change__shows_a_location_as_the_result(
     assert 'href="https://files.example.org' not in text
 
 
-def test_change__links_what_a_rerun_repeats(
+def test_change__of_a_rerun_links_to_the_operation_that_it_repeats(
     in_status: Callable[..., Operation], admin_client: Client
 ) -> None:
     first = in_status(Status.SUCCEEDED)
-    again = services.rerun(first)
-    assert f'repeats <a href="{page(first)}">' in admin_client.get(page(again)).content.decode()
+    rerun = services.rerun(first)
+    assert f'repeats <a href="{page(first)}">' in admin_client.get(page(rerun)).content.decode()
 
 
-def test_change__escapes_what_users_wrote(admin_client: Client, db: None) -> None:
+def test_change__escapes_text_of_users(admin_client: Client, db: None) -> None:
     operation = Operation.objects.create(
         kind=EVIL,
         owner=EVIL,
@@ -191,32 +198,36 @@ def test_change__escapes_what_users_wrote(admin_client: Client, db: None) -> Non
         assert EVIL not in text
 
 
-def test_change__unknown_or_malformed_id_goes_back(admin_client: Client) -> None:
+def test_change__of_an_unknown_or_malformed_id_redirects_to_the_index(admin_client: Client) -> None:
     for pk in ("0190c5a8-0000-7000-8000-000000000000", "nonsense"):
         response = admin_client.get(f"{LIST}{pk}/change/")
         assert (response.status_code, response["Location"]) == (302, "/admin/")
 
 
-def test_pages__need_permission(everything: Operation, staff_client: Callable[..., Client]) -> None:
+def test_pages__without_permission_are_refused(
+    everything: Operation, staff_client: Callable[..., Client]
+) -> None:
     client = staff_client()
     row = everything.files.get()
     for url in (LIST, page(everything), file_url(row)):
         assert client.get(url).status_code == 403
 
 
-def test_pages__send_strangers_to_the_login(everything: Operation, client: Client) -> None:
+def test_pages__redirect_anonymous_visitors_to_the_login(
+    everything: Operation, client: Client
+) -> None:
     for url in (LIST, page(everything), file_url(everything.files.get())):
         assert client.get(url).status_code == 302
 
 
-def test_change__hides_payload_from_those_who_may_only_view(
+def test_change__hides_the_payload_without_its_permission(
     everything: Operation, staff_client: Callable[..., Client], django_assert_max_num_queries: Any
 ) -> None:
     client = staff_client("view_operation")
-    # Two of them ask for permissions; result and files are not read.
+    # Two statements read permissions. The result and the files are not read.
     with django_assert_max_num_queries(8) as captured:
         text = client.get(page(everything)).content.decode()
-    assert "needs the permission async_reply.view_operation_payload" in text
+    assert "a user needs the permission async_reply.view_operation_payload" in text
     assert "builtins.KeyError" in text
     for part in ("a title", "notes.txt", "hidden words"):
         assert part not in text, part
@@ -225,7 +236,7 @@ def test_change__hides_payload_from_those_who_may_only_view(
     assert client.get(file_url(everything.files.get())).status_code == 403
 
 
-def test_change__shows_payload_to_those_with_the_permission(
+def test_change__shows_the_payload_with_its_permission(
     everything: Operation, staff_client: Callable[..., Client]
 ) -> None:
     client = staff_client("view_operation", "view_operation_payload")
@@ -234,7 +245,9 @@ def test_change__shows_payload_to_those_with_the_permission(
         assert part in text, part
 
 
-def test_file__is_saved_and_never_shown(with_files: Operation, admin_client: Client) -> None:
+def test_file__is_a_download_that_no_browser_shows(
+    with_files: Operation, admin_client: Client
+) -> None:
     response: Any = admin_client.get(file_url(with_files.files.get()))
     assert b"".join(response) == b"<b>secret</b>"
     assert response["Content-Disposition"] == 'attachment; filename="notes.txt"'
@@ -242,15 +255,46 @@ def test_file__is_saved_and_never_shown(with_files: Operation, admin_client: Cli
     assert response["X-Content-Type-Options"] == "nosniff"
 
 
-def test_file__of_another_operation_or_lost_is_not_found(
+def test_file__of_another_operation_is_not_found(
     with_files: Operation, submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     row = with_files.files.get()
     other = reverse("admin:async_reply_operation_file", args=[submit().pk, row.pk])
     assert admin_client.get(other).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("no such file"), ConnectionError("no route to the storage")]
+)
+def test_file__that_the_storage_cannot_open_is_reported_on_the_page(
+    with_files: Operation,
+    admin_client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    row = with_files.files.get()
+
+    def fail(*_args: Any, **_options: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(row.file.storage, "_open", fail)
+    response = admin_client.get(file_url(row), follow=True)
+    assert response.redirect_chain == [(page(with_files), 302)]
+    assert messages(response) == ["The storage failed to open the file notes.txt: see the log."]
+    assert f"id={with_files.pk} kind=tests.read: file={row.file.name} cannot be" in caplog.text
+    assert str(error) in caplog.text
+
+
+def test_file__that_is_lost_is_reported_on_the_page(
+    with_files: Operation, admin_client: Client
+) -> None:
+    row = with_files.files.get()
     row.file.storage.delete(str(row.file.name))
-    assert admin_client.get(file_url(row)).status_code == 404
+    response = admin_client.get(file_url(row), follow=True)
+    assert messages(response) == ["The storage failed to open the file notes.txt: see the log."]
 
 
 def file_url(row: OperationFile) -> str:
+    """The URL at which an operator downloads the file."""
     return reverse("admin:async_reply_operation_file", args=[row.operation_id, row.pk])

@@ -1,3 +1,5 @@
+"""The count of a list stops at a cap."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -17,30 +19,30 @@ def cap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "count", "capped"), [(0, 0, False), (3, 3, False), (4, 3, True), (9, 3, True)]
+    ("rows", "count", "is_capped"), [(0, 0, False), (3, 3, False), (4, 3, True), (9, 3, True)]
 )
 def test_count__stops_at_the_cap(
-    submit: Callable[..., Operation], rows: int, count: int, capped: bool
+    submit: Callable[..., Operation], rows: int, count: int, is_capped: bool
 ) -> None:
     for _ in range(rows):
         submit()
     paginator = CappedPaginator(Operation.objects.order_by("-id"), 2)
-    assert (count, capped) == (paginator.count, paginator.capped)
+    assert (count, is_capped) == (paginator.count, paginator.is_capped)
 
 
-def test_count__is_one_statement_with_its_limit_inside(
+def test_count__is_one_statement_with_the_limit_inside(
     submit: Callable[..., Operation], django_assert_num_queries: Any
 ) -> None:
     submit()
     paginator = CappedPaginator(Operation.objects.order_by("-id"), 2)
     with django_assert_num_queries(1) as captured:
-        assert (paginator.count, paginator.capped, paginator.num_pages) == (1, False, 1)
+        assert (paginator.count, paginator.is_capped, paginator.num_pages) == (1, False, 1)
     [query] = captured.captured_queries
     assert "LIMIT 4) subquery" in query["sql"]
     assert "ORDER BY" not in query["sql"]
 
 
-def test_changelist__says_that_there_are_more(
+def test_changelist__says_that_there_are_more_rows_than_the_cap(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     for _ in range(3):
@@ -54,8 +56,7 @@ def test_changelist__pages_up_to_the_cap(
     submit: Callable[..., Operation], admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("async_reply.admin.operations.OperationAdmin.list_per_page", 2)
-    made = [submit() for _ in range(5)]
-    newest = made[::-1]
+    newest = [submit() for _ in range(5)][::-1]
     assert newest[:2] == shown(admin_client.get(LIST))
     assert newest[2:3] == shown(admin_client.get(LIST, {"p": "2"}))
     beyond = admin_client.get(LIST, {"p": "3"})

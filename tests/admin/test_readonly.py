@@ -1,3 +1,5 @@
+"""Pages of the admin cannot change anything; the list of workers."""
+
 import re
 from collections.abc import Callable
 from typing import Any
@@ -30,13 +32,13 @@ def test_workers__are_shown(admin_client: Client, worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 12])
-def test_workers__show_who_was_seen_lately(
+def test_workers__are_alive_if_they_were_seen_lately(
     admin_client: Client, django_assert_num_queries: Any, rows: int
 ) -> None:
     for number in range(rows):
         Worker.objects.create(name=f"dead{number}", seen_at=timezone.now() - 2 * SEEN_WITHIN)
     Presence(name="w1", concurrency=4, queues=["celery"]).report()
-    # Session, user, what waits, count, rows.
+    # Session, user, queues with waiting operations, count, rows.
     with django_assert_num_queries(5):
         response = admin_client.get(WORKERS)
     marks = re.findall(
@@ -45,7 +47,7 @@ def test_workers__show_who_was_seen_lately(
     assert ["yes", *["no"] * rows] == marks
 
 
-def test_workers__name_the_queue_that_none_of_them_reads(
+def test_workers__warn_of_a_queue_that_no_worker_reads(
     admin_client: Client, submit: Callable[..., Operation]
 ) -> None:
     assert "no worker reads" not in admin_client.get(WORKERS).content.decode()
@@ -55,21 +57,21 @@ def test_workers__name_the_queue_that_none_of_them_reads(
     assert "Operations wait in queue &lt;reports&gt;, which no worker reads." in text
 
 
-def test_statistics__are_not_shown_while_nothing_writes_them(admin_client: Client) -> None:
+def test_statistics__have_no_page(admin_client: Client) -> None:
     assert "statistics" not in admin_client.get("/admin/async_reply/").content.decode()
 
 
-@pytest.mark.parametrize("what", ["operation", "worker"])
-def test_pages__cannot_add_change_or_delete(
+@pytest.mark.parametrize("model", ["operation", "worker"])
+def test_pages__refuse_to_add_change_and_delete(
     admin_client: Client,
     submit: Callable[..., Operation],
     worker: Worker,
-    what: str,
+    model: str,
 ) -> None:
     base, change = {
         "operation": (LIST, page(submit())),
         "worker": (WORKERS, f"{WORKERS}{worker.pk}/change/"),
-    }[what]
+    }[model]
     delete = change.replace("/change/", "/delete/")
     statuses = [
         admin_client.get(f"{base}add/").status_code,
@@ -86,13 +88,13 @@ def test_pages__cannot_add_change_or_delete(
 @pytest.mark.parametrize(
     "lookup", ["input__contains", "error__code", "owner__icontains", "files__name", "id__exact"]
 )
-def test_changelist__refuses_lookups_that_no_filter_shows(
+def test_changelist__refuses_lookups_other_than_its_filters(
     admin_client: Client, lookup: str
 ) -> None:
     assert admin_client.get(LIST, {lookup: "a"}).status_code == 400
 
 
-def test_changelist__has_one_order(
+def test_changelist__is_always_ordered_by_its_index(
     admin_client: Client, submit: Callable[..., Operation], django_assert_num_queries: Any
 ) -> None:
     submit(owner="b")
@@ -105,6 +107,6 @@ def test_changelist__has_one_order(
 
 
 def _order(sql: str) -> str:
-    """The column a statement is ordered by."""
+    """The column by which a statement orders its rows."""
     ordering = sql.partition("ORDER BY")[2].split()[0]
     return ordering.partition(".")[2].strip('`"')

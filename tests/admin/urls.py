@@ -1,4 +1,4 @@
-"""A second admin site, which knows operations alone."""
+"""A second admin site, on which only operations are registered."""
 
 from django.contrib.admin import AdminSite
 from django.urls import path

@@ -1,4 +1,4 @@
-"""The table client x outcome."""
+"""The table client x outcome in docs/clients.rst."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from tests import boards
 from tests.boards import Place
 
-#: The first word of a test's name -> what its column is called.
+#: The first word of a test's name -> the heading of its column.
 OUTCOMES = {
     "success": "success",
     "failure": "failure",
@@ -26,7 +26,7 @@ COMMANDS = ("curl", "wget", "chromium", "node")
 
 
 class Board(boards.Board):
-    """A test's marker names its client, and the first word of its name the outcome."""
+    """The marker of a test names its client. The first word of its name is the outcome."""
 
     command = "make clients"
     option = "--write-clients"
@@ -43,12 +43,15 @@ class Board(boards.Board):
         yield from boards.head()
         yield from boards.row("Client", *OUTCOMES.values())
         for client in sorted({client for client, _ in self.places.values()}, key=str.lower):
-            yield from boards.row(client, *(self.told((client, each)) for each in OUTCOMES))
+            yield from boards.row(
+                client, *(self.verdict((client, outcome)) for outcome in OUTCOMES)
+            )
         yield ""
         yield f"Versions: {', '.join(versions())}."
 
 
 def versions() -> Iterator[str]:
+    """The version of each package and command, for the line below the table."""
     for package in PACKAGES:
         try:
             yield f"{package} {version(package)}"
@@ -60,8 +63,8 @@ def versions() -> Iterator[str]:
 
 def _version(command: str) -> str:
     try:
-        told = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+        process = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "absent"
-    found = re.search(r"\d+(\.\d+)+", told.stdout)
-    return found[0] if found else "of no number"
+    version = re.search(r"\d+(\.\d+)+", process.stdout)
+    return version[0] if version else "without a version"

@@ -1,4 +1,4 @@
-"""One web server and one worker for all clients, and the table of what each of them saw."""
+"""Starts one web server and one worker for all clients, and registers the table of outcomes."""
 
 import uuid
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("clients")
-    # SQLite opens what the link leads to, so an outage is a link that leads nowhere.
+    # SQLite follows the link. An outage is a link to a folder that does not exist.
     (folder / "kept").mkdir()
     (folder / "db.sqlite3").symlink_to("kept/db.sqlite3")
     with prepared(
@@ -29,5 +29,5 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(site: Server) -> Server:
-    """The server as one test's client sees it."""
+    """The server, with a client name of its own for each test."""
     return site.seen_by(uuid.uuid4().hex)

@@ -1,4 +1,4 @@
-"""What the server was asked and what it answered, for tests that cannot look into a client."""
+"""A journal of requests and answers, for tests of clients that show nothing of their requests."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ NAME = "journal.jsonl"
 
 
 class Middleware:
-    """Writes a line for each answer."""
+    """Writes a line for each answer of the server."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

@@ -1,4 +1,4 @@
-"""Where clients find the demo, and what it remembers of them."""
+"""The demo's server as the tests of clients use it: its URL, its journal, its outages."""
 
 import importlib
 import json
@@ -14,12 +14,12 @@ import pytest
 from tests.clients import journal
 from tests.stacks.stack import Stack, wait_until
 
-#: Generous: machines that run this are busy.
-SOON = 60
+#: Seconds until a condition must hold. The machine may be busy.
+PATIENCE_SECONDS = 60
 
 
 def need(module: str, *, extra: str = "clients") -> Any:
-    """The module; its absence skips, and fails where ASYNC_REPLY_REQUIRE_SERVICES is set."""
+    """Import a module; if it is missing, skip the tests, as `lacks` does."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -27,6 +27,7 @@ def need(module: str, *, extra: str = "clients") -> Any:
 
 
 def lacks(reason: str) -> NoReturn:
+    """Skip the tests of a module; fail if ASYNC_REPLY_REQUIRE_SERVICES is set."""
     if os.environ.get("ASYNC_REPLY_REQUIRE_SERVICES"):
         pytest.fail(reason)
     pytest.skip(reason, allow_module_level=True)
@@ -34,7 +35,7 @@ def lacks(reason: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class Server:
-    """`client` is the name under which the journal has the requests of one test."""
+    """`client` is the name that the journal notes with the requests of one test."""
 
     stack: Stack
     client: str = ""
@@ -44,43 +45,43 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Without a slash at its end; an origin that is not the one pages come from."""
+        """Without a slash at the end. The pages of browsers come from another origin."""
         return f"http://127.0.0.1:{self.stack.port}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the client has to send with each request."""
+        """The headers that the client has to send with each request."""
         return {"Authorization": "Token demo", "X-Client": self.client}
 
     def http(self) -> httpx.Client:
-        """A client of the test's own, to look and to interfere."""
+        """A client for the test itself, whose requests the journal does not count."""
         return self.stack.client()
 
     def asked(self, *, status: int | None = None) -> list[dict[str, Any]]:
-        """What the test's client asked so far, or those requests that were answered so."""
+        """The requests of the test's client so far: all, or those that got this status."""
         entries = journal.read(self.stack.folder, self.client)
-        return [each for each in entries if status is None or each["status"] == status]
+        return [entry for entry in entries if status is None or entry["status"] == status]
 
     def wait_for(self, condition: Callable[[], object]) -> None:
-        wait_until(lambda: bool(condition()), seconds=SOON)
+        wait_until(lambda: bool(condition()), seconds=PATIENCE_SECONDS)
 
     @contextmanager
     def outage(self) -> Iterator[None]:
-        """The database cannot be opened meanwhile; most of all not by the web server."""
-        self._lead_to("nowhere/db.sqlite3")
+        """Until the end of the block, no process can open the database."""
+        self._point_database_to("nowhere/db.sqlite3")
         try:
             yield
         finally:
-            self._lead_to("kept/db.sqlite3")
+            self._point_database_to("kept/db.sqlite3")
 
-    def _lead_to(self, target: str) -> None:
-        door = self.stack.folder / "db.sqlite3"
-        other = door.with_suffix(".new")
-        other.symlink_to(target)
-        other.rename(door)
+    def _point_database_to(self, target: str) -> None:
+        link = self.stack.folder / "db.sqlite3"
+        new_link = link.with_suffix(".new")
+        new_link.symlink_to(target)
+        new_link.rename(link)
 
 
 def sleep(seconds: float = 0, **more: Any) -> dict[str, Any]:
     """The body of a submit to the demo's sleeps."""
-    made: dict[str, Any] = json.loads(json.dumps({"seconds": seconds, **more}))
-    return made
+    body: dict[str, Any] = json.loads(json.dumps({"seconds": seconds, **more}))
+    return body

@@ -1,4 +1,4 @@
-"""The demo's project for clients that others wrote: CORS, views in their dialects, a journal."""
+"""The demo's settings for the tests of clients: CORS, views in their dialects, a journal."""
 
 from importlib.util import find_spec
 
@@ -14,6 +14,6 @@ if find_spec("corsheaders") is not None:
     from corsheaders.defaults import default_headers
 
     MIDDLEWARE = ["corsheaders.middleware.CorsMiddleware", *MIDDLEWARE]
-    # Any port of the machine; a project names its origins.
+    # All ports of this machine. A real project lists its origins.
     CORS_ALLOWED_ORIGIN_REGEXES = [r"^http://localhost:\d+$"]
     CORS_ALLOW_HEADERS = [*default_headers, *ALLOWED]

@@ -1,4 +1,4 @@
-"""A kind that only one family of clients asks for."""
+"""The job of a FHIR bulk export, which only clients of FHIR submit."""
 
 from typing import Any
 
@@ -16,6 +16,6 @@ def bulk_export(operation: Job, *, request: str, types: list[str], files: str) -
         "transactionTime": "2026-11-24T00:00:00Z",
         "request": request,
         "requiresAccessToken": True,
-        "output": [{"type": each, "url": f"{files}{each}.ndjson"} for each in types],
+        "output": [{"type": name, "url": f"{files}{name}.ndjson"} for name in types],
         "error": [],
     }

@@ -1,4 +1,4 @@
-"""azure-core and azure-mgmt-core, driven as the clients that Microsoft generates drive them."""
+"""azure-core and azure-mgmt-core, called in the way of the clients that Microsoft generates."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.clients
 
 
 class Family:
-    """One way to poll; `path` is of a view that speaks its dialect."""
+    """A polling method of Azure, with the path of a view that speaks its dialect."""
 
     def __init__(self, path: str, method: Any, *, is_async: bool = False) -> None:
         self.path = path
@@ -32,8 +32,8 @@ class Family:
 
 
 def family(name: str, *arguments: Any, **options: Any) -> Any:
-    made = Family(*arguments, **options)
-    return pytest.param(made, id=name, marks=pytest.mark.clients(client=name))
+    value = Family(*arguments, **options)
+    return pytest.param(value, id=name, marks=pytest.mark.clients(client=name))
 
 
 FAMILIES = [
@@ -48,37 +48,37 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def read(pipeline_response: Any) -> Any:
-    """What a generated client does with the last response."""
+    """The callback by which a generated client reads the last response."""
     return pipeline_response.http_response.json()
 
 
 class Caller:
-    """Runs the same steps by the synchronous and by the asynchronous client."""
+    """Runs the same steps with the synchronous or the asynchronous client."""
 
     def __init__(self, server: Server, family: Family) -> None:
         self.server = server
         self.family = family
 
     def run(self, body: Any, *, meanwhile: Callable[[Any], None] = lambda poller: None) -> Any:
-        """Submit, do something meanwhile, wait, and return the poller."""
+        """Submit, call `meanwhile` with the poller, wait, and return the result."""
         if self.family.is_async:
             return asyncio.run(self._run_async(body, meanwhile))
         with core.PipelineClient(self.server.url, policies=self._policies()) as client:
             first = client._pipeline.run(self._request(body))
             poller = polling.LROPoller(client, first, read, self.family.method(timeout=1))
             meanwhile(poller)
-            return self._again(poller, client).result()
+            return self._poller_for_result(poller, client).result()
 
-    def _again(self, poller: Any, client: Any) -> Any:
+    def _poller_for_result(self, poller: Any, client: Any) -> Any:
         return poller
 
     async def _run_async(self, body: Any, meanwhile: Callable[[Any], None]) -> Any:
-        made = core.AsyncPipelineClient(self.server.url, policies=self._policies())
-        async with made as client:
+        pipeline_client = core.AsyncPipelineClient(self.server.url, policies=self._policies())
+        async with pipeline_client as client:
             first = await client._pipeline.run(self._request(body))
             poller = polling.AsyncLROPoller(client, first, read, self.family.method(timeout=1))
             await asyncio.to_thread(meanwhile, poller)
-            result: Awaitable[Any] = self._again(poller, client).result()
+            result: Awaitable[Any] = self._poller_for_result(poller, client).result()
             return await result
 
     def _request(self, body: Any) -> Any:
@@ -96,9 +96,9 @@ class Caller:
 
 
 class ResumingCaller(Caller):
-    """Forgets its poller, and takes it up again from its continuation token."""
+    """Drops its poller and makes a new one from the continuation token."""
 
-    def _again(self, poller: Any, client: Any) -> Any:
+    def _poller_for_result(self, poller: Any, client: Any) -> Any:
         return type(poller).from_continuation_token(
             polling_method=self.family.method(timeout=1),
             continuation_token=poller.continuation_token(),
@@ -115,11 +115,11 @@ def test_success(server: Server, family: Family) -> None:
 
 
 @each_family
-def test_failure__is_an_error_that_says_why(server: Server, family: Family) -> None:
+def test_failure__raises_an_error_with_the_reason(server: Server, family: Family) -> None:
     with pytest.raises(exceptions.HttpResponseError) as raised:
         Caller(server, family).run(sleep(outcome="fail"))
     assert "The sleep was asked to fail." in str(raised.value)
-    # Retried by none of them: each would have been told a few times.
+    # No client retries a failed job. A retry would show as further requests.
     assert len(server.asked(status=409)) <= 1
 
 
@@ -139,11 +139,11 @@ def test_cancel__ends_the_polling(server: Server, family: Family) -> None:
 def test_resume__from_a_continuation_token(server: Server, family: Family) -> None:
     result = ResumingCaller(server, family).run(sleep(1.5, value=7))
     assert result == {"slept": 1.5, "value": 7}
-    assert len([each for each in server.asked() if each["method"] == "POST"]) == 1
+    assert len([entry for entry in server.asked() if entry["method"] == "POST"]) == 1
 
 
 @each_family
-def test_outage__submits_again_by_itself(server: Server, family: Family) -> None:
+def test_outage__submits_again_until_the_database_is_back(server: Server, family: Family) -> None:
     with ThreadPoolExecutor(1) as pool:
         with server.outage():
             submitted = pool.submit(Caller(server, family).run, sleep(value=7))

@@ -1,3 +1,5 @@
+"""The table client x outcome."""
+
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +14,11 @@ PAGE = Path(__file__).parents[2] / "docs/clients.rst"
 
 @pytest.fixture
 def board() -> Board:
-    made = Board(SimpleNamespace())  # type: ignore[arg-type]  # it asks for options at the end only
-    made.places = {"x": ("curl", "success"), "y": ("curl", "failure")}
-    made.ran = {("curl", "success")}
-    return made
+    # The board reads the options at the end of a run only, so an empty configuration is enough.
+    board = Board(SimpleNamespace())  # type: ignore[arg-type]
+    board.places = {"x": ("curl", "success"), "y": ("curl", "failure")}
+    board.ran = {("curl", "success")}
+    return board
 
 
 def test_page__has_a_row_for_each_client(board: Board) -> None:
@@ -25,7 +28,7 @@ def test_page__has_a_row_for_each_client(board: Board) -> None:
     assert cells == ["Client", *OUTCOMES.values(), "curl", "ok", *[r"\-"] * 4]
 
 
-def test_page__of_the_docs_has_the_markers(board: Board, tmp_path: Path) -> None:
+def test_write__finds_the_markers_in_the_page_of_the_docs(board: Board, tmp_path: Path) -> None:
     copy = tmp_path / "page.rst"
     copy.write_text(PAGE.read_text())
     board.write(copy)

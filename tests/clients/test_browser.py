@@ -1,4 +1,4 @@
-"""fetch in Chromium, on a page of another origin than the API's."""
+"""fetch in Chromium, on a page whose origin differs from the API's."""
 
 import http.server
 import threading
@@ -18,7 +18,7 @@ if CHROMIUM is None:
 
 pytestmark = pytest.mark.clients(client="fetch in Chromium")
 
-#: What pages share: submit, poll by what the headers say, and show headers by their names.
+#: The functions of all pages: a request, and polls at the pace of Retry-After.
 LIBRARY = """
 const call = (url, method = "GET", body = undefined, more = {}) => fetch(url, {
   method, body: body && JSON.stringify(body),
@@ -37,7 +37,7 @@ async function poll(url) {
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    """An empty page, for its origin."""
+    """Serves an empty page, because the test needs a page of this origin."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -45,7 +45,7 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silent."""
+        """Writes no log."""
 
 
 @pytest.fixture(scope="module")
@@ -55,24 +55,24 @@ def tab() -> Iterator[Any]:
     threading.Thread(target=pages.serve_forever, daemon=True).start()
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        made = browser.new_page()
-        made.goto(f"http://localhost:{pages.server_port}/")
-        yield made
+        page = browser.new_page()
+        page.goto(f"http://localhost:{pages.server_port}/")
+        yield page
         browser.close()
     pages.shutdown()
     pages.server_close()
 
 
 def run(tab: Any, server: Server, program: str, body: Any = None) -> Any:
-    """What the function body `program` returns in the page."""
+    """The value that the function body `program` returns in the page."""
     headers = {"Authorization": server.headers["Authorization"]}
     source = f"""async ([HEADERS, API, BODY]) => {{ {LIBRARY} {program} }}"""
     return tab.evaluate(source, [headers, f"{server.url}/api/sleeps/", body])
 
 
-def test_success__by_what_the_page_can_see(tab: Any, server: Server) -> None:
-    """The 302 is the browser's own; the page sees where it led, and each header we name."""
-    told = run(
+def test_success__by_the_headers_that_the_page_can_read(tab: Any, server: Server) -> None:
+    """The browser follows the 302 itself. The page reads the final URL and each exposed header."""
+    answer = run(
         tab,
         server,
         """
@@ -89,8 +89,8 @@ def test_success__by_what_the_page_can_see(tab: Any, server: Server) -> None:
         """,
         sleep(1, value="ü"),
     )
-    location = told.pop("location")
-    assert told == {
+    location = answer.pop("location")
+    assert answer == {
         "status": 202,
         "monitor": f"{location}monitor/",
         "applied": "respond-async",
@@ -100,9 +100,9 @@ def test_success__by_what_the_page_can_see(tab: Any, server: Server) -> None:
     }
 
 
-def test_success__by_the_body_alone(tab: Any, server: Server) -> None:
-    """Without any header: links, status and resourceLocation are in the documents."""
-    told = run(
+def test_success__by_the_body_without_any_header(tab: Any, server: Server) -> None:
+    """The documents contain links, status and resourceLocation."""
+    answer = run(
         tab,
         server,
         """
@@ -116,12 +116,12 @@ def test_success__by_the_body_alone(tab: Any, server: Server) -> None:
         """,
         sleep(0.5, value="ü"),
     )
-    assert told == {"slept": 0.5, "value": "ü"}
+    assert answer == {"slept": 0.5, "value": "ü"}
 
 
-def test_success__polls_that_have_nothing_new(tab: Any, server: Server) -> None:
-    """If-None-Match may be sent, and the page sees the 304."""
-    told = run(
+def test_success__polls_without_news_are_a_304(tab: Any, server: Server) -> None:
+    """CORS allows If-None-Match, and the page sees the 304."""
+    answer = run(
         tab,
         server,
         """
@@ -133,11 +133,11 @@ def test_success__polls_that_have_nothing_new(tab: Any, server: Server) -> None:
         """,
         sleep(0),
     )
-    assert told == 304
+    assert answer == 304
 
 
-def test_failure__is_a_problem_with_its_reason(tab: Any, server: Server) -> None:
-    told = run(
+def test_failure__is_a_problem_with_the_reason(tab: Any, server: Server) -> None:
+    answer = run(
         tab,
         server,
         """
@@ -147,11 +147,11 @@ def test_failure__is_a_problem_with_its_reason(tab: Any, server: Server) -> None
         """,
         sleep(outcome="fail"),
     )
-    assert told == [409, "application/problem+json", "The sleep was asked to fail."]
+    assert answer == [409, "application/problem+json", "The sleep was asked to fail."]
 
 
 def test_cancel__by_delete(tab: Any, server: Server) -> None:
-    told = run(
+    answer = run(
         tab,
         server,
         """
@@ -162,4 +162,4 @@ def test_cancel__by_delete(tab: Any, server: Server) -> None:
         """,
         sleep(600, steps=6000),
     )
-    assert told == [True, 409, "urn:problem-type:async-reply/operation-canceled"]
+    assert answer == [True, 409, "urn:problem-type:async-reply/operation-canceled"]

@@ -1,4 +1,4 @@
-"""curl and wget: the pattern from a shell, and downloads that were cut short."""
+"""curl and wget: the pattern from a shell. Also libraries that resume a download."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +17,11 @@ for command in ("curl", "wget"):
         lacks(f"needs {command}")
 requests = need("requests")
 
-#: Enough that a part of it is a part.
+#: The rows of a file that is much longer than its first part.
 ROWS = 20_000
 CONTENT = "".join(exports.batches(ROWS)).encode()
-CUT = 100_000
+#: The bytes of the first part.
+CUT_BYTES = 100_000
 
 
 def curl(server: Server, *arguments: str) -> str:
@@ -29,12 +30,13 @@ def curl(server: Server, *arguments: str) -> str:
 
 
 def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
-    return done.stdout
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert process.returncode == 0, (process.returncode, process.stdout, process.stderr)
+    return process.stdout
 
 
 def submitted(server: Server, path: str = "/api/sleeps/", **body: Any) -> dict[str, str]:
+    """Submit an operation; return the links of its document."""
     with server.http() as http:
         return dict(http.post(path, json=body).json()["links"])
 
@@ -50,24 +52,24 @@ def export(site: Server) -> str:
 
 @pytest.mark.clients(client="curl")
 def test_success__is_followed_to_the_result(server: Server) -> None:
-    """`-L` turns no 302 into a POST, and the status URL is where `Location` says."""
+    """The status URL is in `Location`. With `-L`, curl follows the 302 by GET."""
     url = curl(server, "-o", "/dev/null", "-w", "%header{location}", "-d", "seconds=0.5",
                f"{server.url}/api/sleeps/")  # fmt: skip
     with server.http() as http:
         server.wait_for(lambda: http.get(url).status_code == 302)
     assert curl(server, "-L", "--fail", url) == '{"slept":0.5,"value":null}'
-    assert [each["status"] for each in server.asked()] == [202, 302, 200]
+    assert [entry["status"] for entry in server.asked()] == [202, 302, 200]
 
 
 @pytest.mark.clients(client="curl")
-def test_failure__is_an_error_of_the_command(server: Server) -> None:
+def test_failure__is_an_error_of_curl(server: Server) -> None:
     url = submitted(server, **sleep(outcome="fail"))["self"]
     with server.http() as http:
         server.wait_for(lambda: http.get(url).status_code == 302)
     with pytest.raises(AssertionError, match="error: 409"):
-        # Not a failure that --retry would repeat.
+        # --retry does not repeat a 409.
         curl(server, "-L", "--fail", "--retry", "3", url)
-    assert [each["status"] for each in server.asked()] == [302, 409]
+    assert [entry["status"] for entry in server.asked()] == [302, 409]
 
 
 @pytest.mark.clients(client="curl")
@@ -82,7 +84,7 @@ def test_cancel(server: Server) -> None:
 
 @pytest.mark.clients(client="curl")
 def test_outage__is_waited_out(server: Server) -> None:
-    """`--retry` submits again after Retry-After; the key makes sure that it is one operation."""
+    """`--retry` submits again after Retry-After. The key keeps it one operation."""
     with ThreadPoolExecutor(1) as pool:
         with server.outage():
             answer = pool.submit(
@@ -97,14 +99,18 @@ def test_outage__is_waited_out(server: Server) -> None:
 @pytest.mark.clients(client="curl")
 def test_resume__of_a_download(server: Server, export: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_bytes(CONTENT[:CUT])
+    path.write_bytes(CONTENT[:CUT_BYTES])
     curl(server, "--fail", "-L", "-C", "-", "-o", str(path), export)
     assert path.read_bytes() == CONTENT
-    assert [(each["status"], each["range"]) for each in server.asked()] == [(206, f"bytes={CUT}-")]
+    assert [(entry["status"], entry["range"]) for entry in server.asked()] == [
+        (206, f"bytes={CUT_BYTES}-")
+    ]
 
 
 @pytest.mark.clients(client="wget")
-def test_success__has_the_name_of_the_file(server: Server, export: str, tmp_path: Path) -> None:
+def test_success__is_saved_under_the_name_of_the_file(
+    server: Server, export: str, tmp_path: Path
+) -> None:
     wget(server, "--content-disposition", "-P", str(tmp_path), export)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [
         (f"{ROWS}-rows.csv", CONTENT)
@@ -114,7 +120,7 @@ def test_success__has_the_name_of_the_file(server: Server, export: str, tmp_path
 @pytest.mark.clients(client="wget")
 def test_resume__of_a_download_by_wget(server: Server, export: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_bytes(CONTENT[:CUT])
+    path.write_bytes(CONTENT[:CUT_BYTES])
     wget(server, "-c", "-O", str(path), export)
     assert path.read_bytes() == CONTENT
     assert server.asked()[-1]["status"] == 206
@@ -127,7 +133,7 @@ def test_failure__is_an_error_of_wget(server: Server) -> None:
         server.wait_for(lambda: http.get(links["self"]).status_code == 302)
     with pytest.raises(AssertionError, match="409"):
         wget(server, "-O", "/dev/null", links["self"])
-    assert [each["status"] for each in server.asked()] == [302, 409]
+    assert [entry["status"] for entry in server.asked()] == [302, 409]
 
 
 def wget(server: Server, *arguments: str) -> None:
@@ -138,16 +144,19 @@ def wget(server: Server, *arguments: str) -> None:
 @pytest.mark.clients(client="requests")
 def test_resume__of_a_download_by_requests(server: Server, export: str) -> None:
     with requests.get(export, headers=server.headers, stream=True) as first:
-        begun = next(first.iter_content(CUT))
-    more = {"Range": f"bytes={len(begun)}-", "If-Range": first.headers["ETag"]}
+        beginning = next(first.iter_content(CUT_BYTES))
+    more = {"Range": f"bytes={len(beginning)}-", "If-Range": first.headers["ETag"]}
     rest = requests.get(export, headers={**server.headers, **more})
-    assert (rest.status_code, begun + rest.content) == (206, CONTENT)
+    assert (rest.status_code, beginning + rest.content) == (206, CONTENT)
 
 
 @pytest.mark.clients(client="httpx")
 def test_resume__of_a_download_by_httpx(server: Server, export: str) -> None:
     with httpx.Client(headers=server.headers, timeout=60) as client:
-        sizes = [(start, min(start + CUT, len(CONTENT))) for start in range(0, len(CONTENT), CUT)]
+        sizes = [
+            (start, min(start + CUT_BYTES, len(CONTENT)))
+            for start in range(0, len(CONTENT), CUT_BYTES)
+        ]
         parts = [
             client.get(export, headers={"Range": f"bytes={start}-{end - 1}"})
             for start, end in sizes

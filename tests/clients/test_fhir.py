@@ -1,6 +1,6 @@
-"""A client of FHIR's bulk export, as its specification has it (Bulk Data Access IG 2.0.0).
+"""A client of FHIR's bulk export, by its specification (Bulk Data Access IG 2.0.0).
 
-It knows the kick-off and Content-Location; 202 means that it is to come back.
+The client knows the kick-off and Content-Location. After a 202 it polls again.
 """
 
 import time
@@ -22,7 +22,7 @@ class BulkClient:
         )
 
     def kick_off(self, path: str) -> str:
-        """The URL to ask for the status."""
+        """Start the export; return the URL of its status."""
         answer = self.http.get(path)
         assert answer.status_code == 202, answer.text
         return answer.headers["Content-Location"]
@@ -36,14 +36,14 @@ class BulkClient:
     def download(self, manifest: dict[str, Any]) -> list[str]:
         assert manifest["requiresAccessToken"] is True
         headers = {"Accept": "application/fhir+ndjson"}
-        return [self.http.get(each["url"], headers=headers).text for each in manifest["output"]]
+        return [self.http.get(file["url"], headers=headers).text for file in manifest["output"]]
 
 
 @pytest.fixture
 def client(server: Server) -> Any:
-    made = BulkClient(server)
-    yield made
-    made.http.close()
+    client = BulkClient(server)
+    yield client
+    client.http.close()
 
 
 def test_success(client: BulkClient) -> None:
@@ -64,7 +64,7 @@ def test_failure__is_a_4xx_that_ends_the_polling(client: BulkClient) -> None:
     assert (failed.status_code, failed.json()["detail"]) == (422, "There are no unicorns.")
 
 
-def test_cancel__by_delete_of_what_was_polled(client: BulkClient) -> None:
+def test_cancel__by_delete_of_the_polled_url(client: BulkClient) -> None:
     url = client.kick_off("/fhir/Group/slow/$export")
     assert client.http.delete(url).is_success
     assert client.wait(url).is_client_error

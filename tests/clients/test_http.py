@@ -1,4 +1,4 @@
-"""Libraries that know HTTP and nothing of operations: requests, httpx, aiohttp."""
+"""Libraries that know HTTP, but not the pattern: requests, httpx, aiohttp."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ DONE = (200, {"slept": 1.0, "value": "ü"})
 
 
 class WithRequests:
-    """Redirects are followed by default."""
+    """requests. It follows redirects by default."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -35,7 +35,7 @@ class WithRequests:
         return dict(answer.json()["links"])
 
     def poll(self, url: str) -> Answer:
-        """As long as the answer says when to come again."""
+        """Poll until an answer has no Retry-After; return its status and body."""
         while "Retry-After" in (answer := self.session.get(url)).headers:
             time.sleep(int(answer.headers["Retry-After"]))
         return answer.status_code, answer.json()
@@ -48,7 +48,7 @@ class WithRequests:
 
 
 class WithHttpx:
-    """Redirects are followed where the caller says so."""
+    """httpx. It follows redirects if the caller asks for it."""
 
     def __init__(self, server: Server, *, follow: bool = False) -> None:
         self.client = httpx.Client(
@@ -75,16 +75,18 @@ class WithHttpx:
 
 
 class WithAiohttp:
-    """Each call in a loop and a session of its own."""
+    """aiohttp. Each call has an event loop and a session of its own."""
 
     def __init__(self, server: Server, *, follow: bool = True) -> None:
         self.server = server
         self.follow = follow
 
     def submit(self, body: Any) -> dict[str, str]:
-        status, made = asyncio.run(self._ask("POST", f"{self.server.url}/api/sleeps/", json=body))
+        status, document = asyncio.run(
+            self._ask("POST", f"{self.server.url}/api/sleeps/", json=body)
+        )
         assert status == 202
-        return dict(made["links"])
+        return dict(document["links"])
 
     def poll(self, url: str) -> Answer:
         return asyncio.run(self._poll(url))
@@ -111,7 +113,7 @@ class WithAiohttp:
         return asyncio.run(self._ask("DELETE", url))[0]
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Each call has closed its session already."""
 
 
 LIBRARIES = {
@@ -133,9 +135,9 @@ each_library = pytest.mark.parametrize(
 
 @pytest.fixture
 def client(make: Any, server: Server) -> Iterator[Client]:
-    made: Client = make(server)
-    yield made
-    made.close()
+    client: Client = make(server)
+    yield client
+    client.close()
 
 
 @each_library
@@ -145,15 +147,15 @@ def test_success(server: Server, client: Client) -> None:
 
 
 @each_library
-def test_success__by_the_result_url_alone(server: Server, client: Client) -> None:
-    """Whoever only knows that 202 means pending."""
+def test_success__by_polls_of_the_result_url(server: Server, client: Client) -> None:
+    """This client knows only that 202 means pending."""
     url = client.submit(sleep(1, value="ü"))["result"]
     assert client.poll(url) == DONE
     assert server.asked(status=302) == []
 
 
 @each_library
-def test_failure__is_a_4xx_with_its_reason(server: Server, client: Client) -> None:
+def test_failure__is_a_4xx_with_the_reason(server: Server, client: Client) -> None:
     status, problem = client.poll(client.submit(sleep(outcome="fail"))["self"])
     assert (status, problem["detail"]) == (409, "The sleep was asked to fail.")
 
@@ -169,7 +171,7 @@ def test_cancel__by_delete(server: Server, client: Client) -> None:
 
 
 @each_library
-def test_resume__by_whoever_has_the_url(server: Server, client: Client) -> None:
+def test_resume__by_another_client_that_has_the_url(server: Server, client: Client) -> None:
     with server.http() as http:
         accepted = http.post("/api/sleeps/", json=sleep(1, value="ü"))
     assert client.poll(accepted.headers["Location"]) == DONE
@@ -178,7 +180,7 @@ def test_resume__by_whoever_has_the_url(server: Server, client: Client) -> None:
 @pytest.mark.parametrize("make", [WithRequests])
 @pytest.mark.clients(client="requests")
 def test_outage__is_waited_out_by_urllib3(server: Server, client: Client) -> None:
-    """Its Retry honours Retry-After; by itself it repeats what is safe to repeat."""
+    """urllib3's Retry obeys Retry-After, and repeats methods that are safe to repeat."""
     url = client.submit(sleep(value="ü"))["self"]
     with ThreadPoolExecutor(1) as pool:
         with server.outage():

@@ -1,4 +1,4 @@
-"""@azure/core-lro, in Node."""
+"""@azure/core-lro in Node."""
 
 import json
 import os
@@ -23,22 +23,22 @@ for command in ("node", "npm"):
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program with what package.json pins."""
+    """The program, with the packages that package.json pins."""
     folder = tmp_path_factory.mktemp("node")
     shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
     install = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(
+    process = subprocess.run(
         install, cwd=folder, capture_output=True, text=True, check=False, timeout=300
     )
-    if done.returncode:
-        lacks(f"npm cannot install: {done.stderr[-500:]}")
+    if process.returncode:
+        lacks(f"npm cannot install: {process.stderr[-500:]}")
     return folder
 
 
 def poll(package: Path, server: Server, body: Any, **more: Any) -> dict[str, Any]:
-    """What the program says of its operation."""
+    """Run the program; return the JSON that it prints."""
     job = {"url": f"{server.url}/api/sleeps/", "headers": server.headers, "body": body, **more}
-    done = subprocess.run(
+    process = subprocess.run(
         ["node", "lro.mjs", json.dumps(job)],
         cwd=package,
         env={"PATH": os.environ["PATH"]},
@@ -47,38 +47,38 @@ def poll(package: Path, server: Server, body: Any, **more: Any) -> dict[str, Any
         check=False,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    assert process.returncode == 0, process.stderr
+    report: dict[str, Any] = json.loads(process.stdout)
+    return report
 
 
 def test_success(package: Path, server: Server) -> None:
-    told = poll(package, server, sleep(1.5, value={"ä": 1}))
-    assert told["value"] == {"slept": 1.5, "value": {"ä": 1}}
-    assert told["states"][-1] == "succeeded"
+    report = poll(package, server, sleep(1.5, value={"ä": 1}))
+    assert report["value"] == {"slept": 1.5, "value": {"ä": 1}}
+    assert report["states"][-1] == "succeeded"
     assert server.asked(status=302) == []
 
 
-def test_failure__is_an_error_that_says_why(package: Path, server: Server) -> None:
-    told = poll(package, server, sleep(outcome="fail"))
-    assert "The sleep was asked to fail." in told["error"]
+def test_failure__is_an_error_with_the_reason(package: Path, server: Server) -> None:
+    report = poll(package, server, sleep(outcome="fail"))
+    assert "The sleep was asked to fail." in report["error"]
     assert server.asked(status=409) == []
 
 
 def test_cancel__ends_the_polling(package: Path, server: Server) -> None:
-    told = poll(package, server, sleep(600, steps=6000), cancel=True)
-    assert "cancel" in told["error"]
+    report = poll(package, server, sleep(600, steps=6000), cancel=True)
+    assert "cancel" in report["error"]
 
 
 def test_resume__from_a_serialized_state(package: Path, server: Server) -> None:
-    told = poll(package, server, sleep(1.5, value=7), interrupt=True)
-    assert told["value"] == {"slept": 1.5, "value": 7}
-    assert len([each for each in server.asked() if each["method"] == "POST"]) == 1
+    report = poll(package, server, sleep(1.5, value=7), interrupt=True)
+    assert report["value"] == {"slept": 1.5, "value": 7}
+    assert len([entry for entry in server.asked() if entry["method"] == "POST"]) == 1
 
 
-def test_outage__submits_again_by_itself(package: Path, server: Server) -> None:
+def test_outage__submits_again_until_the_database_is_back(package: Path, server: Server) -> None:
     with ThreadPoolExecutor(1) as pool:
         with server.outage():
-            told = pool.submit(poll, package, server, sleep(value=7))
+            report = pool.submit(poll, package, server, sleep(value=7))
             server.wait_for(lambda: server.asked(status=503))
-        assert told.result(timeout=120)["value"] == {"slept": 0.0, "value": 7}
+        assert report.result(timeout=120)["value"] == {"slept": 0.0, "value": 7}

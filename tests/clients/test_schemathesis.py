@@ -1,4 +1,4 @@
-"""schemathesis: requests made from the demo's own OpenAPI schema, valid and not."""
+"""schemathesis: valid and invalid requests, made from the demo's OpenAPI schema."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ PHASES = ("Examples", "Coverage", "Fuzzing", "Stateful")
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    """One to itself: it submits sleeps of a day."""
+    """A stack for this test only, because schemathesis submits sleeps of a day."""
     with prepared(
         tmp_path, database="sqlite", broker="files", settings="demo_project.settings", lease=5
     ) as running:
@@ -30,8 +30,8 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 def test_schemathesis__finds_nothing(stack: Stack, tmp_path: Path) -> None:
-    """All phases and checks but for those that the configuration excludes by name."""
-    done = subprocess.run(
+    """All phases and checks run, except those that the configuration excludes by name."""
+    process = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"),
             f"http://127.0.0.1:{stack.port}/api/schema/",
@@ -43,5 +43,5 @@ def test_schemathesis__finds_nothing(stack: Stack, tmp_path: Path) -> None:
         check=False,
         timeout=600,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [phase for phase in PHASES if phase not in done.stdout] == []
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert [phase for phase in PHASES if phase not in process.stdout] == []

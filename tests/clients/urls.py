@@ -1,3 +1,5 @@
+"""The demo's URLs, and views in the dialects of Azure and FHIR."""
+
 from django.urls import path
 
 from demo_project.urls import urlpatterns as demo

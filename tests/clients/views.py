@@ -1,4 +1,4 @@
-"""Submit views in the dialects of clients."""
+"""Views for submits in the dialects of Azure's and FHIR's clients."""
 
 from collections.abc import Mapping
 
@@ -31,9 +31,9 @@ class FhirRenderer(JSONRenderer):
 
 
 class BulkExportView(LongRunningOperationMixin):
-    """Kick-off of a FHIR bulk export: GET, and the status is to be asked at Content-Location."""
+    """The kick-off of a FHIR bulk export by GET. Content-Location names the status URL."""
 
-    # A GET that starts work must not be opened by a cookie.
+    # A cookie must not be enough for a GET that starts a job.
     authentication_classes = [TokenAuthentication]
     renderer_classes = [FhirRenderer]
 
@@ -50,7 +50,7 @@ class BulkExportView(LongRunningOperationMixin):
 
 
 class SlowExportView(BulkExportView):
-    """One that takes its time, to be canceled meanwhile."""
+    """An export that takes ten minutes, so that a test can cancel it."""
 
     def get(self, request: Request) -> HttpResponseBase:
         values = {"seconds": 600.0, "steps": 6000, "outcome": "succeed", "value": None}

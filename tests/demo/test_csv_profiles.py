@@ -1,3 +1,5 @@
+"""The profiles of CSV files: types, extremes, counts, errors, memory."""
+
 import csv
 import io
 import json
@@ -20,7 +22,7 @@ DATA = Path(csv_profiles.__file__).parent / "data"
 
 
 class Generated:
-    """A stream whose bytes are made as they are read, so that a test holds none of them."""
+    """A stream that makes its bytes while they are read, so that a test does not hold them."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self.chunks = chunks
@@ -29,8 +31,8 @@ class Generated:
     def read(self, size: int, /) -> bytes:
         if not self.rest:
             self.rest = next(self.chunks, b"")
-        given, self.rest = self.rest[:size], self.rest[size:]
-        return given
+        data, self.rest = self.rest[:size], self.rest[size:]
+        return data
 
 
 def profile_text(text: str) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def profile_text(text: str) -> dict[str, Any]:
 
 
 def profile_column(*values: str) -> dict[str, Any]:
-    """Profile one column; a second one makes rows of empty values more than blank lines."""
+    """Profile one column. A second column keeps rows with an empty value from being blank lines."""
     lines = ["a,b", *(f"{value},x" for value in values)]
     column: dict[str, Any] = profile_text("\n".join(lines))["columns"][0]
     return column
@@ -139,18 +141,18 @@ def test_profile__gives_extremes_and_mean_of_the_type(
     assert (low, high, mean) == (column["min"], column["max"], column["mean"])
 
 
-def test_profile__keeps_text_extremes_from_before_the_column_turned_to_text() -> None:
+def test_profile__of_numbers_followed_by_text_compares_all_values_as_text() -> None:
     values = [str(number) for number in range(2 * csv_rows.BATCH_ROWS)]
     column = profile_column(*values, "2024-01-01")
     assert (column["type"], column["min"], column["max"]) == ("text", "0", "999")
 
 
-def test_profile__does_not_turn_numbers_followed_by_dates_into_dates() -> None:
+def test_profile__of_numbers_followed_by_dates_is_text() -> None:
     values = ["1.5"] * csv_rows.BATCH_ROWS + ["2024-01-01"] * csv_rows.BATCH_ROWS
     assert profile_column(*values)["type"] == "text"
 
 
-def test_profile__does_not_lose_small_numbers_between_batches() -> None:
+def test_profile__mean_does_not_lose_small_numbers_between_batches() -> None:
     values = ["1e16", *["1.5"] * 2 * csv_rows.BATCH_ROWS, "-1e16"]
     assert 1.5 * 2 * csv_rows.BATCH_ROWS / len(values) == profile_column(*values)["mean"]
 
@@ -193,7 +195,7 @@ def test_profile__names_nameless_columns_and_keeps_equal_names() -> None:
     assert [column["min"] for column in columns] == [1, 2, 3, 4]
 
 
-def test_profile__skips_blank_lines_but_counts_quoted_empty_values() -> None:
+def test_profile__skips_blank_lines_and_counts_quoted_empty_values() -> None:
     described = profile_text('a\n1\n\n""\n')
     assert (described["rows"], described["columns"][0]["empty"]) == (2, 1)
 
@@ -223,7 +225,7 @@ def test_profile__reads_every_line_ending(newline: str) -> None:
         (b"," * 1000 + b"\n", "The header has 1,001 columns, at most 1,000 are read: split"),
     ],
 )
-def test_profile__says_what_to_correct(content: bytes, expected: str) -> None:
+def test_profile__of_a_bad_file_says_how_to_correct_it(content: bytes, expected: str) -> None:
     with pytest.raises(CsvError, match=expected):
         profile(io.BytesIO(content))
 
@@ -237,7 +239,7 @@ def test_profile__reports_rows_and_bytes_as_it_reads() -> None:
     assert len(content) == seen[-1][1]
 
 
-def test_profile__ends_where_the_callback_raises() -> None:
+def test_profile__ends_if_the_callback_raises() -> None:
     def stop(rows: int, bytes_read: int) -> None:
         raise InterruptedError(rows)
 
@@ -253,7 +255,7 @@ def test_profile__counts_a_hundred_thousand_distinct_values_exactly() -> None:
     assert (column["distinct"], column["distinct_more_than"]) == (100_000, True)
 
 
-def test_profile__gives_up_the_fullest_column_when_all_hold_too_much(
+def test_profile__stops_counting_in_the_largest_column_at_the_limit_of_the_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(csv_profiles, "DISTINCT_TOTAL", 150)
@@ -265,7 +267,7 @@ def test_profile__gives_up_the_fullest_column_when_all_hold_too_much(
     ]
 
 
-def test_profile__holds_little_of_a_large_file() -> None:
+def test_profile__takes_little_memory_for_a_large_file() -> None:
     def chunks() -> Iterator[bytes]:
         yield b"id,label,value\n"
         for start in range(0, 110_000, 1_000):
@@ -296,7 +298,7 @@ CELLS = st.one_of(
 
 @st.composite
 def tables(draw: st.DrawFn) -> list[list[str]]:
-    """Rows of columns, most of which keep to one kind of value."""
+    """Rows of a table. Most columns have values of one type only."""
     height = draw(st.integers(0, 12))
     kinds = st.sampled_from([CELLS, *CELLS.branches])
     columns = [
@@ -365,5 +367,5 @@ def test_profile__agrees_with_a_naive_computation(table: list[list[str]], batch_
             zero = Fraction()
             size = sum(map(abs, numbers), zero) / len(numbers)
             difference = sum(numbers, zero) / len(numbers) - Fraction(column["mean"])
-            # The second term is the smallest double there is.
+            # The second term is the smallest positive double.
             assert abs(difference) <= size / 10**12 + Fraction(5e-324)

@@ -1,3 +1,5 @@
+"""Imports of datasets and exports, submitted by HTTP and run inline."""
+
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -39,14 +41,14 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def upload(api: APIClient, content: bytes = TABLE, **fields: str) -> str:
-    """Submit a file; the status URL."""
+    """Submit a file; return the status URL."""
     file = SimpleUploadedFile("weather.csv", content)
     accepted = api.post("/api/datasets/", {"file": file, **fields}, format="multipart")
     assert accepted.status_code == 202, accepted.content
     return str(accepted["Location"])
 
 
-def test_import__ends_at_the_dataset(api: APIClient) -> None:
+def test_import__result_redirects_to_the_dataset(api: APIClient) -> None:
     status = upload(api)
     run_operations()
     result = api.get(api.get(status)["Location"])
@@ -67,13 +69,13 @@ def test_import__ends_at_the_dataset(api: APIClient) -> None:
     assert list(rows) == [(1, ["2026-01-01", "1.5"]), (2, ["2026-01-02", ""])]
 
 
-def test_import__under_a_name_of_its_own(api: APIClient) -> None:
+def test_import__takes_the_name_of_the_request(api: APIClient) -> None:
     upload(api, name="Wetter ☂")
     run_operations()
     assert Dataset.objects.get().name == "Wetter ☂"
 
 
-def test_import__header_alone(api: APIClient) -> None:
+def test_import__of_a_header_only_has_no_rows(api: APIClient) -> None:
     upload(api, b"a,b\n")
     run_operations()
     assert Dataset.objects.get().rows == 0
@@ -89,7 +91,7 @@ def test_import__header_alone(api: APIClient) -> None:
         (b"a\n\xff\n", "not UTF-8"),
     ],
 )
-def test_import__bad_file_says_why_and_leaves_nothing(
+def test_import__of_a_bad_file_gives_the_reason_and_leaves_no_rows(
     api: APIClient, content: bytes, words: str
 ) -> None:
     status = upload(api, content)
@@ -102,7 +104,7 @@ def test_import__bad_file_says_why_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_load__begun_again_writes_no_row_twice() -> None:
+def test_load__that_starts_again_writes_each_row_once() -> None:
     content = "".join(exports.batches(35)).encode()
     pk = uuid4()
     written: list[int] = []
@@ -126,19 +128,19 @@ def test_load__begun_again_writes_no_row_twice() -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_import__canceled_on_the_way_leaves_nothing() -> None:
+def test_import__that_is_canceled_leaves_no_rows() -> None:
     content = "".join(exports.batches(35)).encode()
     file = SimpleUploadedFile("x.csv", content)
     operation = services.submit(tasks.import_dataset, input={"file": file, "name": "x"}, owner="7")
-    progress = lifecycle.beat
+    beat = lifecycle.beat
 
-    def cancel_at_the_first_news(*args: object, **options: object) -> bool:
+    def cancel_at_the_first_beat(*args: object, **options: object) -> bool:
         services.cancel(Operation.objects.get())
-        return progress(*args, **options)  # type: ignore[arg-type]
+        return beat(*args, **options)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lifecycle, "beat", cancel_at_the_first_news)
-        patch.setattr(claims, "INLINE_BEAT_SECONDS", 0)  # look at the row at each call
+        patch.setattr(lifecycle, "beat", cancel_at_the_first_beat)
+        patch.setattr(claims, "INLINE_BEAT_SECONDS", 0)  # read the row at each call
         run_operations()
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED
@@ -146,7 +148,7 @@ def test_import__canceled_on_the_way_leaves_nothing() -> None:
     assert not DatasetRow.objects.exists()
 
 
-def test_dataset__is_its_owners_alone_and_only_when_complete(
+def test_dataset__is_shown_to_its_owner_once_it_is_complete(
     api: APIClient, client_of: Callable[..., APIClient], stranger: AbstractBaseUser
 ) -> None:
     upload(api)
@@ -159,7 +161,7 @@ def test_dataset__is_its_owners_alone_and_only_when_complete(
     assert api.get(url).status_code == 404
 
 
-def test_export__is_a_file(api: APIClient) -> None:
+def test_export__is_a_csv_file(api: APIClient) -> None:
     accepted = api.post("/api/exports/", {"rows": 2500})
     run_operations()
     response = api.get(accepted.json()["links"]["result"])
@@ -168,6 +170,6 @@ def test_export__is_a_file(api: APIClient) -> None:
 
 
 @pytest.mark.parametrize("rows", [-1, 100_000_001, "many", None])
-def test_export__of_what_number_of_rows(api: APIClient, rows: object) -> None:
+def test_export__refuses_a_bad_number_of_rows(api: APIClient, rows: object) -> None:
     response = api.post("/api/exports/", {"rows": rows})
     assert (response.status_code, list(response.json()["errors"])) == (400, ["rows"])

@@ -1,3 +1,5 @@
+"""The content of exported CSV files."""
+
 import csv
 import hashlib
 import io
@@ -9,7 +11,7 @@ from demo_project import exports
 
 
 @pytest.mark.parametrize("rows", [0, 1, 999, 1000, 1001, 5000])
-def test_batches__are_a_table_of_so_many_rows(rows: int) -> None:
+def test_batches__are_a_table_with_this_number_of_rows(rows: int) -> None:
     pieces = list(exports.batches(rows))
     table = list(csv.DictReader(io.StringIO("".join(pieces), newline=""), strict=True))
     assert [int(row["number"]) for row in table] == list(range(rows))
@@ -17,7 +19,7 @@ def test_batches__are_a_table_of_so_many_rows(rows: int) -> None:
     assert {tuple(row) for row in table} <= {("number", "day", "amount", "note")}
 
 
-def test_batches__values() -> None:
+def test_batches__have_these_first_lines() -> None:
     lines = "".join(exports.batches(6)).splitlines()
     assert lines == [
         "number,day,amount,note",
@@ -35,7 +37,7 @@ def test_batches__are_the_same_each_time() -> None:
     assert first.digest() == second.digest()
 
 
-def test_batches__are_held_one_at_a_time() -> None:
+def test_batches__take_the_memory_of_one_batch() -> None:
     tracemalloc.start()
     try:
         for _piece in exports.batches(100_000):

@@ -1,3 +1,5 @@
+"""The broker of files: no message is lost, and names stay in their folder."""
+
 import json
 import multiprocessing
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ TRANSPORT = "demo_project.transport:Transport"
 WRITERS = 3
 READERS = 3
 MESSAGES = 1_000
-# Longer than what a pipe or a page takes at once.
+# Longer than one write to a pipe or one page of memory.
 FILLING = "ü" * 10_000
 JOBS = Queue("jobs", Exchange("jobs"), routing_key="jobs")
 
@@ -28,7 +30,7 @@ Options = dict[str, Any]
 
 @pytest.fixture
 def options(tmp_path: Path) -> Options:
-    # What a process declared is known to all its connections, also to those of other folders.
+    # A process shares its declarations between connections, also between folders.
     Transport.global_state.clear()
     messages = str(tmp_path / "broker" / "messages")
     return {
@@ -64,7 +66,7 @@ def write_many(options: Options, writer: int) -> None:
 
 
 def read_many(options: Options) -> list[list[int]]:
-    """Read until the message that says stop; the text of each message is checked here."""
+    """Read until the message "stop", and check the text of each message."""
     received: list[list[int]] = []
     bodies: list[Any] = []
     with connect(options) as connection:
@@ -81,7 +83,7 @@ def read_many(options: Options) -> list[list[int]]:
                 received.append([writer, number])
 
 
-def test_transport__loses_doubles_and_tears_no_message(options: Options) -> None:
+def test_transport__delivers_each_message_once_and_whole(options: Options) -> None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(WRITERS + READERS, mp_context=spawn) as pool:
         readers = [pool.submit(read_many, options) for _ in range(READERS)]
@@ -96,7 +98,7 @@ def test_transport__loses_doubles_and_tears_no_message(options: Options) -> None
     assert names(options) == []
 
 
-def test_transport__gives_messages_in_the_order_they_were_sent(connection: Any) -> None:
+def test_transport__delivers_messages_in_the_order_of_sending(connection: Any) -> None:
     publish(connection, *range(200))
     queue = connection.SimpleQueue(JOBS)
     assert list(range(200)) == [queue.get_nowait().payload for _ in range(200)]
@@ -105,7 +107,7 @@ def test_transport__gives_messages_in_the_order_they_were_sent(connection: Any) 
     queue.close()
 
 
-def test_transport__is_what_celery_uses_with_the_documented_settings(options: Options) -> None:
+def test_transport__is_used_by_celery_with_the_documented_settings(options: Options) -> None:
     app = Celery("demo", broker="filesystem://", set_as_current=False)
     app.conf.update(broker_transport=TRANSPORT, broker_transport_options=options)
     connection: Any
@@ -133,7 +135,7 @@ def test_channel__counts_and_purges_one_queue(connection: Any, options: Options)
     other.close()
 
 
-def test_channel__passes_over_messages_that_another_reader_took(options: Options) -> None:
+def test_channel__skips_messages_that_another_reader_took(options: Options) -> None:
     with connect(options) as first, connect(options) as second:
         publish(first, *range(4))
         channels = [first.default_channel, second.default_channel]
@@ -172,7 +174,7 @@ def test_channel__keeps_processed_messages_when_asked(options: Options, tmp_path
     assert ([], [name]) == (names(options), [path.name for path in processed.iterdir()])
 
 
-def test_channel__puts_back_what_was_not_acknowledged(options: Options) -> None:
+def test_channel__returns_unacknowledged_messages_to_the_queue(options: Options) -> None:
     with connect(options) as connection:
         publish(connection, "again")
         connection.default_channel.basic_get("jobs")
@@ -181,7 +183,7 @@ def test_channel__puts_back_what_was_not_acknowledged(options: Options) -> None:
         assert (message.payload, message._raw["redelivered"]) == ("again", True)
 
 
-def test_channel__loses_no_binding_of_concurrent_writers(options: Options) -> None:
+def test_channel__keeps_the_bindings_of_concurrent_writers(options: Options) -> None:
     def bind(number: int) -> None:
         with connect(options) as connection:
             channel = connection.default_channel

@@ -1,4 +1,4 @@
-"""One run: a system, clients, a seeded plan of faults, and what came of it."""
+"""Runs a system with clients under a random plan of faults, and collects the evidence."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import journal
-from tests.faults.clients import Asked, Client, wishes
-from tests.faults.faults import Done, Saboteur
+from tests.faults.clients import Client, ClientRequest, plan_requests
+from tests.faults.injector import Fault, FaultInjector
 from tests.faults.invariants import Evidence, breaches
 from tests.faults.schedule import plan
 from tests.faults.servers import MariaDB, PostgreSQL, RabbitMQ, Redis, Server
@@ -28,7 +28,7 @@ PAIRINGS: dict[str, tuple[Maker | None, Maker | None]] = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything, in how many seconds."""
+    """The size of a run: the numbers of operations, faults, clients and workers, and seconds."""
 
     operations: int
     faults: int
@@ -46,13 +46,13 @@ FULL = Scale(operations=1050, faults=105, seconds=330, lease=20, longest_job=12,
 
 @dataclass
 class Run:
-    """A run's evidence and figures."""
+    """The evidence of a run, and its figures. Times are in seconds."""
 
     pairing: str
     seed: int
     scale: Scale
     evidence: Evidence
-    faults: list[Done]
+    faults: list[Fault]
     breaches: dict[str, list[str]]
     exits: int
     refused: int
@@ -62,7 +62,7 @@ class Run:
 
 
 def seed() -> int:
-    """FAULTS_SEED, or the time: printed with each run, so that it can be repeated."""
+    """FAULTS_SEED, or the time. Each run prints its seed, so that the run can be repeated."""
     return int(os.environ.get("FAULTS_SEED") or time.time())
 
 
@@ -87,37 +87,37 @@ def run(
     path: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Run:
-    """Submit under faults, let it drain, judge. `path`: the one view to submit to."""
-    print(f"{pairing}: FAULTS_SEED={seed}", flush=True)  # noqa: T201 what a repetition needs
+    """Submit under faults, wait for the ends, and judge. `path`: the only view to submit to."""
+    print(f"{pairing}: FAULTS_SEED={seed}", flush=True)  # noqa: T201 a repetition needs it
     began = time.monotonic()
     with make(pairing, folder, scale, environment or {}) as system:
-        saboteur = Saboteur(system)
+        injector = FaultInjector(system)
         planned = plan(
             seed,
             count=scale.faults,
             seconds=scale.seconds,
             lease=scale.lease,
-            possible=saboteur.possible(),
+            possible=injector.possible(),
         )
-        asked = wishes(seed, scale.operations, longest=scale.longest_job, path=path)
-        clients = _clients(system, asked, scale, watches=path != "/tutorial/")
+        requests = plan_requests(seed, scale.operations, longest=scale.longest_job, path=path)
+        clients = _clients(system, requests, scale, watches=path != "/tutorial/")
         for client in clients:
             client.start()
-        saboteur.carry_out(planned)
-        over = time.monotonic()
+        injector.carry_out(planned)
+        faults_ended_at = time.monotonic()
         _join(clients, scale.drain)
         rows = _drained(system, scale.drain)
-        drained_after = time.monotonic() - over
-        evidence = Evidence(rows, journal.read(system.journal), asked)
-        errors = [*saboteur.errors, *(error for one in clients for error in one.errors)]
+        drained_after = time.monotonic() - faults_ended_at
+        evidence = Evidence(rows, journal.read(system.journal), requests)
+        errors = [*injector.errors, *(error for client in clients for error in client.errors)]
         return Run(
             pairing=pairing,
             seed=seed,
             scale=scale,
             evidence=evidence,
-            faults=saboteur.done,
+            faults=injector.done,
             breaches=breaches(evidence),
-            exits=sum(not one.wanted for one in system.supervisor.exits),
+            exits=sum(not ended.wanted for ended in system.supervisor.exits),
             refused=system.logged("status=not mine"),
             drained_after=drained_after,
             seconds=time.monotonic() - began,
@@ -125,12 +125,14 @@ def run(
         )
 
 
-def _clients(system: System, asked: list[Asked], scale: Scale, *, watches: bool) -> list[Client]:
+def _clients(
+    system: System, requests: list[ClientRequest], scale: Scale, *, watches: bool
+) -> list[Client]:
     pace = scale.seconds * 0.9 / (scale.operations / scale.clients)
     return [
         Client(
             system.base_url,
-            asked[number :: scale.clients],
+            requests[number :: scale.clients],
             pace=pace,
             seed=number,
             watches=watches,
@@ -155,5 +157,5 @@ def _drained(system: System, seconds: float) -> dict[str, list[dict[str, Any]]]:
 
 
 def counts(run: Run) -> dict[str, int]:
-    """Faults by kind."""
+    """The number of faults of each kind."""
     return dict(Counter(fault.kind for fault in run.faults))

@@ -1,4 +1,4 @@
-"""Clients that behave: a key for each request, Retry-After obeyed, submits repeated on 503."""
+"""Well-behaved clients: they send keys, obey Retry-After, and repeat a submit after a 503."""
 
 import random
 import threading
@@ -10,21 +10,23 @@ from typing import Any
 
 import httpx
 
+#: How often each manner of a job is drawn.
 MANNERS = {"polite": 60, "silent": 15, "failing": 6, "flaky": 10, "stubborn": 4}
 FINAL = frozenset({"succeeded", "failed", "canceled"})
-PATIENCE = 120.0
+#: Seconds for which a client repeats a submit.
+PATIENCE_SECONDS = 120.0
 
 
 @dataclass
-class Asked:
-    """One thing a client wanted, and what it heard."""
+class ClientRequest:
+    """A submit that a client is to make, and the answers that it got."""
 
     token: str
     body: dict[str, Any]
     path: str
     cancels: bool
     began: float = 0.0
-    #: Seconds of each try of the submit, by when it began.
+    #: Each try of the submit: its start, its seconds, its status (0: no answer).
     tries: list[tuple[float, float, int]] = field(default_factory=list)
     id: str = ""
     url: str = ""
@@ -33,10 +35,10 @@ class Asked:
     cancel_answers: list[tuple[int, str]] = field(default_factory=list)
 
 
-def wishes(seed: int, count: int, *, longest: float, path: str = "") -> list[Asked]:
-    """What `count` requests ask for: mostly short jobs, some that outlast a lease."""
+def plan_requests(seed: int, count: int, *, longest: float, path: str = "") -> list[ClientRequest]:
+    """`count` submits. Most jobs are short, and some are longer than a lease."""
     rng = random.Random(seed)
-    made = []
+    requests = []
     for number in range(count):
         manner = rng.choices(list(MANNERS), list(MANNERS.values()))[0]
         seconds = round(min(longest, rng.expovariate(1 / 0.25)), 2)
@@ -44,20 +46,20 @@ def wishes(seed: int, count: int, *, longest: float, path: str = "") -> list[Ask
             seconds = round(rng.uniform(0.5, 1) * longest, 2)
         token = f"{seed}-{number}"
         body: dict[str, Any] = {"seconds": seconds, "token": token}
-        where = path or ("/once/" if rng.random() < 0.05 else "/work/")
-        if where == "/work/":
+        url_path = path or ("/once/" if rng.random() < 0.05 else "/work/")
+        if url_path == "/work/":
             body["manner"] = manner
-        made.append(Asked(token, body, where, cancels=rng.random() < 0.08))
-    return made
+        requests.append(ClientRequest(token, body, url_path, cancels=rng.random() < 0.08))
+    return requests
 
 
 class Client(threading.Thread):
-    """Submits its share at a pace and watches what it was promised."""
+    """Submits its requests at a pace, and polls the operations that were accepted."""
 
     def __init__(
         self,
         base_url: str,
-        wishes: list[Asked],
+        requests: list[ClientRequest],
         *,
         pace: float,
         seed: int,
@@ -65,14 +67,14 @@ class Client(threading.Thread):
         repeats: float = 0.05,
     ) -> None:
         super().__init__(name=f"client-{seed}", daemon=True)
-        self.wishes = wishes
+        self.requests = requests
         self.watches = watches
         self.repeats = repeats
         self.pace = pace
         self.rng = random.Random(seed)
         self.errors: list[BaseException] = []
         self._stopped = threading.Event()
-        self._polls: dict[str, tuple[float, Asked]] = {}
+        self._polls: dict[str, tuple[float, ClientRequest]] = {}
         self._http = httpx.Client(
             base_url=base_url, headers={"Authorization": "Token demo"}, timeout=15
         )
@@ -80,91 +82,91 @@ class Client(threading.Thread):
     def run(self) -> None:
         try:
             with self._http:
-                for wish in self._paced():
-                    self._submit(wish)
-                    if wish.id and wish.cancels and self.watches:
-                        self._cancel(wish)
+                for request in self._paced():
+                    self._submit(request)
+                    if request.id and request.cancels and self.watches:
+                        self._cancel(request)
                 while self._polls and not self._stopped.wait(0.05):
                     self._poll_due()
-        except BaseException as error:  # noqa: BLE001 told by whoever judges
+        except BaseException as error:  # noqa: BLE001 the test reports it
             self.errors.append(error)
 
     def stop(self) -> None:
-        """Leave what is not finished to the judge of the rows."""
+        """Stop polling. The judge reads the rows of unfinished operations."""
         self._stopped.set()
 
-    def _paced(self) -> Iterator[Asked]:
+    def _paced(self) -> Iterator[ClientRequest]:
         next_at = time.monotonic()
-        for wish in self.wishes:
+        for request in self.requests:
             next_at += self.rng.uniform(0, 2 * self.pace)
             while time.monotonic() < next_at and not self._stopped.is_set():
                 self._poll_due()
                 self._stopped.wait(0.02)
-            yield wish
+            yield request
 
-    def _submit(self, wish: Asked) -> None:
-        """Until it is accepted; the same key at each try."""
-        wish.began = time.time()
-        give_up = time.monotonic() + PATIENCE
-        headers = {"Idempotency-Key": wish.token}
-        while not wish.id and time.monotonic() < give_up:
+    def _submit(self, request: ClientRequest) -> None:
+        """Repeat the submit with the same key until it is accepted."""
+        request.began = time.time()
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        headers = {"Idempotency-Key": request.token}
+        while not request.id and time.monotonic() < give_up:
             began, clock = time.time(), time.monotonic()
             status, pause = 0, 0.5
             try:
-                response = self._http.post(wish.path, json=wish.body, headers=headers)
+                response = self._http.post(request.path, json=request.body, headers=headers)
                 status = response.status_code
                 if status == 202:
-                    wish.id, wish.url = response.json()["id"], response.headers["Location"]
-                    wish.replies.add(wish.id)
+                    request.id, request.url = response.json()["id"], response.headers["Location"]
+                    request.replies.add(request.id)
                     if self.watches:
-                        self._polls[wish.id] = (_after(response), wish)
+                        self._polls[request.id] = (_after(response), request)
                 elif status not in (503, 429):
-                    # What is neither accepted nor to be repeated: the judge shall see it.
+                    # A client must not repeat after this status. The judge reports it.
                     give_up = 0.0
                 else:
                     pause = min(2.0, float(response.headers["Retry-After"]))
             except httpx.TransportError:
                 pass
-            wish.tries.append((began, time.monotonic() - clock, status))
-            if not wish.id:
+            request.tries.append((began, time.monotonic() - clock, status))
+            if not request.id:
                 self._stopped.wait(pause)
         if self.rng.random() < self.repeats:
-            self._repeat(wish, headers)
+            self._repeat(request, headers)
 
-    def _repeat(self, wish: Asked, headers: dict[str, str]) -> None:
-        """A client that lost the answer asks again."""
+    def _repeat(self, request: ClientRequest, headers: dict[str, str]) -> None:
+        """Submit once more, as a client does that lost the answer."""
         with suppress(httpx.TransportError):
-            response = self._http.post(wish.path, json=wish.body, headers=headers)
+            response = self._http.post(request.path, json=request.body, headers=headers)
             if response.status_code == 202:
-                wish.replies.add(response.json()["id"])
+                request.replies.add(response.json()["id"])
 
-    def _cancel(self, wish: Asked) -> None:
+    def _cancel(self, request: ClientRequest) -> None:
         self._stopped.wait(self.rng.uniform(0, 1.5))
         with suppress(httpx.TransportError):
-            response = self._http.post(f"{wish.url}cancel/")
+            response = self._http.post(f"{request.url}cancel/")
             if response.status_code in (200, 202):
                 answer = (response.status_code, response.json()["status"])
-                wish.cancel_answers.append(answer)
+                request.cancel_answers.append(answer)
 
     def _poll_due(self) -> None:
         now = time.monotonic()
-        for pk, (at, wish) in list(self._polls.items()):
+        for pk, (at, request) in list(self._polls.items()):
             if at <= now:
-                self._poll(pk, wish)
+                self._poll(pk, request)
 
-    def _poll(self, pk: str, wish: Asked) -> None:
-        self._polls[pk] = (time.monotonic() + 1, wish)
+    def _poll(self, pk: str, request: ClientRequest) -> None:
+        self._polls[pk] = (time.monotonic() + 1, request)
         try:
-            response = self._http.get(wish.url)
+            response = self._http.get(request.url)
         except httpx.TransportError:
             return
         if response.status_code == 503:
             return
         body = response.json()
         version = int(response.headers.get("ETag", 'W/"0"').strip('W/"') or 0)
-        wish.seen.append((version, body.get("status", str(response.status_code))))
+        request.seen.append((version, body.get("status", str(response.status_code))))
         if response.status_code == 200:
-            self._polls[pk] = (_after(response), wish)
+            self._polls[pk] = (_after(response), request)
         else:
             del self._polls[pk]
 

@@ -1,4 +1,4 @@
-"""The short form runs with the suite; FAULTS_FULL=1 adds what takes long."""
+"""Settings of the fault suite. FAULTS_FULL=1 adds the tests that take long."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ FULL = os.environ.get("FAULTS_FULL") == "1"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ends_what_it_started() -> Iterator[None]:
-    """Whoever stops the tests, servers and workers are stopped with them."""
+def processes_end_with_the_tests() -> Iterator[None]:
+    """A signal that stops the tests also stops their servers and workers."""
 
     def stop(_signum: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The numbers of a run: what was promised, what broke, how long it took to mend."""
+"""Computes the figures of a run: accepted operations, breaches, times of recovery."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from async_reply.status import FINAL
 from tests.faults.chaos import Run
-from tests.faults.faults import Done
+from tests.faults.injector import Fault
 
-#: Breaches that mean two outcomes, or an effect that happened twice.
+#: The invariants whose breach means two outcomes, or an effect that happened twice.
 DOUBLED = (
-    "terminal_is_for_good",
+    "final_status_stays",
     "only_the_last_attempt_wrote",
     "succeeded_has_one_result",
     "effects_happen_once",
@@ -22,9 +22,10 @@ DOUBLED = (
 
 @dataclass(frozen=True)
 class Figures:
-    """A column of the table, in seconds.
+    """A column of the table. Times are in seconds.
 
-    `found_*`: from a fault to the row being free for another attempt; `rerun_*`: to its start.
+    `found_*`: from a fault until another attempt may claim the row. `rerun_*`: from a fault until
+    the next attempt starts.
     """
 
     pairing: str
@@ -51,19 +52,19 @@ class Figures:
 
 
 def of(run: Run) -> Figures:
-    """What the table says of `run`."""
+    """The figures of `run`."""
     evidence = run.evidence
     rows = evidence.operations
     unfinished = {pk for pk, row in rows.items() if row["status"] not in FINAL}
-    made = reruns(run)
-    calm = [one for one in made if not one.amid_outage]
+    all_reruns = reruns(run)
+    calm = [rerun for rerun in all_reruns if not rerun.amid_outage]
     away = [
         seconds
-        for wish in evidence.asked
-        for began, seconds, status in wish.tries
+        for request in evidence.requests
+        for began, seconds, status in request.tries
         if status == 202
         and any(fault.began <= began <= fault.ended for fault in outages(run))
-        # A submit that waits for the database says nothing of the broker.
+        # A submit that waits for the database says nothing about the broker.
         and not any(
             fault.began <= began + seconds and began <= fault.ended
             for fault in outages(run, "database")
@@ -74,18 +75,20 @@ def of(run: Run) -> Figures:
         seed=run.seed,
         accepted=len(evidence.accepted),
         faults=len(run.faults),
-        lost=sum(wish.id not in rows for wish in evidence.accepted),
+        lost=sum(request.id not in rows for request in evidence.accepted),
         doubled=sum(len(run.breaches.get(rule, [])) for rule in DOUBLED),
         stuck=len(unfinished),
         breaches=sum(map(len, run.breaches.values())),
         reruns=sum(row["outcome"] == "lost" for row in evidence.rows["attempts"]),
         refused=run.refused,
-        unavailable=sum(status == 503 for wish in evidence.asked for *_, status in wish.tries),
+        unavailable=sum(
+            status == 503 for request in evidence.requests for *_, status in request.tries
+        ),
         exits=run.exits,
-        found_median=statistics.median(one.found for one in calm) if calm else None,
-        found_longest=max((one.found for one in calm), default=None),
-        rerun_longest=max((one.started for one in calm), default=None),
-        rerun_longest_amid_outages=max((one.started for one in made), default=None),
+        found_median=statistics.median(rerun.discovered_after for rerun in calm) if calm else None,
+        found_longest=max((rerun.discovered_after for rerun in calm), default=None),
+        rerun_longest=max((rerun.started_after for rerun in calm), default=None),
+        rerun_longest_amid_outages=max((rerun.started_after for rerun in all_reruns), default=None),
         submits_without_broker=len(away),
         submit_median=statistics.median(away) if away else None,
         submit_longest=max(away, default=None),
@@ -94,41 +97,41 @@ def of(run: Run) -> Figures:
     )
 
 
-def outages(run: Run, *targets: str) -> list[Done]:
-    """When the broker was away, or whatever `targets` names."""
+def outages(run: Run, *targets: str) -> list[Fault]:
+    """The faults of the broker, or of other `targets`."""
     names = targets or ("broker",)
     return [fault for fault in run.faults if any(name in fault.kind for name in names)]
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """A lost attempt: seconds from the fault to its discovery, and to the next one's start."""
+    """A lost attempt: the seconds from the fault to the rescue, and to the next attempt's start."""
 
-    found: float
-    started: float
+    discovered_after: float
+    started_after: float
     amid_outage: bool
 
 
 def reruns(run: Run) -> list[Rerun]:
-    """Lost attempts whose process was hit by a fault, and that were followed by another."""
+    """The lost attempts whose process a fault hit and after which another attempt started."""
     hits: dict[int, list[float]] = defaultdict(list)
     for fault in run.faults:
         for pid in fault.pids:
             hits[pid].append(fault.began)
-    found_at = {
+    discovered_at = {
         (row["operation_id"], row["number"]): datetime.fromisoformat(row["ended_at"]).timestamp()
         for row in run.evidence.rows["attempts"]
         if row["outcome"] == "lost"
     }
     away = outages(run, "broker", "database", "lose messages")
-    made = []
+    lost_attempts = []
     for pk, starts in run.evidence.starts.items():
-        for one, following in pairwise(starts):
-            found = found_at.get((pk, one.attempt))
-            causes = [at for at in hits[one.pid] if one.at <= at <= following.at]
-            if not causes or found is None:
+        for start, following in pairwise(starts):
+            discovered = discovered_at.get((pk, start.attempt))
+            causes = [at for at in hits[start.pid] if start.at <= at <= following.at]
+            if not causes or discovered is None:
                 continue
             began = min(causes)
             amid = any(fault.began < following.at and fault.ended > began for fault in away)
-            made.append(Rerun(found - began, following.at - began, amid))
-    return made
+            lost_attempts.append(Rerun(discovered - began, following.at - began, amid))
+    return lost_attempts

@@ -1,6 +1,7 @@
-"""What must hold once the faults are over: judged from rows, journal and what clients heard.
+"""Judges a run after its faults, by the rows, the journal and the answers that clients got.
 
-The numbers are those of the design's invariants. Each function yields a sentence for each breach.
+Each function is an invariant and yields a sentence for each breach. A number in its docstring is
+the number of the invariant in the design.
 """
 
 from collections import Counter, defaultdict
@@ -11,20 +12,20 @@ from functools import cached_property
 from typing import Any
 
 from async_reply.status import FINAL, Status
-from tests.faults.clients import Asked
+from tests.faults.clients import ClientRequest
 from tests.faults.journal import Entry
 
-#: Between the database writing a time and a process writing one into the journal.
-CLOCKS_AGREE_WITHIN = 0.1
+#: The difference between the clock of the database and the clock of a process.
+CLOCKS_AGREE_WITHIN_SECONDS = 0.1
 
 
 @dataclass
 class Evidence:
-    """All that is known after a run."""
+    """The rows, the journal and the clients' requests after a run."""
 
     rows: dict[str, list[dict[str, Any]]]
     journal: list[Entry]
-    asked: list[Asked]
+    requests: list[ClientRequest]
 
     @cached_property
     def operations(self) -> dict[str, dict[str, Any]]:
@@ -32,59 +33,59 @@ class Evidence:
 
     @cached_property
     def starts(self) -> dict[str, list[Entry]]:
-        found = defaultdict(list)
+        starts = defaultdict(list)
         for entry in self.journal:
             if entry.event == "start":
-                found[entry.id].append(entry)
-        return dict(found)
+                starts[entry.id].append(entry)
+        return dict(starts)
 
     @property
-    def accepted(self) -> list[Asked]:
-        return [wish for wish in self.asked if wish.id]
+    def accepted(self) -> list[ClientRequest]:
+        return [request for request in self.requests if request.id]
 
 
 def accepted_has_a_row(evidence: Evidence) -> Iterator[str]:
-    """1: a 202 that reached a client has a committed row, which ends."""
-    for wish in evidence.accepted:
-        if wish.id not in evidence.operations:
-            yield f"{wish.id} was accepted and has no row"
+    """1: an operation whose 202 reached a client has a row, and reaches a final status."""
+    for request in evidence.accepted:
+        if request.id not in evidence.operations:
+            yield f"{request.id} was accepted and has no row"
     for pk, row in evidence.operations.items():
         if row["status"] not in FINAL:
             yield f"{pk} is stuck: {row['status']}, published_at {row['published_at']}"
 
 
 def everything_was_accepted(evidence: Evidence) -> Iterator[str]:
-    """A client that repeats its submit gets its 202 in the end, and nothing but 202 and 503."""
-    for wish in evidence.asked:
-        if not wish.id:
-            yield f"{wish.token} was never accepted: {[status for _, _, status in wish.tries][-5:]}"
-        for _, _, status in wish.tries:
+    """A client that repeats its submit gets a 202 in the end. Until then it gets only 503."""
+    for request in evidence.requests:
+        if not request.id:
+            yield f"{request.token} was never accepted: {request.tries[-5:]}"
+        for _, _, status in request.tries:
             if status not in (0, 202, 503):
-                yield f"{wish.token} was answered {status}"
+                yield f"{request.token} was answered {status}"
 
 
-def terminal_is_for_good(evidence: Evidence) -> Iterator[str]:
-    """2: no client sees a final status change, or a version shrink."""
-    for wish in evidence.accepted:
-        row = evidence.operations.get(wish.id, {"status": "", "version": 0})
-        versions = [version for version, _ in wish.seen if version]
+def final_status_stays(evidence: Evidence) -> Iterator[str]:
+    """2: no client sees a final status change, or a version decrease."""
+    for request in evidence.accepted:
+        row = evidence.operations.get(request.id, {"status": "", "version": 0})
+        versions = [version for version, _ in request.seen if version]
         if versions != sorted(versions):
-            yield f"{wish.id} went back in versions: {versions}"
-        ends = {status for _, status in wish.seen if status in FINAL}
+            yield f"{request.id} showed decreasing versions: {versions}"
+        ends = {status for _, status in request.seen if status in FINAL}
         if ends - {row["status"]}:
-            yield f"{wish.id} was seen {ends} and is {row['status']}"
+            yield f"{request.id} was seen {ends} and is {row['status']}"
 
 
 def only_the_last_attempt_wrote(evidence: Evidence) -> Iterator[str]:
-    """3: the stored result is that of the attempt that claimed last."""
+    """3: the stored result is the result of the last attempt."""
     for result in evidence.rows["results"]:
         row = evidence.operations[result["operation_id"]]
         if result["attempt"] != row["attempt"]:
-            yield f"{row['id']} keeps the result of attempt {result['attempt']}/{row['attempt']}"
+            yield f"{row['id']} has the result of attempt {result['attempt']}/{row['attempt']}"
 
 
 def succeeded_has_one_result(evidence: Evidence) -> Iterator[str]:
-    """4: succeeded, and only succeeded, has exactly one result, which answers what was asked."""
+    """4: a succeeded operation has one result, the right one. Any other operation has none."""
     results = Counter(result["operation_id"] for result in evidence.rows["results"])
     values = {result["operation_id"]: result["value"] for result in evidence.rows["results"]}
     for pk, row in evidence.operations.items():
@@ -96,7 +97,7 @@ def succeeded_has_one_result(evidence: Evidence) -> Iterator[str]:
 
 
 def ran_at_least_once(evidence: Evidence) -> Iterator[str]:
-    """5: what succeeded ran to its end in the attempt that it says; what failed says why."""
+    """5: the last attempt of a succeeded operation ran to its end; a failed one has a reason."""
     ended = {(entry.id, entry.attempt) for entry in evidence.journal if entry.event == "end"}
     for pk, row in evidence.operations.items():
         if row["status"] == Status.SUCCEEDED and (pk, row["attempt"]) not in ended:
@@ -115,10 +116,10 @@ def _may_fail(row: dict[str, Any]) -> bool:
 
 
 def attempts_start_once(evidence: Evidence) -> Iterator[str]:
-    """3: each attempt starts once, and none that the row does not count.
+    """3: each attempt starts once, and the row counts each attempt.
 
-    Their order is that of the claims: frozen between its claim and the journal, attempt 1 may
-    write its line after attempt 2.
+    The order of the lines does not matter. A worker that is frozen between its claim and its line
+    in the journal may write the line of attempt 1 after the line of attempt 2.
     """
     for pk, starts in evidence.starts.items():
         numbers = [entry.attempt for entry in starts]
@@ -132,10 +133,10 @@ def attempts_start_once(evidence: Evidence) -> Iterator[str]:
 
 
 def nothing_starts_after_the_end(evidence: Evidence) -> Iterator[str]:
-    """9: what was canceled while pending never ran; the attempt that ended it had begun before.
+    """9: an operation canceled while pending never runs; its last attempt starts before its end.
 
-    A worker that is frozen between its claim and the journal writes its line late, when its
-    operation may be canceled, or in another attempt's hands: that is no start.
+    A worker that is frozen between its claim and its line in the journal writes the line late.
+    The operation may be canceled by then, or another attempt may run: that is not a breach.
     """
     for pk, row in evidence.operations.items():
         starts = evidence.starts.get(pk, [])
@@ -143,13 +144,13 @@ def nothing_starts_after_the_end(evidence: Evidence) -> Iterator[str]:
             yield f"{pk} ran although it was never claimed"
         if row["finished_at"] is None or row["status"] == Status.CANCELED:
             continue
-        end = datetime.fromisoformat(row["finished_at"]).timestamp() + CLOCKS_AGREE_WITHIN
+        end = datetime.fromisoformat(row["finished_at"]).timestamp() + CLOCKS_AGREE_WITHIN_SECONDS
         if any(entry.at > end for entry in starts if entry.attempt == row["attempt"]):
             yield f"{pk} started after it was {row['status']}"
 
 
 def budgets_hold(evidence: Evidence) -> Iterator[str]:
-    """Losses and retries stay within bounds; a job that must not be repeated is not."""
+    """Losses and retries stay within their limits. A job that must not be repeated runs once."""
     outcomes = Counter((row["operation_id"], row["outcome"]) for row in evidence.rows["attempts"])
     for pk, row in evidence.operations.items():
         if row["losses"] > row["max_losses"] or row["retries"] > row["max_retries"]:
@@ -162,7 +163,7 @@ def budgets_hold(evidence: Evidence) -> Iterator[str]:
 
 
 def effects_happen_once(evidence: Evidence) -> Iterator[str]:
-    """5: what `on_finish` writes is there once if it succeeded, else not at all."""
+    """5: `on_finish` has written once for a succeeded operation, and never for another one."""
     effects = Counter(effect["operation"] for effect in evidence.rows["effects"])
     for pk, row in evidence.operations.items():
         wanted = int(row["status"] == Status.SUCCEEDED and row["kind"] == "faults.work")
@@ -171,28 +172,28 @@ def effects_happen_once(evidence: Evidence) -> Iterator[str]:
 
 
 def keys_make_one_operation(evidence: Evidence) -> Iterator[str]:
-    """9: one operation for each key, however often and into whatever fault it was sent."""
+    """9: each key makes one operation, even if it was sent several times during faults."""
     tokens = Counter(row["input"].get("token") for row in evidence.operations.values())
-    for wish in evidence.asked:
-        if len(wish.replies) > 1:
-            yield f"{wish.token} was promised {sorted(wish.replies)}"
-        if tokens[wish.token] > 1:
-            yield f"{wish.token} made {tokens[wish.token]} operations"
+    for request in evidence.requests:
+        if len(request.replies) > 1:
+            yield f"{request.token} was promised {sorted(request.replies)}"
+        if tokens[request.token] > 1:
+            yield f"{request.token} made {tokens[request.token]} operations"
 
 
 def cancels_are_kept(evidence: Evidence) -> Iterator[str]:
-    """9: what a client was told is canceled stays it; what was canceling ends as it may."""
-    for wish in evidence.accepted:
-        status = evidence.operations.get(wish.id, {"status": "absent"})["status"]
-        for _, told in wish.cancel_answers:
-            if told == Status.CANCELED and status != Status.CANCELED:
-                yield f"{wish.id} was told canceled and {status}"
+    """9: an operation that a client saw as canceled stays canceled."""
+    for request in evidence.accepted:
+        status = evidence.operations.get(request.id, {"status": "absent"})["status"]
+        for _, answer in request.cancel_answers:
+            if answer == Status.CANCELED and status != Status.CANCELED:
+                yield f"{request.id} was answered canceled and is {status}"
 
 
 INVARIANTS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     accepted_has_a_row,
     everything_was_accepted,
-    terminal_is_for_good,
+    final_status_stays,
     only_the_last_attempt_wrote,
     succeeded_has_one_result,
     ran_at_least_once,
@@ -206,6 +207,6 @@ INVARIANTS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
 
 
 def breaches(evidence: Evidence) -> dict[str, list[str]]:
-    """The sentences by the invariant they breach."""
-    found = {rule.__name__: list(rule(evidence)) for rule in INVARIANTS}
-    return {name: sentences for name, sentences in found.items() if sentences}
+    """The name of each breached invariant -> a sentence for each breach."""
+    sentences = {rule.__name__: list(rule(evidence)) for rule in INVARIANTS}
+    return {name: lines for name, lines in sentences.items() if lines}

@@ -1,4 +1,4 @@
-"""A log that jobs write outside the database: what ran, whatever the rows say."""
+"""A journal that jobs write outside the database. It shows what ran, whatever the rows say."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: `event` is "start", "end", "refused" (the attempt was told to stop)."""
+    """A line: `event` is "start", "end", or "refused" (the attempt was told to stop)."""
 
     at: float
     event: str
@@ -20,7 +20,7 @@ class Entry:
 
 
 def write(path: str, event: str, *, id: object, attempt: int) -> None:
-    """Append a line in one system call: lines of several processes do not mix."""
+    """Append a line in one system call, so that lines of several processes do not mix."""
     line: dict[str, Any] = {
         "at": time.time(),
         "event": event,

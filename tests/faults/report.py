@@ -1,4 +1,4 @@
-"""Keeps figures in `.faults/` and writes them as a table into docs/faults.rst.
+"""Stores the figures of runs in `.faults/` and writes them as a table into docs/faults.rst.
 
 `make faults` runs the suite in full and then `python -m tests.faults.report`.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.faults.figures import Figures
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / ".faults"
+STORED = ROOT / ".faults"
 PAGE = ROOT / "docs" / "faults.rst"
 BEGIN, END = ".. begin of the table", ".. end of the table"
 
@@ -37,26 +37,26 @@ COLUMNS = {
 }
 
 
-def keep(figures: Figures) -> None:
-    """Remember a run until the page is written."""
-    KEPT.mkdir(exist_ok=True)
+def store(figures: Figures) -> None:
+    """Store the figures of a run until the page is written."""
+    STORED.mkdir(exist_ok=True)
     name = figures.pairing.replace(" ", "").lower()
-    (KEPT / f"{name}.json").write_text(json.dumps(asdict(figures), indent=1))
+    (STORED / f"{name}.json").write_text(json.dumps(asdict(figures), indent=1))
 
 
-def kept() -> list[Figures]:
-    """What `keep` remembers."""
-    return [Figures(**json.loads(path.read_text())) for path in sorted(KEPT.glob("*.json"))]
+def stored() -> list[Figures]:
+    """The figures that `store` has stored."""
+    return [Figures(**json.loads(path.read_text())) for path in sorted(STORED.glob("*.json"))]
 
 
 def table(figures: list[Figures]) -> str:
     """A reStructuredText table, a column for each pairing."""
     lines = [".. list-table::", "   :header-rows: 1", "   :stub-columns: 1", ""]
-    lines += _row("", [one.pairing for one in figures])
+    lines += _row("", [run.pairing for run in figures])
     for title, name in COLUMNS.items():
-        lines += _row(title, [_cell(title, getattr(one, name)) for one in figures])
-    for kind in sorted({kind for one in figures for kind in one.kinds}):
-        lines += _row(kind, [str(one.kinds.get(kind, "-")) for one in figures])
+        lines += _row(title, [_cell(title, getattr(run, name)) for run in figures])
+    for kind in sorted({kind for run in figures for kind in run.kinds}):
+        lines += _row(kind, [str(run.kinds.get(kind, "-")) for run in figures])
     return "\n".join(lines)
 
 
@@ -73,13 +73,13 @@ def _cell(title: str, value: float | None) -> str:
 
 
 def write(page: Path, text: str) -> None:
-    """Replace what stands between the page's two markers."""
+    """Replace the text between the page's two markers."""
     before, _, rest = page.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
 if __name__ == "__main__":
-    rows = table(kept())
+    rows = table(stored())
     sys.stdout.write(f"{rows}\n")
     write(PAGE, rows)

@@ -1,4 +1,4 @@
-"""Small, aimed faults: each makes one rule of the product matter."""
+"""Scenarios with one fault each. A scenario needs one rule of the product to end well."""
 
 import json
 import signal
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults import journal
-from tests.faults.clients import Asked, Client
-from tests.faults.faults import client_of_broker
+from tests.faults.clients import Client, ClientRequest
+from tests.faults.injector import client_of_broker
 from tests.faults.invariants import Evidence
 from tests.faults.servers import descendants, signal_all
 from tests.faults.system import System
@@ -18,7 +18,7 @@ LEASE = 2.0
 
 
 def zombie(system: System) -> None:
-    """A worker freezes near the end of its job, is replaced, and wakes up to finish it."""
+    """A worker freezes near the end of its job. It continues after another attempt took over."""
     entry = _started(system, _submit(system, seconds=3, manner="silent"))
     time.sleep(2.3)
     frozen = _worker_of(system, entry.pid)
@@ -30,30 +30,30 @@ def zombie(system: System) -> None:
 
 
 def duplicate(system: System) -> None:
-    """The message comes again while the job runs, and after its end."""
+    """The message is sent again while the job runs, and after its end."""
     pk = _submit(system, seconds=1, manner="polite")
     _started(system, pk)
     _send(system, pk)
-    system.wait_for(lambda: any(one.event == "end" for one in journal.read(system.journal)))
+    system.wait_for(lambda: any(entry.event == "end" for entry in journal.read(system.journal)))
     _send(system, pk)
     _started(system, _submit(system, seconds=0, manner="polite"))
 
 
 def calm(system: System) -> None:
-    """Nothing happens at all."""
+    """There is no fault."""
     for _ in range(3):
         _submit(system, seconds=0, manner="polite")
     _started(system, _submit(system, seconds=7, manner="silent"))
 
 
 def killed(system: System) -> None:
-    """A whole worker dies with its job: nobody is left to tell of it."""
+    """A whole worker is killed with its job, so no process can report the loss."""
     entry = _started(system, _submit(system, seconds=2, manner="silent"))
     signal_all(_worker_of(system, entry.pid), signal.SIGKILL)
 
 
 def no_broker(system: System) -> None:
-    """The folder of the messages is gone for a while: submits are accepted all the same."""
+    """The folder of the messages is missing for a while. Submits are accepted nevertheless."""
     messages = system.folder / "messages"
     system.wait_for(messages.is_dir)
     hidden = system.folder / "hidden"
@@ -66,33 +66,33 @@ def no_broker(system: System) -> None:
 
 @contextmanager
 def system_of(folder: Path, mutant: str = "") -> Iterator[System]:
-    """SQLite and files, with a rule broken or none."""
+    """A system on SQLite and files, with one broken rule if `mutant` names it."""
     environment = {"FAULTS_MUTANT": mutant}
     with System(folder, database=None, broker=None, lease=LEASE, environment=environment) as system:
         yield system
 
 
 def play(scenario: Callable[[System], None], folder: Path, *, mutant: str = "") -> Evidence:
-    """What is left after a scenario and some time for healthy workers."""
+    """The evidence after a scenario, and after time for healthy workers to finish."""
     with system_of(folder, mutant) as system:
         scenario(system)
         rows = json.loads(system.manage("faults_rows", "--wait", "25"))
-        return Evidence(rows, journal.read(system.journal), _asked.pop(system.base_url))
+        return Evidence(rows, journal.read(system.journal), _requests.pop(system.base_url))
 
 
-_asked: dict[str, list[Asked]] = {}
+_requests: dict[str, list[ClientRequest]] = {}
 
 
 def _submit(system: System, *, seconds: float, manner: str) -> str:
-    wishes = _asked.setdefault(system.base_url, [])
-    token = f"scenario-{len(wishes)}"
+    requests = _requests.setdefault(system.base_url, [])
+    token = f"scenario-{len(requests)}"
     body = {"seconds": seconds, "manner": manner, "token": token}
-    wish = Asked(token, body, "/work/", cancels=False)
-    client = Client(system.base_url, [wish], pace=0, seed=0, watches=False)
+    request = ClientRequest(token, body, "/work/", cancels=False)
+    client = Client(system.base_url, [request], pace=0, seed=0, watches=False)
     client.run()
-    wishes.append(wish)
-    assert wish.id, wish.tries
-    return wish.id
+    requests.append(request)
+    assert request.id, request.tries
+    return request.id
 
 
 def _send(system: System, pk: str) -> None:
@@ -112,7 +112,7 @@ def _started(system: System, pk: str) -> journal.Entry:
 
 
 def _worker_of(system: System, child: int) -> list[int]:
-    """The worker with this child, all its processes."""
+    """All processes of the worker that has this child."""
     for process in system.supervisor.current:
         if process is not None and child in (pids := descendants(process.popen.pid)):
             return pids

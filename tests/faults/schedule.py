@@ -1,10 +1,10 @@
-"""What breaks when: drawn from a seed, so that a run can be repeated."""
+"""Plans the faults of a run from a seed, so that the run can be repeated."""
 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: How often each fault comes, by name; those a system cannot have are left out by it.
+#: The kind of a fault -> how often it is drawn. Kinds that a system cannot have are left out.
 WEIGHTS = {
     "kill child": 24,
     "kill worker": 8,
@@ -23,8 +23,8 @@ WEIGHTS = {
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A fault that begins `at` seconds after the start and lasts `seconds`, where it can last."""
+class PlannedFault:
+    """A fault that begins `at` seconds after the start. `seconds` is its length, if it has one."""
 
     at: float
     kind: str
@@ -34,8 +34,8 @@ class Planned:
 
 def plan(
     seed: int, *, count: int, seconds: float, lease: float, possible: Mapping[str, object]
-) -> list[Planned]:
-    """`count` faults spread over `seconds`, each possible kind at least once where they suffice."""
+) -> list[PlannedFault]:
+    """`count` faults over `seconds`. Each possible kind comes at least once if `count` allows."""
     rng = random.Random(seed)
     weights = {kind: weight for kind, weight in WEIGHTS.items() if kind in possible}
     kinds = list(weights)[:count]
@@ -43,7 +43,7 @@ def plan(
     rng.shuffle(kinds)
     gap = seconds / count
     return [
-        Planned(
+        PlannedFault(
             at=round(gap * (place + rng.uniform(0.2, 1)), 2),
             kind=kind,
             seconds=round(_duration(rng, kind, lease), 2),
@@ -54,7 +54,7 @@ def plan(
 
 
 def _duration(rng: random.Random, kind: str, lease: float) -> float:
-    """Some freezes outlast the lease: those make zombies, or an outage that all leases miss."""
+    """Some freezes are longer than the lease, so that other attempts take over."""
     beyond_lease = rng.random() < (0.5 if kind.startswith("freeze") else 0.15)
     if beyond_lease and kind.startswith(("freeze", "hang")):
         return lease * rng.uniform(1.1, 1.6)

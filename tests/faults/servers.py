@@ -1,4 +1,4 @@
-"""Brokers and databases of our own on free ports, to be killed, frozen and restarted at will."""
+"""Starts brokers and databases on free ports, which tests kill, freeze and restart."""
 
 import os
 import shutil
@@ -19,10 +19,10 @@ RABBITMQCTL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 
 
 def binary(*candidates: str) -> str:
-    """The path of the first program that exists; skips where none does, fails if required."""
+    """The path of the first program that exists. Skip the test if none exists, or fail."""
     for candidate in candidates:
-        for found in sorted(Path("/").glob(candidate.lstrip("/")), reverse=True):
-            return str(found)
+        for path in sorted(Path("/").glob(candidate.lstrip("/")), reverse=True):
+            return str(path)
     text = f"{candidates[0]} is not installed"
     if os.environ.get("ASYNC_REPLY_REQUIRE_SERVICES"):
         pytest.fail(f"{text}: install it.")
@@ -30,13 +30,13 @@ def binary(*candidates: str) -> str:
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all below it, parents first."""
-    found = [pid]
-    for parent in found:
+    """A process and all its descendants, parents first."""
+    pids = [pid]
+    for parent in pids:
         with suppress(OSError):
             for task in Path(f"/proc/{parent}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-    return found
+                pids += map(int, (task / "children").read_text().split())
+    return pids
 
 
 def signal_all(pids: Sequence[int], signum: int) -> None:
@@ -65,20 +65,20 @@ class Server:
         return {**os.environ, "HOME": str(self.folder)}
 
     def prepare(self) -> None:
-        """Make what the first start needs."""
+        """Make the files that the first start needs."""
 
     def is_ready(self) -> bool:
         return listens(self.port)
 
     def as_user(self, command: list[str]) -> list[str]:
-        """The command without the rights of root, where the program refuses those."""
+        """The command as another user, if the program refuses to run as root."""
         if not self.user or os.getuid() != 0:
             return command
         rights = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
         return ["setpriv", *rights, *command]
 
     def launch(self) -> None:
-        """Start it without waiting."""
+        """Start the server; do not wait for it."""
         command = self.as_user(self.command())
         logs = self.folder / "logs"
         self.process = Process(self.name, command, logs=logs, environment=self.environment())
@@ -94,18 +94,18 @@ class Server:
         )
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill all processes of the server at once, as a power cut does."""
         if self.process is not None:
             signal_all(descendants(self.process.popen.pid), signal.SIGKILL)
             self.process.popen.wait()
-            # What it started is not ours to wait for, and holds the port for a moment.
+            # Its children are not our children. They hold the port for a moment.
             wait_for(lambda: not listens(self.port), processes=[], what=f"{self.name} to end")
 
-    def forget(self) -> None:
-        """Remove what it persisted; it does not run."""
+    def delete_data(self) -> None:
+        """Delete the persisted data of a server that does not run."""
 
     def freeze(self) -> None:
-        """Leave it accepting connections and answering nothing."""
+        """Stop the server's processes. Connections are still accepted, but nothing answers."""
         if self.process is not None:
             signal_all(descendants(self.process.popen.pid), signal.SIGSTOP)
 
@@ -114,14 +114,14 @@ class Server:
             signal_all(descendants(self.process.popen.pid), signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it and remove what it left."""
+        """End the server and delete its folder."""
         if self.process is not None and self.process.popen.poll() is None:
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Redis(Server):
-    """Persists nothing: a restart is a loss of every message."""
+    """Redis without persistence: a restart loses every message."""
 
     name = "redis"
 
@@ -137,7 +137,7 @@ class Redis(Server):
 
 
 class RabbitMQ(Server):
-    """A node with a cookie, a folder and a port mapper of its own."""
+    """A RabbitMQ node with its own cookie, folder and port mapper."""
 
     name = "rabbitmq"
     boot_seconds = 120
@@ -170,11 +170,11 @@ class RabbitMQ(Server):
     def command(self) -> list[str]:
         return [binary(RABBITMQ)]
 
-    def forget(self) -> None:
+    def delete_data(self) -> None:
         shutil.rmtree(self.folder / "mnesia", ignore_errors=True)
 
     def control(self, *arguments: str) -> None:
-        """Tell the running node something."""
+        """Run a command of rabbitmqctl on the running node."""
         command = [binary(RABBITMQCTL), *arguments]
         subprocess.run(command, check=True, capture_output=True, env=self.environment())
 
@@ -219,7 +219,7 @@ class PostgreSQL(Server):
         return subprocess.run(command, check=False).returncode == 0
 
     def kill(self) -> None:
-        """Without a checkpoint; killed by -9 it leaves children in the way of its restart."""
+        """End without a checkpoint. After SIGKILL, its children would prevent a restart."""
         if self.process is not None:
             signal_all(descendants(self.process.popen.pid), signal.SIGCONT)
             signal_all([self.process.popen.pid], signal.SIGQUIT)

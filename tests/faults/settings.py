@@ -1,6 +1,6 @@
-"""The demo's settings, with kinds, views and mutants of the fault suite.
+"""The demo's settings, with the jobs, views and mutants of the fault suite.
 
-Environment, beside the demo's: FAULTS_JOURNAL, the file that jobs write to; FAULTS_MUTANT, the
+Further variables: FAULTS_JOURNAL is the file that jobs write to. FAULTS_MUTANT is the name of the
 rule to break (see `project.mutants`).
 """
 
@@ -12,5 +12,5 @@ from demo_project.settings import DATABASES, INSTALLED_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.project"]
 ROOT_URLCONF = "tests.faults.project.urls"
 if os.environ.get("DATABASE_URL"):
-    # A server that hangs must not be waited for longer than a client has patience.
+    # A connection to a frozen server must fail before the client's timeout.
     DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 3

@@ -1,4 +1,4 @@
-"""The system under test: web server, workers under a supervisor, database and broker."""
+"""Runs the system under test: web server, workers under a supervisor, database and broker."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ from tests.faults.servers import Server
 
 ROOT = Path(__file__).parents[2]
 CONCURRENCY = 3
-RESTART_AFTER = 1.0
-STOP_WITHIN = 30.0
+RESTART_AFTER_SECONDS = 1.0
+STOP_WITHIN_SECONDS = 30.0
 
 
 @dataclass
 class Exit:
-    """A worker that ended, and whether somebody wanted it to."""
+    """The end of a worker. `wanted`: the test ended it."""
 
     name: str
     returncode: int
@@ -31,7 +31,7 @@ class Exit:
 
 
 class Supervisor(threading.Thread):
-    """Keeps workers running, as operators are told to: what ends is started again after 1 s."""
+    """Keeps workers running, as the docs advise: a worker that ends is started again after 1 s."""
 
     def __init__(self, system: "System", count: int) -> None:
         super().__init__(name="supervisor", daemon=True)
@@ -45,7 +45,7 @@ class Supervisor(threading.Thread):
         self._ended = threading.Event()
 
     def launch(self, slot: int) -> None:
-        """Start a worker; with the same node name, as a supervisor does."""
+        """Start a worker. It has the same node name each time, as under a real supervisor."""
         process = self.system.launch(f"worker{slot + 1}", worker(slot))
         self.started.append(process)
         self.current[slot] = process
@@ -62,7 +62,7 @@ class Supervisor(threading.Thread):
             if process is not None and process.popen.poll() is not None:
                 self._note(process)
                 self.current[slot] = None
-                threading.Timer(RESTART_AFTER, self._relaunch, [slot]).start()
+                threading.Timer(RESTART_AFTER_SECONDS, self._relaunch, [slot]).start()
         for process, kill_at in list(self.retiring):
             if process.popen.poll() is not None:
                 self._note(process, retired=True)
@@ -81,20 +81,21 @@ class Supervisor(threading.Thread):
                 self.launch(slot)
 
     def deploy(self, slot: int) -> int | None:
-        """SIGTERM to the old, a new one beside it at once; the pid of the old."""
+        """Send SIGTERM to a worker and start the next at once; return the pid of the old one."""
         with self.lock:
             old = self.current[slot]
             if old is None:
                 return None
             old.popen.terminate()
-            self.retiring.append((old, time.monotonic() + STOP_WITHIN))
+            self.retiring.append((old, time.monotonic() + STOP_WITHIN_SECONDS))
             self.launch(slot)
             return old.popen.pid
 
     def pids(self) -> list[int]:
         """The main processes of the workers that run."""
         with self.lock:
-            return [one.popen.pid for one in self.current if one and one.popen.poll() is None]
+            workers = [worker for worker in self.current if worker is not None]
+            return [worker.popen.pid for worker in workers if worker.popen.poll() is None]
 
     def stop(self) -> None:
         self._ended.set()
@@ -111,7 +112,7 @@ class Supervisor(threading.Thread):
 
 
 class System:
-    """Everything a deployment has, in one folder, ended as a whole."""
+    """All processes of a deployment, in one folder. They start and end together."""
 
     def __init__(
         self,
@@ -127,9 +128,9 @@ class System:
         self.folder, self.database, self.broker, self.lease = folder, database, broker, lease
         self.journal = folder / "journal"
         self.port, self.web_workers = free_port(), web_workers
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
         self.environment = {
-            **clean,
+            **inherited,
             "DEMO_DIR": str(folder),
             "DEMO_LEASE": str(lease),
             "DJANGO_SETTINGS_MODULE": "tests.faults.settings",
@@ -151,7 +152,7 @@ class System:
 
     def manage(self, *arguments: str, timeout: float = 300) -> str:
         command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=ROOT,
             env=self.environment,
@@ -160,7 +161,7 @@ class System:
             check=True,
             timeout=timeout,
         )
-        return done.stdout
+        return process.stdout
 
     def start(self, *, web: bool = True, workers: bool = True) -> None:
         for server in filter(None, (self.database, self.broker)):
@@ -174,7 +175,7 @@ class System:
             self.supervisor.start()
 
     def stop(self) -> None:
-        """End all of it, whatever state it is in."""
+        """End all processes, in whatever state they are."""
         self.supervisor.stop()
         if self.web is not None:
             self.web.stop()
@@ -182,15 +183,15 @@ class System:
             server.stop()
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 60) -> None:
-        """Return once it holds; TimeoutError when that takes too long."""
+        """Return once the condition holds; TimeoutError after `seconds`."""
         give_up = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > give_up:
-                raise TimeoutError(f"Waited {seconds:.0f} s in vain.")
+                raise TimeoutError(f"Waited {seconds:.0f} s without success.")
             time.sleep(0.05)
 
     def logged(self, text: str) -> int:
-        """How often the workers wrote `text`."""
+        """The number of times that the workers logged `text`."""
         logs = (self.folder / "logs").glob("worker*.log")
         return sum(log.read_text(errors="replace").count(text) for log in logs)
 

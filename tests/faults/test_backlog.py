@@ -1,4 +1,4 @@
-"""A backlog of which no message is lost makes no storm of second messages."""
+"""A long backlog does not cause second messages, if no message is lost."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ from tests.faults.system import System
 pytestmark = pytest.mark.faults
 
 
-def waiting(count: int, folder: Path, *, mutant: str = "") -> Evidence:
-    """What is left of a backlog of `count`, all of it there before the first worker."""
+def work_off(count: int, folder: Path, *, mutant: str = "") -> Evidence:
+    """The evidence after a backlog of `count` jobs, submitted before the first worker starts."""
     environment = {"FAULTS_MUTANT": mutant}
     system = System(folder, database=None, broker=Redis(), lease=20, environment=environment)
     try:
@@ -33,20 +33,21 @@ def messages(evidence: Evidence) -> int:
     return sum(int(row["publishes"]) for row in evidence.operations.values())
 
 
-def bound(count: int) -> float:
+def most_messages(count: int) -> float:
+    """The number of messages that `count` jobs may take."""
     return 1.1 * count + float(conf.DEFAULTS["BATCH"])
 
 
-def test_backlog__makes_no_storm(tmp_path: Path) -> None:
+def test_backlog__takes_one_message_for_a_job(tmp_path: Path) -> None:
     count = 10_000 if FULL else 500
-    evidence = waiting(count, tmp_path)
+    evidence = work_off(count, tmp_path)
     print(f"{messages(evidence)} messages for {count} jobs")  # noqa: T201 a figure of the docs
     assert breaches(evidence) == {}
     assert len(evidence.operations) == count
-    assert messages(evidence) <= bound(count)
+    assert messages(evidence) <= most_messages(count)
 
 
 @pytest.mark.skipif(not FULL, reason="make faults runs it")
-def test_backlog__storms_when_age_alone_counts(tmp_path: Path) -> None:
-    evidence = waiting(3_000, tmp_path, mutant="republishes by age")
-    assert messages(evidence) > bound(3_000)
+def test_backlog__takes_more_messages_if_only_age_counts(tmp_path: Path) -> None:
+    evidence = work_off(3_000, tmp_path, mutant="republishes by age")
+    assert messages(evidence) > most_messages(3_000)

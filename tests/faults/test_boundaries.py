@@ -1,4 +1,4 @@
-"""A process that dies at any boundary of an operation's way: it ends once nevertheless."""
+"""A process dies at a step of an operation. The operation ends once nevertheless."""
 
 import json
 from collections.abc import Callable
@@ -33,6 +33,6 @@ def test_boundary__each_operation_ends_once(name: str, tmp_path: Path) -> None:
         system.stop()
     evidence = Evidence(rows, journal.read(system.journal), [])
     assert breaches(evidence) == {}
-    left = sorted(row["input"]["token"] for row in rows["operations"])
+    tokens = sorted(row["input"]["token"] for row in rows["operations"])
     boundaries = (*SUBMIT, *RELAY, *ATTEMPT, *RESCUE)
-    assert left == sorted(one.name for one in boundaries if one.accepted)
+    assert tokens == sorted(boundary.name for boundary in boundaries if boundary.accepted)

@@ -1,4 +1,4 @@
-"""The judge itself: it passes what is right and sees each breach."""
+"""The invariants: right evidence breaches none of them, and each breach is reported."""
 
 import copy
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.clients import Asked
+from tests.faults.clients import ClientRequest
 from tests.faults.invariants import INVARIANTS, Evidence, breaches
 from tests.faults.journal import Entry
 
@@ -31,9 +31,9 @@ NOON = 1795521600.0
 
 def right() -> Evidence:
     """An operation that was lost once and succeeded in its second attempt."""
-    wish = Asked("t", {}, "/work/", cancels=False, id="a", replies={"a"})
-    wish.tries = [(NOON, 0.1, 503), (NOON, 0.1, 202)]
-    wish.seen = [(1, "pending"), (2, "running"), (3, "succeeded")]
+    request = ClientRequest("t", {}, "/work/", cancels=False, id="a", replies={"a"})
+    request.tries = [(NOON, 0.1, 503), (NOON, 0.1, 202)]
+    request.seen = [(1, "pending"), (2, "running"), (3, "succeeded")]
     return Evidence(
         rows={
             "operations": [copy.deepcopy(ROW)],
@@ -46,7 +46,7 @@ def right() -> Evidence:
             Entry(NOON + 8, "start", "a", 2, 11),
             Entry(NOON + 9, "end", "a", 2, 11),
         ],
-        asked=[wish],
+        requests=[request],
     )
 
 
@@ -54,9 +54,9 @@ def row(**changes: Any) -> Callable[[Evidence], None]:
     return lambda evidence: evidence.rows["operations"][0].update(changes)
 
 
-def wish(**changes: Any) -> Callable[[Evidence], None]:
+def request(**changes: Any) -> Callable[[Evidence], None]:
     def change(evidence: Evidence) -> None:
-        evidence.asked[0] = replace(evidence.asked[0], **changes)
+        evidence.requests[0] = replace(evidence.requests[0], **changes)
 
     return change
 
@@ -66,12 +66,12 @@ def start(at: float, attempt: int) -> Callable[[Evidence], None]:
 
 
 BREACHES: list[tuple[str, Callable[[Evidence], object]]] = [
-    ("accepted_has_a_row", wish(id="b")),
+    ("accepted_has_a_row", request(id="b")),
     ("accepted_has_a_row", row(status="running")),
-    ("everything_was_accepted", wish(id="")),
-    ("everything_was_accepted", wish(tries=[(NOON, 0.1, 500)])),
-    ("terminal_is_for_good", wish(seen=[(3, "failed")])),
-    ("terminal_is_for_good", wish(seen=[(3, "running"), (2, "pending")])),
+    ("everything_was_accepted", request(id="")),
+    ("everything_was_accepted", request(tries=[(NOON, 0.1, 500)])),
+    ("final_status_stays", request(seen=[(3, "failed")])),
+    ("final_status_stays", request(seen=[(3, "running"), (2, "pending")])),
     ("only_the_last_attempt_wrote", row(attempt=3)),
     ("succeeded_has_one_result", lambda evidence: evidence.rows["results"].clear()),
     ("succeeded_has_one_result", row(status="failed", error={"code": "internal-error"})),
@@ -86,22 +86,22 @@ BREACHES: list[tuple[str, Callable[[Evidence], object]]] = [
     ("budgets_hold", row(max_losses=0)),
     ("effects_happen_once", lambda evidence: evidence.rows["effects"].clear()),
     ("effects_happen_once", lambda e: e.rows["effects"].append({"operation": "a", "attempt": 1})),
-    ("keys_make_one_operation", wish(replies={"a", "b"})),
+    ("keys_make_one_operation", request(replies={"a", "b"})),
     ("keys_make_one_operation", lambda e: e.rows["operations"].append({**ROW, "id": "b"})),
-    ("cancels_are_kept", wish(cancel_answers=[(200, "canceled")])),
+    ("cancels_are_kept", request(cancel_answers=[(200, "canceled")])),
 ]
 
 
-def test_breaches__none_where_all_is_right() -> None:
+def test_breaches__of_right_evidence_are_none() -> None:
     assert breaches(right()) == {}
 
 
 @pytest.mark.parametrize(("rule", "change"), BREACHES)
-def test_breaches__each_is_seen(rule: str, change: Callable[[Evidence], object]) -> None:
+def test_breaches__are_reported(rule: str, change: Callable[[Evidence], object]) -> None:
     evidence = right()
     change(evidence)
     assert rule in breaches(evidence)
 
 
-def test_breaches__each_rule_is_tried() -> None:
+def test_breaches__cover_each_invariant() -> None:
     assert {rule.__name__ for rule in INVARIANTS} == {rule for rule, _ in BREACHES}

@@ -1,4 +1,4 @@
-"""Plans come from their seed alone; the page's table from what was kept."""
+"""Plans depend on their seed only. The report replaces the table of its page."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.faults import report
 from tests.faults.schedule import WEIGHTS, plan
 
 
-def test_plan__repeats_itself() -> None:
+def test_plan__is_the_same_for_the_same_seed() -> None:
     def drawn(seed: int) -> object:
         return plan(seed, count=40, seconds=60, lease=3, possible=WEIGHTS)
 
@@ -16,7 +16,7 @@ def test_plan__repeats_itself() -> None:
 
 
 @pytest.mark.parametrize("count", [13, 100])
-def test_plan__knows_what_is_possible_and_tries_it_all(count: int) -> None:
+def test_plan__has_each_possible_kind(count: int) -> None:
     faults = plan(7, count=count, seconds=60, lease=3, possible=WEIGHTS)
     assert {fault.kind for fault in faults} == set(WEIGHTS)
     assert len(faults) == count

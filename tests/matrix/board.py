@@ -27,12 +27,12 @@ class Board(boards.Board):
     def place_of(self, item: pytest.Item) -> Place | None:
         return place_of(item)
 
-    def left(self, place: Place) -> None:
-        self.say(f"{' x '.join(place)}: {self.told(place)}")
+    def finish_cell(self, place: Place) -> None:
+        self.say(f"{' x '.join(place)}: {self.verdict(place)}")
 
-    def told(self, place: Place) -> str:
+    def verdict(self, place: Place) -> str:
         """The result of a cell, and its seconds."""
-        verdict = super().told(place)
+        verdict = super().verdict(place)
         return verdict if verdict == "-" else f"{verdict}, {self.seconds[place]:.0f} s"
 
     def page(self) -> Iterator[str]:
@@ -40,7 +40,7 @@ class Board(boards.Board):
         yield from boards.row("Database", "Broker", *POOLS)
         for database in services.DATABASES:
             for broker in services.BROKERS:
-                results = (self.told((database, broker, pool)) for pool in POOLS)
+                results = (self.verdict((database, broker, pool)) for pool in POOLS)
                 yield from boards.row(database, broker, *results)
         versions = [f"Python {platform.python_version()}"]
         for package in PACKAGES:

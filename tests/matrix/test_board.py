@@ -26,17 +26,17 @@ def board() -> Board:
 
 
 def test_told__adds_up_reports_of_a_cell(board: Board) -> None:
-    assert board.told(PLACE) == "-"
+    assert board.verdict(PLACE) == "-"
     board.pytest_runtest_logreport(report("works"))
     board.pytest_runtest_logreport(report("elsewhere"))
-    assert board.told(PLACE) == "ok, 2 s"
+    assert board.verdict(PLACE) == "ok, 2 s"
     board.pytest_runtest_logreport(report("breaks", outcome="failed", when="setup"))
-    assert board.told(PLACE) == "failed (breaks), 4 s"
+    assert board.verdict(PLACE) == "failed (breaks), 4 s"
 
 
 def test_told__skipped_test_shows_nothing(board: Board) -> None:
     board.pytest_runtest_logreport(report("works", outcome="skipped", when="setup"))
-    assert board.told(PLACE) == "-"
+    assert board.verdict(PLACE) == "-"
 
 
 def test_write__replaces_the_table_between_the_markers(board: Board, tmp_path: Path) -> None:

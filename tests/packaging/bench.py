@@ -1,6 +1,6 @@
-"""Unpack the sdist for a run of the suite against the installed package.
+"""Unpacks the sdist for tox, which runs the suite against the installed package.
 
-`python bench.py FOLDER` in an environment of tox, which names what it installed in TOX_PACKAGE.
+tox runs `python bench.py FOLDER`. The variable TOX_PACKAGE names the file that tox installed.
 """
 
 import os
@@ -10,11 +10,11 @@ import sys
 import tarfile
 from pathlib import Path
 
-WHERE = "import async_reply; print(async_reply.__file__)"
+PRINT_LOCATION = "import async_reply; print(async_reply.__file__)"
 
 
 def unpack(sdist: Path, bench: Path) -> None:
-    """All of the sdist into the new folder `bench`, but for the package."""
+    """Unpack the sdist, without the package itself, into the new folder `bench`."""
     shutil.rmtree(bench, ignore_errors=True)
     with tarfile.open(sdist) as archive:
         archive.extractall(bench.parent, filter="data")
@@ -28,11 +28,12 @@ def main() -> None:
     # A wheel lies beside the sdist it was built from.
     sdist = package if package.suffix == ".gz" else next(package.parent.glob("*.tar.gz"))
     unpack(sdist, bench)
-    command = [sys.executable, "-c", WHERE]
-    found = subprocess.run(command, cwd=bench, capture_output=True, text=True, check=True).stdout
-    if "site-packages" not in found:
-        sys.exit(f"The suite would run against {found}and not what was installed.")
-    sys.stdout.write(f"The suite runs against {found}")
+    command = [sys.executable, "-c", PRINT_LOCATION]
+    process = subprocess.run(command, cwd=bench, capture_output=True, text=True, check=True)
+    location = process.stdout
+    if "site-packages" not in location:
+        sys.exit(f"The suite would not test the installed package, but {location}")
+    sys.stdout.write(f"The suite runs against {location}")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+"""The built distribution, and a maker of environments that install it."""
+
 from collections.abc import Callable
 
 import pytest
@@ -14,12 +16,12 @@ def distribution(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory, distribution: Distribution) -> Make:
-    """A new environment with the wheel, its `extra` and further requirements."""
+    """Makes an environment with the wheel, one of its extras, and further requirements."""
 
     def make(*requirements: str, extra: str = "") -> Environment:
-        made = Environment.create(tmp_path_factory.mktemp("environment"))
+        environment = Environment.create(tmp_path_factory.mktemp("environment"))
         wheel = f"{distribution.wheel}[{extra}]" if extra else str(distribution.wheel)
-        made.install(wheel, *requirements)
-        return made
+        environment.install(wheel, *requirements)
+        return environment
 
     return make

@@ -1,6 +1,6 @@
-"""What a project writes, for type checkers: each assert_type and each ignore is an expectation.
+"""The code of a project, for type checkers. Each assert_type and each ignore is an expectation.
 
-test_types.py checks it with mypy against the installed package, with and without stubs.
+test_types.py checks this file with mypy against the installed package, with and without stubs.
 """
 
 from collections.abc import Mapping

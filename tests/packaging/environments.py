@@ -1,4 +1,4 @@
-"""The built distribution, and environments that hold nothing but what is installed into them."""
+"""Builds the distribution, and makes empty environments to install it into."""
 
 import os
 import subprocess
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-#: What the run of the suite sets, and no project inherits.
-OURS = ("COV_", "DJANGO_", "PYTHON", "PYTEST_", "TOX_", "DATABASE_URL", "CELERY_BROKER_URL")
+#: The prefixes of variables that belong to the suite. Commands in an environment do not get them.
+OWN_PREFIXES = ("COV_", "DJANGO_", "PYTHON", "PYTEST_", "TOX_", "DATABASE_URL", "CELERY_BROKER_URL")
 
 
 def clean() -> dict[str, str]:
-    """The environment variables of somebody who has just opened a shell."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
+    """The environment variables of a new shell."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(OWN_PREFIXES)}
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """What `python -m build` makes: the sdist, and the wheel from that sdist."""
+    """The files that `python -m build` makes: the sdist, and the wheel built from it."""
 
     sdist: Path
     wheel: Path
@@ -48,7 +48,7 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Those of a shell in which the environment is activated."""
+        """The environment variables of a shell in which the environment is activated."""
         path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
         return {**clean(), "VIRTUAL_ENV": str(self.folder), "PATH": path}
 
@@ -58,14 +58,14 @@ class Environment:
         run([*pip, "install", *options, *requirements], cwd=self.folder)
 
     def run(self, *command: str, cwd: Path, status: int = 0, **variables: str) -> str:
-        """What a command prints, with this environment's programs first; it ends with `status`."""
+        """Run a command of this environment; return its output. It must end with `status`."""
         return run(list(command), cwd=cwd, status=status, env={**self.variables, **variables})
 
 
 def run(
     command: list[str], *, cwd: Path, status: int = 0, env: dict[str, str] | None = None
 ) -> str:
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         cwd=cwd,
         env=env or clean(),
@@ -75,6 +75,6 @@ def run(
         check=False,
         timeout=600,
     )
-    told = done.stdout + done.stderr
-    assert done.returncode == status, f"{command}: {told}"
-    return told
+    output = process.stdout + process.stderr
+    assert process.returncode == status, f"{command}: {output}"
+    return output

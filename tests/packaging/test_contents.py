@@ -1,4 +1,4 @@
-"""What is in the wheel and in the sdist."""
+"""The contents and the metadata of the wheel and the sdist."""
 
 import subprocess
 import sys
@@ -14,28 +14,26 @@ from tests.packaging.environments import ROOT, Distribution, run
 
 pytestmark = pytest.mark.packaging
 
-#: In the repository, and of no use to who unpacks the sdist.
+#: Files of the repository that a reader of the sdist does not need.
 NOT_IN_SDIST = {".gitignore", ".ci/run"}
 
 
 @pytest.fixture(scope="module")
 def tracked() -> set[str]:
     """The files of the repository."""
-    listed = subprocess.run(
+    process = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    if listed.returncode:
-        pytest.skip("this is no clone: git does not know the files")
-    return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+    if process.returncode:
+        pytest.skip("this folder is not a clone, so git cannot list its files")
+    return {name for name in process.stdout.splitlines() if (ROOT / name).exists()}
 
 
-def test_wheel__holds_the_package_and_nothing_else(
-    distribution: Distribution, tracked: set[str]
-) -> None:
+def test_wheel__contains_only_the_package(distribution: Distribution, tracked: set[str]) -> None:
     with zipfile.ZipFile(distribution.wheel) as archive:
         names = set(archive.namelist())
     information = {name for name in names if ".dist-info/" in name}
@@ -45,14 +43,14 @@ def test_wheel__holds_the_package_and_nothing_else(
     }
 
 
-def test_sdist__holds_the_repository(distribution: Distribution, tracked: set[str]) -> None:
+def test_sdist__contains_the_repository(distribution: Distribution, tracked: set[str]) -> None:
     with tarfile.open(distribution.sdist) as archive:
-        names = {each.name.partition("/")[2] for each in archive if each.isfile()}
-    made = {name for name in names if ".egg-info/" in name} | {"PKG-INFO"}
-    assert names - made == tracked - NOT_IN_SDIST
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    generated = {name for name in names if ".egg-info/" in name} | {"PKG-INFO"}
+    assert names - generated == tracked - NOT_IN_SDIST
 
 
-def test_metadata__is_what_an_index_accepts(distribution: Distribution) -> None:
+def test_metadata__is_accepted_by_twine(distribution: Distribution) -> None:
     files = [str(distribution.wheel), str(distribution.sdist)]
     run([sys.executable, "-m", "twine", "check", "--strict", *files], cwd=ROOT)
 
@@ -73,8 +71,8 @@ def test_metadata__names_version_and_licence(metadata: Message) -> None:
 
 
 def test_metadata__requires_four_libraries(metadata: Message) -> None:
-    required = [each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each]
-    assert {each.partition(">=")[0].lower() for each in required} == {
+    lines = metadata.get_all("Requires-Dist", [])
+    assert {line.partition(">=")[0].lower() for line in lines if "extra ==" not in line} == {
         "django",
         "djangorestframework",
         "celery",
@@ -82,15 +80,17 @@ def test_metadata__requires_four_libraries(metadata: Message) -> None:
     }
 
 
-def test_metadata__classifiers_are_the_cells_of_tox(metadata: Message) -> None:
-    told = set(metadata.get_all("Classifier", []))
+def test_metadata__classifiers_are_the_versions_that_tox_runs(metadata: Message) -> None:
+    classifiers = set(metadata.get_all("Classifier", []))
     cells = run([sys.executable, "-m", "tox", "list", "--no-desc", "-q"], cwd=ROOT).split()
     factors = {factor for cell in cells for factor in cell.split("-")}
     pythons = {
-        f"{each[2]}.{each[3:]}" for each in factors if each[:2] == "py" and each[2:].isdigit()
+        f"{factor[2]}.{factor[3:]}"
+        for factor in factors
+        if factor[:2] == "py" and factor[2:].isdigit()
     }
-    djangos = {f"{each[6]}.{each[7:]}" for each in factors if each[:6] == "django"}
+    djangos = {f"{factor[6]}.{factor[7:]}" for factor in factors if factor[:6] == "django"}
     prefixes = {"Programming Language :: Python :: ": pythons, "Framework :: Django :: ": djangos}
     for prefix, expected in prefixes.items():
-        found = {each.removeprefix(prefix) for each in told if each.startswith(prefix)}
-        assert found - {"3"} == expected
+        versions = {line.removeprefix(prefix) for line in classifiers if line.startswith(prefix)}
+        assert versions - {"3"} == expected

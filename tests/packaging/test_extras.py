@@ -1,4 +1,4 @@
-"""Each extra alone brings what it is for."""
+"""Each extra, installed alone, brings the packages that its part needs."""
 
 import shutil
 import sys
@@ -88,14 +88,14 @@ def demo(environment: Environment, distribution: Distribution, folder: Path) -> 
 
 
 def extras() -> list[str]:
-    """Those of setup.cfg for users of the package, not for its developers."""
+    """The extras of setup.cfg for users of the package. Those for its developers are left out."""
     parser = ConfigParser(interpolation=None)
     parser.read(ROOT / "setup.cfg")
     return sorted(set(parser["options.extras_require"]) - {"test", "dev", "clients", "plots"})
 
 
 @pytest.mark.parametrize("extra", extras())
-def test_extra__brings_what_it_is_for(
+def test_extra__brings_the_packages_that_it_needs(
     extra: str, environment: Make, distribution: Distribution, tmp_path: Path
 ) -> None:
     if extra == "mysql" and shutil.which("mariadb_config") is None:
@@ -104,8 +104,8 @@ def test_extra__brings_what_it_is_for(
     smoke(environment(extra=extra), distribution, tmp_path)
 
 
-def test_required__is_enough_for_the_whole_package(environment: Make, tmp_path: Path) -> None:
-    """Every module imports where nothing else is installed."""
+def test_requirements__are_enough_to_import_every_module(environment: Make, tmp_path: Path) -> None:
+    """Every module outside `contrib` can be imported without any extra."""
     code = """
 import importlib, pkgutil
 import django
@@ -119,5 +119,5 @@ for module in pkgutil.walk_packages(async_reply.__path__, "async_reply."):
         importlib.import_module(module.name)
 print(async_reply.__file__)
 """
-    told = environment().run("python", "-W", "error::ImportWarning", "-c", code, cwd=tmp_path)
-    assert "site-packages" in told
+    output = environment().run("python", "-W", "error::ImportWarning", "-c", code, cwd=tmp_path)
+    assert "site-packages" in output

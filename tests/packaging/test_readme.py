@@ -1,7 +1,7 @@
-"""README and tutorial, done to the letter in an environment that holds only what they install.
+"""README and tutorial, followed to the letter in an environment with only what they install.
 
-Ports, the number of the Redis database and passwords, which a reader would choose, are ours, and
-so are the seconds that a crash takes.
+The tests choose the ports, the number of the Redis database and the passwords, as a reader would.
+They also shorten the lease, so that a crash is noticed sooner.
 """
 
 import json
@@ -26,9 +26,10 @@ from tests.packaging.environments import Environment
 pytestmark = pytest.mark.packaging
 
 PASSWORD = "of my own choice"
-# runserver is away for a moment when code has changed, and hangs up on whom it answers.
-PATIENT = ("-s", "--retry", "30", "--retry-delay", "1", "--retry-all-errors")
-OURS = {
+# runserver restarts when code has changed, and drops its connections then.
+RETRY_OPTIONS = ("-s", "--retry", "30", "--retry-delay", "1", "--retry-all-errors")
+#: A text of the documents -> the text that the tests use instead.
+REPLACEMENTS = {
     "redis://localhost:6379": "redis://localhost:6379/5",
     "CELERY_DB_REUSE_MAX = 1000": 'CELERY_DB_REUSE_MAX = 1000\nASYNC_REPLY = {"LEASE": 6}',
     "time.sleep(5)": "time.sleep(0.5)",
@@ -41,21 +42,22 @@ def test_readme__is_short() -> None:
 
 @dataclass
 class Newcomer:
-    """Somebody in an empty folder who types what the tutorial says."""
+    """A reader of the tutorial, who starts in an empty folder and types its commands."""
 
     environment: Environment
     folder: Path
     port: int = field(default_factory=free_port)
-    told: dict[str, str] = field(default_factory=dict)
+    #: The commands that have ended -> their output.
+    outputs: dict[str, str] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
 
     def write(self, document: Path, section: slice = slice(None)) -> None:
-        """Put the snippets of a page, or some of them, where their first lines say."""
+        """Write snippets of a page to the files that their first lines name."""
         for name, content in snippets(document)[section]:
             path = self.folder / name
             before = path.read_text() if path.name == "settings.py" else ""
-            for written, meant in OURS.items():
-                content = content.replace(written, meant)
+            for old, new in REPLACEMENTS.items():
+                content = content.replace(old, new)
             path.write_text(before + content)
 
     def type(self, *words: str, status: int = 0) -> str:
@@ -64,7 +66,7 @@ class Newcomer:
         )
 
     def start(self, *words: str) -> Process:
-        """A command that goes on in its own terminal."""
+        """Start a command that runs on, as in a terminal of its own."""
         program = str(self.environment.bin / words[0])
         process = Process(
             words[0],
@@ -77,19 +79,19 @@ class Newcomer:
         return process
 
     def curl(self, *words: str) -> tuple[int, dict[str, str], str]:
-        """Status, fields and body of the answer to a curl command of the tutorial."""
-        mine = {"ada": f"ada:{PASSWORD}"}
+        """Run a curl command of the tutorial; return the answer's status, headers and body."""
+        passwords = {"ada": f"ada:{PASSWORD}"}
         words = tuple(
-            mine.get(word, word).replace("localhost:8000", f"localhost:{self.port}")
+            passwords.get(word, word).replace("localhost:8000", f"localhost:{self.port}")
             for word in words
         )
-        head, _, body = self.type("curl", *PATIENT, *words).partition("\n\n")
+        head, _, body = self.type("curl", *RETRY_OPTIONS, *words).partition("\n\n")
         first, *lines = head.splitlines()
         fields = dict(line.split(": ", 1) for line in lines)
         return int(first.split()[1]), fields, body
 
     def outcome(self, status_url: str) -> tuple[int, dict[str, str], str]:
-        """The result, once the status URL redirects there."""
+        """Poll until the status URL redirects to the result; return the result."""
         give_up = time.monotonic() + 120
         while True:
             status, fields, body = self.curl("-i", "-u", "ada", status_url)
@@ -102,24 +104,24 @@ class Newcomer:
 
 @pytest.fixture(scope="module")
 def newcomer(environment: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
-    """One who has done what the tutorial says, up to the submit."""
+    """A reader who has followed the tutorial up to the submit."""
     need_service("Redis", port=6379)
     folder = tmp_path_factory.mktemp("newcomer")
-    typing = iter(commands(TUTORIAL))
-    install = next(typing)
+    remaining = iter(commands(TUTORIAL))
+    install = next(remaining)
     assert install == commands(README)[-1] == ["pip", "install", "django-async-reply[redis]"]
     reader = Newcomer(environment(extra="redis"), folder)
-    reader.type(*next(typing))
-    reader.type(*next(typing))
+    reader.type(*next(remaining))
+    reader.type(*next(remaining))
     reader.write(README)
-    for words in typing:
+    for words in remaining:
         if words[0] == "celery":
             break
         answers = ["--noinput"] if "createsuperuser" in words else []
-        reader.told[" ".join(words[2:])] = reader.type(*words, *answers)
+        reader.outputs[" ".join(words[2:])] = reader.type(*words, *answers)
     try:
         reader.start(*words)
-        reader.start(*next(typing), f"localhost:{reader.port}")
+        reader.start(*next(remaining), f"localhost:{reader.port}")
         wait_for(
             lambda: listens(reader.port),
             processes=list(reader.processes.values()),
@@ -137,7 +139,7 @@ FAILURE, CRASH = slice(0, 1), slice(1, 2)
 
 
 def curls() -> list[list[str]]:
-    """The curl commands of the tutorial, without the word."""
+    """The curl commands of the tutorial, without the word curl."""
     return [words[1:] for words in commands(TUTORIAL) if words[0] == "curl"]
 
 
@@ -145,16 +147,16 @@ def start_worker(newcomer: Newcomer) -> None:
     newcomer.start(*next(words for words in commands(TUTORIAL) if words[0] == "celery"))
 
 
-def test_check__has_one_warning_which_the_tutorial_explains(newcomer: Newcomer) -> None:
-    found = re.findall(r"async_reply\.[EW]\d+", newcomer.told["check"])
-    assert set(found) == {"async_reply.W103"}
+def test_check__has_the_one_warning_that_the_tutorial_explains(newcomer: Newcomer) -> None:
+    ids = re.findall(r"async_reply\.[EW]\d+", newcomer.outputs["check"])
+    assert set(ids) == {"async_reply.W103"}
 
 
-def test_test__of_the_project_passes(newcomer: Newcomer) -> None:
-    assert "OK" in newcomer.told["test reports"]
+def test_tests__of_the_project_pass(newcomer: Newcomer) -> None:
+    assert "OK" in newcomer.outputs["test reports"]
 
 
-def test_submit__is_answered_and_done(newcomer: Newcomer) -> None:
+def test_submit__is_accepted_and_succeeds(newcomer: Newcomer) -> None:
     status, fields, body = newcomer.curl(*curls()[0])
     assert status == 202, body
     assert json.loads(body)["status"] == "pending"
@@ -163,19 +165,19 @@ def test_submit__is_answered_and_done(newcomer: Newcomer) -> None:
     assert (status, json.loads(body)) == (200, {"year": 2026, "rows": 1200})
 
 
-def test_submit__that_is_not_valid_stores_nothing(newcomer: Newcomer) -> None:
+def test_submit__of_an_invalid_body_is_a_problem(newcomer: Newcomer) -> None:
     words = [word.replace("2026", "1") for word in curls()[0]]
     status, fields, body = newcomer.curl(*words)
     assert (status, fields["Content-Type"]) == (400, "application/problem+json")
     assert "year" in json.loads(body)["errors"]
 
 
-def test_admin__asks_who_is_there(newcomer: Newcomer) -> None:
+def test_admin__redirects_to_the_login(newcomer: Newcomer) -> None:
     status, fields, _ = newcomer.curl("-i", "http://localhost:8000/admin/")
     assert (status, fields["Location"]) == (302, "/admin/login/?next=/admin/")
 
 
-def test_failure__is_a_problem_in_the_jobs_words(newcomer: Newcomer) -> None:
+def test_failure__is_a_problem_with_the_message_of_the_job(newcomer: Newcomer) -> None:
     newcomer.write(TUTORIAL, FAILURE)
     newcomer.processes["celery"].stop()
     start_worker(newcomer)
@@ -187,7 +189,7 @@ def test_failure__is_a_problem_in_the_jobs_words(newcomer: Newcomer) -> None:
     assert (problem["detail"], problem["code"]) == ("The year is not over.", "year-not-over")
 
 
-def test_crash__job_is_run_again(newcomer: Newcomer) -> None:
+def test_crash__of_the_worker_runs_the_job_again(newcomer: Newcomer) -> None:
     newcomer.write(TUTORIAL, CRASH)
     newcomer.processes["celery"].stop()
     start_worker(newcomer)
@@ -213,7 +215,7 @@ soon = timezone.now() + timedelta(seconds=2)
 for options in ({}, {"available_at": soon}):
     print(services.submit(export_report, input={"year": 2026}, **options).pk)
 """
-# Knows no task by import, as a management command may not.
+# Imports no task. A management command may not import any either.
 RERUN = """
 from async_reply import services
 from async_reply.models import Operation
@@ -237,7 +239,7 @@ def shell(newcomer: Newcomer, code: str) -> list[str]:
 
 
 def status_of(newcomer: Newcomer, pk: str) -> str:
-    """What the row says; nobody may ask over HTTP, since nobody owns it."""
+    """The status in the row. The operation has no owner, so HTTP does not show it."""
     with closing(sqlite3.connect(newcomer.folder / "db.sqlite3", timeout=30)) as database:
         query = "SELECT status FROM async_reply_operation WHERE id = ?"
         (status,) = database.execute(query, [UUID(pk).hex]).fetchone()
@@ -251,14 +253,14 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
         time.sleep(0.5)
 
 
-def test_shell__submits_now_and_later_and_again(newcomer: Newcomer) -> None:
+def test_shell__submits_now_and_later_and_reruns(newcomer: Newcomer) -> None:
     now, later = shell(newcomer, SUBMIT)[-2:]
     wait_until(lambda: status_of(newcomer, now) == "succeeded")
-    again = shell(newcomer, RERUN.format(pk=now))[-1]
-    wait_until(lambda: status_of(newcomer, later) == status_of(newcomer, again) == "succeeded")
+    rerun = shell(newcomer, RERUN.format(pk=now))[-1]
+    wait_until(lambda: status_of(newcomer, later) == status_of(newcomer, rerun) == "succeeded")
 
 
-def test_worker__that_does_not_know_a_kind_says_what_to_do(newcomer: Newcomer) -> None:
+def test_worker__logs_the_remedy_for_an_unknown_kind(newcomer: Newcomer) -> None:
     (newcomer.folder / "reports/work.py").write_text(WORK)
     pk = shell(newcomer, FORGOTTEN)[-1]
     log = newcomer.processes["celery"].log
@@ -271,24 +273,24 @@ def test_worker__that_does_not_know_a_kind_says_what_to_do(newcomer: Newcomer) -
 
 @pytest.fixture
 def copy(newcomer: Newcomer, tmp_path: Path) -> Newcomer:
-    """The newcomer's project in a folder of its own: the servers go on with the one that works."""
+    """A copy of the newcomer's project, which a test may break. The servers keep the original."""
     folder = tmp_path / "copy"
     shutil.copytree(newcomer.folder, folder, ignore=shutil.ignore_patterns("logs", "db.sqlite3*"))
     return Newcomer(newcomer.environment, folder)
 
 
-def test_check__without_the_celery_app_says_what_to_do(copy: Newcomer) -> None:
+def test_check__names_the_remedy_for_a_missing_celery_app(copy: Newcomer) -> None:
     (copy.folder / "project" / "__init__.py").write_text("")
-    told = copy.type("python", "manage.py", "check", status=1)
-    assert "async_reply.E001" in told
-    assert "from .celery import app as celery_app" in told
+    output = copy.type("python", "manage.py", "check", status=1)
+    assert "async_reply.E001" in output
+    assert "from .celery import app as celery_app" in output
 
 
-def test_check__without_the_app_in_installed_apps_says_what_to_do(copy: Newcomer) -> None:
+def test_check__names_the_remedy_for_an_app_missing_in_installed_apps(copy: Newcomer) -> None:
     settings = copy.folder / "project" / "settings.py"
-    written = settings.read_text()
-    assert '"async_reply", ' in written
-    settings.write_text(written.replace('"async_reply", ', ""))
-    told = copy.type("python", "manage.py", "check", status=1)
-    assert "async_reply" in told
-    assert "INSTALLED_APPS" in told
+    text = settings.read_text()
+    assert '"async_reply", ' in text
+    settings.write_text(text.replace('"async_reply", ', ""))
+    output = copy.type("python", "manage.py", "check", status=1)
+    assert "async_reply" in output
+    assert "INSTALLED_APPS" in output

@@ -1,4 +1,4 @@
-"""py.typed, as a project sees it: mypy --strict against the installed wheel."""
+"""Checks the types that a project sees: mypy --strict against the installed wheel."""
 
 import shutil
 from pathlib import Path
@@ -21,5 +21,5 @@ def project(request: pytest.FixtureRequest, environment: Make) -> Environment:
 
 def test_consumer__is_fully_typed(project: Environment, tmp_path: Path) -> None:
     shutil.copy(Path(__file__).with_name("consumer.py"), tmp_path)
-    told = project.run("mypy", *STRICT, "consumer.py", cwd=tmp_path)
-    assert told.startswith("Success")
+    output = project.run("mypy", *STRICT, "consumer.py", cwd=tmp_path)
+    assert output.startswith("Success")

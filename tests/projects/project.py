@@ -1,4 +1,4 @@
-"""Projects unlike the demo: written into a folder, and run in processes of their own."""
+"""Writes projects that differ from the demo into a folder, and runs their processes."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any
 from demo_project.processes import Process
 
 ROOT = Path(__file__).parents[2]
-#: Settings that the projects share; each one's own stand behind them.
+#: Settings that all projects share. The settings of each project follow them.
 SETTINGS = """
 from pathlib import Path
 
@@ -99,7 +99,7 @@ from project.views import AddView
 urlpatterns = [path("add/", AddView.as_view()), path("", include("async_reply.urls"))]
 """,
 }
-#: What a script of a test starts with.
+#: The first lines of each script of a test.
 START = """
 import json
 import sys
@@ -108,7 +108,7 @@ import time
 import django
 
 django.setup()
-#: For a test client: as a server does whose threads may wait.
+#: For a test client: the environment of a server whose threads may wait.
 THREADS = {"wsgi.multithread": True}
 
 
@@ -116,17 +116,17 @@ def until(condition):
     give_up = time.monotonic() + 60
     while not condition():
         if time.monotonic() > give_up:
-            raise SystemExit("waited in vain")
+            raise SystemExit("waited 60 s without success")
         time.sleep(0.05)
 
 
-def tell(**told):
-    print(json.dumps(told))
+def tell(**values):
+    print(json.dumps(values))
 """
 
 
 class Project:
-    """A project whose settings are SETTINGS and `settings`; `files` are added or replaced."""
+    """A project with SETTINGS and `settings`. `files` are added, or replace those of FILES."""
 
     def __init__(self, folder: Path, settings: str, files: dict[str, str] | None = None) -> None:
         self.folder = folder
@@ -139,16 +139,16 @@ class Project:
             path.parent.mkdir(parents=True, exist_ok=True)
             (path.parent / "__init__.py").touch()
             path.write_text(text)
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
+        variables = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
         self.environment = {
-            **kept,
+            **variables,
             "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
             "DJANGO_SETTINGS_MODULE": "project.settings",
         }
 
     def run(self, *arguments: str) -> str:
-        """What Python prints for these arguments."""
-        done = subprocess.run(
+        """Run Python with these arguments; return its output."""
+        process = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environment,
@@ -157,22 +157,23 @@ class Project:
             check=False,
             timeout=120,
         )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout + done.stderr
+        assert process.returncode == 0, process.stderr + process.stdout
+        return process.stdout + process.stderr
 
     def manage(self, *arguments: str) -> str:
+        """Run a command of Django, with warnings as errors; return its output."""
         return self.run("-W", "error", "-m", "django", *arguments)
 
     def script(self, text: str, *arguments: str) -> dict[str, Any]:
-        """What a script tells."""
+        """Run a script; return the values that it tells."""
         path = self.folder / "script.py"
         path.write_text(START + text)
-        told: dict[str, Any] = json.loads(self.run(str(path), *arguments).splitlines()[-1])
-        return told
+        values: dict[str, Any] = json.loads(self.run(str(path), *arguments).splitlines()[-1])
+        return values
 
     @contextmanager
     def worker(self) -> Iterator[Process]:
-        """A real worker, until the end of the block."""
+        """Run a real worker until the end of the block."""
         command = [sys.executable, "-m", "celery", "-A", "project", "worker", "--concurrency", "1"]
         logs = self.folder / "logs"
         process = Process(

@@ -1,4 +1,4 @@
-"""The how-to keeps valet keys out of the logs of real servers, and the other lines in them."""
+"""The logging that the how-to shows removes valet keys from the logs of real servers."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.projects.project import ROOT, Project
 
 pytestmark = [pytest.mark.system, pytest.mark.projects]
 
-#: Server -> the command that serves on a port.
+#: The name of a server -> the command that starts it on a port.
 COMMANDS = {
     "runserver": "django runserver --noreload 127.0.0.1:{port}",
     "uvicorn": "uvicorn project.asgi:application --port {port}",

@@ -1,4 +1,4 @@
-"""What a project's settings may not change: the tables are those of the migrations."""
+"""A project's settings do not change the tables: the migrations are complete with each of them."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_migrations__are_complete_and_can_be_taken_back(tmp_path: Path, settings: str) -> None:
+def test_migrations__are_complete_and_can_be_reversed(tmp_path: Path, settings: str) -> None:
     project = Project(
         tmp_path, settings, {"project/routers.py": ROUTER, "project/urls.py": "urlpatterns = []"}
     )

@@ -1,8 +1,8 @@
-"""The app's tables in a database of their own, of which the project's default knows nothing.
+"""The app's tables are in a database of their own, and the default database lacks them.
 
-Each statement and each transaction on the wrong one of them fails, or keeps what it should not:
-submits, refusals in hooks, quotas, keys, polls, waits, streams, lists, cancels, files, reruns,
-deletions, purges, commands, checks, and the pages and actions of the admin are tried.
+A statement on the wrong database fails, and a transaction on the wrong database keeps a row too
+many. The tests try submits, refusals in hooks, quotas, keys, polls, waits, streams, lists,
+cancels, files, reruns, deletions, purges, commands, checks, and the pages and actions of the admin.
 """
 
 from pathlib import Path
@@ -86,7 +86,7 @@ class Things(LongRunningOperationMixin, ViewSet):
         Group.objects.create(name="acted")
         answer = self.submit(request, add, {"left": 1, "right": 1})
         if request.query_params:
-            raise ValueError("after all")
+            raise ValueError("the view fails after the submit")
         return answer
 
 
@@ -195,21 +195,21 @@ tell(
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    made = Project(tmp_path, SETTINGS, FILES)
+    project = Project(tmp_path, SETTINGS, FILES)
     for alias in ("default", "operations"):
-        made.manage("migrate", "--database", alias)
-    return made
+        project.manage("migrate", "--database", alias)
+    return project
 
 
-def test_checks__find_nothing(project: Project) -> None:
+def test_checks__report_no_issues(project: Project) -> None:
     options = ["--database", "default", "--database", "operations"]
     assert "no issues" in project.manage("check", *options, "--fail-level", "WARNING")
 
 
 def test_conversation__with_a_real_worker(project: Project) -> None:
     with project.worker():
-        told = project.script(CONVERSATION)
-    assert told == {
+        values = project.script(CONVERSATION)
+    assert values == {
         "submits": [202, True],
         "result": {"sum": 3},
         "waited": [200, {"sum": 5}],
@@ -223,11 +223,11 @@ def test_conversation__with_a_real_worker(project: Project) -> None:
     }
 
 
-def test_rest__without_a_worker(project: Project) -> None:
-    told = project.script(WITHOUT_WORKER)
-    assert told == {
+def test_refusals_and_admin__without_a_worker(project: Project) -> None:
+    values = project.script(WITHOUT_WORKER)
+    assert values == {
         "refused": [500, 500],
-        # The project's transaction is on its own database: the mixin's operation is on another.
+        # The view's transaction is on the default database, so the operation in the other stays.
         "left": [1, 0],
         "several": [202, 202, 202, 202, 429, 429, 429],
         "canceled": "canceled",

@@ -1,4 +1,4 @@
-"""Projects with a user model of their own, whose users are deleted and come again."""
+"""Projects with a user model of their own: a user is deleted, and a user of the same name joins."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Person(User):
 """
 NATURAL = "models.CharField(max_length=150, primary_key=True)"
 DRAWN = "models.UUIDField(primary_key=True, default=uuid.uuid4)"
-#: Deletes a user by a proxy and signs up another one of the same name.
+#: Deletes a user by a proxy model and signs up another user of the same name.
 SUCCESSION = """
 from rest_framework.test import APIClient
 
@@ -75,7 +75,7 @@ tell(
 """
 
 
-def made(folder: Path, *, key: str, deleted: str) -> Project:
+def make_project(folder: Path, *, key: str, deleted: str) -> Project:
     project = Project(folder, SETTINGS % deleted, {"project/models.py": MODELS % key})
     project.manage("makemigrations", "project")
     project.manage("migrate")
@@ -85,7 +85,7 @@ def made(folder: Path, *, key: str, deleted: str) -> Project:
 @pytest.mark.parametrize(
     ("key", "deleted", "warned", "link", "seen"),
     [
-        # Whoever gets the key is the owner, as W126 says.
+        # The next user with this key is the owner, as W126 warns.
         (NATURAL, "keep", True, 302, 302),
         (NATURAL, "remove", False, 410, 410),
         (DRAWN, "keep", False, 302, 404),
@@ -93,11 +93,11 @@ def made(folder: Path, *, key: str, deleted: str) -> Project:
     ],
     ids=["natural-keep", "natural-remove", "drawn-keep", "drawn-remove"],
 )
-def test_user__that_is_deleted_and_comes_again(
+def test_user__of_the_same_name_as_a_deleted_user(
     tmp_path: Path, key: str, deleted: str, warned: bool, link: int, seen: int
 ) -> None:
-    project = made(tmp_path, key=key, deleted=deleted)
+    project = make_project(tmp_path, key=key, deleted=deleted)
     assert ("async_reply.W126" in project.manage("check")) is warned
     assert "No changes" in project.manage("makemigrations", "--check", "--dry-run")
-    told = project.script(SUCCESSION, *(["natural"] if key == NATURAL else []))
-    assert told == {"owner_is_key": True, "link": link, "seen": seen}
+    values = project.script(SUCCESSION, *(["natural"] if key == NATURAL else []))
+    assert values == {"owner_is_key": True, "link": link, "seen": seen}

@@ -1,4 +1,4 @@
-"""A project with an authentication of its own, and nothing of django.contrib."""
+"""A project with its own authentication, and without any app of django.contrib."""
 
 import pytest
 
@@ -47,7 +47,7 @@ from rest_framework.test import APIClient
 from async_reply.services import owners
 
 callers = ({"X-Name": "ada"}, {"X-Name": "eve"}, {})
-ada, eve, nobody = (APIClient(headers=each, **THREADS) for each in callers)
+ada, eve, nobody = (APIClient(headers=headers, **THREADS) for headers in callers)
 
 
 def submit(left, **headers):
@@ -59,38 +59,38 @@ def finished(accepted):
     return ada.get(f"{accepted['Location']}result/")
 
 
-made = [submit(left) for left in (1, -1, 100)]
-results = [finished(each) for each in made]
+submits = [submit(left) for left in (1, -1, 100)]
+results = [finished(answer) for answer in submits]
 waited = submit(3, Prefer="wait=30")
-url = made[0]["Location"]
+url = submits[0]["Location"]
 events = b"".join(ada.get(f"{url}events/")).decode()
-told = {
-    "submits": [each.status_code for each in made],
-    "results": [each.status_code for each in results],
+values = {
+    "submits": [answer.status_code for answer in submits],
+    "results": [answer.status_code for answer in results],
     "sum": results[0].json(),
     "file": b"".join(results[2]).decode(),
     "waited": [waited.status_code, waited.json()],
     "events": "event: succeeded" in events,
-    "listed": [len(each.get("/operations/").json()["results"]) for each in (ada, eve)],
-    "others": [each.get(url).status_code for each in (eve, nobody)],
+    "listed": [len(client.get("/operations/").json()["results"]) for client in (ada, eve)],
+    "others": [client.get(url).status_code for client in (eve, nobody)],
     "nobody": nobody.post("/add/", {}, format="json").status_code,
     "deleted": ada.delete(url).status_code,
 }
 owners.remove("ada")
-tell(**told, left=len(ada.get("/operations/").json()["results"]))
+tell(**values, left=len(ada.get("/operations/").json()["results"]))
 """
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = Project(tmp_path_factory.mktemp("plain"), SETTINGS, {"project/access.py": ACCESS})
-    made.manage("migrate")
-    return made
+    project = Project(tmp_path_factory.mktemp("plain"), SETTINGS, {"project/access.py": ACCESS})
+    project.manage("migrate")
+    return project
 
 
-def test_checks__find_nothing(project: Project) -> None:
-    found = project.manage("check", "--database", "default", "--fail-level", "WARNING")
-    assert "no issues" in found
+def test_checks__report_no_issues(project: Project) -> None:
+    output = project.manage("check", "--database", "default", "--fail-level", "WARNING")
+    assert "no issues" in output
 
 
 def test_migrations__are_complete(project: Project) -> None:
@@ -99,8 +99,8 @@ def test_migrations__are_complete(project: Project) -> None:
 
 def test_conversation__with_a_real_worker(project: Project) -> None:
     with project.worker():
-        told = project.script(CONVERSATION)
-    assert told == {
+        values = project.script(CONVERSATION)
+    assert values == {
         "submits": [202, 202, 202],
         "results": [200, 422, 200],
         "sum": {"sum": 3},
@@ -115,12 +115,12 @@ def test_conversation__with_a_real_worker(project: Project) -> None:
     }
 
 
-def test_maintenance__by_the_command(project: Project) -> None:
+def test_maintenance__runs_by_the_command(project: Project) -> None:
     assert "operations published" in project.manage("async_reply_maintain", "--once")
 
 
-def test_process__imports_no_models_of_django_contrib(project: Project) -> None:
-    told = project.script(
+def test_modules__import_no_models_of_django_contrib(project: Project) -> None:
+    values = project.script(
         """
 import importlib
 from pathlib import Path
@@ -132,8 +132,8 @@ for path in root.rglob("*.py"):
     parts = path.relative_to(root).with_suffix("").parts
     if parts[0] not in ("admin", "contrib", "migrations") and parts[-1] != "__init__":
         importlib.import_module(".".join(["async_reply", *parts]))
-found = [each for each in sys.modules if each.startswith("django.contrib.")]
-tell(found=[each for each in found if each.endswith(".models")])
+contrib = [name for name in sys.modules if name.startswith("django.contrib.")]
+tell(models=[name for name in contrib if name.endswith(".models")])
 """
     )
-    assert told == {"found": []}
+    assert values == {"models": []}

@@ -36,7 +36,7 @@ def test_list__of_the_caller_newest_first(
     assert response["Cache-Control"] == "private, no-store"
 
 
-@pytest.mark.usefixtures("_knowing")
+@pytest.mark.usefixtures("_estimates_stay_cached")
 def test_list__each_page_needs_one_query(
     api: APIClient, submit: Submit, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -84,7 +84,7 @@ def test_monitor__never_redirects(api: APIClient, submit: Submit, status: Status
     assert ("error" in body) == (status != Status.SUCCEEDED)
 
 
-@pytest.mark.usefixtures("_knowing")
+@pytest.mark.usefixtures("_estimates_stay_cached")
 @pytest.mark.parametrize("name", ["", "monitor/", "result/"])
 @pytest.mark.parametrize("state", ["pending", "running", "succeeded", "failed"])
 def test_poll__needs_one_query(

@@ -72,7 +72,7 @@ def test_post__publishes_after_the_commit(
     assert broker == [response.json()["id"]]
 
 
-@pytest.mark.usefixtures("_knowing")
+@pytest.mark.usefixtures("_estimates_stay_cached")
 def test_post__stores_with_one_insert(
     api: APIClient, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

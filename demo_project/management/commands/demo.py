@@ -1,4 +1,4 @@
-"""Prepares the demo, runs it once, or keeps it running."""
+"""Prepares the demo, runs it once, or keeps it running, for somebody who tries the package."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "data" / "seattle-weather.csv"
 
 class Command(BaseCommand):
     help = "Profiles a CSV file over HTTP with a real web server and a real Celery worker."
-    requires_system_checks: list[str] = []  # the database may not be there yet
+    requires_system_checks: list[str] = []  # the database may not exist yet
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--prepare", action="store_true", help="migrate, create users, end")
@@ -41,12 +41,12 @@ class Command(BaseCommand):
             return
         port = options["port"] or int(os.environ.get("PORT") or free_port())
         connections.close_all()
-        begun = timezone.now()
+        started_at = timezone.now()
         try:
             with running(port, logs=settings.DEMO_DIR / "logs") as processes:
-                # The server tells when to come back by who works, so the first answer waits for it.
-                reported = Worker.objects.filter(seen_at__gte=begun)
-                wait_for(reported.exists, processes=processes, what="the worker to report")
+                # Retry-After depends on the number of workers, so the worker has to be known first.
+                workers = Worker.objects.filter(seen_at__gte=started_at)
+                wait_for(workers.exists, processes=processes, what="the worker to report")
                 connections.close_all()
                 if options["serve"]:
                     self.serve(port, processes)
@@ -60,7 +60,7 @@ class Command(BaseCommand):
                 sys.exit(130)
 
     def prepare(self) -> None:
-        """Migrate and create users with well-known passwords: never outside DEBUG."""
+        """Migrate, and create users with public passwords. Without DEBUG it refuses."""
         if not settings.DEBUG:
             raise CommandError("The demo's users have public passwords: set DEBUG=1 to use it.")
         call_command("migrate", verbosity=0)
@@ -70,7 +70,7 @@ class Command(BaseCommand):
             if created:
                 user.set_password(name)
                 user.save()
-            # The key is the primary key: setting it on another row would make a second token.
+            # The key is the primary key. To change a token's key would add a second token.
             Token.objects.filter(user=user).exclude(key=name).delete()
             Token.objects.get_or_create(key=name, defaults={"user": user})
         if not users.filter(username="admin").exists():

@@ -1,5 +1,5 @@
-// Submits what the first argument says, by Azure's own pipeline, and polls by @azure/core-lro.
-// Prints how it ended as JSON: {value} or {error}, and the states it passed through.
+// Submits the body in the first argument by Azure's own pipeline, and polls by @azure/core-lro.
+// Prints the end as JSON: {value} or {error}, and the states that the poller reported.
 import { createHttpPoller } from "@azure/core-lro";
 import { createDefaultHttpClient, createHttpHeaders, createPipelineFromOptions, createPipelineRequest }
   from "@azure/core-rest-pipeline";

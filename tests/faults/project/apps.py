@@ -1,4 +1,4 @@
-"""The app of the fault suite; where a mutant is asked for, it is born here."""
+"""The app of the fault suite. It installs the mutant that FAULTS_MUTANT names."""
 
 import os
 

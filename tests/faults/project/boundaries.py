@@ -1,4 +1,4 @@
-"""The steps of an operation's way, at each of which a process can be made to die."""
+"""The steps of an operation at which a test lets a process die."""
 
 import os
 from collections.abc import Callable
@@ -12,16 +12,17 @@ from async_reply.models import OperationAttempt
 from async_reply.publishing import broker, relay
 from tests.faults.project import tasks
 
+#: The exit code of a process that died at its boundary.
 DIED = 9
 Call = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """Just `before` or after a function of `owner`.
+    """The moment `before` or after a call of a function of `owner`.
 
-    `manner`: of the job that comes by there, "" for one without effects. `accepted`: whether the
-    operation exists if its process dies there.
+    `manner` is the manner of the job that reaches it, "" for the job without effects. `accepted`:
+    whether the operation exists after its process has died there.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Boundary:
     accepted: bool = True
 
     def arm(self) -> None:
-        """This process dies there from now on, without any farewell."""
+        """Let this process die there, without any cleanup."""
         setattr(self.owner, self.function, _fatal(getattr(self.owner, self.function), self.before))
 
 
@@ -79,7 +80,7 @@ RESCUE = (
 
 
 def submit(boundary: Boundary) -> Any:
-    """An operation whose input says where a process is to die over it."""
+    """Submit an operation whose token names the boundary."""
     if not boundary.manner:
         return services.submit(tasks.plain, input={"token": boundary.name}, owner="faults")
     values = {"seconds": 0, "manner": boundary.manner, "token": boundary.name}

@@ -1,4 +1,4 @@
-"""What jobs of the fault suite leave in the database, and the tutorials' design."""
+"""The table for effects of jobs, and the table of the design that tutorials show."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Effect(models.Model):
-    """Written by `operation.on_finish`: one for each operation that succeeded, never two."""
+    """A row that `operation.on_finish` writes: one for each succeeded operation."""
 
     operation = models.UUIDField()
     attempt = models.PositiveIntegerField()
@@ -21,7 +21,7 @@ class Effect(models.Model):
 
 
 class TutorialJob(models.Model):
-    """A job as tutorials have it: a status column that whoever comes saves."""
+    """A job in the design of tutorials: each process saves the status without a guard."""
 
     status = models.CharField(max_length=10, default="pending")
 

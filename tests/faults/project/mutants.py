@@ -1,4 +1,4 @@
-"""The product with one rule broken: what a suite that sees nothing would let pass."""
+"""Breaks one rule of the product, so that a test can show that the suite detects it."""
 
 import time
 from contextlib import ExitStack
@@ -18,23 +18,23 @@ _open = ExitStack()
 
 
 def install(name: str) -> None:
-    """Break the rule for the rest of this process's life."""
+    """Break the rule in this process, until it ends."""
     MUTANTS[name]()
 
 
 def _drop_fence() -> None:
-    """A worker's writes are guarded by the status alone: those of a zombie too."""
+    """Only the status guards a worker's writes, so a worker without a lease may write, too."""
     _open.enter_context(mutated(without("attempt"), "beat", "succeed", "fail", "end_canceled"))
 
 
 def _claim_anything() -> None:
-    """A message is enough to start an attempt, whatever the row says."""
+    """A message starts an attempt without a look at the row."""
     dropped = without("status", "version", "available_at__lte")
     _open.enter_context(mutated(dropped, "claim"))
 
 
 def _publish_before_commit() -> None:
-    """The message goes out with the INSERT, and a worker is quicker than the COMMIT."""
+    """The message is sent with the INSERT, so a worker gets it before the COMMIT."""
 
     def publish(operation: Operation) -> None:
         relay._publish_first(operation)
@@ -44,14 +44,14 @@ def _publish_before_commit() -> None:
 
 
 def _republish_by_age() -> None:
-    """What nobody claimed for long is taken for lost, backlog or not."""
+    """A message counts as lost after some time, even if a backlog delays it."""
     age = timedelta(seconds=conf.get("REPUBLISH_AFTER"))
     relay._waited_long = lambda: Q(published_at__lte=DatabaseNow() - age)
     relay._lost = lambda waiting: iter(waiting)
 
 
 def _rescue_the_living() -> None:
-    """The rescuer trusts what it read and looks at no lease."""
+    """A rescue does not look at the lease."""
 
     def lost() -> Any:
         return Operation.objects.active()
@@ -62,13 +62,13 @@ def _rescue_the_living() -> None:
 
 
 def _forget_failed_publish() -> None:
-    """A submit that the broker refused counts as published, and is never looked for again."""
+    """A submit whose message the broker refused counts as published."""
     lifecycle.hand_back = lambda operation, *, delay=0: True
     relay.republish_lost = lambda: 0
 
 
 def _never_rescue() -> None:
-    """Who was killed stays running for good: what the peers do."""
+    """The operation of a killed worker stays running, as in comparable packages."""
     rescue.rescue = lambda: 0
 
 

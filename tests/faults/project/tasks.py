@@ -1,4 +1,4 @@
-"""Kinds that write down what they do, and those that misbehave."""
+"""Jobs that write a journal, and jobs that harm their process."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from async_reply.tasks import operation_task
 from tests.faults import journal
 from tests.faults.project.models import Effect, TutorialJob
 
-MEMORY = 200 * 1024 * 1024
+MEMORY_BYTES = 200 * 1024 * 1024
 
 
 def log(operation: Job, event: str) -> None:
@@ -32,7 +32,7 @@ def log(operation: Job, event: str) -> None:
     retry_backoff_max=1,
 )
 def work(operation: Job, *, seconds: float, manner: str, token: str) -> dict[str, Any]:
-    """Takes `seconds` in the `manner` asked for, and answers `token`."""
+    """Take `seconds` in the given `manner`, and return `token`."""
     log(operation, "start")
     try:
         _spend(operation, seconds, manner)
@@ -50,7 +50,7 @@ def _spend(operation: Job, seconds: float, manner: str) -> None:
     if manner == "silent":
         time.sleep(seconds)
     elif manner == "stubborn":
-        # Holds the interpreter lock: nothing else of the process runs meanwhile.
+        # The call holds the interpreter lock, so that no other thread of the process runs.
         give_up = time.monotonic() + seconds
         while time.monotonic() < give_up:
             re.match(r"(a+)+$", "a" * 20 + "b")
@@ -58,14 +58,14 @@ def _spend(operation: Job, seconds: float, manner: str) -> None:
         for _ in operation.track(range(10)):
             time.sleep(seconds / 10)
     if manner == "failing":
-        raise OperationFailed("As asked.")
+        raise OperationFailed("The job was asked to fail.")
     if manner == "flaky" and operation.attempt % 2:
-        raise ConnectionError("As asked.")
+        raise ConnectionError("The job was asked to fail.")
 
 
 @operation_task(name="faults.plain")
 def plain(operation: Job, *, token: str) -> dict[str, Any]:
-    """Has no effects of its own: where the database can, it finishes in one statement."""
+    """Has no effects, so that it finishes in one statement if the database can do so."""
     log(operation, "start")
     log(operation, "end")
     return {"token": token}
@@ -73,7 +73,7 @@ def plain(operation: Job, *, token: str) -> dict[str, Any]:
 
 @operation_task(name="faults.once", max_losses=0, max_retries=0)
 def once(operation: Job, *, seconds: float, token: str) -> dict[str, Any]:
-    """Must not be repeated."""
+    """A job that must not be repeated."""
     log(operation, "start")
     time.sleep(seconds)
     log(operation, "end")
@@ -81,16 +81,16 @@ def once(operation: Job, *, seconds: float, token: str) -> dict[str, Any]:
 
 
 @operation_task(name="faults.poison", max_losses=1, max_retries=0)
-def poison(operation: Job, *, venom: str) -> Any:
-    """Harms the process it runs in, each time."""
+def poison(operation: Job, *, harm: str) -> Any:
+    """Harms its process in each attempt."""
     log(operation, "start")
-    return VENOMS[venom]()
+    return HARMS[harm]()
 
 
 @operation_task(name="faults.hang", max_losses=1, max_retries=0, time_limit=2)
-def hang(operation: Job, *, venom: str) -> Any:
-    """The same, and has little time."""
-    return poison.kind.function(operation, venom=venom)
+def hang(operation: Job, *, harm: str) -> Any:
+    """Harms its process, under a short time limit."""
+    return poison.kind.function(operation, harm=harm)
 
 
 def _crash() -> None:
@@ -98,10 +98,10 @@ def _crash() -> None:
 
 
 def _eat_memory() -> Any:
-    """All that a limit of its own allows: a bounded machine."""
+    """Allocate memory up to a limit that this process sets for itself."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY_BYTES, hard))
     try:
         return [bytes(1024 * 1024) for _ in range(100_000)]
     finally:
@@ -109,7 +109,7 @@ def _eat_memory() -> Any:
 
 
 def _hang() -> None:
-    """Deaf to whatever asks it to stop."""
+    """Block the signals that ask the process to stop."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
     time.sleep(3600)
 
@@ -122,7 +122,8 @@ def _rubbish() -> Any:
     return {"set": {object()}, "number": float("nan"), "text": "\ud800\0"}
 
 
-VENOMS = {
+#: The harm that a job does -> its function.
+HARMS = {
     "crash": _crash,
     "memory": _eat_memory,
     "hang": _hang,
@@ -133,7 +134,7 @@ VENOMS = {
 
 @shared_task(name="faults.tutorial")
 def tutorial(pk: int, seconds: float) -> None:
-    """The tutorials' task: reads, works, saves."""
+    """The task of tutorials: it reads the row, works, and saves the row."""
     job = TutorialJob.objects.get(pk=pk)
     job.status = "running"
     job.save()

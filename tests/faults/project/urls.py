@@ -1,3 +1,5 @@
+"""The demo's URLs, and the views that submit the jobs of the fault suite."""
+
 from django.urls import path
 
 from demo_project.urls import urlpatterns as demo

@@ -1,4 +1,4 @@
-"""Where the fault suite's clients submit."""
+"""The views to which the clients of the fault suite submit."""
 
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ class OnceSerializer(serializers.Serializer[Any]):
 
 
 class PoisonSerializer(serializers.Serializer[Any]):
-    venom = serializers.CharField()
+    harm = serializers.CharField()
 
 
 class WorkView(LongRunningOperationView):
@@ -50,7 +50,7 @@ class HangView(PoisonView):
 @csrf_exempt
 @transaction.atomic
 def tutorial(request: HttpRequest) -> JsonResponse:
-    """The design of the tutorials: a row, `on_commit(task.delay)`, and hope."""
+    """The design of tutorials: a row, and `on_commit(task.delay)`."""
     job = TutorialJob.objects.create()
     transaction.on_commit(partial(tasks.tutorial.delay, job.pk, 0.2))
     return JsonResponse({"id": str(job.pk)}, status=202, headers={"Location": f"/{job.pk}/"})

@@ -1,4 +1,4 @@
-"""Submits many operations at once."""
+"""Submits many operations for the test of a backlog."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -10,7 +10,7 @@ from tests.faults.project.tasks import work
 
 
 class Command(BaseCommand):
-    help = "A backlog of jobs that take a tenth of a second."
+    help = "Submits jobs that take a tenth of a second each."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("count", type=int)

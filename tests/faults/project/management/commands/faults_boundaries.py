@@ -1,4 +1,4 @@
-"""Lets a child process die at each boundary, then lets others finish what it left."""
+"""Lets a child process die at each boundary. Then other processes finish its operation."""
 
 import os
 import time
@@ -19,11 +19,11 @@ from async_reply.tasks import get_task
 from async_reply.testing import run_operations
 from tests.faults.project.boundaries import ATTEMPT, DIED, RELAY, RESCUE, SUBMIT, Boundary, submit
 
-PATIENCE = 60.0
+PATIENCE_SECONDS = 60.0
 
 
 class Command(BaseCommand):
-    help = "One child for each boundary; prints nothing, the rows tell."
+    help = "Lets one child die at each boundary. The rows show the outcome."
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         for boundary in SUBMIT:
@@ -45,20 +45,22 @@ class Command(BaseCommand):
 
 
 def _die(boundary: Boundary, work: Callable[[], object]) -> None:
-    """Do `work` in a child that dies on the way; CommandError when it comes through alive."""
+    """Do `work` in a child that has to die at the boundary; CommandError if it survives."""
     connections.close_all()
     pid = os.fork()
     if pid == 0:
         try:
             boundary.arm()
             work()
-        except BaseException:  # noqa: BLE001 the parent sees by the exit code
+        except BaseException:  # noqa: BLE001 the parent reads the exit code
             traceback.print_exc()
         finally:
             os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code != DIED:
-        raise CommandError(f"The child did not come by the boundary {boundary.name!r}: {code}")
+        raise CommandError(
+            f"The child did not reach the boundary {boundary.name!r}, and exited with {code}."
+        )
 
 
 def _attempt(pk: Any) -> None:
@@ -67,15 +69,15 @@ def _attempt(pk: Any) -> None:
 
 
 def _leave_unpublished(boundary: Boundary) -> None:
-    """As a submit leaves it while the broker is down."""
+    """Submit an operation as while the broker is down: its message is not sent."""
     breaker.trip()
     submit(boundary)
     breaker.reset()
 
 
 def _finish_all() -> None:
-    """What healthy workers do: rescue what is lost, run what is due."""
-    give_up = time.monotonic() + PATIENCE
+    """Rescue lost operations and run due ones, as healthy workers do."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
     while Operation.objects.unfinished().exists() and time.monotonic() < give_up:
         rescue.rescue()
         run_operations()

@@ -1,4 +1,4 @@
-"""All that the database says, as JSON, once nothing is unfinished or the time is over."""
+"""Prints the rows as JSON once all operations are final, or after the time to wait."""
 
 import json
 import time
@@ -19,7 +19,7 @@ COLUMNS = (
 
 
 class Command(BaseCommand):
-    help = "Writes the rows that the fault suite judges."
+    help = "Prints the rows that the fault suite judges."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--wait", type=float, default=0, help="seconds")

@@ -1,4 +1,4 @@
-"""Doing harm: each planned fault is done to the system, and written down."""
+"""Injects the planned faults into the system, and records each of them."""
 
 import signal
 import sqlite3
@@ -12,14 +12,14 @@ from typing import Any
 
 from celery import Celery
 
-from tests.faults.schedule import Planned
+from tests.faults.schedule import PlannedFault
 from tests.faults.servers import descendants, signal_all
 from tests.faults.system import System
 
 
 @dataclass
-class Done:
-    """A fault that happened: from when to when, and to which processes."""
+class Fault:
+    """A fault that happened: its start, its end, and the processes that it hit."""
 
     kind: str
     began: float
@@ -27,24 +27,25 @@ class Done:
     pids: list[int] = field(default_factory=list)
 
 
-class Saboteur:
-    """Carries out a plan, each fault in a thread of its own.
+class FaultInjector:
+    """Carries out a plan. Each fault has a thread of its own.
 
-    Database and broker suffer one at a time; a frozen worker is left alone until it goes on.
+    The database has one fault at a time, and so has the broker. A frozen worker gets no other
+    fault until it continues.
     """
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.done: list[Done] = []
+        self.done: list[Fault] = []
         self.errors: list[BaseException] = []
         self._locks = {name: threading.Lock() for name in ("broker", "database")}
         self._picking = threading.Lock()
         self._frozen: set[int] = set()
         self._threads: list[threading.Thread] = []
 
-    def possible(self) -> dict[str, Callable[[Planned, Done], None]]:
-        """The faults this system can have."""
-        found: dict[str, Callable[[Planned, Done], None]] = {
+    def possible(self) -> dict[str, Callable[[PlannedFault, Fault], None]]:
+        """The kinds of faults that this system can have, with the methods that inject them."""
+        kinds: dict[str, Callable[[PlannedFault, Fault], None]] = {
             "kill child": self.kill_child,
             "kill worker": self.kill_worker,
             "kill worker and children": self.kill_group,
@@ -56,39 +57,39 @@ class Saboteur:
             "hang database": self.hang_database,
         }
         if self.system.broker is None:
-            found["lose messages"] = self.lose_files
+            kinds["lose messages"] = self.lose_files
         else:
-            found["restart broker"] = self.restart("broker")
-            found["hang broker"] = self.hang_broker
+            kinds["restart broker"] = self.restart("broker")
+            kinds["hang broker"] = self.hang_broker
         if self.system.database is not None:
-            found["restart database"] = self.restart("database")
-        return found
+            kinds["restart database"] = self.restart("database")
+        return kinds
 
-    def carry_out(self, plan: list[Planned]) -> None:
-        """Return when the last fault is over."""
+    def carry_out(self, plan: list[PlannedFault]) -> None:
+        """Inject all faults; return after the end of the last one."""
         start = time.monotonic()
         for fault in plan:
             time.sleep(max(0.0, start + fault.at - time.monotonic()))
-            thread = threading.Thread(target=self._one, args=[fault], daemon=True)
+            thread = threading.Thread(target=self._inject, args=[fault], daemon=True)
             thread.start()
             self._threads.append(thread)
         for thread in self._threads:
             thread.join(180)
 
-    def _one(self, fault: Planned) -> None:
+    def _inject(self, fault: PlannedFault) -> None:
         target = next((name for name in self._locks if name in fault.kind), "")
         lock = self._locks.get(target) or threading.Lock()
         with lock:
-            done = Done(fault.kind, time.time())
+            done = Fault(fault.kind, time.time())
             try:
                 self.possible()[fault.kind](fault, done)
-            except BaseException as error:  # noqa: BLE001 judged with the rest at the end
+            except BaseException as error:  # noqa: BLE001 the test reports it at the end
                 self.errors.append(error)
             done.ended = time.time()
             self.done.append(done)
 
-    def _worker(self, fault: Planned, *, freeze: bool = False) -> list[int]:
-        """A running worker and its children; waits for one. `freeze` stops all of them."""
+    def _worker(self, fault: PlannedFault, *, freeze: bool = False) -> list[int]:
+        """Wait for a running worker; return its process and its children, frozen if `freeze`."""
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             with self._picking:
@@ -103,53 +104,53 @@ class Saboteur:
             time.sleep(0.1)
         raise TimeoutError("no worker runs")
 
-    def _child(self, fault: Planned) -> int:
+    def _child(self, fault: PlannedFault) -> int:
         children = self._worker(fault)[1:]
         return children[int(fault.luck * 1000) % len(children)]
 
-    def kill_child(self, fault: Planned, done: Done) -> None:
+    def kill_child(self, fault: PlannedFault, done: Fault) -> None:
         done.pids = [self._child(fault)]
         signal_all(done.pids, signal.SIGKILL)
 
-    def kill_worker(self, fault: Planned, done: Done) -> None:
-        """The main process alone: its children end by themselves, after their job."""
+    def kill_worker(self, fault: PlannedFault, done: Fault) -> None:
+        """Kill the main process only. Its children end by themselves, after their job."""
         done.pids = self._worker(fault)[:1]
         self.system.supervisor.doomed.update(done.pids)
         signal_all(done.pids, signal.SIGKILL)
 
-    def kill_group(self, fault: Planned, done: Done) -> None:
+    def kill_group(self, fault: PlannedFault, done: Fault) -> None:
         done.pids = self._worker(fault)
         self.system.supervisor.doomed.update(done.pids)
         signal_all(done.pids, signal.SIGKILL)
 
-    def freeze_worker(self, fault: Planned, done: Done) -> None:
+    def freeze_worker(self, fault: PlannedFault, done: Fault) -> None:
         done.pids = self._worker(fault, freeze=True)
         time.sleep(fault.seconds)
         with self._picking:
             self._frozen.difference_update(done.pids)
         signal_all(done.pids, signal.SIGCONT)
 
-    def freeze_child(self, fault: Planned, done: Done) -> None:
+    def freeze_child(self, fault: PlannedFault, done: Fault) -> None:
         done.pids = [self._child(fault)]
         signal_all(done.pids, signal.SIGSTOP)
         time.sleep(fault.seconds)
         signal_all(done.pids, signal.SIGCONT)
 
-    def deploy(self, fault: Planned, done: Done) -> None:
+    def deploy(self, fault: PlannedFault, done: Fault) -> None:
         self._worker(fault)
         slots = len(self.system.supervisor.current)
         pid = self.system.supervisor.deploy(int(fault.luck * slots))
         done.pids = [pid] if pid else []
 
-    def kill_web_child(self, fault: Planned, done: Done) -> None:
+    def kill_web_child(self, fault: PlannedFault, done: Fault) -> None:
         if self.system.web is not None:
             done.pids = descendants(self.system.web.popen.pid)[1:2]
             signal_all(done.pids, signal.SIGKILL)
 
-    def restart(self, name: str) -> Callable[[Planned, Done], None]:
-        """Kill it, leave it down for a while, start it with what it had persisted."""
+    def restart(self, name: str) -> Callable[[PlannedFault, Fault], None]:
+        """Kill a server, wait, and start it again with the data that it had persisted."""
 
-        def do(fault: Planned, done: Done) -> None:
+        def do(fault: PlannedFault, done: Fault) -> None:
             server = getattr(self.system, name)
             server.kill()
             time.sleep(fault.seconds)
@@ -157,13 +158,13 @@ class Saboteur:
 
         return do
 
-    def hang_broker(self, fault: Planned, done: Done) -> None:
+    def hang_broker(self, fault: PlannedFault, done: Fault) -> None:
         assert self.system.broker is not None
         self.system.broker.freeze()
         time.sleep(fault.seconds)
         self.system.broker.thaw()
 
-    def hang_database(self, fault: Planned, done: Done) -> None:
+    def hang_database(self, fault: PlannedFault, done: Fault) -> None:
         if self.system.database is None:
             with suppress(sqlite3.OperationalError):
                 _lock_sqlite(self.system.folder / "db.sqlite3", fault.seconds)
@@ -172,25 +173,25 @@ class Saboteur:
         time.sleep(fault.seconds)
         self.system.database.thaw()
 
-    def lose_files(self, fault: Planned, done: Done) -> None:
+    def lose_files(self, fault: PlannedFault, done: Fault) -> None:
         for message in (self.system.folder / "messages").glob("*.msg"):
             with suppress(FileNotFoundError):
                 message.unlink()
 
-    def double_messages(self, fault: Planned, done: Done) -> None:
-        """Messages of what is running, done and long gone come a second time."""
+    def double_messages(self, fault: PlannedFault, done: Fault) -> None:
+        """Send second messages for running, finished and unknown operations."""
         from tests.faults import journal
 
-        known = {entry.id for entry in journal.read(self.system.journal)[-40:]}
+        ids = {entry.id for entry in journal.read(self.system.journal)[-40:]}
         app = client_of_broker(self.system)
         with app.connection_for_write(connect_timeout=1) as connection:
-            for pk in [*known, "0192f0c1-2b3c-7000-8000-000000000000"]:
+            for pk in [*ids, "0192f0c1-2b3c-7000-8000-000000000000"]:
                 with suppress(Exception):
                     app.send_task("faults.work", task_id=pk, connection=connection, retry=False)
 
 
 def client_of_broker(system: System) -> Any:
-    """A Celery app that knows the broker and nothing else."""
+    """A Celery app that has the broker's settings only."""
     app = Celery("harness", broker=system.environment["CELERY_BROKER_URL"] or "filesystem://")
     if system.broker is None:
         messages = str(system.folder / "messages")
@@ -206,7 +207,7 @@ def client_of_broker(system: System) -> Any:
 
 
 def _lock_sqlite(path: Path, seconds: float) -> None:
-    """Hold the one right to write."""
+    """Hold SQLite's lock for writers."""
     connection = sqlite3.connect(path, timeout=10, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")

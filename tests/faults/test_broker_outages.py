@@ -1,4 +1,4 @@
-"""A broker that is away in several ways: the 202 comes in time, and everything is done later."""
+"""A broker fails in several ways. Submits are answered in time, and all jobs run later."""
 
 import json
 import statistics
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.brokers import WAYS
-from tests.faults.clients import Asked, Client
+from tests.faults.broker_outages import OUTAGES
+from tests.faults.clients import Client, ClientRequest
 from tests.faults.conftest import FULL
 from tests.faults.servers import RabbitMQ, Redis, Server
 from tests.faults.system import System
@@ -18,15 +18,16 @@ from tests.faults.system import System
 pytestmark = pytest.mark.faults
 
 SUBMITS = 60 if FULL else 24
-PUBLISH_TIMEOUT = 1.0
-SLOW = 0.4
-#: Beyond the bounds, for a machine that does other things as well.
-NOISE = 0.3
+PUBLISH_TIMEOUT_SECONDS = 1.0
+#: A submit that takes longer has waited for the broker.
+SLOW_SECONDS = 0.4
+#: Added to the limit, because the machine may be busy.
+NOISE_SECONDS = 0.3
 IN_SHORT = {("redis", "refused"), ("redis", "frozen")}
 CELLS = [
     (broker, way)
     for broker in ("redis", "rabbitmq")
-    for way in WAYS
+    for way in OUTAGES
     if (broker, way) != ("redis", "blocked") and (FULL or (broker, way) in IN_SHORT)
 ]
 BROKERS: dict[str, Callable[[], Server]] = {"redis": Redis, "rabbitmq": RabbitMQ}
@@ -34,7 +35,7 @@ BROKERS: dict[str, Callable[[], Server]] = {"redis": Redis, "rabbitmq": RabbitMQ
 
 @pytest.fixture(scope="module")
 def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, System]]:
-    """One for each broker, started when first asked for."""
+    """The systems by the name of their broker. Each starts when a test needs it."""
     started: dict[str, System] = {}
     yield started
     for system in started.values():
@@ -43,7 +44,7 @@ def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Syst
 
 def system_of(systems: dict[str, System], broker: str, folder: Path) -> System:
     if broker not in systems:
-        # One web process, so that there is one breaker.
+        # One web process has one circuit breaker.
         system = System(
             folder, database=None, broker=BROKERS[broker](), lease=10, workers=1, web_workers=1
         )
@@ -53,33 +54,33 @@ def system_of(systems: dict[str, System], broker: str, folder: Path) -> System:
 
 
 @pytest.mark.parametrize(("broker", "way"), CELLS)
-def test_broker__away(
+def test_outage__of_the_broker(
     systems: dict[str, System], broker: str, way: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     system = system_of(systems, broker, tmp_path_factory.mktemp(broker))
     assert system.broker is not None
     assert _submit(system, f"{broker} {way} before", 3)
-    with WAYS[way](system.broker):
+    with OUTAGES[way](system.broker):
         times = _submit(system, f"{broker} {way}", SUBMITS)
     print(f"{broker} {way}: median {statistics.median(times):.3f} max {max(times):.3f}")  # noqa: T201
     rows = json.loads(system.manage("faults_rows", "--wait", "90"))
     assert {row["status"] for row in rows["operations"]} == {"succeeded"}
-    assert max(times) < PUBLISH_TIMEOUT + NOISE
+    assert max(times) < PUBLISH_TIMEOUT_SECONDS + NOISE_SECONDS
     assert statistics.median(times) < 0.1
-    # Once known to be away it is not waited for, until the breaker closes again.
-    slow = [seconds > SLOW for seconds in times]
-    assert not any(one and following for one, following in pairwise(slow))
+    # After a slow submit the breaker is open, so the next submit does not wait for the broker.
+    slow = [seconds > SLOW_SECONDS for seconds in times]
+    assert not any(first and second for first, second in pairwise(slow))
 
 
 def _submit(system: System, name: str, count: int) -> list[float]:
-    """The seconds of `count` submits, one after the other."""
-    wishes = []
+    """Make `count` submits, one after the other; return the seconds that each took."""
+    requests = []
     for number in range(count):
         token = f"{name} {number} {time.time_ns()}"
         body = {"seconds": 0, "manner": "silent", "token": token}
-        wishes.append(Asked(token, body, "/work/", cancels=False))
-    client = Client(system.base_url, wishes, pace=0.12, seed=0, watches=False, repeats=0)
+        requests.append(ClientRequest(token, body, "/work/", cancels=False))
+    client = Client(system.base_url, requests, pace=0.12, seed=0, watches=False, repeats=0)
     client.run()
     assert client.errors == []
-    assert [len(wish.tries) for wish in wishes] == [1] * count
-    return [wish.tries[0][1] for wish in wishes]
+    assert [len(request.tries) for request in requests] == [1] * count
+    return [request.tries[0][1] for request in requests]

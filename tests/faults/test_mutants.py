@@ -1,4 +1,4 @@
-"""The suite sees what it is for: mutants of the product and the tutorials' design turn it red."""
+"""The suite detects faults: mutants of the product breach invariants, and so do tutorials."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,14 +33,14 @@ CAUGHT = {
 
 
 def judge(evidence: Evidence, scenario: str) -> dict[str, list[str]]:
-    """The invariants, and where nothing happened that nothing had to be mended."""
-    found = breaches(evidence)
+    """The breaches. Without a fault, a second message or a lost attempt is a breach, too."""
+    rules = breaches(evidence)
     if scenario == "calm":
         again = [row["id"] for row in evidence.operations.values() if row["publishes"] > 1]
-        found |= {"calm_needs_no_second_message": again} if again else {}
+        rules |= {"calm_needs_no_second_message": again} if again else {}
         lost = [row["operation_id"] for row in evidence.rows["attempts"]]
-        found |= {"calm_loses_no_attempt": lost} if lost else {}
-    return found
+        rules |= {"calm_loses_no_attempt": lost} if lost else {}
+    return rules
 
 
 @pytest.mark.skipif(not FULL, reason="make faults runs it")
@@ -51,7 +51,7 @@ def test_scenario__breaches_nothing(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mutant", CAUGHT if FULL else ["no fence"])
-def test_mutant__is_caught(mutant: str, tmp_path: Path) -> None:
+def test_mutant__breaches_its_invariant(mutant: str, tmp_path: Path) -> None:
     scenario, rule = CAUGHT[mutant]
     evidence = scenarios.play(SCENARIOS[scenario], tmp_path, mutant=mutant)
     assert rule in judge(evidence, scenario)
@@ -59,9 +59,9 @@ def test_mutant__is_caught(mutant: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not FULL, reason="make faults runs it")
 def test_tutorials__lose_operations(tmp_path: Path) -> None:
-    """`on_commit(task.delay)` and a status column, under schedules the product comes through.
+    """`on_commit(task.delay)` and a status column, under plans that do not harm the product.
 
-    A kill hits a job or the moment between two: by chance one schedule may pass.
+    A kill may hit the moment between two jobs, so one plan may lose no job by chance.
     """
     assert any(_tutorials_lose(tmp_path / str(seed), seed=seed) for seed in range(2, 6))
 
@@ -69,6 +69,6 @@ def test_tutorials__lose_operations(tmp_path: Path) -> None:
 def _tutorials_lose(folder: Path, *, seed: int) -> set[str]:
     scale = replace(chaos.SHORT, operations=60, faults=12, seconds=12, drain=8)
     run = chaos.run("SQLite + files", folder, scale=scale, seed=seed, path="/tutorial/")
-    accepted = {wish.id for wish in run.evidence.accepted}
+    accepted = {request.id for request in run.evidence.accepted}
     rows = run.evidence.rows["tutorial"]
     return accepted - {str(row["id"]) for row in rows if row["status"] == "succeeded"}

@@ -1,4 +1,4 @@
-"""Ways in which a broker is away, and back."""
+"""Outages of a broker: each function is a block in which the broker fails in one way."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ from tests.faults.servers import RabbitMQ, Server
 
 @contextmanager
 def refused(broker: Server) -> Iterator[None]:
-    """Nothing listens."""
+    """Nothing listens on the port."""
     broker.kill()
     yield
     broker.start()
@@ -19,25 +19,25 @@ def refused(broker: Server) -> Iterator[None]:
 
 @contextmanager
 def black_holed(broker: Server) -> Iterator[None]:
-    """Packets vanish: a backlog that is full makes the kernel drop who knocks."""
+    """Packets are lost: the backlog is full, so the kernel drops new connections."""
     broker.kill()
     with _listener(broker.port, backlog=0) as listener:
-        knocking = []
+        clients = []
         for _ in range(8):
-            one = socket.socket()
-            one.setblocking(False)
+            client = socket.socket()
+            client.setblocking(False)
             with suppress(BlockingIOError):
-                one.connect(listener.getsockname())
-            knocking.append(one)
+                client.connect(listener.getsockname())
+            clients.append(client)
         yield
-        for one in knocking:
-            one.close()
+        for client in clients:
+            client.close()
     broker.start()
 
 
 @contextmanager
 def silent(broker: Server) -> Iterator[None]:
-    """Something accepts connections and says nothing."""
+    """Connections are accepted, but nothing answers."""
     broker.kill()
     with _listener(broker.port, backlog=128) as listener:
         accepted: list[socket.socket] = []
@@ -52,14 +52,14 @@ def silent(broker: Server) -> Iterator[None]:
         yield
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(5)
-        for one in accepted:
-            one.close()
+        for connection in accepted:
+            connection.close()
     broker.start()
 
 
 @contextmanager
 def frozen(broker: Server) -> Iterator[None]:
-    """It stops in the middle of its conversations."""
+    """The broker's processes stop in the middle of their work, and continue at the end."""
     broker.freeze()
     try:
         yield
@@ -69,16 +69,16 @@ def frozen(broker: Server) -> Iterator[None]:
 
 @contextmanager
 def restarted_empty(broker: Server) -> Iterator[None]:
-    """Gone for a moment, back with nothing of what it held."""
+    """The broker restarts and has lost all messages."""
     broker.kill()
-    broker.forget()
+    broker.delete_data()
     broker.start()
     yield
 
 
 @contextmanager
 def blocked(broker: Server) -> Iterator[None]:
-    """A RabbitMQ short of memory reads nothing from who publishes, a farewell neither."""
+    """RabbitMQ is short of memory: it reads nothing from publishers, not even a close."""
     assert isinstance(broker, RabbitMQ)
     broker.control("set_vm_memory_high_watermark", "0")
     try:
@@ -87,7 +87,8 @@ def blocked(broker: Server) -> Iterator[None]:
         broker.control("set_vm_memory_high_watermark", "0.4")
 
 
-WAYS = {
+#: The name of an outage -> its block.
+OUTAGES = {
     "refused": refused,
     "black-holed": black_holed,
     "silent": silent,
