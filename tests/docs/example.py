@@ -1,4 +1,7 @@
-"""Runs the example of a how-to page as its reader would, on top of the README's project."""
+"""Runs the example of a how-to page, for tests: its files, settings, tests and curl commands.
+
+The files of the page replace those of the README's project, as `docs/how-to/index.rst` says.
+"""
 
 import argparse
 import importlib
@@ -31,10 +34,8 @@ from tests.packaging.documents import README, Block, all_blocks, snippets, words
 PACKAGES = ("project", "reports")
 #: They would replace the Celery app of the suite.
 NOT_WRITTEN = ("project/celery.py", "project/__init__.py")
-#: Modules that need what their page tells, and that other modules may not import first.
-LAST = ("project/asgi.py", "gunicorn.conf.py")
 SETTINGS = "project/settings.py"
-#: A page's seconds, and those that a test can wait for.
+#: Times of a page -> times that a test can wait for.
 SHORTENED = {"time_limit=300": "time_limit=1", "time.sleep(60)": "time.sleep(0.3)"}
 #: How pages write the id of the operation that was submitted last.
 ID = "0192…"
@@ -42,7 +43,7 @@ ID = "0192…"
 
 @dataclass
 class Answer:
-    """What a command printed."""
+    """The answer to a curl command."""
 
     status: int
     headers: dict[str, str]
@@ -78,7 +79,7 @@ class Example:
             (self.folder / path).write_text(text)
 
     def settings(self) -> dict[str, Any]:
-        """What the page's blocks for settings.py set, one after the other."""
+        """The settings of the page: its blocks for settings.py, executed one after the other."""
         names: dict[str, Any] = {"INSTALLED_APPS": [], "BASE_DIR": self.folder}
         for path, text in snippets(self.page):
             if path == SETTINGS:
@@ -86,17 +87,17 @@ class Example:
         return {name: value for name, value in names.items() if name.isupper()}
 
     def load(self) -> None:
-        """Import every file; `project/urls.py` imports most."""
+        """Import every file."""
         clear_url_caches()
         self._create_tables()
-        for path in sorted(self.files, key=lambda path: (path in LAST, path)):
+        for path in self.files:
             if path.endswith(".conf.py"):
                 exec((self.folder / path).read_text(), {})
             elif path != SETTINGS:
                 importlib.import_module(path.removesuffix(".py").replace("/", "."))
 
     def _create_tables(self) -> None:
-        """The tables of `reports/models.py`, inside of the test's transaction."""
+        """Create the tables of `reports/models.py` in the transaction of the test."""
         if "reports/models.py" not in self.files:
             return
         importlib.import_module("reports.models")
@@ -119,7 +120,7 @@ class Example:
         clear_url_caches()
 
     def test(self) -> None:
-        """Run the tests that the page writes, or else the README's."""
+        """Run the tests of the page, if it has any."""
         if not any(path == "reports/tests.py" for path, _ in snippets(self.page)):
             return
         suite = unittest.defaultTestLoader.loadTestsFromName("reports.tests")
@@ -129,7 +130,7 @@ class Example:
         assert (problems, result.testsRun > 0) == ([], True), problems
 
     def converse(self) -> int:
-        """Type the commands and compare what comes back; how many answers were compared."""
+        """Send the curl commands and compare the answers; return how many the page shows."""
         compared = 0
         answer: Answer | None = None
         for block in self.blocks:

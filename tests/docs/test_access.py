@@ -28,11 +28,11 @@ def user(pk: int, **fields: Any) -> Any:
     return user
 
 
-def by_header(**headers: str) -> Callable[[], APIClient]:
+def with_headers(**headers: str) -> Callable[[], APIClient]:
     return lambda: APIClient(headers={key.replace("_", "-"): headers[key] for key in headers})
 
 
-def speaking_for(make: Callable[[], Any]) -> Callable[[], APIClient]:
+def authenticated_as(make: Callable[[], Any]) -> Callable[[], APIClient]:
     def make_client() -> APIClient:
         client = APIClient()
         client.force_authenticate(make())
@@ -46,55 +46,55 @@ CALLERS: list[tuple[str, str, Any, str, list[Any], list[Any]]] = [
     (
         "project/keys.py",
         "KeyAccess",
-        by_header(Authorization="Api-Key aaaa.1"),
+        with_headers(Authorization="Api-Key aaaa.1"),
         "key:aaaa",
         [],
-        [by_header(Authorization="Api-Key bbbb.2")],
+        [with_headers(Authorization="Api-Key bbbb.2")],
     ),
     (
         "project/tokens.py",
         "TokenAccess",
-        speaking_for(lambda: TokenUser({"user_id": 7})),
+        authenticated_as(lambda: TokenUser({"user_id": 7})),
         "7",
-        [speaking_for(lambda: user(7))],
-        [speaking_for(lambda: TokenUser({"user_id": 8}))],
+        [authenticated_as(lambda: user(7))],
+        [authenticated_as(lambda: TokenUser({"user_id": 8}))],
     ),
     (
         "project/gateway.py",
         "GatewayAccess",
-        by_header(X_Gateway_User="ada"),
+        with_headers(X_Gateway_User="ada"),
         "gateway:ada",
         [],
-        [by_header(X_Gateway_User="eve")],
+        [with_headers(X_Gateway_User="eve")],
     ),
     (
         "project/tenants.py",
         "TenantAccess",
-        speaking_for(lambda: user(7, tenant_id=1)),
+        authenticated_as(lambda: user(7, tenant_id=1)),
         "tenant:1",
-        [speaking_for(lambda: user(8, tenant_id=1))],
-        [speaking_for(lambda: user(9, tenant_id=2))],
+        [authenticated_as(lambda: user(8, tenant_id=1))],
+        [authenticated_as(lambda: user(9, tenant_id=2))],
     ),
     (
         "project/customers.py",
         "EitherAccess",
-        speaking_for(lambda: Customer(7)),
+        authenticated_as(lambda: Customer(7)),
         "customer:7",
         [],
-        [speaking_for(lambda: user(7)), speaking_for(lambda: Customer(8))],
+        [authenticated_as(lambda: user(7)), authenticated_as(lambda: Customer(8))],
     ),
 ]
-#: Callers who own nothing: without a key, with one that is wrong, without a tenant.
+#: Callers who own nothing: without a key, with a wrong key, without a tenant.
 NOBODIES = [
     ("project/keys.py", "KeyAccess", APIClient),
-    ("project/keys.py", "KeyAccess", by_header(Authorization="Api-Key aaaa.3")),
-    ("project/keys.py", "KeyAccess", by_header(Authorization="Token aaaa.1")),
+    ("project/keys.py", "KeyAccess", with_headers(Authorization="Api-Key aaaa.3")),
+    ("project/keys.py", "KeyAccess", with_headers(Authorization="Token aaaa.1")),
     ("project/tokens.py", "TokenAccess", APIClient),
     ("project/gateway.py", "GatewayAccess", APIClient),
-    ("project/gateway.py", "GatewayAccess", by_header(X_Gateway_User="")),
+    ("project/gateway.py", "GatewayAccess", with_headers(X_Gateway_User="")),
     ("project/tenants.py", "TenantAccess", APIClient),
-    ("project/tenants.py", "TenantAccess", speaking_for(lambda: user(7))),
-    ("project/tenants.py", "TenantAccess", speaking_for(lambda: user(7, tenant_id=None))),
+    ("project/tenants.py", "TenantAccess", authenticated_as(lambda: user(7))),
+    ("project/tenants.py", "TenantAccess", authenticated_as(lambda: user(7, tenant_id=None))),
     ("project/customers.py", "EitherAccess", APIClient),
 ]
 
@@ -141,7 +141,7 @@ def test_access__from_submit_to_result(
 
 
 @pytest.mark.parametrize(("file", "name", "nobody"), NOBODIES)
-def test_access__of_nobody_is_refused(
+def test_access__without_an_owner_is_refused(
     follow: Callable[..., None], file: str, name: str, nobody: Callable[[], APIClient]
 ) -> None:
     follow(file, name)
@@ -152,7 +152,7 @@ def test_access__of_nobody_is_refused(
 
 
 @pytest.mark.parametrize(("file", "name", "caller", "owner", "same", "others"), CALLERS)
-def test_poll_rate__counts_by_owner(
+def test_poll_rate__counts_for_each_owner(
     follow: Callable[..., None],
     file: str,
     name: str,

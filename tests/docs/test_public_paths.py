@@ -1,4 +1,4 @@
-"""Paths by which projects import the package stay: the documentation names them."""
+"""The paths that projects import can be imported, and the reference names them."""
 
 from importlib import import_module
 from pathlib import Path
