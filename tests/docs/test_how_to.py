@@ -52,7 +52,7 @@ WITHOUT_ANSWERS = {
     "submit-without-http": "Its test is run.",
     "test-your-views": "Its test is run.",
     "run-on-a-schedule": "tests/docs/test_docs.py reads the schedule as celery beat does.",
-    "record-failures-in-celery": "tests/system/test_worker.py has real results of Celery.",
+    "record-failures-in-celery": "tests/admin/test_operations.py links a TaskResult.",
 }
 LANGUAGES = {"python", "console", "text", "nginx", "ini", "javascript"}
 #: Blocks of Python begin with the file that they belong into.
