@@ -1,176 +1,111 @@
-"""The how-to's classes of callers, from submit to result; packages it names have stand-ins here."""
+"""The how-tos' classes of callers, from submit to result."""
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
-from rest_framework.permissions import BasePermission
-from rest_framework.request import Request
 from rest_framework.test import APIClient
 
 from async_reply.models import Operation
 from async_reply.testing import run_operations
-from tests.packaging.documents import snippets
+from tests.docs import stand_ins
+from tests.docs.stand_ins import Customer, TokenUser
+from tests.packaging.documents import HOW_TO, snippets
 
 pytestmark = pytest.mark.django_db
 
-HOW_TO = Path(__file__).parents[2] / "docs/how-to.rst"
-
-
-class APIKey:
-    """As the model of djangorestframework-api-key: a key is its prefix, a dot and a secret."""
-
-    class DoesNotExist(Exception):
-        pass
-
-    class Objects:
-        keys: ClassVar[dict[str, str]] = {"aaaa.1": "aaaa", "bbbb.2": "bbbb"}
-
-        def get_from_key(self, key: str) -> "APIKey":
-            if key not in self.keys:
-                raise APIKey.DoesNotExist
-            return APIKey(self.keys[key])
-
-        def is_valid(self, key: str) -> bool:
-            return key in self.keys
-
-    objects = Objects()
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-
-
-class HasAPIKey(BasePermission):
-    """As its permission: `Authorization: Api-Key …`."""
-
-    def get_key(self, request: Request) -> str | None:
-        keyword, _, key = request.headers.get("Authorization", "").partition(" ")
-        return key or None if keyword == "Api-Key" else None
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        key = self.get_key(request)
-        return key is not None and APIKey.objects.is_valid(key)
-
-
-class TokenUser:
-    """As that of djangorestframework-simplejwt: claims, and no row."""
-
-    is_authenticated = True
-    is_active = True
-
-    def __init__(self, token: dict[str, Any]) -> None:
-        self.token = token
-        self.id = self.pk = token["user_id"]
-
-
-class Customer:
-    is_authenticated = True
-
-    def __init__(self, pk: int) -> None:
-        self.pk = pk
-
-
-STAND_INS: dict[str, dict[str, Any]] = {
-    "rest_framework_api_key.models": {"APIKey": APIKey},
-    "rest_framework_api_key.permissions": {"HasAPIKey": HasAPIKey},
-    "rest_framework_simplejwt.models": {"TokenUser": TokenUser},
-    "shop.models": {"Customer": Customer},
-}
+PAGES = [HOW_TO / "decide-who-sees-what.rst", HOW_TO / "callers-without-users.rst"]
 
 
 def user(pk: int, **fields: Any) -> Any:
-    made = User.objects.create_user(f"user{pk}", pk=pk)
+    user = User.objects.create_user(f"user{pk}", pk=pk)
     for name, value in fields.items():
-        setattr(made, name, value)
-    return made
+        setattr(user, name, value)
+    return user
 
 
-def by_header(**headers: str) -> Callable[[], APIClient]:
+def with_headers(**headers: str) -> Callable[[], APIClient]:
     return lambda: APIClient(headers={key.replace("_", "-"): headers[key] for key in headers})
 
 
-def speaking_for(make: Callable[[], Any]) -> Callable[[], APIClient]:
-    def client() -> APIClient:
-        made = APIClient()
-        made.force_authenticate(make())
-        return made
+def authenticated_as(make: Callable[[], Any]) -> Callable[[], APIClient]:
+    def make_client() -> APIClient:
+        client = APIClient()
+        client.force_authenticate(make())
+        return client
 
-    return client
+    return make_client
 
 
-#: File and class; a caller, its owner, who sees the same, and others, who see nothing of it.
+#: File and class; a caller, its owner, callers who see the same, and callers who see nothing of it.
 CALLERS: list[tuple[str, str, Any, str, list[Any], list[Any]]] = [
     (
         "project/keys.py",
         "KeyAccess",
-        by_header(Authorization="Api-Key aaaa.1"),
+        with_headers(Authorization="Api-Key aaaa.1"),
         "key:aaaa",
         [],
-        [by_header(Authorization="Api-Key bbbb.2")],
+        [with_headers(Authorization="Api-Key bbbb.2")],
     ),
     (
         "project/tokens.py",
         "TokenAccess",
-        speaking_for(lambda: TokenUser({"user_id": 7})),
+        authenticated_as(lambda: TokenUser({"user_id": 7})),
         "7",
-        [speaking_for(lambda: user(7))],
-        [speaking_for(lambda: TokenUser({"user_id": 8}))],
+        [authenticated_as(lambda: user(7))],
+        [authenticated_as(lambda: TokenUser({"user_id": 8}))],
     ),
     (
         "project/gateway.py",
         "GatewayAccess",
-        by_header(X_Gateway_User="ada"),
+        with_headers(X_Gateway_User="ada"),
         "gateway:ada",
         [],
-        [by_header(X_Gateway_User="eve")],
+        [with_headers(X_Gateway_User="eve")],
     ),
     (
         "project/tenants.py",
         "TenantAccess",
-        speaking_for(lambda: user(7, tenant_id=1)),
+        authenticated_as(lambda: user(7, tenant_id=1)),
         "tenant:1",
-        [speaking_for(lambda: user(8, tenant_id=1))],
-        [speaking_for(lambda: user(9, tenant_id=2))],
+        [authenticated_as(lambda: user(8, tenant_id=1))],
+        [authenticated_as(lambda: user(9, tenant_id=2))],
     ),
     (
         "project/customers.py",
         "EitherAccess",
-        speaking_for(lambda: Customer(7)),
+        authenticated_as(lambda: Customer(7)),
         "customer:7",
         [],
-        [speaking_for(lambda: user(7)), speaking_for(lambda: Customer(8))],
+        [authenticated_as(lambda: user(7)), authenticated_as(lambda: Customer(8))],
     ),
 ]
-#: Callers who own nothing: without a key, with one that is wrong, without a tenant.
+#: Callers who own nothing: without a key, with a wrong key, without a tenant.
 NOBODIES = [
     ("project/keys.py", "KeyAccess", APIClient),
-    ("project/keys.py", "KeyAccess", by_header(Authorization="Api-Key aaaa.3")),
-    ("project/keys.py", "KeyAccess", by_header(Authorization="Token aaaa.1")),
+    ("project/keys.py", "KeyAccess", with_headers(Authorization="Api-Key aaaa.3")),
+    ("project/keys.py", "KeyAccess", with_headers(Authorization="Token aaaa.1")),
     ("project/tokens.py", "TokenAccess", APIClient),
     ("project/gateway.py", "GatewayAccess", APIClient),
-    ("project/gateway.py", "GatewayAccess", by_header(X_Gateway_User="")),
+    ("project/gateway.py", "GatewayAccess", with_headers(X_Gateway_User="")),
     ("project/tenants.py", "TenantAccess", APIClient),
-    ("project/tenants.py", "TenantAccess", speaking_for(lambda: user(7))),
-    ("project/tenants.py", "TenantAccess", speaking_for(lambda: user(7, tenant_id=None))),
+    ("project/tenants.py", "TenantAccess", authenticated_as(lambda: user(7))),
+    ("project/tenants.py", "TenantAccess", authenticated_as(lambda: user(7, tenant_id=None))),
     ("project/customers.py", "EitherAccess", APIClient),
 ]
 
 
 @pytest.fixture
 def follow(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Callable[..., None]:
-    """Do as the how-to says, with the class from this file of it."""
+    """Name the class from this file of the how-tos in the settings."""
 
     def configure(file: str, name: str, **configured: Any) -> None:
-        for stand_in, members in STAND_INS.items():
-            for each in (stand_in.partition(".")[0], stand_in):
-                monkeypatch.setitem(sys.modules, each, ModuleType(each))
-            vars(sys.modules[stand_in]).update(members)
-        (text,) = [text for path, text in snippets(HOW_TO) if path == file]
+        stand_ins.install(monkeypatch)
+        (text,) = [text for page in PAGES for path, text in snippets(page) if path == file]
         module = ModuleType("how_to_access")
         exec(text, vars(module))
         monkeypatch.setitem(sys.modules, "how_to_access", module)
@@ -196,9 +131,9 @@ def test_access__from_submit_to_result(
     assert Operation.objects.get().owner == owner
     run_operations()
     result = accepted.json()["links"]["result"]
-    for each in (client, *(make() for make in same)):
-        assert each.get(result).json() == {"number": 7}
-        assert len(each.get("/api/operations/").json()["results"]) == 1
+    for allowed in (client, *(make() for make in same)):
+        assert allowed.get(result).json() == {"number": 7}
+        assert len(allowed.get("/api/operations/").json()["results"]) == 1
     for make in others:
         other = make()
         assert other.get(result).status_code == 404
@@ -206,7 +141,7 @@ def test_access__from_submit_to_result(
 
 
 @pytest.mark.parametrize(("file", "name", "nobody"), NOBODIES)
-def test_access__of_nobody_is_refused(
+def test_access__without_an_owner_is_refused(
     follow: Callable[..., None], file: str, name: str, nobody: Callable[[], APIClient]
 ) -> None:
     follow(file, name)
@@ -217,7 +152,7 @@ def test_access__of_nobody_is_refused(
 
 
 @pytest.mark.parametrize(("file", "name", "caller", "owner", "same", "others"), CALLERS)
-def test_poll_rate__counts_by_owner(
+def test_poll_rate__counts_for_each_owner(
     follow: Callable[..., None],
     file: str,
     name: str,
@@ -226,7 +161,7 @@ def test_poll_rate__counts_by_owner(
     same: list[Callable[[], APIClient]],
     others: list[Callable[[], APIClient]],
 ) -> None:
-    """All come from one address; some have no primary key, and two kinds of users have the same."""
+    """Callers that share an address, or the primary key of different models, are kept apart."""
     follow(file, name, POLL_RATE="2/day")
     url = "/api/operations/0192aaaa-0000-7000-8000-000000000000/"
     client = caller()

@@ -1,8 +1,11 @@
-"""Paths by which projects import the package stay: the documentation names them."""
+"""The paths that projects import can be imported, and the reference names them."""
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
+
+REFERENCE = Path(__file__).parents[2] / "docs/reference.rst"
 
 PATHS = [
     "async_reply.admin",
@@ -51,6 +54,15 @@ def test_public_path__can_be_imported(path: str) -> None:
         if not path.startswith(error.name or "?"):
             raise
         assert hasattr(import_module(module), name)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_public_path__is_named_in_the_reference(path: str) -> None:
+    """In full, or as a name of a module that the page names."""
+    text = REFERENCE.read_text()
+    path = path.removeprefix("async_reply.management.commands.")
+    module, _, name = path.rpartition(".")
+    assert f"``{path}``" in text or (f"``{module}``" in text and f"``{name}" in text)
 
 
 def test_public_path__of_the_spectacular_extra() -> None:

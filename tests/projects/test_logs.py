@@ -8,8 +8,8 @@ import pytest
 
 from demo_project.processes import Process, free_port, listens, wait_for
 from tests.concurrency import until
-from tests.packaging.documents import snippets
-from tests.projects.project import ROOT, Project
+from tests.packaging.documents import HOW_TO, snippets
+from tests.projects.project import Project
 
 pytestmark = [pytest.mark.system, pytest.mark.projects]
 
@@ -39,12 +39,11 @@ wsgi = get_wsgi_application()
 def test_server__writes_urls_without_their_keys(tmp_path: Path, server: str) -> None:
     if server != "runserver":
         pytest.importorskip(server, reason="needs the extra demo")
-    how_to = dict(snippets(ROOT / "docs/how-to.rst"))
-    (format_,) = [text for path, text in how_to.items() if path.startswith("gunicorn.conf.py")]
+    how_to = dict(snippets(HOW_TO / "keys-in-logs.rst"))
     files = {
         "project/logs.py": how_to["project/logs.py"],
         "project/asgi.py": ASGI,
-        "gunicorn.conf.py": format_,
+        "gunicorn.conf.py": how_to["gunicorn.conf.py"],
     }
     project = Project(tmp_path, APPS, files)
     port = free_port()

@@ -1,0 +1,153 @@
+"""Each how-to page has an example that runs, and that is answered as the page shows.
+
+The settings of a page are executed, its files imported, its tests run and its curl commands sent.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.contrib import admin
+from django.core.checks import ERROR, run_checks
+from django.db import connection, transaction
+from docutils import nodes
+from docutils.core import publish_doctree
+from pytest_django import Settings
+from rest_framework.settings import api_settings
+from rest_framework.views import APIView
+
+from tests.docs import stand_ins
+from tests.docs.example import SETTINGS, Example
+from tests.packaging.documents import HOW_TO, all_blocks, snippets
+
+pytestmark = pytest.mark.django_db
+
+PAGES = sorted(path for path in HOW_TO.glob("*.rst") if path.name != "index.rst")
+#: Settings of Django and REST framework that a running test can change. The others are executed.
+APPLIED = {"ASYNC_REPLY", "REST_FRAMEWORK"}
+#: Settings of REST framework that its views read when they are imported.
+READ_AT_IMPORT = {
+    "authentication_classes": "DEFAULT_AUTHENTICATION_CLASSES",
+    "permission_classes": "DEFAULT_PERMISSION_CLASSES",
+    "versioning_class": "DEFAULT_VERSIONING_CLASS",
+}
+#: Why the settings of a page are executed and not applied.
+NOT_APPLIED = {
+    "keep-files-in-s3": "They need S3; tests/contrib/test_s3.py has a server for it.",
+    "wait-instead-of-poll": "They need PostgreSQL; tests/notifications has it.",
+}
+#: Pages without an answer to compare, and the reason.
+WITHOUT_ANSWERS = {
+    "keep-files-in-s3": "tests/contrib/test_s3.py asks a server of S3.",
+    "keys-in-logs": "tests/projects/test_logs.py reads the logs of real servers.",
+    "count-connections": "tests/system/test_pools_of_connections.py counts them.",
+    "database-clock": "It configures a server.",
+    "deploy": "tests/system/test_signals.py stops real workers.",
+    "guard-the-broker": "It configures a server.",
+    "production": "It configures servers.",
+    "supervise-workers": "tests/faults/test_supervision.py supervises real workers.",
+    "own-database": "tests/projects/test_own_database.py has two databases.",
+    "submit-without-http": "Its test is run.",
+    "test-your-views": "Its test is run.",
+    "run-on-a-schedule": "tests/docs/test_docs.py reads the schedule as celery beat does.",
+    "record-failures-in-celery": "tests/admin/test_operations.py links a TaskResult.",
+}
+LANGUAGES = {"python", "console", "text", "nginx", "ini", "javascript"}
+#: Blocks of Python begin with the file that they belong into.
+FILE = re.compile(r"# (?:(?:project|reports)/\w+\.py|gunicorn\.conf\.py)\b")
+
+
+def page_name(page: Path) -> str:
+    return page.stem
+
+
+pages = pytest.mark.parametrize("page", PAGES, ids=page_name)
+
+
+@pytest.fixture
+def example(
+    page: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Example]:
+    """The page's example in a folder of its own, imported."""
+    example = Example(page, tmp_path)
+    example.write()
+    registry = dict(admin.site._registry)
+    for name in ("django.server", "uvicorn.access"):
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
+    monkeypatch.syspath_prepend(tmp_path)
+    stand_ins.install(monkeypatch)
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.REST_FRAMEWORK = {"TEST_REQUEST_DEFAULT_FORMAT": "json"}
+    settings.ROOT_URLCONF = "project.urls"
+    if "reports/models.py" in example.files:
+        if not connection.features.can_rollback_ddl:
+            pytest.skip("the tables of the example would outlive the test")
+        settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "reports"]
+    configured = {"ASYNC_REPLY": {}, **example.settings()}
+    for name in configured.keys() & APPLIED if page.stem not in NOT_APPLIED else ():
+        setattr(settings, name, configured[name])
+    for attribute, name in READ_AT_IMPORT.items():
+        monkeypatch.setattr(APIView, attribute, getattr(api_settings, name))
+    try:
+        example.load()
+        yield example
+    finally:
+        example.unload()
+        admin.site._registry.clear()
+        admin.site._registry.update(registry)
+
+
+@pages
+def test_page__example_runs_and_is_answered_as_shown(page: Path, example: Example) -> None:
+    with transaction.atomic():
+        compared = example.converse()
+        transaction.set_rollback(True)
+    assert (compared > 0) != (page.stem in WITHOUT_ANSWERS)
+    # At the end: Django's TestCase closes the connections when it is done.
+    example.test()
+
+
+@pages
+def test_page__example_passes_the_system_checks(page: Path, example: Example) -> None:
+    messages = run_checks(tags=["async_reply"])
+    serious = [m for m in messages if m.level >= ERROR or m.id == "async_reply.W116"]
+    assert serious == []
+
+
+@pages
+def test_page__settings_are_known_and_valid(page: Path, tmp_path: Path, settings: Settings) -> None:
+    settings.ASYNC_REPLY = Example(page, tmp_path).settings().get("ASYNC_REPLY", {})
+    ids = {message.id for message in run_checks(tags=["async_reply"])}
+    assert ids & {"async_reply.E010", "async_reply.E011", "async_reply.E012"} == set()
+
+
+@pages
+def test_page__each_block_of_python_names_its_file_and_compiles(page: Path) -> None:
+    for path, text in snippets(page):
+        assert FILE.match(text), text
+        compile(text, path, "exec")
+    assert {block.language for block in all_blocks(page)} <= LANGUAGES
+
+
+@pages
+def test_page__says_first_what_it_is_for_and_has_an_example(page: Path) -> None:
+    tree = publish_doctree(page.read_text(), str(page))
+    title, first, *_ = tree.children
+    assert isinstance(title, nodes.title)
+    assert isinstance(first, nodes.paragraph)
+    assert all_blocks(page)
+
+
+def test_index__lists_each_page_once_by_its_title() -> None:
+    index = (HOW_TO / "index.rst").read_text()
+    listed = re.findall(r"^- `([^`<]+) <([\w-]+\.rst)>`_", index, re.MULTILINE)
+    titles = {page.name: page.read_text().partition("\n")[0] for page in PAGES}
+    assert sorted((name, title) for title, name in listed) == sorted(titles.items())
+
+
+def test_exceptions__name_pages_that_there_are() -> None:
+    names = {page.stem for page in PAGES}
+    assert {*NOT_APPLIED, *WITHOUT_ANSWERS} <= names
+    assert SETTINGS in {path for page in PAGES for path, _ in snippets(page)}
