@@ -214,8 +214,10 @@ def test_log__only_an_error_of_the_database_is_a_failed_look(
     with ticker.watching(waiter(running, rows)):
         cancel(running)
         until(lambda: bool(rows))
-    (record,) = warnings(caplog)
-    assert (record.levelname, record.message) == (level, message)
+    # A look that SQLite itself refuses, since a writer has the lock, may be logged as well.
+    logged = {(record.levelname, record.message) for record in warnings(caplog)}
+    assert (level, message) in logged
+    assert logged <= {(level, message), ("WARNING", LOOK)}
 
 
 def test_serve__starts_again_after_a_listener_could_not_start(
