@@ -70,7 +70,7 @@ class Answer:
 
     def applied(self, seconds: float) -> "Answer":
         """The same answer with a Preference-Applied field about the wait."""
-        name = "Preference-Applied"
+        name = headers.PREFERENCE_APPLIED
         applied = headers.applied(self.field(name.lower().encode("ascii")), int(seconds))
         return self.having({name: applied})
 
@@ -137,7 +137,7 @@ def _answer_to(scope: Scope) -> tuple[Answer, bool]:
     chunks: Any = response
     fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
     cookies = (cookie.output(header="").strip() for cookie in response.cookies.values())
-    fields += [(b"Set-Cookie", cookie.encode("ascii")) for cookie in cookies]
+    fields += [(headers.SET_COOKIE.encode(), cookie.encode("ascii")) for cookie in cookies]
     answer = Answer(response.status_code, fields, b"".join(chunks), scope[HANDOVER_KEY].ticket)
     _keep_connections()
     response.close()  # this sends the signal that the request has finished

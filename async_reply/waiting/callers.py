@@ -5,6 +5,7 @@ Django has authenticated it. It recognizes the callers whose credentials Django 
 """
 
 import re
+from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Hashable
 from hashlib import sha256
@@ -34,8 +35,8 @@ class KnownCallers:
     """Remembers the owners of accepted credentials, so that each owner has a turn in a queue.
 
     All unknown callers share one turn. In it the schemes of credentials take turns, in a scheme the
-    addresses, and at an address the credentials. So a client that guesses passwords delays unknown
-    callers only, and of those only the ones with the same scheme.
+    addresses, at an address the user names, and for a user name the credentials. So a client that
+    guesses the passwords of a user delays the unknown callers at its address by one turn.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,8 @@ class KnownCallers:
         address = _address(scope)
         if _has_valet_key(scope):
             return (caller("", address),)
-        return ("unknown", _scheme(scope), address, _digest(scope))
+        scheme, user = _scheme_and_user(scope)
+        return ("unknown", scheme, address, user, _digest(scope))
 
     def remember(self, scope: Any, owner: Caller) -> None:
         """Django accepted the request of `scope`: its credentials belong to `owner`."""
@@ -73,12 +75,24 @@ def _digest(scope: Any) -> bytes:
     return sha256(b"\n".join(fields)).digest() if fields else b""
 
 
-def _scheme(scope: Any) -> bytes:
-    """The scheme of the Authorization field: one scheme may be slow to check, another fast."""
+def _scheme_and_user(scope: Any) -> tuple[bytes, bytes]:
+    """The scheme of the Authorization field, and the user name that Basic credentials hold.
+
+    One scheme may be slow to check, another fast.
+    """
     for name, value in scope["headers"]:
         if name.lower() == b"authorization":
-            return bytes(value).partition(b" ")[0].lower()
-    return b""
+            scheme, _, credentials = bytes(value).partition(b" ")
+            return scheme.lower(), _user(credentials) if scheme.lower() == b"basic" else b""
+    return b"", b""
+
+
+def _user(credentials: bytes) -> bytes:
+    """The user name in Basic credentials (RFC 7617, section 2)."""
+    try:
+        return b64decode(credentials).partition(b":")[0]
+    except ValueError:
+        return b""
 
 
 def _address(scope: Any) -> str:

@@ -93,7 +93,7 @@ async def _with_new_retry_after(ticket: tickets.Submit, accepted: Answer) -> Ans
         text = "Operation id=%s kind=%s no new Retry-After for a submit that waited"
         logger.warning(text, ticket.operation.pk, ticket.operation.kind, exc_info=True)
         return accepted
-    return accepted.having({"Retry-After": str(seconds)})
+    return accepted.having({headers.RETRY_AFTER: str(seconds)})
 
 
 async def _send_result(
@@ -115,7 +115,9 @@ async def _send_result(
         if message["type"] == "http.response.start":
             has_started = handover.is_result and message["status"] < 500
             answer = Answer(fields=message["headers"]).applied(ticket.seconds)
-            message["headers"] = answer.having({"Content-Location": ticket.url, **kept}).fields
+            message["headers"] = answer.having(
+                {headers.CONTENT_LOCATION: ticket.url, **kept}
+            ).fields
         if has_started:
             await connection.send(message)
 
@@ -218,7 +220,7 @@ async def stream(
     """Send the first event, then one for each change until the operation has finished."""
     client = StreamingClient(ticket, connection.scope)
     waiter = ticker.Waiter(ticket.operation.pk, ticket.seen.version, client.tell)
-    fields = replaced(answer.fields, ["Content-Length"], {})
+    fields = replaced(answer.fields, [headers.CONTENT_LENGTH], {})
     start = {"type": "http.response.start", "status": answer.code, "headers": fields}
     try:
         async with connection.while_connected():

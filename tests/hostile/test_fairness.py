@@ -57,14 +57,8 @@ def asgi(stack: Stack, session: str) -> Iterator[Site]:
     "behaviour", neighbours.BEHAVIOURS, ids=lambda behaviour: behaviour.__name__
 )
 def test_asgi__good_clients_are_not_delayed(asgi: Site, behaviour: Behaviour) -> None:
-    """A password that the process has not accepted before has its turn by the client's address.
-
-    Guesses from that address whose clients stay come before it. So this case is left out.
-    """
     with contextmanager(behaviour)(asgi):
         delays = neighbours.delays(asgi)
-    if behaviour.__name__ == "guesses_and_stays":
-        del delays["Basic"]
     assert max(delays.values()) < MAX_DELAY_SECONDS, delays
 
 

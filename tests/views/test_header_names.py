@@ -16,6 +16,7 @@ MODULES = sorted(
         PACKAGE / "responses.py",
         *(PACKAGE / "views").glob("*.py"),
         *(PACKAGE / "contrib").glob("*.py"),
+        *(PACKAGE / "waiting").glob("*.py"),
     ]
 )
 NAMES = {

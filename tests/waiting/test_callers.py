@@ -1,5 +1,6 @@
 """The turn of a request in the queue, before Django has authenticated it."""
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -34,11 +35,21 @@ def test_path__of_accepted_credentials_is_their_owner() -> None:
     assert known.path(scope(TOKEN))[0] == "unknown"
 
 
-def test_path__of_unknown_credentials_has_scheme_address_and_credentials() -> None:
-    first = KnownCallers().path(scope((b"authorization", b"Basic x")))
-    second = KnownCallers().path(scope((b"authorization", b"Basic y")))
-    assert first[:3] == second[:3] == ("unknown", b"basic", "10.0.0.1")
-    assert first[3] != second[3]
+def basic(text: str) -> dict[str, Any]:
+    return scope((b"authorization", b"Basic " + b64encode(text.encode())))
+
+
+def test_path__of_unknown_credentials_has_scheme_address_user_and_credentials() -> None:
+    first = KnownCallers().path(basic("eve:1"))
+    second = KnownCallers().path(basic("eve:2"))
+    assert first[:4] == second[:4] == ("unknown", b"basic", "10.0.0.1", b"eve")
+    assert first[4] != second[4]
+    assert KnownCallers().path(basic("bob:1"))[3] == b"bob"
+
+
+@pytest.mark.parametrize("value", [b"Basic", b"Basic a", b"Basic \xff", b"Token eve:1", b""])
+def test_path__of_credentials_without_a_user(value: bytes) -> None:
+    assert KnownCallers().path(scope((b"authorization", value)))[3] == b""
 
 
 def test_path__of_a_valid_valet_key_is_the_address() -> None:

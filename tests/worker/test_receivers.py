@@ -1,7 +1,6 @@
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
@@ -12,13 +11,12 @@ from celery.worker.state import revoked
 from django.db import connection, transaction
 from django.utils import timezone
 
-from async_reply import lifecycle, services, tasks
+from async_reply import lifecycle, services
 from async_reply.attempts import interrupts, sessions
-from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
 from async_reply.tasks import process_name
-from async_reply.worker import beat, duties, receivers, requests
+from async_reply.worker import beat, duties, receivers
 from tests.project.tasks import echo, persist
 
 
@@ -118,26 +116,6 @@ def test_duties__have_names_and_flags() -> None:
     assert drained == ["relay", "purge", "orphans"]
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("is_own", [True, False])
-def test_take_back__spares_the_same_name_in_another_container(
-    is_own: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Containers that are started in the same way have the same node name, and each a process 7."""
-    operation = services.submit(echo)
-    with monkeypatch.context() as elsewhere:
-        if not is_own:
-            elsewhere.setattr(tasks, "BOOT_ID", "0" * 8)
-        assert lifecycle.claim(operation, worker=process_name("celery@worker", 7))
-    before = set(threading.enumerate())
-    request: Any = SimpleNamespace(id=str(operation.pk), hostname="celery@worker", worker_pid=7)
-    requests.OperationRequest._take_back(request, timed_out=False)
-    for thread in set(threading.enumerate()) - before:
-        thread.join(30)
-    operation.refresh_from_db()
-    assert operation.status == (Status.PENDING if is_own else Status.RUNNING)
-
-
 def test_process_name__is_the_same_in_children_and_new_after_a_restart() -> None:
     code = "import django; django.setup(); from async_reply.tasks import process_name as name; "
     code += "import os; print(name('celery@worker', 7), flush=True); "
@@ -155,14 +133,6 @@ def test_process_name__fits_its_column() -> None:
 def test_describe__without_a_consumer() -> None:
     fields = receivers._describe(None)
     assert (fields["name"], fields["concurrency"]) == ("worker", 0)
-
-
-@pytest.mark.django_db
-def test_submit__as_a_schedule_calls_it() -> None:
-    result = beat.submit.apply(kwargs={"kind": echo.name, "input": {"a": 1}, "owner": "7"})
-    operation = Operation.objects.get()
-    assert (result.state, operation.kind, operation.input) == ("SUCCESS", echo.name, {"a": 1})
-    assert operation.owner == "7"
 
 
 @pytest.mark.django_db
@@ -192,20 +162,6 @@ def test_revoked__reported_for_an_earlier_terminate_cancels_nothing() -> None:
     receivers.cancel_revoked(request=request, terminated=True)
     operation.refresh_from_db()
     assert operation.status == Status.CANCELED
-
-
-@pytest.mark.parametrize("id", ["not-an-id", ""])
-def test_request__without_operation_starts_no_thread(
-    id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started: list[Any] = []
-    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
-    request = SimpleNamespace(id=id, hostname="w1", worker_pid=1)
-    requests.OperationRequest._take_back(request, timed_out=False)  # type: ignore[arg-type]
-    assert started == []
-    request.id = str(uuid7())
-    requests.OperationRequest._take_back(request, timed_out=False)  # type: ignore[arg-type]
-    assert len(started) == 1
 
 
 @pytest.fixture
@@ -278,12 +234,3 @@ def test_reset_process__ends_an_open_transaction(is_eager: bool) -> None:
     finally:
         echo.pop_request()
         sessions.reset_open()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_take_back__before_the_claim_hands_the_message_back() -> None:
-    operation = services.submit(echo)
-    Operation.objects.update(published_at=timezone.now())
-    requests._take_back(operation.pk, worker="w1/7", timed_out=False)
-    operation.refresh_from_db()
-    assert (operation.status, operation.published_at) == (Status.PENDING, None)
