@@ -79,7 +79,7 @@ def run(command: Command, operations: Iterable[Operation | None]) -> Summary:
 
 def _delete(operation: Operation) -> None:
     if operation.deleted_at is not None:
-        raise OperationGone("The operation's content was already deleted.")
+        raise OperationGone("The content was already deleted: nothing is left to do.")
     services.delete(operation)
 
 

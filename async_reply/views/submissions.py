@@ -79,7 +79,7 @@ class Submission:
         try:
             operation.refresh_from_db(fields=["status", "version"])
         except Operation.DoesNotExist:
-            raise OperationGone("The operation was deleted, and its result with it.") from None
+            raise OperationGone("The operation was deleted: submit the request again.") from None
         except Error:
             return accepted
         ticket = tickets.Submit(operation, seconds, caller, url)

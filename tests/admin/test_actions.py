@@ -133,7 +133,7 @@ def test_delete__leaves_a_tombstone(
     assert operation.input == {}
     assert not hasattr(operation, "result")
     assert messages(act(admin_client, "delete", operation, confirmed="yes")) == [
-        LEFT + "The operation's content was already deleted."
+        LEFT + "The content was already deleted: nothing is left to do."
     ]
 
 
