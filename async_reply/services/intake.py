@@ -172,7 +172,9 @@ def insert_once(
     Tries again if that operation was purged in the meantime, and if the database refused the
     insert because of other transactions.
     """
-    for tries_left in reversed(range(INSERT_TRIES)):
+    tries_left = INSERT_TRIES
+    while True:
+        tries_left -= 1
         try:
             insert(operation, files, perform=perform, quota=quota)
         except KeyTaken:
@@ -185,8 +187,7 @@ def insert_once(
             if not tries_left or not _may_try_again(error):
                 raise
         else:
-            break
-    return None
+            return None
 
 
 def insert(
