@@ -1,0 +1,12 @@
+from django.urls import include, path
+
+from benchmarks.rivals import limit, naive, ours
+
+urlpatterns = [
+    path("naive/", naive.SubmitView.as_view()),
+    path("naive/<str:id>/", naive.StatusView.as_view(), name="naive-status"),
+    path("limit/<uuid:id>/", limit.status),
+    path("ours/", ours.SubmitView.as_view()),
+    path("public/", ours.PublicSubmitView.as_view()),
+    path("operations/", include("async_reply.urls")),
+]

@@ -1,0 +1,7 @@
+from django.core.wsgi import get_wsgi_application
+
+from benchmarks.rivals.app import app
+
+__all__ = ["app", "application"]
+
+application = get_wsgi_application()
