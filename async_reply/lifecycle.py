@@ -213,8 +213,8 @@ def purge(operation: Operation, *, only_expired: bool) -> bool:
 
 def _update(pk: UUID, guard: Columns, changes: Columns, *, insert: Model | None = None) -> bool:
     """Write `changes`, and store `insert`, if the row matches the guard; whether it did."""
-    rows = Operation.objects.filter(pk=pk, **guard)
-    matched = statements.update_and_insert(rows, changes, insert)
+    row = {"pk": pk, **guard}
+    matched = statements.update(Operation, alias(), row, changes, insert=insert)
     if matched:
         announcements.announce(pk, changes)
     return matched
@@ -222,10 +222,11 @@ def _update(pk: UUID, guard: Columns, changes: Columns, *, insert: Model | None 
 
 def _update_and_read(pk: UUID, guard: Columns, changes: Columns) -> Operation | None:
     """Write `changes` if the row matches the guard, and return the row."""
-    rows = statements.update_returning(Operation.objects.filter(pk=pk, **guard), changes)
-    if rows:
+    row = {"pk": pk, **guard}
+    operation: Operation | None = statements.update_returning(Operation, alias(), row, changes)
+    if operation is not None:
         announcements.announce(pk, changes)
-    return rows[0] if rows else None
+    return operation
 
 
 def _move(

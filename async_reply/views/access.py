@@ -17,7 +17,9 @@ from rest_framework.request import Request, clone_request
 from rest_framework.throttling import BaseThrottle
 
 from async_reply import permissions
+from async_reply.database import alias, statements
 from async_reply.exceptions import OperationGone
+from async_reply.inheritance import is_set_by_project
 from async_reply.models import Operation
 from async_reply.protocol import headers, valet_keys
 from async_reply.querysets import OperationQuerySet
@@ -144,13 +146,34 @@ class SingleOperationMixin(AccessMixin):
             raise not_found() from None
 
     def get_object(self) -> Operation:
-        operation: Operation | None = self.get_queryset().filter(pk=self.get_pk()).first()
+        operation = self._read(self.get_pk())
         if operation is None or operation.was_deleted:
             raise not_found()
         self.check_object_permissions(self.request, operation)
         if operation.is_gone:
             raise OperationGone("The operation has expired: submit the request again.")
         return operation
+
+    def _read(self, pk: UUID) -> Operation | None:
+        """The operation, if the request may see it.
+
+        One fixed statement, which spares a poll a third of its time, unless the project chooses
+        the operations of a request by a `get_queryset` of its own.
+        """
+        if type(self).get_queryset is not SingleOperationMixin.get_queryset or is_set_by_project(
+            type(self.access), "get_queryset"
+        ):
+            operation: Operation | None = self.get_queryset().filter(pk=pk).first()
+            return operation
+        guard: dict[str, Any] = {"pk": pk}
+        if self.valet_key is None:
+            guard["owner"] = self.access.get_owner(self.request)
+            if not guard["owner"]:
+                return None
+        found: Operation | None = statements.read(
+            Operation, alias(), guard, defer=("input", "extra")
+        )
+        return found
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)

@@ -1,25 +1,27 @@
-"""Statements of PostgreSQL. Other databases need a read or a transaction."""
+"""Fixed statements do what Django's own would do, and are compiled once."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import Exists, F
+from django.db.models.functions import Coalesce, Least, Upper
+from django.db.models.sql import compiler
 
 from async_reply import lifecycle, services
 from async_reply.attempts import results
-from async_reply.database import statements
-from async_reply.database.clock import after
+from async_reply.database import alias, statements
+from async_reply.database.clock import DatabaseNow, after
 from async_reply.models import Operation, OperationResult
 from async_reply.status import Status
 from tests.project.tasks import echo
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.skipif(
-        not statements.are_possible(connection.alias), reason="needs UPDATE … RETURNING and WITH"
-    ),
-]
+pytestmark = pytest.mark.django_db
+
+postgresql = pytest.mark.skipif(
+    not statements.are_possible(connection.alias), reason="needs UPDATE … RETURNING and WITH"
+)
 
 
 def running() -> Any:
@@ -28,20 +30,24 @@ def running() -> Any:
     return operation
 
 
+@postgresql
 def test_update_returning__returns_the_new_values() -> None:
     operation = services.submit(echo, input={"a": [1]}, owner="ada")
     changes = {"version": F("version") + 1, "deadline_at": after(60)}
-    (returned,) = statements.update_returning(Operation.objects.filter(pk=operation.pk), changes)
+    guard = {"pk": operation.pk}
+    returned = statements.update_returning(Operation, alias(), guard, changes)
     row = Operation.objects.values().get()
     assert {name: getattr(returned, name) for name in row} == row
     assert (returned.version, returned.input) == (2, {"a": [1]})
 
 
+@postgresql
 def test_update_returning__without_a_matching_row_returns_nothing() -> None:
     services.submit(echo)
-    assert statements.update_returning(Operation.objects.filter(version=7), {"version": 8}) == []
+    assert statements.update_returning(Operation, alias(), {"version": 7}, {"version": 8}) is None
 
 
+@postgresql
 @pytest.mark.parametrize(
     "outcome",
     [
@@ -51,7 +57,7 @@ def test_update_returning__without_a_matching_row_returns_nothing() -> None:
         results.JobResult(location={"url": "https://example.org/"}),
     ],
 )
-def test_update_and_insert__stores_the_same_as_save(outcome: results.JobResult) -> None:
+def test_update__with_an_insert_stores_the_same_as_save(outcome: results.JobResult) -> None:
     operation = running()
     assert lifecycle.succeed(operation, result=results.build_row(operation, outcome))
     inserted = OperationResult.objects.values().get()
@@ -60,7 +66,8 @@ def test_update_and_insert__stores_the_same_as_save(outcome: results.JobResult) 
     assert OperationResult.objects.values().get() == inserted
 
 
-def test_update_and_insert__without_a_matching_row_inserts_nothing() -> None:
+@postgresql
+def test_update__with_an_insert_without_a_matching_row_inserts_nothing() -> None:
     operation = running()
     Operation.objects.update(attempt=2)
     result = results.build_row(operation, results.JobResult(value=1))
@@ -68,7 +75,8 @@ def test_update_and_insert__without_a_matching_row_inserts_nothing() -> None:
     assert not OperationResult.objects.exists()
 
 
-def test_update_and_insert__failed_insert_undoes_the_update() -> None:
+@postgresql
+def test_update__with_an_insert_failed_insert_undoes_the_update() -> None:
     operation = running()
     results.store(operation, results.JobResult(value=1))
     result = results.build_row(operation, results.JobResult(value=2))
@@ -76,3 +84,98 @@ def test_update_and_insert__failed_insert_undoes_the_update() -> None:
         lifecycle.succeed(operation, result=result)
     assert Operation.objects.get().status == Status.RUNNING
     assert OperationResult.objects.get().value == 1
+
+
+#: Guards and changes, of each sort of value and expression that a statement may have.
+STATEMENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"message": "50 %s", "progress": 7}),
+    ({"owner": "ada", "version": 1}, {"message": "", "progress": None}),
+    ({"status__in": ["pending", "running"]}, {"error": {"a": [1, None]}, "input": {}}),
+    ({"published_at": None}, {"input": ["a", 1], "extra": {"é": 1.5}}),
+    ({"retries__lte": F("max_retries")}, {"retries": F("retries") + 1}),
+    ({"version__lt": 9}, {"version": F("version") + 2 - F("losses")}),
+    ({"available_at__lte": DatabaseNow()}, {"finished_at": DatabaseNow()}),
+    (
+        {"available_at__lte": DatabaseNow() + timedelta(seconds=5)},
+        {"lease_expires_at": Least(after(20), after(3))},
+    ),
+    ({}, {"expires_at": Coalesce(F("expires_at"), after(60.5)), "purge_at": after(0)}),
+    ({"owner": "eve"}, {"message": "matches no row"}),
+    ({"kind": echo.name, "attempt": 0}, {"status": Status.RUNNING, "worker": "w1"}),
+]
+
+
+def assert_equal(first: Operation, second: Operation) -> None:
+    """The rows are equal, except for their ids and for seconds between two statements."""
+    one, other = (Operation.objects.values().get(pk=row.pk) for row in (first, second))
+    for name in one.keys() - {"id"}:
+        if isinstance(one[name], datetime):
+            assert abs(one[name] - other[name]) < timedelta(seconds=10), name
+        else:
+            assert one[name] == other[name], name
+
+
+@pytest.mark.parametrize(("guard", "changes"), STATEMENTS)
+def test_update__writes_what_django_writes(guard: dict[str, Any], changes: dict[str, Any]) -> None:
+    expected, fixed = (services.submit(echo, owner="ada") for _ in range(2))
+    Operation.objects.update(published_at=None)
+    matched = Operation.objects.filter(pk=expected.pk, **guard).update(**changes)
+    for _ in range(2):  # compiled, and found again
+        Operation.objects.filter(pk=fixed.pk).delete()
+        fixed.save(force_insert=True)
+        Operation.objects.update(published_at=None)
+        row = {"pk": fixed.pk, **guard}
+        assert statements.update(Operation, alias(), row, changes) == bool(matched)
+    assert_equal(fixed, expected)
+
+
+def test_update__is_compiled_once_for_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    as_sql = compiler.SQLUpdateCompiler.as_sql
+
+    def count(self: Any) -> Any:
+        compiled.append("update")
+        return as_sql(self)
+
+    monkeypatch.setattr(compiler.SQLUpdateCompiler, "as_sql", count)
+    monkeypatch.setattr(statements, "_compiled", {})
+    operation = services.submit(echo)
+    compiled.clear()
+    for number in range(1, 4):
+        guard = {"pk": operation.pk, "version": number}
+        changes = {
+            "version": F("version") + 1,
+            "message": str(number),
+            "purge_at": after(number + 1),
+        }
+        assert statements.update(Operation, alias(), guard, changes)
+    assert compiled == ["update"]
+    assert Operation.objects.get().message == "3"
+
+
+def test_update__refuses_an_expression_without_a_known_shape() -> None:
+    guard = {"pk": services.submit(echo).pk}
+    statements.update(Operation, alias(), guard, {"message": Upper("owner")})
+    with pytest.raises(TypeError, match="Exists"):
+        statements.update(Operation, alias(), guard, {"progress": Exists(Operation.objects.all())})
+
+
+@pytest.mark.parametrize("defer", [(), ("input", "extra")])
+def test_read__returns_the_row_as_django_does(defer: tuple[str, ...]) -> None:
+    submitted = services.submit(echo, input={"a": [1]}, owner="ada", extra={"é": 1})
+    for guard in ({"pk": submitted.pk}, {"pk": submitted.pk, "owner": "ada"}):
+        for _ in range(2):
+            operation = statements.read(Operation, alias(), guard, defer=defer)
+            assert operation.get_deferred_fields() == set(defer)
+            row = Operation.objects.values().get()
+            assert {name: getattr(operation, name) for name in row} == row
+    assert statements.read(Operation, alias(), {"pk": submitted.pk, "owner": "eve"}) is None
+
+
+def test_update__that_fails_inside_a_transaction_marks_it_for_rollback() -> None:
+    operation = services.submit(echo)
+    with transaction.atomic():
+        with pytest.raises(IntegrityError):
+            statements.update(Operation, alias(), {"pk": operation.pk}, {"kind": None})
+        assert transaction.get_rollback()
+        transaction.set_rollback(True)
