@@ -34,6 +34,10 @@ from async_reply.models import Operation, OperationAttempt
 from async_reply.status import Status
 
 
+#: Interruptions that end an attempt without an outcome of its own.
+FROM_OUTSIDE = (ClaimLost, OperationCanceled, WorkerStopping)
+
+
 class Ending(Enum):
     """How an attempt ended, for the caller of `run`."""
 
@@ -96,10 +100,6 @@ def _attempt(kind: Kind, job: Job, claim: Claim) -> Report:
         if claim.is_lost or isinstance(error, DatabaseAway):
             raise
         return _retry_or_fail(claim, kind, error)
-
-
-#: Interruptions that end an attempt without an outcome of its own.
-FROM_OUTSIDE = (ClaimLost, OperationCanceled, WorkerStopping)
 
 
 def _run_job(kind: Kind, job: Job, claim: Claim, sessions: Sessions) -> results.JobResult:
