@@ -33,7 +33,6 @@ from async_reply.logs import logger
 from async_reply.models import Operation, OperationAttempt
 from async_reply.status import Status
 
-
 #: Interruptions that end an attempt without an outcome of its own.
 FROM_OUTSIDE = (ClaimLost, OperationCanceled, WorkerStopping)
 
