@@ -19,7 +19,6 @@ from rest_framework.throttling import BaseThrottle
 from async_reply import permissions
 from async_reply.database import alias, statements
 from async_reply.exceptions import OperationGone
-from async_reply.inheritance import is_set_by_project
 from async_reply.models import Operation
 from async_reply.protocol import headers, valet_keys
 from async_reply.querysets import OperationQuerySet
@@ -160,9 +159,7 @@ class SingleOperationMixin(AccessMixin):
         One fixed statement, which spares a poll a third of its time, unless the project chooses
         the operations of a request by a `get_queryset` of its own.
         """
-        if type(self).get_queryset is not SingleOperationMixin.get_queryset or is_set_by_project(
-            type(self.access), "get_queryset"
-        ):
+        if (type(self).get_queryset, type(self.access).get_queryset) != OWN_GET_QUERYSETS:
             operation: Operation | None = self.get_queryset().filter(pk=pk).first()
             return operation
         guard: dict[str, Any] = {"pk": pk}
@@ -181,6 +178,10 @@ class SingleOperationMixin(AccessMixin):
             # The key is in the URL. A page that the result links to must not see it as Referer.
             final[headers.REFERRER_POLICY] = "no-referrer"
         return final
+
+
+#: A project that replaces one of these chooses the operations of a request by itself.
+OWN_GET_QUERYSETS = SingleOperationMixin.get_queryset, permissions.OperationAccess.get_queryset
 
 
 def not_found() -> drf.NotFound:
