@@ -116,7 +116,7 @@ SETTINGS: dict[str, Setting] = {
     "USER_DELETED": Setting(
         "keep",
         Values('"keep" or "remove"', lambda value: value in ("keep", "remove")),
-        'What happens to the operations of a deleted user: "keep", or "remove" (canceled, then '
+        'The operations of a deleted user: "keep", or "remove" (canceled, then '
         'purged). With "keep" signed links stay valid until they expire, and a later user who '
         "gets the same primary key owns the operations.",
     ),

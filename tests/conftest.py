@@ -1,4 +1,4 @@
-"""What all tests share: users, clients, operations, and services that may be missing."""
+"""Shared by all tests: users, clients, operations, and services that may be missing."""
 
 import os
 import socket

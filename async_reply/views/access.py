@@ -156,10 +156,12 @@ class SingleOperationMixin(AccessMixin):
     def _read(self, pk: UUID) -> Operation | None:
         """The operation, if the request may see it.
 
-        One fixed statement, which spares a poll a third of its time, unless the project chooses
+        One fixed statement, which spares a poll a fifth of its time, unless the project chooses
         the operations of a request by a `get_queryset` of its own.
         """
-        if (type(self).get_queryset, type(self.access).get_queryset) != OWN_GET_QUERYSETS:
+        methods = self.get_queryset, self.access.get_queryset
+        # A function that is set on an instance has no __func__.
+        if tuple(getattr(method, "__func__", None) for method in methods) != OWN_GET_QUERYSETS:
             operation: Operation | None = self.get_queryset().filter(pk=pk).first()
             return operation
         guard: dict[str, Any] = {"pk": pk}

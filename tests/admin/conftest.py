@@ -1,4 +1,4 @@
-"""What the tests of the admin share: URLs, clients, and operations in each status."""
+"""Shared by the tests of the admin: URLs, clients, and operations in each status."""
 
 from collections.abc import Callable
 from typing import Any

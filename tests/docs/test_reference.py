@@ -51,7 +51,7 @@ def table(page: nodes.document, title: str, column: str) -> dict[str, str]:
 
 
 def literals(page: nodes.document, title: str = "Reference") -> set[str]:
-    """What a section has between backticks; of calls the name alone."""
+    """The words between backticks in a section; of a call, its name only."""
     where = section(page, title) if title != "Reference" else page
     return {each.astext().partition("(")[0] for each in where.findall(nodes.literal)}
 

@@ -174,3 +174,13 @@ class GroupAccess(ClaimsAccess):
         owners = [str(user.pk), *(f"group:{group}" for group in user.groups)]
         queryset: OperationQuerySet = Operation.objects.filter(owner__in=owners)
         return queryset
+
+
+class HidingAccess(OperationAccess):
+    """Hides all operations by a function that is set on the instance."""
+
+    def __init__(self) -> None:
+        def get_queryset(request: Request) -> Any:
+            return Operation.objects.none()
+
+        self.get_queryset = get_queryset  # type: ignore[method-assign]

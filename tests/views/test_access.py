@@ -79,3 +79,12 @@ def test_group__members_share_its_operations_only(settings: Settings) -> None:
     assert client.get(own["Location"], headers=bob).status_code == 404
     assert client.post(shared.json()["links"]["cancel"], headers=bob).json()["status"] == "canceled"
     assert client.get(shared["Location"], headers=bearer("ada")).status_code == 404
+
+
+@pytest.mark.parametrize("url_end", ["", "monitor/", "events/", "result/"])
+def test_get_queryset__set_on_the_instance_hides_operations(
+    settings: Settings, api: APIClient, running: Operation, url_end: str
+) -> None:
+    assert api.get(f"/api/operations/{running.pk}/monitor/").status_code == 200
+    settings.ASYNC_REPLY = {"ACCESS": "tests.project.access.HidingAccess"}
+    assert api.get(f"/api/operations/{running.pk}/{url_end}").status_code == 404

@@ -50,7 +50,7 @@ class Site:
 
 
 async def in_database(function: Callable[[], Any]) -> Any:
-    """What `function` returns, in a thread that keeps no connection."""
+    """Call `function` in a thread that keeps no database connection."""
 
     def run() -> Any:
         try:
