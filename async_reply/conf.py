@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any, NamedTuple, TypeAlias
 
 from django.conf import settings
@@ -66,6 +67,33 @@ def _is_notify(value: Any) -> bool:
     return value in (None, "postgresql") or (isinstance(value, str) and value.startswith(schemes))
 
 
+def _are_networks(value: Any) -> bool:
+    if isinstance(value, str):
+        return False
+    try:
+        return all(isinstance(item, str) and bool(ip_network(item)) for item in value)
+    except ValueError:
+        return False
+
+
+def _is_base_url(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"https?://[^\s?#]+", value) is not None
+
+
+def _are_schemes(value: Any) -> bool:
+    return not isinstance(value, str) and bool(value) and set(value) <= {"http", "https"}
+
+
+def _are_private_keys(value: Any) -> bool:
+    if isinstance(value, str):
+        return False
+    return all(
+        isinstance(key, str)
+        and re.fullmatch(r"whsk_([A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==)", key) is not None
+        for key in value
+    )
+
+
 PATH = Values("a dotted path", _is_text)
 PATH_OR_NONE = Values("a dotted path, or None", lambda value: value is None or _is_text(value))
 SECONDS = Values("a number of seconds above 0", _is_positive)
@@ -79,6 +107,13 @@ SETTINGS: dict[str, Setting] = {
         "async_reply.permissions.OperationAccess",
         PATH,
         "Dotted path of the OperationAccess class: who may see which operations.",
+    ),
+    "AROUND_JOB": Setting(
+        None,
+        PATH_OR_NONE,
+        "Dotted path of a function that takes the job's handle and returns a context manager. The "
+        "job runs inside it, and so do its functions of on_finish, on_failure and on_cancel, for "
+        "example in the schema of a tenant. None: nothing is around a job.",
     ),
     "URL_NAMESPACE": Setting(
         "async_reply",
@@ -132,6 +167,12 @@ SETTINGS: dict[str, Setting] = {
         'Seconds for which "Prefer: wait" holds a request at most; 0 turns waiting off. Many '
         "proxies end a request after 60.",
     ),
+    "DEFAULT_WAIT": Setting(
+        0,
+        Values("a whole number of seconds, 0 for no waiting", _is_count),
+        "Seconds for which a submit waits for its result although its client did not ask to, "
+        'within MAX_WAIT and as with "Prefer: wait". A client\'s own wait or respond-async wins.',
+    ),
     "WAIT_THREADS": Setting(
         2,
         Values("a whole number, 0 for no waiting", _is_count),
@@ -144,7 +185,7 @@ SETTINGS: dict[str, Setting] = {
     "NOTIFY": Setting(
         None,
         Values('None, "postgresql" or a redis:// URL', _is_notify),
-        "How waiting clients learn of a change. None: the database is asked ten times a second. "
+        "How waiting clients learn of a change. None: the database is asked twenty times a second. "
         '"postgresql": by LISTEN and NOTIFY. The URL of a Redis: by its publish and subscribe.',
     ),
     "MAX_INPUT": Setting(
@@ -191,6 +232,11 @@ SETTINGS: dict[str, Setting] = {
         "Dotted path of a function that makes a storage's own signed URL of a file. File results "
         'then redirect to it ("async_reply.contrib.s3.signed_url"). None: they are streamed.',
     ),
+    "REDIRECT_STATUS": Setting(
+        302,
+        Values("302 or 303", lambda value: value in (302, 303)),
+        "HTTP status of the redirect from a finished operation to its result.",
+    ),
     "REDIRECT_HOSTS": Setting(
         (),
         Values(
@@ -198,6 +244,42 @@ SETTINGS: dict[str, Setting] = {
             _are_hosts,
         ),
         "Hosts that a job may redirect its client to, each exactly and with its port.",
+    ),
+    "WEBHOOK_URL": Setting(
+        None,
+        Values("an absolute URL, or None", lambda value: value is None or _is_base_url(value)),
+        "Scheme and host of the links in webhooks, and the prefix of a site that has one, such as "
+        '"https://example.org". None: those of the request that registered the receiver.',
+    ),
+    "WEBHOOK_KEYS": Setting(
+        (),
+        Values("a list of private keys, as Standard Webhooks writes them", _are_private_keys),
+        "The site's ed25519 keys. Each webhook has a signature by each of them, beside that of "
+        "its receiver's own secret. Two of them for a while: a rotation.",
+    ),
+    "WEBHOOK_QUEUE": Setting(
+        None,
+        Values("the name of a queue, or None", lambda value: value is None or _is_text(value)),
+        "Celery's queue for the deliveries of webhooks. None: the default queue.",
+    ),
+    "WEBHOOK_NETWORKS": Setting(
+        (),
+        Values('a list of networks such as "10.1.2.0/24"', _are_networks),
+        "Networks that webhooks may be sent to although they are not public.",
+    ),
+    "WEBHOOK_SCHEMES": Setting(
+        ("https",),
+        Values('a list of "https" and "http"', _are_schemes),
+        'Schemes of the URLs that webhooks may be sent to. "http" is for tests: anybody on the way '
+        "reads the messages.",
+    ),
+    "WEBHOOK_RETRY": Setting(
+        24 * 3600, SECONDS, "Seconds for which an event is sent again to a receiver that fails."
+    ),
+    "WEBHOOK_LEDGER": Setting(
+        30 * 24 * 3600,
+        SECONDS,
+        "Seconds after its last try for which a delivery is kept, and can be replayed.",
     ),
 }
 

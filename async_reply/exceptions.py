@@ -133,6 +133,30 @@ class NotFinished(AsyncReplyError):
     """The operation has no outcome yet: cancel it first, or wait."""
 
 
+class NotRunning(AsyncReplyError):
+    """No attempt runs now: read the operation again."""
+
+
+class NoSuchStep(AsyncReplyError):
+    """The operation has stored no such step: rerun it from its start, or from another step."""
+
+
+class StepRefused(AsyncReplyError):
+    """A step cannot begin here: the message says why, and what to do. Nothing has run."""
+
+
+class StepFailed(AsyncReplyError):
+    """A step failed, and the job went on: the message says what to do. The attempt fails."""
+
+
+class NoAnswer(AsyncReplyError):
+    """Nobody answered the question in time: catch it in the job, or let the operation fail."""
+
+
+class NotAsked(AsyncReplyError):
+    """The job asks nothing under this name now, or it was answered otherwise: read it again."""
+
+
 class JobInterrupted(BaseException):
     """The base class of exceptions that end a job from outside.
 
@@ -157,8 +181,26 @@ class WorkerStopping(JobInterrupted):
     """The job's worker stops: stop; another worker runs the operation from its start."""
 
 
+class AttemptGivenBack(JobInterrupted):
+    """Half of the attempt's time is over: stop; the job goes on here in its next attempt."""
+
+
 class DatabaseAway(JobInterrupted):
     """The database was away for a whole lease: the attempt is lost, and the job runs again."""
+
+
+class JobPaused(JobInterrupted):
+    """Raised by `operation.sleep()` and `operation.ask()`: the attempt ends, a later one goes on.
+
+    `row` is the step of the sleep or the question. `until` is the time, or the seconds from now.
+    `is_rest`: the row is stored already, and its time is not over.
+    """
+
+    def __init__(self, row: Any, until: Any, *, is_rest: bool = False) -> None:
+        super().__init__()
+        self.row = row
+        self.until = until
+        self.is_rest = is_rest
 
 
 class RetryLater(JobInterrupted):

@@ -1,7 +1,5 @@
 """The tables. An operation's row holds its state, and says whether its message is to be sent."""
 
-import secrets
-import time
 from typing import Any
 
 from django.core.checks import CheckMessage
@@ -12,9 +10,13 @@ from django.utils.translation import gettext_lazy as _
 from async_reply.database.clock import DatabaseNow, seconds_until
 from async_reply.database.fields import ExactCharField, ExactFileField, ExactTextField
 from async_reply.database.identifiers import uuid7
+from async_reply.monitoring import KindStatistics as KindStatistics
+from async_reply.monitoring import Turn as Turn
+from async_reply.monitoring import Worker as Worker
 from async_reply.querysets import OperationManager, PrimaryManager
 from async_reply.status import Status
-from async_reply.storage import operation_storage
+from async_reply.storage import file_path, operation_storage
+from async_reply.stored_steps import OperationStep as OperationStep
 
 #: The length of a subject of OpenID Connect.
 OWNER_LENGTH = 255
@@ -38,7 +40,20 @@ class Operation(models.Model):
     max_retries = models.PositiveIntegerField(_("max. retries"), default=0)
     losses = models.PositiveIntegerField(_("losses"), default=0)
     max_losses = models.PositiveIntegerField(_("max. losses"), default=2)
+    # All of them. The budgets above begin anew when its job stores a step.
+    total_retries = models.PositiveIntegerField(_("retries in all"), default=0)
+    total_losses = models.PositiveIntegerField(_("losses in all"), default=0)
+    # Releases since its job last got further: since it stored a step, or did an item.
+    idle_releases = models.PositiveIntegerField(_("idle releases"), default=0)
+    # How many steps are stored. Most jobs have none, and need no statement to know it.
+    steps = models.PositiveIntegerField(_("steps"), default=0)
+    # A pending job waits for this `OperationStep.Sort`; for a worker if it is ''.
+    pause = ExactCharField(_("pause"), max_length=8, blank=True, default="")
+    # JSON: the cursors of its job's loops, and `operation.state`.
+    kept = ExactTextField(_("kept"), blank=True, default="", editable=False)
     time_limit = models.PositiveIntegerField(_("time limit in seconds"), default=3600)
+    # Seconds that its earlier attempts took. An operation has none at its first attempt.
+    earlier_seconds = models.FloatField(_("seconds of earlier attempts"), default=0)
     # Seconds that its result is kept. None: the setting counts when it finishes.
     retention = models.PositiveIntegerField(_("retention in seconds"), null=True, blank=True)
     owner = ExactCharField(_("owner"), max_length=OWNER_LENGTH, blank=True, default="")
@@ -49,6 +64,8 @@ class Operation(models.Model):
     message = ExactCharField(_("message"), max_length=255, blank=True, default="")
     error = models.JSONField(_("error"), null=True, blank=True)
     input = models.JSONField(_("input"), default=dict, blank=True, encoder=DjangoJSONEncoder)
+    # The files that came with the request. Most jobs have none, and need no statement to know it.
+    input_files = models.PositiveIntegerField(_("input files"), default=0)
     extra = models.JSONField(_("extra"), default=dict, blank=True, encoder=DjangoJSONEncoder)
     queue = ExactCharField(_("queue"), max_length=191, blank=True, default="")
     priority = models.SmallIntegerField(_("priority"), null=True, blank=True)
@@ -61,6 +78,9 @@ class Operation(models.Model):
     publishes = models.PositiveIntegerField(_("publishes"), default=0)
     started_at = models.DateTimeField(_("started at"), null=True, blank=True)
     deadline_at = models.DateTimeField(_("deadline at"), null=True, blank=True)
+    # By `total_time_limit`. No attempt goes on after it. None: there is no such limit, or it has
+    # finished. The index then has unfinished operations only, on MariaDB too.
+    give_up_at = models.DateTimeField(_("give up at"), null=True, blank=True)
     updated_at = models.DateTimeField(_("updated at"), db_default=DatabaseNow())
     lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, blank=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested at"), null=True, blank=True)
@@ -72,6 +92,8 @@ class Operation(models.Model):
     idempotency_digest = ExactCharField(max_length=64, null=True, blank=True, editable=False)
     fingerprint = ExactCharField(max_length=64, blank=True, default="", editable=False)
     traceparent = ExactCharField(max_length=55, blank=True, default="", editable=False)
+    # How many commands operators gave to its processes. A heartbeat sees that there is a new one.
+    commands = models.PositiveIntegerField(default=0, editable=False)
     rerun_of = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, db_index=False, related_name="reruns"
     )
@@ -85,6 +107,7 @@ class Operation(models.Model):
         permissions = (
             ("cancel_operation", "Can cancel operations"),
             ("rerun_operation", "Can rerun operations"),
+            ("end_operation_process", "Can end the processes of operations"),
             ("view_operation_payload", "Can view input, result and tracebacks of operations"),
         )
         constraints = (
@@ -100,6 +123,11 @@ class Operation(models.Model):
                 fields=["status", "published_at", "available_at"],
                 condition=models.Q(status=Status.PENDING),
                 name="async_reply_op_due",
+            ),
+            models.Index(
+                fields=["give_up_at"],
+                condition=models.Q(give_up_at__isnull=False),
+                name="async_reply_op_give_up",
             ),
             models.Index(fields=["status", "id"], name="async_reply_op_status"),
             models.Index(fields=["kind", "id"], name="async_reply_op_kind"),
@@ -135,27 +163,13 @@ class Operation(models.Model):
         )
 
 
-FOLDER = "async_reply"
-
-
-def file_path(instance: "OperationFile", filename: str) -> str:
-    """`async_reply/<yyyymmdd>/<operation>/<attempt>/<token>-<name>`.
-
-    The day lets maintenance look for orphans in old folders. The token tells files of one name
-    apart: object storages overwrite by default.
-    """
-    created = (instance.operation_id.int >> 80) / 1000  # the id starts with its milliseconds
-    day = time.strftime("%Y%m%d", time.gmtime(created))
-    folder = f"{FOLDER}/{day}/{instance.operation_id}/{instance.attempt}"
-    return f"{folder}/{secrets.token_hex(4)}-{filename}"
-
-
 class OperationFile(models.Model):
-    """A file that came with the request or is a result. Its bytes are in a Django storage."""
+    """A file of a request, a result or a step. Its bytes are in a Django storage."""
 
     class Role(models.TextChoices):
         INPUT = "input", _("input")
         RESULT = "result", _("result")
+        STEP = "step", _("step")
 
     operation = models.ForeignKey(Operation, models.CASCADE, db_index=False, related_name="files")
     role = ExactCharField(_("role"), max_length=6, choices=Role.choices)
@@ -229,6 +243,7 @@ class OperationAttempt(models.Model):
     ended_at = models.DateTimeField(_("ended at"), db_default=DatabaseNow())
     outcome = ExactCharField(_("outcome"), max_length=9, choices=Outcome.choices)
     exception = ExactCharField(_("exception"), max_length=255, blank=True, default="")
+    message = ExactCharField(_("message"), max_length=1000, blank=True, default="")
     traceback = ExactTextField(_("traceback"), blank=True, default="")
 
     objects = PrimaryManager()
@@ -247,51 +262,35 @@ class OperationAttempt(models.Model):
         return f"attempt {self.number} of {self.operation_id}"
 
 
-class Worker(models.Model):
-    """A worker, as its maintenance thread last reported it. Several may have one node name."""
+class ProcessCommand(models.Model):
+    """An operator's command to the process that runs an attempt, and what the process answered.
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = ExactCharField(_("name"), max_length=255)
-    pid = models.PositiveIntegerField(_("process id"), default=0)
-    seen_at = models.DateTimeField(_("seen at"), db_default=DatabaseNow())
-    concurrency = models.PositiveIntegerField(_("concurrency"), default=0)
-    queues = models.JSONField(_("queues"), default=list)
+    A later command of the same name takes the row of the earlier one.
+    """
 
-    objects = PrimaryManager()
+    class Name(models.TextChoices):
+        SHOW_STACK = "show stack", _("show the stack")
+        END = "end", _("end the process")
 
-    class Meta:
-        base_manager_name = "objects"
-        verbose_name = _("worker")
-        verbose_name_plural = _("workers")
-        indexes = (models.Index(fields=["seen_at"], name="async_reply_worker_seen"),)
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.pid}"
-
-
-class KindStatistics(models.Model):
-    """Counts of a kind's operations that finished in one minute."""
-
-    id = models.BigAutoField(primary_key=True)
-    kind = ExactCharField(_("kind"), max_length=200)
-    minute = models.DateTimeField(_("minute"))
-    succeeded = models.PositiveIntegerField(_("succeeded"), default=0)
-    failed = models.PositiveIntegerField(_("failed"), default=0)
-    canceled = models.PositiveIntegerField(_("canceled"), default=0)
-    # Counts by logarithmic bin: {"bin": count}.
-    waits = models.JSONField(_("waits"), default=dict)
-    runs = models.JSONField(_("runs"), default=dict)
+    operation = models.ForeignKey(
+        Operation, models.CASCADE, db_index=False, related_name="process_commands"
+    )
+    name = ExactCharField(_("name"), max_length=10, choices=Name.choices)
+    #: The attempt that the operator saw. Processes of other attempts do not obey.
+    attempt = models.PositiveIntegerField(_("attempt"))
+    given_at = models.DateTimeField(_("given at"), db_default=DatabaseNow())
+    answered_at = models.DateTimeField(_("answered at"), null=True, blank=True)
+    answer = ExactTextField(_("answer"), blank=True, default="")
 
     objects = PrimaryManager()
 
     class Meta:
         base_manager_name = "objects"
-        verbose_name = _("kind statistics")
-        verbose_name_plural = _("kind statistics")
+        verbose_name = _("process command")
+        verbose_name_plural = _("process commands")
         constraints = (
-            models.UniqueConstraint(fields=["kind", "minute"], name="async_reply_stats_minute"),
+            models.UniqueConstraint(fields=["operation", "name"], name="async_reply_command_name"),
         )
-        indexes = (models.Index(fields=["minute"], name="async_reply_stats_when"),)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.minute:%Y-%m-%d %H:%M}"
+        return f"{self.name} {self.operation_id}"

@@ -4,11 +4,13 @@ A project replaces the class by ASYNC_REPLY["ACCESS"].
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission, OperandHolder, SingleOperandHolder
@@ -125,6 +127,33 @@ class OperationAccess:
         if not owner:
             return Operation.objects.none()
         return Operation.objects.filter(owner=owner)
+
+    def prepare_owners(self, owners: Collection[str]) -> None:
+        """Read in one go what `describe_owner` needs for these owners. By default their users."""
+        self._users = users.by_key(owners)
+
+    def describe_owner(self, owner: str) -> tuple[str, str]:
+        """The owner for operators in the admin: a text, and the URL of a page or ''.
+
+        By default the user with this primary key, as text, and the user's page in the admin.
+        Anybody who may view operations reads the text.
+        """
+        known: Mapping[str, Model] = getattr(self, "_users", {})
+        user = known[owner] if owner in known else users.by_key([owner]).get(owner)
+        if user is None:
+            return owner, ""
+        name = f"admin:{user._meta.app_label}_{user._meta.model_name}_change"
+        try:
+            return str(user), reverse(name, args=[user.pk])
+        except NoReverseMatch:
+            return str(user), ""
+
+    def find_owners(self, text: str) -> list[str]:
+        """The owners that an operator means who searches for `text`; a few at most.
+
+        By default the users whose user name begins with it.
+        """
+        return users.named(text)
 
 
 def access(request: Request | HttpRequest | None) -> OperationAccess:

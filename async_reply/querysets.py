@@ -33,6 +33,13 @@ class OperationQuerySet(models.QuerySet[Any]):
         """Operations that are pending and may start."""
         return self.filter(status=Status.PENDING, available_at__lte=DatabaseNow())
 
+    def given_up(self) -> Self:
+        """Unfinished operations whose time for all attempts together is over.
+
+        Some may still run, until a rescue ends them. Without the status SQLite takes the index.
+        """
+        return self.filter(give_up_at__lte=DatabaseNow(), available_at__lte=DatabaseNow())
+
     def unpublished(self) -> Self:
         return self.filter(published_at=None)
 

@@ -34,6 +34,7 @@ PROBLEMS: dict[type[exceptions.AsyncReplyError], tuple[int, str | None]] = {
     exceptions.OperationGone: (410, "operation-expired"),
     exceptions.AlreadyFinished: (409, "operation-finished"),
     exceptions.NotFinished: (409, "operation-unfinished"),
+    exceptions.NotAsked: (409, "not-asked"),
     exceptions.NotCancelable: (409, "operation-not-cancelable"),
     exceptions.StorageFailed: (503, "storage-unavailable"),
 }

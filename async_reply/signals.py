@@ -1,8 +1,9 @@
 """Signals for a project's receivers: sent after the commit, at most once.
 
-`operation_submitted(operation)`, `operation_started(operation)` and
-`operation_finished(operation, status)` have the `Operation` class as sender. Errors of receivers
-are only logged. Work that must not be lost belongs into `operation.on_finish` in the job.
+`operation_submitted(operation)`, `operation_started(operation)`,
+`operation_finished(operation, status)` and `operation_asked(operation, name)` have the `Operation`
+class as sender. Errors of receivers are only logged. Work that must not be lost belongs into
+`operation.on_finish` in the job.
 """
 
 from contextlib import suppress
@@ -13,6 +14,7 @@ from django.dispatch import Signal
 operation_submitted = Signal()
 operation_started = Signal()
 operation_finished = Signal()
+operation_asked = Signal()
 
 
 def announce_finished(operation: models.Model, status: str) -> None:

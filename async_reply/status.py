@@ -6,17 +6,18 @@ operation is canceled at once, a running one is canceling until its attempt has 
 """
 
 from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
 
 
 class Status(TextChoices):
     """The values in the database and in HTTP bodies."""
 
-    PENDING = "pending"
-    RUNNING = "running"
-    CANCELING = "canceling"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELED = "canceled"
+    PENDING = "pending", _("Pending")
+    RUNNING = "running", _("Running")
+    CANCELING = "canceling", _("Canceling")
+    SUCCEEDED = "succeeded", _("Succeeded")
+    FAILED = "failed", _("Failed")
+    CANCELED = "canceled", _("Canceled")
 
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {

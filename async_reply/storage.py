@@ -1,5 +1,7 @@
-"""Finds the storage for files of operations, when Django loads the models."""
+"""Says in which storage the files of operations are, and at which paths."""
 
+import secrets
+import time
 from typing import Any, NoReturn
 
 from django.conf import settings
@@ -7,6 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import Storage, storages
 
 from async_reply import conf
+
+FOLDER = "async_reply"
 
 
 class NoStorage(Storage):
@@ -36,3 +40,15 @@ def operation_storage() -> Storage:
     A wrong setting raises no error here: models must load before a check can report it.
     """
     return storages[conf.get("STORAGE")] if is_named() else NoStorage()
+
+
+def file_path(instance: Any, filename: str) -> str:
+    """`async_reply/<yyyymmdd>/<operation>/<attempt>/<token>-<name>`.
+
+    The day lets maintenance look for orphans in old folders. The token tells files of one name
+    apart: object storages overwrite by default.
+    """
+    created = (instance.operation_id.int >> 80) / 1000  # the id starts with its milliseconds
+    day = time.strftime("%Y%m%d", time.gmtime(created))
+    folder = f"{FOLDER}/{day}/{instance.operation_id}/{instance.attempt}"
+    return f"{folder}/{secrets.token_hex(4)}-{filename}"

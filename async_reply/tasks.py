@@ -7,7 +7,7 @@ import difflib
 import os
 import secrets
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
@@ -17,10 +17,10 @@ from uuid import UUID
 from celery import Task, current_app, shared_task
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
-from async_reply.attempts import interrupts, processes, runner
+from async_reply.attempts import compensation, interrupts, processes, runner
 from async_reply.attempts.jobs import Job
-from async_reply.attempts.kinds import Cancel, Exceptions, Function, Kind
-from async_reply.attempts.runner import Ending, Report
+from async_reply.attempts.kinds import Cancel, Exceptions, Function, Kind, to_exceptions
+from async_reply.attempts.reports import Ending, Report
 from async_reply.exceptions import (
     DatabaseAway,
     NotCalledThisWay,
@@ -109,6 +109,7 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
             return
         if report.ending is not Ending.FAILED:
             raise Ignore
+        self.request.update(is_failure_logged=True)
         reported = _error_for_celery(report)
         if reported is report.error:
             raise reported
@@ -131,7 +132,7 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
 def _error_for_celery(report: Report) -> BaseException:
     """The exception that Celery gets for a failed job.
 
-    Celery logs an OperationFailed in one line (`throws`), and all others with their traceback.
+    Celery logs an OperationFailed in one line (`throws`). The runner has logged all others.
     """
     error = report.error
     if report.is_refusal:
@@ -160,12 +161,16 @@ def operation_task(
     default_retry_delay: float | timedelta = ...,
     max_losses: int = ...,
     time_limit: int = ...,
+    total_time_limit: int | None = ...,
     retention: int | None = ...,
     expected_duration: float | None = ...,
     get_estimate_key: Callable[[Any], object] | None = ...,
     queue: str = ...,
     priority: int | None = ...,
+    on_failure: Callable[[Any], object] | None = ...,
+    on_cancel: Callable[[Any], object] | None = ...,
     cancel: Cancel = ...,
+    asks: Mapping[str, type[Any]] = ...,
     **options: Any,
 ) -> Callable[[Callable[Concatenate[Job, P], R]], OperationTask[P, R]]: ...
 
@@ -175,9 +180,9 @@ def operation_task(*positional: Function, **options: Any) -> Any:
 
     Own options: `name`, `aliases`, `max_retries`, `autoretry_for`, `dont_autoretry_for`,
     `retry_backoff`, `retry_backoff_max`, `retry_jitter`, `default_retry_delay`, `max_losses`,
-    `time_limit` and `retention` (seconds), `queue`, `priority`, `cancel`,
-    `expected_duration` (seconds), `get_estimate_key`. Celery's own (`rate_limit`,
-    `soft_time_limit`, …) go to Celery.
+    `time_limit`, `total_time_limit` and `retention` (seconds), `queue`, `priority`, `cancel`,
+    `expected_duration` (seconds), `get_estimate_key`, `on_failure`, `on_cancel`, `asks`. Celery's
+    own (`rate_limit`, `soft_time_limit`, …) go to Celery.
 
     Raises TypeError for an unknown option, for `bind`, `acks_late` and `reject_on_worker_lost`,
     and for a function that cannot be a job; TypeError or ValueError for a value that makes no
@@ -196,22 +201,14 @@ def _register(function: Function, options: dict[str, Any]) -> OperationTask[...,
     aliases = options.pop("aliases", ())
     own_options = {option: options.pop(option) for option in OWN_OPTIONS & options.keys()}
     for option in ("autoretry_for", "dont_autoretry_for"):
-        own_options[option] = _exceptions(option, own_options.get(option, ()))
+        own_options[option] = to_exceptions(option, own_options.get(option, ()))
     kind = Kind(name=name, function=function, timeouts=_timeouts(), **own_options)
     # Celery logs these in one line, and Sentry does not report them.
-    options["throws"] = (OperationFailed, *_exceptions("throws", options.get("throws", ())))
+    options["throws"] = (OperationFailed, *to_exceptions("throws", options.get("throws", ())))
     # Row and message have the name by which the operation was submitted, so each has a task.
     kinds = [replace(kind, name=kind_name) for kind_name in (name, *aliases)]
     tasks = [_share(kind, options=options) for kind in kinds]
     return tasks[0]
-
-
-def _exceptions(option: str, given: Any) -> Exceptions:
-    """A tuple of exception classes. `given` may be a single class, as in an except clause."""
-    classes = tuple(given) if isinstance(given, Iterable) else (given,)
-    if not all(isinstance(item, type) and issubclass(item, BaseException) for item in classes):
-        raise TypeError(f"{option} takes exception classes, not {given!r}.")
-    return classes
 
 
 def _timeouts() -> Exceptions:
@@ -232,6 +229,7 @@ def _check_option(option: str) -> None:
 
 def _share(kind: Kind, *, options: dict[str, Any]) -> OperationTask[..., Any]:
     registered.setdefault(kind.name, []).append(kind.function)
+    compensation.known_kinds[kind.name] = kind
     decorate: Callable[..., Any] = shared_task(
         name=kind.name,
         base=OperationTask,

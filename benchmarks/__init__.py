@@ -1,5 +1,6 @@
 """Measurements that the docs quote. One command prints each of them again.
 
+- `admin`: the cost of each page for operators, as the table grows.
 - `laws`: the laws of durations that the estimator is tried on.
 - `layers`: the modules and calls that one request crosses.
 - `polling`: the cost of polling, for each law and strategy.

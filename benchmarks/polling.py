@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from statistics import NormalDist, mean
 
 from async_reply.estimates import plans
@@ -18,9 +17,8 @@ from async_reply.estimates.plans import price
 from benchmarks.laws import HELD_OUT, LAWS, Law, exponential, lognormal
 from benchmarks.queues import CASES, compare
 from benchmarks.schedules import RetryAfter, best, ratios
+from benchmarks.tables import DOCS, replace, table
 
-DOCS = Path(__file__).parent.parent / "docs"
-PAGE = DOCS / "polling.rst"
 PLOT = DOCS / "polling.png"
 
 DRAWS = 20
@@ -28,7 +26,6 @@ OPERATIONS = 1000
 STRATEGIES = ("computed", "jittered", "1 s", "5 s", "30 s", "doubling")
 KNOWN_SIGMA = 0.5
 
-Row = list[str]
 Result = tuple[Law, dict[str, float]]
 
 
@@ -37,7 +34,7 @@ def compare_laws() -> list[Result]:
     return [(law, measure(law)) for law in [*LAWS, *HELD_OUT]]
 
 
-def law_rows(results: Sequence[Result]) -> list[Row]:
+def law_rows(results: Sequence[Result]) -> list[list[str]]:
     rows = [["law", *STRATEGIES]]
     for held_out in (False, True):
         part = [(law, costs) for law, costs in results if law.held_out is held_out]
@@ -102,7 +99,7 @@ def informed(family: type[Exponential] | type[Lognormal]) -> RetryAfter:
     return retry_after
 
 
-def sample_rows() -> list[Row]:
+def sample_rows() -> list[list[str]]:
     """The cost of a short history: a plan that knows the family of laws, and ours."""
     families = (
         ("exponential", exponential(10), informed(Exponential)),
@@ -120,7 +117,7 @@ def sample_rows() -> list[Row]:
     return rows
 
 
-def queue_rows() -> list[Row]:
+def queue_rows() -> list[list[str]]:
     rows = [["queue, strategy", "polls", "late, s", "polls, ± 30 %", "late, s, ± 30 %"]]
     for case in CASES:
         rows += [
@@ -130,7 +127,7 @@ def queue_rows() -> list[Row]:
     return rows
 
 
-def speed_rows() -> list[Row]:
+def speed_rows() -> list[list[str]]:
     """The processor time of a call. The docs quote ratios only, so they leave it out."""
     rows = [["law", "new history, µs", "known history, µs"]]
     for law in LAWS:
@@ -149,22 +146,6 @@ def _mean_microseconds(calls: Sequence[tuple[Sequence[float], float]]) -> float:
     for past, elapsed in calls:
         plans.retry_after(past, elapsed)
     return (time.process_time() - started) / len(calls) * 1e6
-
-
-def table(rows: Sequence[Row]) -> str:
-    """A reStructuredText list-table."""
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in rows:
-        lines += [f"   {'* -' if not index else '  -'} {cell}" for index, cell in enumerate(row)]
-    return "\n".join(lines)
-
-
-def insert(page: str, name: str, content: str) -> str:
-    """`page` with `content` between the comments that mark the part `name`."""
-    begin, end = f".. begin {name}\n", f"\n.. end {name}"
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def plot(results: Sequence[Result]) -> None:
@@ -201,10 +182,8 @@ def main() -> None:
             print(first.ljust(width), *(cell.rjust(10) for cell in cells))
         print()
     if options.write:
-        page = PAGE.read_text()
         for name, rows in parts.items():
-            page = insert(page, name, table(rows))
-        PAGE.write_text(page)
+            replace(DOCS / "polling.rst", name, table(rows))
     if options.plot:
         plot(results)
 

@@ -2,9 +2,12 @@
 
     DATABASE_URL=postgres://… python -m benchmarks.waiting [--clients 4000] [--wake NAME …]
 
-It prints the cost of the clients, and the delay until a client learns of an end. The benchmark
-creates a database of its own and drops it at the end. Clients speak HTTP/1.1 over loopback. This
-process commits the end and receives the event: the delay is the time between the two.
+It prints the cost of the clients, the delay until a client learns of an end, and the rate at which
+clients are let in to wait, beside the rate of plain polls. `--wake` alone prints only the rates.
+
+The benchmark creates a database of its own and drops it at the end. Clients speak HTTP/1.1 over
+loopback. This process commits the end and receives the event: the delay is the time between the
+two.
 """
 
 import argparse
@@ -13,18 +16,18 @@ import os
 import random
 import resource
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import psycopg
+
+from benchmarks import admissions
+from benchmarks.servers import Server, uvicorn
+from benchmarks.tables import DOCS, circumstances, replace, table
 
 T = TypeVar("T")
 
@@ -74,44 +77,6 @@ class Client(asyncio.Protocol):
             if not future.done():
                 future.set_exception(ConnectionError("the server hung up"))
                 future.exception()
-
-
-class Server:
-    """The demo under uvicorn, in a process of its own."""
-
-    def __init__(self, *, port: int, notify: str) -> None:
-        self.port = port
-        command = [sys.executable, "-m", "uvicorn", "demo_project.asgi:application"]
-        command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
-        command += ["--timeout-graceful-shutdown", "5", "--backlog", "4096"]
-        self.process = subprocess.Popen(command, env={**os.environ, "NOTIFY": notify})
-
-    def status(self, field: str) -> int:
-        """The number in a field of the kernel's status of the process; memory is in KiB."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-    def cpu_seconds(self) -> float:
-        """The processor time of the process so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-
-
-@asynccontextmanager
-async def serving(notify: str) -> AsyncIterator[Server]:
-    from demo_project.processes import free_port, listens
-
-    server = Server(port=free_port(), notify=notify)
-    try:
-        while not listens(server.port):
-            await asyncio.sleep(0.1)
-        yield server
-    finally:
-        server.stop()
 
 
 def create_database(url: str) -> str:
@@ -207,7 +172,7 @@ async def measure(wake: str, clients: int, url: str) -> list[str]:
     from django.conf import settings
 
     settings.ASYNC_REPLY["NOTIFY"] = WAKES[wake] or None
-    async with serving(WAKES[wake]) as server:
+    with uvicorn(notify=WAKES[wake]) as server:
         load = Load(server, "")
         load.token, pks = await load.in_thread(prepare, clients + 1)
         await load.finish(pks[-1], await load.connect([pks.pop()]))  # warm
@@ -216,9 +181,9 @@ async def measure(wake: str, clients: int, url: str) -> list[str]:
         await asyncio.sleep(2)
         size = (server.status("VmRSS") - before) / clients
         threads, open_connections = server.status("Threads"), await load.in_thread(connections, url)
-        used = server.cpu_seconds()
+        used = server.processor_seconds()
         await asyncio.sleep(IDLE_SECONDS)
-        used = (server.cpu_seconds() - used) / IDLE_SECONDS
+        used = (server.processor_seconds() - used) / IDLE_SECONDS
         singles = []
         for number in random.sample(range(clients), min(SINGLES, clients)):
             singles.append(await load.finish(pks[number], [readers[number]]))
@@ -242,6 +207,11 @@ async def measure(wake: str, clients: int, url: str) -> list[str]:
     ]
 
 
+async def measure_admissions() -> str:
+    token, pks = await asyncio.to_thread(prepare, admissions.REQUESTS)
+    return admissions.report(*await admissions.measure(pks, token))
+
+
 def connections(url: str) -> int:
     """The server's connections to the database, without the two of this process."""
     with psycopg.connect(url) as connection:
@@ -256,6 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=4000)
     parser.add_argument("--wake", nargs="*", default=list(WAKES), choices=list(WAKES))
+    parser.add_argument("--write", action="store_true", help="into docs/performance.rst")
     options = parser.parse_args()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, 65536), files))
@@ -273,6 +244,8 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     rows = []
     try:
+        rates = asyncio.run(measure_admissions())
+        print(rates, flush=True)
         for wake in options.wake:
             rows.append(asyncio.run(measure(wake, options.clients, url)))
             print(" | ".join(rows[-1]), f"(load {os.getloadavg()[0]:.1f})", flush=True)
@@ -284,6 +257,11 @@ def main() -> None:
     print("\n| " + " | ".join(COLUMNS) + " |")
     for row in rows:
         print("| " + " | ".join(row) + " |")
+    print(f"\n{rates}")
+    if options.write:
+        lines = "\n".join(f"| {line}" for line in rates.splitlines())
+        content = f"{circumstances()}\n\n{lines}\n\n{table([COLUMNS, *rows])}"
+        replace(DOCS / "performance.rst", "waiting", content)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from django.db.models import QuerySet
 from rest_framework.generics import RetrieveAPIView
 from rest_framework.parsers import MultiPartParser
+from rest_framework.permissions import AllowAny
 
 from async_reply.views import LongRunningOperationView
 from demo_project import tasks
@@ -49,3 +50,12 @@ class SleepView(LongRunningOperationView):
     serializer_class = SleepRequestSerializer
     result_serializer_class = SleepSerializer
     task = tasks.sleep
+
+
+class PublicSleepView(SleepView):
+    """Takes sleeps from anonymous callers. Each link has a key that also allows a cancel."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+    location_access = "signed"
+    valet_key_scope = "cancel"

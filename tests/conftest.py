@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Generator, Iterator
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,9 @@ from async_reply.attempts import claims
 from async_reply.database import statements
 from async_reply.estimates import backlogs, histories
 from async_reply.models import Operation
-from async_reply.publishing.broker import _pools, breaker
+from async_reply.publishing.broker import breaker
+from async_reply.publishing.connections import _pools
+from async_reply.services import additions
 from async_reply.status import Status
 from async_reply.testing import run_operations
 from async_reply.waiting import executor
@@ -74,6 +77,21 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def _delete_rows(_operations: Any, _style: Any, tables: list[str], **_options: Any) -> list[str]:
+    """The statements that empty tables. PostgreSQL's keys are checked at the end alone."""
+    return [f"DELETE FROM {connection.ops.quote_name(table)}" for table in tables]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """After a test with transactions of its own, delete rows instead of truncating tables.
+
+    Tables have few rows then, and TRUNCATE makes all files anew: 130 ms instead of 10.
+    """
+    if connection.vendor == "postgresql":
+        type(connection.ops).sql_flush = _delete_rows  # type: ignore[assignment,method-assign]
+
+
 @pytest.fixture(autouse=True)
 def broker(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the messages that would be sent. Only the tests of the relay need a broker."""
@@ -83,6 +101,14 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     )
     breaker.reset()
     return sent
+
+
+@pytest.fixture(autouse=True)
+def additions_to_submits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The functions that add rows to submits: none, as in a project without webhooks."""
+    functions: list[Any] = []
+    monkeypatch.setattr(additions, "functions", functions)
+    return functions
 
 
 #: Whether a status and the rows that belong to it are written in one statement. Tests of this
@@ -177,7 +203,12 @@ def ticker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticker]:
     monkeypatch.setattr("async_reply.waiting.ticker.IDLE_SECONDS", 0.05)
     monkeypatch.setattr(executor, "IDLE_SECONDS", 0.05)
     yield the_ticker
-    until(lambda: not the_ticker.is_running and not executor.executor.is_running)
+    until(
+        lambda: (
+            not the_ticker.is_running
+            and not any(thread.name == executor.THREAD_NAME for thread in threading.enumerate())
+        )
+    )
     assert the_ticker.waiting == 0
 
 

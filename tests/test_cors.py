@@ -15,8 +15,11 @@ SAFE = {
     "Cache-Control", "Content-Language", "Content-Length", "Content-Type", "Expires",
     "Last-Modified", "Pragma",
 }  # fmt: skip
-#: Headers for browsers and caches.
-NOT_FOR_PAGES = {"Access-Control-Expose-Headers", "Allow", "Vary", "WWW-Authenticate"}
+#: Headers for browsers, caches and proxies.
+NOT_FOR_PAGES = {
+    "Access-Control-Expose-Headers", "Allow", "Content-Security-Policy", "Vary",
+    "WWW-Authenticate", "X-Accel-Buffering",
+}  # fmt: skip
 #: A header from a project's get_accepted_headers.
 OF_THE_PROJECT = {"X-Kind"}
 

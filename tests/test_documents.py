@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,7 +15,9 @@ from rest_framework.test import APIClient
 from rest_framework.versioning import AcceptHeaderVersioning
 from rest_framework.views import APIView
 
+from async_reply import documents
 from async_reply.models import Operation
+from async_reply.protocol import valet_keys
 from async_reply.status import Status
 
 pytestmark = pytest.mark.django_db
@@ -89,3 +92,60 @@ def test_times__of_a_project_without_time_zones(api: APIClient, settings: Settin
         text = api.post("/echoes/", {}).json()["created_at"]
     assert TIME.fullmatch(text)
     assert abs(datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds() < 60
+
+
+LINKS = {"self", "monitor", "result", "events"}
+
+
+def test_links_at__are_those_that_a_request_gets(api: APIClient, running: Operation) -> None:
+    shown = api.get(f"/api/operations/{running.pk}/monitor/").json()["links"]
+    assert documents.links_at(running, "http://testserver/") == shown
+    links = documents.links_at(running, "https://example.org/prefix")
+    assert links["self"] == f"https://example.org/prefix/api/operations/{running.pk}/"
+
+
+@pytest.mark.parametrize("scope", ["read", "cancel"])
+def test_links_at__with_a_key_open_the_operation_to_whoever_has_them(
+    client_of: Callable[..., APIClient], running: Operation, scope: valet_keys.Scope
+) -> None:
+    links = documents.links_at(running, "http://testserver", scope=scope)
+    stranger = client_of()
+    assert stranger.get(links["monitor"]).status_code == 200
+    # With a key that only reads, the owner cancels by credentials.
+    assert stranger.post(links["cancel"]).status_code == (202 if scope == "cancel" else 401)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kept", "expected"), [(None, None, 86400), (60, None, 60), (7 * 86400, 3600, 3600)]
+)
+def test_links_at__key_is_good_for_the_time_asked_and_never_longer_than_the_operation(
+    succeeded: Operation, seconds: float | None, kept: float | None, expected: float
+) -> None:
+    lifetime = timedelta(seconds=kept or 30 * 86400)
+    succeeded.expires_at = timezone.now() + lifetime
+    links = documents.links_at(succeeded, "http://testserver", scope="read", seconds=seconds)
+    assert set(links) == LINKS
+    [key] = parse_qs(urlsplit(links["result"]).query)["sig"]
+    left = valet_keys.expiry(key) - timezone.now().timestamp()
+    assert left == pytest.approx(expected, abs=60)
+
+
+def test_links_at__of_a_view_that_signs_its_links_are_signed(running: Operation) -> None:
+    assert "sig=" not in documents.links_at(running, "https://example.org")["self"]
+    running.reply = {"valet_key": "read"}
+    assert "?sig=read." in documents.links_at(running, "https://example.org")["self"]
+
+
+@pytest.mark.parametrize(
+    "base_url", ["example.org", "//example.org", "ftp://example.org", "https://", "http://a/?b"]
+)
+def test_links_at__refuses_what_is_no_base_url(running: Operation, base_url: str) -> None:
+    with pytest.raises(ValueError, match=r"https://example\.org"):
+        documents.links_at(running, base_url)
+
+
+def test_links_at__have_the_version_of_the_api(running: Operation, settings: Settings) -> None:
+    scheme = "rest_framework.versioning.QueryParameterVersioning"
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_VERSIONING_CLASS": scheme}
+    link = documents.links_at(running, "https://example.org", version="v2")["self"]
+    assert link == f"https://example.org/api/operations/{running.pk}/?version=v2"

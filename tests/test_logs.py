@@ -1,14 +1,20 @@
-"""Log handlers and signal receivers of the project may raise or hang: no attempt is lost."""
+"""The project's log handlers may raise or hang, and no line of a log holds a valet key."""
 
 import ast
 import inspect
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.test import AsyncClient, Client, RequestFactory
+from pytest_django import Settings
 
 import async_reply
 from async_reply import lifecycle, services, signals
@@ -17,7 +23,7 @@ from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.database.clock import after
 from async_reply.exceptions import OperationFailed, WorkerStopping
-from async_reply.logs import logger
+from async_reply.logs import ValetKeyFilter, logger
 from async_reply.models import Operation
 from async_reply.status import Status
 from tests.concurrency import in_thread, until
@@ -189,3 +195,127 @@ def test_source__has_one_logger(module: str) -> None:
     assert "getLogger" not in {
         node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
     }
+
+
+#: Values of a request that hold its URL, or a secret.
+SECRETS = re.compile(
+    r"\b(request(?!\.id)|url|urls|uri|path_info|full_path|valet_keys?|sig|META|headers)\b"
+)
+
+
+def log_calls() -> Iterator[tuple[str, ast.Call]]:
+    """Each call of the logger in the package, with the module that calls."""
+    for module in MODULES:
+        for node in ast.walk(ast.parse((PACKAGE / module).read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if ast.unparse(node.func.value).rpartition(".")[2] == "logger":
+                yield module, node
+
+
+def test_source__logs_no_value_of_a_request() -> None:
+    """A URL may hold a valet key."""
+    calls = list(log_calls())
+    assert len(calls) > 50
+    for module, call in calls:
+        for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+            if not (isinstance(value, ast.Constant) and isinstance(value.value, str)):
+                assert not SECRETS.search(ast.unparse(value)), (module, ast.unparse(call))
+
+
+def test_source__lines_about_an_operation_have_one_shape() -> None:
+    for module, call in log_calls():
+        text = call.args[0] if call.func.attr != "log" else call.args[1]  # type: ignore[attr-defined]
+        if isinstance(text, ast.Constant) and "Operation " in str(text.value):
+            assert str(text.value).startswith("Operation id=%s "), (module, text.value)
+
+
+def structured(record: logging.LogRecord) -> str:
+    """The record as formatters for JSON write it: the text, and every attribute."""
+    return logging.Formatter().format(record) + str(
+        {name: str(value) for name, value in vars(record).items()}
+    )
+
+
+@pytest.fixture(params=[Client, AsyncClient])
+def send(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Sends a request through Django's handler of WSGI or of ASGI."""
+    client = request.param(raise_request_exception=False)
+
+    def send_by(method: str, path: str, **fields: str) -> Any:
+        call = partial(client.generic, method, path, "{}", "application/json", headers=fields)
+        if request.param is Client:
+            return call()
+
+        async def wait() -> Any:
+            return await call()
+
+        return async_to_sync(wait)()
+
+    return send_by
+
+
+@pytest.mark.django_db(transaction=True)
+def test_valet_key__is_in_no_line_of_any_log(
+    send: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+) -> None:
+    """Django logs requests that are refused or fail, each with the request itself."""
+    caplog.set_level(logging.DEBUG)
+    settings.ALLOWED_HOSTS = ["testserver"]
+    location = send("POST", "/open/")["Location"]
+    [key] = parse_qs(urlsplit(location).query)["sig"]
+    base = f"/api/operations/{Operation.objects.get().pk}/"
+    other = f"/api/operations/{services.submit(echo).pk}/"
+    query = f"?page=7&sig={key}"
+    statuses = [
+        send("GET", base + query).status_code,
+        send("PUT", base + query).status_code,
+        send("GET", f"{base}result/{query}").status_code,
+        send("GET", other + query, referer=f"https://testserver{base}{query}").status_code,
+        send("GET", f"/nowhere/{query}").status_code,
+        send("GET", base + query, host="elsewhere").status_code,
+    ]
+    monkeypatch.setattr(lifecycle, "cancel", raising)
+    statuses.append(send("POST", f"{base}cancel/{query}").status_code)
+    assert statuses == [200, 401, 202, 404, 404, 400, 500]
+    names = {record.name for record in caplog.records if hasattr(record, "request")}
+    assert names >= {"django.request", "django.security.DisallowedHost"}
+    texts = [structured(record) for record in caplog.records]
+    assert not [text for text in texts if key in text]
+    assert [text for text in texts if "page=7&sig=***" in text]
+
+
+def test_filter__masks_lines_of_servers() -> None:
+    line = logging.makeLogRecord(
+        {"msg": "%s", "args": ('"GET /operations/1/?a=1&sig=k.1 HTTP/1.1"',)}
+    )
+    mapping = logging.makeLogRecord({"msg": "%(r)s", "args": {"r": "GET /?sig=k.1&b=2", "B": 512}})
+    plain = logging.makeLogRecord({"msg": "GET /?sig=k.1", "args": (7, None)})
+    for record in (line, mapping, plain):
+        assert ValetKeyFilter().filter(record)
+    assert line.getMessage() == '"GET /operations/1/?a=1&sig=*** HTTP/1.1"'
+    assert mapping.getMessage() == "GET /?sig=***&b=2"
+    assert (plain.msg, plain.args) == ("GET /?sig=***", (7, None))
+
+
+def test_filter__gives_handlers_a_copy_of_the_request() -> None:
+    """The view still reads the key. The mail of an error shows the URL without it."""
+    request = RequestFactory().post("/a/?sig=k.1&b=2", {"c": 3}, HTTP_REFERER="/?sig=k.1")
+    assert request.GET["sig"] == "k.1"
+    record: Any = logging.makeLogRecord({"msg": "", "request": request})
+    ValetKeyFilter().filter(record)
+    assert record.request.get_full_path() == "/a/?sig=***&b=2"
+    assert (record.request.GET["sig"], record.request.GET["b"]) == ("***", "2")
+    assert record.request.POST["c"] == "3"
+    assert "k.1" not in str(record.request.META)
+    assert (request.GET["sig"], request.META["QUERY_STRING"]) == ("k.1", "sig=k.1&b=2")
+
+
+def test_filter__leaves_a_request_without_key_as_it_is() -> None:
+    request = RequestFactory().get("/a/?b=2")
+    record: Any = logging.makeLogRecord({"msg": "", "request": request})
+    ValetKeyFilter().filter(record)
+    assert record.request is request

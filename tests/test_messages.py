@@ -9,7 +9,7 @@ from async_reply import lifecycle, services, tasks
 from async_reply.attempts import runner
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.runner import Ending, Report
+from async_reply.attempts.reports import Ending, Report
 from async_reply.models import Operation
 from async_reply.status import Status
 from async_reply.tasks import OperationTask, operation_task

@@ -48,10 +48,12 @@ def is_status(node: ast.expr) -> bool:
 
 
 def test_source__only_status_lists_statuses() -> None:
+    # The client knows the words of other servers too, and needs no Django.
+    others = {"migrations", "client"}
     modules = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
-        if "migrations" not in path.parts and any(status_lists(ast.parse(path.read_text())))
+        if others.isdisjoint(path.parts) and any(status_lists(ast.parse(path.read_text())))
     }
     assert modules == {"status.py"}
 

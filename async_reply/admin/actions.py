@@ -82,7 +82,10 @@ class OperationActions(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         if name not in COMMANDS:
             raise Http404
-        command = COMMANDS[name]
+        return self.run_on_shown(request, pk, COMMANDS[name])
+
+    def run_on_shown(self, request: HttpRequest, pk: UUID, command: Command) -> HttpResponse:
+        """Give the command to one operation, after a confirmation if it needs one."""
         if not (
             self.has_view_permission(request) and self.has_command_permission(request, command)
         ):
@@ -90,8 +93,14 @@ class OperationActions(ReadOnlyAdmin):
         operation = self.get_object(request, str(pk))
         if operation is None:
             raise Http404
-        if command.needs_confirmation and "confirmed" not in request.POST:
-            return self._ask(request, command, back=self.page_url(pk), target=str(operation))
+        if command.warning and "confirmed" not in request.POST:
+            return self._ask(
+                request,
+                command,
+                back=self.page_url(pk),
+                target=str(operation),
+                consequence=command.consequence(operation),
+            )
         summary = run(command, [operation])
         self._report(request, command, summary)
         returned = summary.done[0][1] if summary.done else None
@@ -122,7 +131,7 @@ class OperationActions(ReadOnlyAdmin):
         The queryset of the action lacks rows that the filter of the list no longer shows.
         """
         ids = _selected(request)
-        if command.needs_confirmation and "confirmed" not in request.POST:
+        if command.warning and "confirmed" not in request.POST:
             target = ngettext("%d operation", "%d operations", len(ids)) % len(ids)
             hidden = [
                 ("action", f"{command.name}_operations"),
@@ -143,8 +152,14 @@ class OperationActions(ReadOnlyAdmin):
         back: str,
         target: str,
         hidden: list[tuple[str, str]] | None = None,
+        consequence: str = "",
+        action: str = "",
+        note: str = "",
     ) -> HttpResponse:
-        """The page that asks for confirmation; `hidden` fields are posted again with it."""
+        """The page that asks for confirmation; `hidden` fields are posted again with it.
+
+        It posts to the URL `action`, by default to its own.
+        """
         context = {
             **self.admin_site.each_context(request),
             "title": _("Are you sure?"),
@@ -153,7 +168,10 @@ class OperationActions(ReadOnlyAdmin):
             "command": command,
             "target": target,
             "back": back,
+            "consequence": consequence,
             "hidden": hidden or [],
+            "action": action,
+            "note": note,
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "async_reply/admin/confirm.html", context)

@@ -6,25 +6,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import Error, connections
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 
 from async_reply import services
 from async_reply.database import alias, errors
 from async_reply.exceptions import (
     AlreadyFinished,
+    NoSuchStep,
     NotCancelable,
     NotFinished,
+    NotRunning,
     OperationGone,
     UnknownKind,
 )
 from async_reply.logs import logger
 from async_reply.models import Operation
-from async_reply.services import cancellation
-from async_reply.status import CANCELABLE, FINAL
+from async_reply.services import cancellation, process_commands
+from async_reply.status import ACTIVE, CANCELABLE, FINAL, Status
 
 #: The errors by which a service says that it leaves the operation as it is.
-REFUSALS = (AlreadyFinished, NotCancelable, NotFinished, OperationGone, UnknownKind)
+REFUSALS = (
+    *(AlreadyFinished, NoSuchStep, NotCancelable, NotFinished, NotRunning, OperationGone),
+    UnknownKind,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,10 @@ class Command:
     is_offered: Callable[[Operation], bool]
     #: The message with the number of operations: "%d operations were …"
     done_message: Any
-    needs_confirmation: bool = False
+    #: The text that asks for confirmation; '' for a command that needs none.
+    warning: Any = ""
+    #: One more sentence for the operation that is shown.
+    consequence: Callable[[Operation], str] = lambda _operation: ""
 
 
 @dataclass
@@ -97,6 +105,25 @@ def _may_be_canceled(operation: Operation) -> bool:
     return not cancellation.has_begun(operation) or cancellation.is_cancelable(operation)
 
 
+def _is_running(operation: Operation) -> bool:
+    return operation.status in ACTIVE
+
+
+def _consequence_of_end(operation: Operation) -> str:
+    """Tells the operator how a running operation goes on after the end of its process."""
+    if operation.status == Status.CANCELING:
+        return gettext("The operation is then canceled.")
+    left = operation.max_losses - operation.losses
+    if left <= 0:
+        return gettext("No losses are left: the operation then fails, and is not run again.")
+    return (
+        gettext(
+            "The attempt counts as lost, and the operation is run again. Losses that are left: %d."
+        )
+        % left
+    )
+
+
 CANCEL = Command(
     name="cancel",
     label=_("Cancel"),
@@ -128,7 +155,40 @@ DELETE = Command(
     done_message=ngettext_lazy(
         "The content of %d operation was deleted.", "The content of %d operations was deleted."
     ),
-    needs_confirmation=True,
+    warning=_(
+        "Input, result and files are removed at once and cannot be restored. The client is told "
+        "that there is no such operation. The row stays for a while and keeps the idempotency key."
+    ),
+)
+SHOW_STACK = Command(
+    name="show-stack",
+    label=_("Where is it now"),
+    permission="view_operation_payload",
+    perform=process_commands.show_stack,
+    is_offered=_is_running,
+    done_message=ngettext_lazy(
+        "The process of %d operation was asked where its job is.",
+        "The processes of %d operations were asked where their jobs are.",
+    ),
+)
+END_PROCESS = Command(
+    name="end-process",
+    label=_("End its process"),
+    permission="end_operation_process",
+    perform=process_commands.end_process,
+    is_offered=_is_running,
+    done_message=ngettext_lazy(
+        "The process of %d operation was told to end: it does so within seconds.",
+        "The processes of %d operations were told to end: they do so within seconds.",
+    ),
+    warning=_(
+        "The process is killed in the middle of the job. The job cannot clean up: its open "
+        "transaction is rolled back, and what it has done elsewhere stays half done. Cancel the "
+        "operation first if the job may still hear of it."
+    ),
+    consequence=_consequence_of_end,
 )
 
-COMMANDS = {command.name: command for command in (CANCEL, RERUN, DELETE)}
+#: The commands that work on any number of operations.
+BULK_COMMANDS = {command.name: command for command in (CANCEL, RERUN, DELETE)}
+COMMANDS = {command.name: command for command in (CANCEL, RERUN, DELETE, SHOW_STACK, END_PROCESS)}

@@ -1,30 +1,27 @@
-"""Shows operators the list of operations, and the page and the files of each operation."""
+"""Shows operators the page and the files of each operation."""
 
-import re
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from async_reply.admin import panels
-from async_reply.admin.actions import OperationActions
-from async_reply.admin.filters import CreatedFilter, KindFilter, StatusFilter
-from async_reply.admin.moments import EMPTY, format_moment, moment_column
-from async_reply.database.clock import seconds_until
+from async_reply.admin import panels, processes
+from async_reply.admin.dashboard import Dashboard
+from async_reply.admin.moments import EMPTY, moment_column
+from async_reply.admin.steps import StepReruns
+from async_reply.estimates import reasons
 from async_reply.exceptions import StorageFailed
 from async_reply.files import store
 from async_reply.logs import logger
 from async_reply.models import Operation, OperationFile
-from async_reply.status import Status
+from async_reply.status import ACTIVE
 
 PAYLOAD_PERMISSION = "view_operation_payload"
 
@@ -38,6 +35,7 @@ MOMENTS = {
         "updated_at",
         "cancel_requested_at",
         "deadline_at",
+        "give_up_at",
         "published_at",
         "lease_expires_at",
         "expires_at",
@@ -68,65 +66,32 @@ BUDGET_FIELDS = (
     ("attempt", "version"),
     ("retries", "max_retries"),
     ("losses", "max_losses"),
+    ("total_retries", "total_losses"),
     ("time_limit", MOMENTS["deadline_at"]),
+    ("earlier_seconds", MOMENTS["give_up_at"]),
+    ("steps", "idle_releases"),
 )
 DELIVERY_FIELDS = (
     ("queue", "priority"),
     (MOMENTS["published_at"], "publishes"),
     ("worker", MOMENTS["lease_expires_at"]),
-    "traceparent",
 )
-REQUEST_FIELDS = ("view", "idempotency_digest", "reply_document")
+REQUEST_FIELDS = ("view", "idempotency_digest", "traceparent", "reply_document")
 
 
-class OperationAdmin(OperationActions):
+class OperationAdmin(StepReruns, Dashboard):
     """The pages of operations. A project subclasses it to show other columns."""
 
-    # These columns fit between Django's navigation and the filters in a window of 1280 pixels.
-    list_display = (
-        "short_id",
-        "state",
-        "dotted_kind",
-        "owner",
-        MOMENTS["created_at"],
-        MOMENTS["finished_at"],
-    )
-    list_filter = (StatusFilter, KindFilter, CreatedFilter)
-    list_deferred = ("input", "error", "extra", "reply")
-    list_select_related = False
-    ordering = ("-id",)
-    # Django shows the search box if this is not empty; get_search_results does the search.
-    search_fields = ("id",)
-    search_help_text = gettext_lazy(
-        "The whole id of an operation (the list shows only its end), or the exact owner."
-    )
     change_form_template = "async_reply/admin/change_form.html"
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        try:
-            return queryset.filter(Q(pk=UUID(term)) | Q(owner=term)), False
-        except ValueError:
-            return queryset.filter(owner=term), False
 
     def has_payload_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"{self.opts.app_label}.{PAYLOAD_PERMISSION}")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """All fields. The payload only if this user has the permission to see it."""
-        payload: tuple[str, ...] = ("attempts", "hidden_payload")
+        payload: tuple[str, ...] = ("hidden_payload",)
         if self.has_payload_permission(request):
-            payload = (
-                "attempts_with_tracebacks",
-                "result_panel",
-                "input_document",
-                "file_table",
-                "extra_document",
-            )
+            payload = ("result_panel", "input_document", "file_table", "extra_document")
         return [
             (None, {"fields": SUMMARY_FIELDS}),
             (_("Input and outcome"), {"fields": payload}),
@@ -139,7 +104,23 @@ class OperationAdmin(OperationActions):
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        context["buttons"] = self.buttons(request, context["original"])
+        operation = context["original"]
+        commands = list(operation.process_commands.all()) if operation.commands else []
+        with_payload = self.has_payload_permission(request)
+        reason = reasons.why_pending(operation)
+        context |= {
+            "buttons": self.buttons(request, operation),
+            "why_pending": "" if reason is None else reason.sentence,
+            "why_process_stays": (
+                processes.why_it_stays(operation) if operation.status in ACTIVE else ""
+            ),
+            "timeline": panels.timeline(operation, commands=commands, with_payload=with_payload),
+            "steps": self.steps_panel(
+                request, operation, with_payload=with_payload, link=self._file_url
+            ),
+            "stack": panels.stack(operation, commands=commands) if with_payload else "",
+            "log": panels.log(operation),
+        }
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_urls(self) -> list[URLPattern]:
@@ -179,31 +160,6 @@ class OperationAdmin(OperationActions):
             headers={"X-Content-Type-Options": "nosniff"},
         )
 
-    @admin.display(description=gettext_lazy("id"))
-    def short_id(self, operation: Operation) -> str:
-        """The random end of the id. Ids that were made in one hour start alike."""
-        return format_html('<span title="{}">{}</span>', operation.pk, str(operation.pk)[-8:])
-
-    @admin.display(description=gettext_lazy("status"))
-    def state(self, operation: Operation) -> str:
-        """The status, with the progress, the time of a delayed start, or "deleted" or "expired"."""
-        status = operation.get_status_display()
-        if operation.deleted_at is not None:
-            reason = _("deleted") if operation.was_deleted else _("expired")
-            return f"{status} ({reason})"
-        if operation.status == Status.PENDING and seconds_until(operation.available_at) > 0:
-            start = format_moment(operation.available_at)
-            return format_html("{} ({} {})", status, _("from"), start)
-        if operation.progress is not None and operation.status != Status.SUCCEEDED:
-            return f"{status}, {operation.progress}\N{NO-BREAK SPACE}%"
-        return status
-
-    @admin.display(description=gettext_lazy("kind"))
-    def dotted_kind(self, operation: Operation) -> str:
-        """The kind, with a possible line break after each dot and underscore."""
-        parts = re.split(r"(?<=[._])", operation.kind)
-        return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in parts))
-
     @admin.display(description=gettext_lazy("reruns"))
     def lineage(self, operation: Operation) -> str:
         """Links to the operation that this one repeats, and to its last ten reruns."""
@@ -231,7 +187,7 @@ class OperationAdmin(OperationActions):
     @admin.display(description=gettext_lazy("payload"))
     def hidden_payload(self, _operation: Operation) -> str:
         return _(
-            "Input, result, files and tracebacks are hidden. "
+            "Input, result, files, and messages and tracebacks of exceptions are hidden. "
             "To see them, a user needs the permission %(name)s."
         ) % {"name": f"{self.opts.app_label}.{PAYLOAD_PERMISSION}"}
 
@@ -258,14 +214,6 @@ class OperationAdmin(OperationActions):
     @admin.display(description=gettext_lazy("files"))
     def file_table(self, operation: Operation) -> str:
         return panels.files(operation, link=self._file_url) or EMPTY
-
-    @admin.display(description=gettext_lazy("attempts that did not end well"))
-    def attempts(self, operation: Operation) -> str:
-        return panels.attempts(operation, with_tracebacks=False) or EMPTY
-
-    @admin.display(description=gettext_lazy("attempts that did not end well"))
-    def attempts_with_tracebacks(self, operation: Operation) -> str:
-        return panels.attempts(operation, with_tracebacks=True) or EMPTY
 
     def _file_url(self, row: OperationFile) -> str:
         return self.url_of("file", row.operation_id, row.pk)

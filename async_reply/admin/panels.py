@@ -5,16 +5,29 @@ from collections.abc import Callable
 from typing import Any
 
 from django.apps import apps
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.serializers.json import DjangoJSONEncoder
 from django.template.loader import render_to_string
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult
+from async_reply.admin import timelines
+from async_reply.models import (
+    Operation,
+    OperationAttempt,
+    OperationFile,
+    OperationResult,
+    ProcessCommand,
+)
+from async_reply.status import ACTIVE
 
 #: The number of characters of a text that a page shows.
 MAX_CHARACTERS = 20_000
 #: The number of rows of a table that a page shows.
 MAX_ROWS = 50
+#: The number of entries of the admin's log that a page shows.
+MAX_ENTRIES = 20
 
 
 def text(value: str, *, from_end: bool = False) -> SafeString:
@@ -63,18 +76,55 @@ def result(operation: Operation, *, link: Callable[[OperationFile], str]) -> Saf
     return render_to_string("async_reply/admin/result.html", context)
 
 
-def attempts(operation: Operation, *, with_tracebacks: bool) -> SafeString | str:
-    """A table of the attempts that did not end well, the last one first."""
-    queryset = OperationAttempt.objects.filter(operation=operation).order_by("-number")
-    rows = list((queryset if with_tracebacks else queryset.defer("traceback"))[: MAX_ROWS + 1])
-    if not rows:
+def timeline(
+    operation: Operation, *, commands: list[ProcessCommand], with_payload: bool
+) -> SafeString:
+    """The timeline of the operation; with messages and tracebacks of exceptions if allowed."""
+    rows = OperationAttempt.objects.filter(operation=operation).order_by("-number")
+    if not with_payload:
+        rows = rows.defer("traceback", "message")
+    attempts = list(rows[: MAX_ROWS + 1])
+    shown = attempts[:MAX_ROWS][::-1]
+    story = timelines.build(operation, attempts=shown, commands=commands, now=timezone.now())
+    context = {
+        "timeline": story,
+        "steps": [(step, _traceback(step) if with_payload else "") for step in story.steps],
+        "shows_payload": with_payload,
+        "max_rows": MAX_ROWS,
+        "has_more": len(attempts) > MAX_ROWS,
+    }
+    return render_to_string("async_reply/admin/timeline.html", context)
+
+
+def _traceback(step: timelines.Step) -> SafeString | str:
+    if step.attempt is None or not step.attempt.traceback:
         return ""
-    shown = [
-        (row, text(row.traceback, from_end=True) if with_tracebacks and row.traceback else "")
-        for row in rows[:MAX_ROWS]
-    ]
-    context = {"attempts": shown, "max_rows": MAX_ROWS, "has_more": len(rows) > MAX_ROWS}
-    return render_to_string("async_reply/admin/attempts.html", context)
+    return text(step.attempt.traceback, from_end=True)
+
+
+def stack(operation: Operation, *, commands: list[ProcessCommand]) -> SafeString | str:
+    """The stack that an operator last asked for; '' unless this attempt was asked and runs."""
+    for command in commands:
+        is_asked = command.name == ProcessCommand.Name.SHOW_STACK
+        if is_asked and command.attempt == operation.attempt and operation.status in ACTIVE:
+            shown = text(command.answer, from_end=True) if command.answer else ""
+            context = {"command": command, "stack": shown}
+            return render_to_string("async_reply/admin/stack.html", context)
+    return ""
+
+
+def log(operation: Operation) -> SafeString:
+    """The acts of operators on the operation in the admin, the last one first."""
+    entries = LogEntry.objects.filter(
+        content_type=ContentType.objects.get_for_model(Operation), object_id=str(operation.pk)
+    ).select_related("user")
+    rows = list(entries.order_by("-pk")[: MAX_ENTRIES + 1])
+    context = {
+        "entries": rows[:MAX_ENTRIES],
+        "max_rows": MAX_ENTRIES,
+        "has_more": len(rows) > MAX_ENTRIES,
+    }
+    return render_to_string("async_reply/admin/log.html", context)
 
 
 def celery_result(operation: Operation) -> int | None:

@@ -8,18 +8,25 @@ two thirds are over without a renewal, the job renews it itself at its next call
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any
+from typing import Any, NoReturn
 
-from django.db import Error, connections, transaction
+from django.db import Error, connections
 
 from async_reply import lifecycle
-from async_reply.attempts import interrupts
+from async_reply.attempts import deadlines, interrupts, outages, process_commands, sessions
+from async_reply.attempts.cursors import Kept
 from async_reply.attempts.progress import Progress, columns
+from async_reply.attempts.row_locks import locked
+from async_reply.attempts.stacks import JobThread
 from async_reply.database import alias, errors
+from async_reply.database.leases import lease_seconds
+from async_reply.database.shapes import Columns
 from async_reply.exceptions import (
+    AttemptGivenBack,
     ClaimLost,
     JobInterrupted,
     OperationCanceled,
@@ -40,7 +47,7 @@ REASON_SECONDS = 2.0
 
 def renewal_seconds() -> float:
     """Seconds from one renewal of a lease to the next."""
-    return lifecycle.lease() / 3
+    return lease_seconds() / 3
 
 
 class Claim:
@@ -52,6 +59,9 @@ class Claim:
         #: The process that may write for the attempt. A process that the job forks may not.
         self.pid = os.getpid()
         self.inline = inline
+        #: Held around each write of the row, so that an older write never follows a newer one.
+        self.lock = threading.RLock()
+        self._thread_id, self._depths = threading.get_ident(), sessions.depths()
         #: Whether the thread could not beat and the lease ends soon: the job has to renew it.
         self.is_neglected = False
         self.interruption: type[JobInterrupted] | None = None
@@ -61,10 +71,16 @@ class Claim:
         #: The job sets it at each call. It is written once a beat.
         self.progress: Progress | None = None
         self._saved_progress: Progress | None = None
+        self.kept = Kept(operation.kept)
+        self._thread = JobThread()
+        self._commands = operation.commands
         #: By `time.monotonic()`: this clock needs no database, which may be away or locked.
-        self.deadline = now + operation.time_limit
+        self.deadline, half_at = deadlines.of(operation)
+        self.halftime = deadlines.Halftime(operation, half_at)
         self._renew_at = now + renewal_seconds()
         self._beat_at = now
+        #: When the last successful beat began.
+        self._seen_at = now
 
     def interrupts_allowed(self) -> AbstractContextManager[None]:
         """A block in which the job may be interrupted between its calls, where its kind asks."""
@@ -93,10 +109,16 @@ class Claim:
         if self.interruption is not None:
             raise self.interruption
 
+    def check_halftime(self) -> None:
+        """Raise AttemptGivenBack if half of the attempt's time is over."""
+        if self.halftime.is_over():
+            self.interruption = AttemptGivenBack
+            raise AttemptGivenBack
+
     def check_clock(self) -> None:
         """Learn without a database that the time is up, or that the worker stops."""
         if time.monotonic() >= self.deadline:
-            if self.interruption in (None, WorkerStopping):
+            if self.interruption in (None, AttemptGivenBack, WorkerStopping):
                 self._interrupt(TimeLimitExceeded)
         elif (
             self.interruption is None and interrupts.stopping.is_set() and self.operation.max_losses
@@ -167,28 +189,84 @@ class Claim:
 
     @property
     def unsaved_progress(self) -> dict[str, Any]:
-        """The columns `progress` and `message`, where the row does not show them yet."""
+        """The columns of progress, cursors and state, where the row does not show them yet."""
         progress = self.progress
-        if progress is None or progress == self._saved_progress:
-            return {}
-        return columns(progress)
+        is_shown = progress == self._saved_progress
+        return ({} if progress is None or is_shown else columns(progress)) | self.kept.unsaved
 
-    def beat(self, row: tuple[str, int] | None) -> None:
+    def changed_transactions(self) -> list[str]:
+        """Aliases on which this thread has another transaction than when the attempt began."""
+        is_of_job = threading.get_ident() == self._thread_id
+        return sessions.changed_since(self._depths if is_of_job else {})
+
+    def look_if_old(self) -> None:
+        """Renew the lease, or raise ClaimLost, if the last beat is older than half a lease.
+
+        A process that was frozen may have lost its operation, and hears of it here.
+        """
+        if time.monotonic() - self._seen_at > lease_seconds() / 2:
+            self._renew_at = time.monotonic()
+            outages.read_for_job(self.operation.pk, lambda: beat([self]))
+            if self.interruption is not None:
+                raise self.interruption
+
+    @contextmanager
+    def storing(self) -> Iterator[Columns]:
+        """A block that writes the columns it is given, which the row lacks, and renews the lease.
+
+        The lock is held. After an error the columns are written again later.
+        """
+        with self.lock:
+            began_at, progress = time.monotonic(), self.progress
+            unsaved = self.unsaved_progress
+            yield unsaved
+            self._saved_progress = progress
+            self.kept.saved(unsaved)
+            self._seen_at, self._renew_at = began_at, began_at + renewal_seconds()
+            self.is_neglected = False
+            self.halftime.get_further()
+
+    def lose(self) -> NoReturn:
+        """A write has missed: another attempt holds the operation, or it has ended."""
+        self._interrupt(ClaimLost)
+        raise ClaimLost
+
+    def beat(self, row: tuple[str, int, int] | None, *, began_at: float | None = None) -> None:
         """Compare with status and attempt of the `row`. Write new progress, or renew the lease.
+
+        Before, obey an operator if the number of commands in the row has grown. An error there
+        does not keep the claim from its renewal.
+
+        `began_at`: when the row was read, by `time.monotonic()`.
 
         A row that somebody has locked, above all the job itself, is not waited for: other claims
         need their renewals, and the deadline has to be checked.
         """
-        status, attempt = ("", 0) if row is None else row
+        status, attempt, commands = ("", 0, 0) if row is None else row
         if attempt != self.operation.attempt or status not in ACTIVE:
             self._interrupt(ClaimLost)
             return
         if status == Status.CANCELING:
             self._interrupt(OperationCanceled)
-        if self.progress != self._saved_progress or time.monotonic() >= self._renew_at:
+        try:
+            if commands != self._commands:
+                process_commands.obey(self.operation, thread=self._thread, inline=self.inline)
+                self._commands = commands
+        finally:
+            if self.unsaved_progress or time.monotonic() >= self._renew_at:
+                self._renew_unless_busy()
+        self._seen_at = time.monotonic() if began_at is None else began_at
+
+    def _renew_unless_busy(self) -> None:
+        """Renew, unless a step is being stored: it renews the lease, and may wait for long."""
+        if not self.lock.acquire(blocking=False):
+            return
+        try:
             # An inline job beats with its own connection, which may hold the lock.
-            with nullcontext() if self.inline else _locked(self.operation):
+            with nullcontext() if self.inline else locked(self.operation.pk):
                 self._renew()
+        finally:
+            self.lock.release()
 
     def _interrupt(self, interruption: type[JobInterrupted]) -> None:
         self.interruption = interruption
@@ -196,39 +274,26 @@ class Claim:
             self.interruptible.interrupt()
 
     def _renew(self) -> None:
-        progress = self.progress
-        is_held = lifecycle.beat(self.operation, **self.unsaved_progress)
+        progress, unsaved = self.progress, self.unsaved_progress
+        is_held = lifecycle.beat(self.operation, **unsaved)
         self._saved_progress = progress
+        self.kept.saved(unsaved)
         if not is_held:
             self._interrupt(ClaimLost)
         self._renew_at = time.monotonic() + renewal_seconds()
         self.is_neglected = False
 
 
-@contextmanager
-def _locked(operation: Operation) -> Iterator[None]:
-    """A transaction that locks the row. Raises OperationalError when another one has locked it."""
-    with transaction.atomic(using=alias()):
-        if connections[alias()].features.has_select_for_update_nowait:
-            rows = Operation.objects.filter(pk=operation.pk).values_list("pk")
-            bool(rows.select_for_update(nowait=True))
-        yield
-
-
 def beat(claims: list[Claim]) -> None:
-    """Read the rows of `claims` with one statement, then let each claim write what it has to.
-
-    An error of one claim is raised after the last claim.
-    """
+    """Read the rows of `claims` with one statement, then let each write. Errors come last."""
+    began_at = time.monotonic()
     operations = Operation.objects.filter(pk__in=[claim.operation.pk for claim in claims])
-    rows = {
-        pk: (status, attempt)
-        for pk, status, attempt in operations.values_list("pk", "status", "attempt")
-    }
+    columns_read = operations.values_list("pk", "status", "attempt", "commands")
+    rows = {pk: (status, attempt, commands) for pk, status, attempt, commands in columns_read}
     failure: Error | None = None
     for claim in claims:
         try:
-            claim.beat(rows.get(claim.operation.pk))
+            claim.beat(rows.get(claim.operation.pk), began_at=began_at)
         except Error as error:
             failure = error
     if failure is not None:

@@ -3,7 +3,6 @@
 The runner also asks here whether the job is to be retried, and after how many seconds.
 """
 
-import logging
 import re
 import sys
 import traceback
@@ -15,10 +14,11 @@ from django.conf import settings
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.http import Http404
 
-from async_reply import conf
+from async_reply import columns, conf
 from async_reply.attempts.kinds import Kind, to_seconds
 from async_reply.database import payloads
 from async_reply.exceptions import (
+    NoAnswer,
     OperationFailed,
     PayloadError,
     PayloadTooLarge,
@@ -39,8 +39,8 @@ STORAGE_FAILED = "A file of the operation could not be stored or read."
 DJANGO_NOT_FOUND = re.compile(r"No \w+ matches the given query\.")
 MAX_TEXT_CHARACTERS = 4_000
 MAX_TRACEBACK_CHARACTERS = 100_000
-#: From this number on, each release of the same operation is a warning.
-MANY_RELEASES = 3
+#: The size of the column.
+MAX_MESSAGE_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class Failure:
     is_refusal: bool = False
 
 
-def explain(kind: Kind, error: BaseException) -> Failure:
+def explain(kind: Kind, error: BaseException, operation: Operation) -> Failure:
     """The failure that `error` means. Never raises."""
     try:
-        return _explain(kind, error)
+        return _explain(kind, error, operation)
     except BaseException:
         # The job may have defined the exception's class, and its methods may raise.
         logger.warning("%s cannot be explained", type(error).__qualname__, exc_info=True)
         return Failure(error, Outcome.FAILED, _problem("internal-error", INTERNAL_ERROR))
 
 
-def _explain(kind: Kind, error: BaseException) -> Failure:
+def _explain(kind: Kind, error: BaseException, operation: Operation) -> Failure:
     choice = _choice(error)
     if choice is not None:
         problem = _problem_of_choice(kind, choice)
@@ -74,8 +74,7 @@ def _explain(kind: Kind, error: BaseException) -> Failure:
     # The pool raises a timeout at any place, so a storage may have wrapped it.
     cause = error.__cause__ if isinstance(error, StorageFailed) else error
     if isinstance(cause, (TimeLimitExceeded, *kind.timeouts)):
-        problem = _problem("timed-out", "The operation exceeded its time limit.")
-        return Failure(error, Outcome.TIMED_OUT, problem)
+        return Failure(error, Outcome.TIMED_OUT, columns.timed_out(operation))
     if isinstance(error, PayloadError):
         # The text of PayloadTooLarge names a remedy and quotes nothing. Other texts may quote.
         text = error if isinstance(error, PayloadTooLarge) else RESULT_NOT_STORED
@@ -107,6 +106,8 @@ def _choice(error: object) -> _Choice | None:
         if getattr(error, "errors", None) is not None:
             members["errors"] = error.errors
         return _Choice(error.code, error.detail, error.status_code, members)
+    if isinstance(error, NoAnswer):
+        return _Choice("no-answer", "Nobody answered in time.", 409)
     if isinstance(error, Http404):
         return _Choice("not_found", _own_text(error) or "Not found.", 404)
     if isinstance(error, PermissionDenied):
@@ -175,21 +176,9 @@ def _problem(code: object, detail: object, *, status: int = 409) -> dict[str, An
     return problems.failure(payloads.clean(code)[:MAX_TEXT_CHARACTERS], text, status=int(status))
 
 
-def log(operation: Operation, failure: Failure) -> None:
-    """Log one line; with a traceback unless the job chose to fail."""
-    logger.log(
-        logging.WARNING if failure.is_refusal else logging.ERROR,
-        "Operation id=%s kind=%s status=failed code=%r",
-        operation.pk,
-        operation.kind,
-        failure.problem["code"],
-        exc_info=None if failure.is_refusal else failure.error,
-    )
-
-
 def retry_delay(operation: Operation, kind: Kind, error: BaseException) -> float | None:
     """Seconds until the next attempt; None for no retry, or when the budget is spent."""
-    if operation.retries >= operation.max_retries:
+    if operation.retries >= operation.max_retries or columns.is_spent(operation):
         return None
     try:
         if isinstance(error, RetryLater) and error.after is not None:
@@ -202,18 +191,6 @@ def retry_delay(operation: Operation, kind: Kind, error: BaseException) -> float
         return None
 
 
-def warn_of_releases(operation: Operation) -> None:
-    """Warn of an operation that is released again and again, since releases have no budget."""
-    releases = operation.attempt - operation.retries - operation.losses
-    if releases >= MANY_RELEASES:
-        logger.warning(
-            "Operation id=%s kind=%s released %d times: its workers stop before it can end",
-            operation.pk,
-            operation.kind,
-            releases,
-        )
-
-
 def record(operation: Operation, error: BaseException, outcome: OperationAttempt.Outcome) -> None:
     """Insert the row that tells operators how an attempt without a result ended."""
     row = Operation.objects.only("started_at").get(pk=operation.pk)
@@ -224,8 +201,17 @@ def record(operation: Operation, error: BaseException, outcome: OperationAttempt
         started_at=row.started_at,
         outcome=outcome,
         exception=f"{type(error).__module__}.{type(error).__qualname__}"[:255],
+        message=_message(error),
         traceback=_traceback(error),
     )
+
+
+def _message(error: BaseException) -> str:
+    """The text of the exception; '' if it has none that can be read."""
+    try:
+        return payloads.clean(error)[:MAX_MESSAGE_CHARACTERS]
+    except BaseException:  # noqa: BLE001 an exception is the job's own code
+        return ""
 
 
 def _traceback(error: BaseException) -> str:

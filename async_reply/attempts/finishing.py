@@ -39,7 +39,7 @@ def finish(
             if is_written and status is not None:
                 signals.announce_finished(operation, status)
         if len(connections[alias()].atomic_blocks) != depth:
-            raise TransactionManagementError("A function of on_finish left a transaction open.")
+            raise TransactionManagementError("A function of the job left a transaction open.")
         # An error may have hidden that the last try was committed. Then the row shows it.
         return is_written or (tries > 1 and _is_stored(operation, status))
 

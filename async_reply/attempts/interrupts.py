@@ -3,15 +3,19 @@
 import mmap
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
-from typing import Protocol
+from types import CodeType, FrameType
+from typing import Any, Protocol, TypeVar
 
 from async_reply.exceptions import JobInterrupted
 
 # Celery's pool uses SIGUSR1 for soft time limits. SIGUSR2 is free in its children.
 SIGNAL = signal.SIGUSR2
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+#: Functions that are not interrupted, neither they nor what they call.
+_uninterrupted: set[CodeType] = set()
 
 
 def ends_process(error: BaseException) -> bool:
@@ -93,6 +97,34 @@ class InterruptibleJob:
 _current: InterruptibleJob | None = None
 
 
-def _raise_in_job(_signum: int, _frame: FrameType | None) -> None:
-    if _current is not None:
+def uninterrupted(function: Function) -> Function:
+    """Decorate a function of ours that must not be interrupted: the job hears at its next call."""
+    _uninterrupted.add(function.__code__)
+    return function
+
+
+def call_interruptibly(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Call a function of the job from code that is uninterrupted. The function may be interrupted.
+
+    Once it has returned, it is not, so that what it returned is never lost.
+    """
+    return function(*args, **kwargs)
+
+
+def _may_interrupt(frame: FrameType | None) -> bool:
+    """Whether the code that runs in `frame` may be interrupted: the innermost caller decides."""
+    caller = frame
+    while caller is not None:
+        if caller.f_code is call_interruptibly.__code__:
+            return caller is not frame
+        if caller.f_code in _uninterrupted:
+            return False
+        caller = caller.f_back
+    return True
+
+
+def _raise_in_job(_signum: int, frame: FrameType | None) -> None:
+    if _current is not None and _may_interrupt(frame):
         _current.raise_interruption()

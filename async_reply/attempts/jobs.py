@@ -1,38 +1,45 @@
 """The handle that a job gets as its first argument, `operation`."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
+from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NoReturn, TypeAlias, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
-from async_reply.attempts import outages, results
+from async_reply.attempts import contents, outages, pauses, results
 from async_reply.attempts.claims import Claim
-from async_reply.attempts.kinds import to_seconds
+from async_reply.attempts.contents import Content
+from async_reply.attempts.cursors import Loop, ResumeFrom
+from async_reply.attempts.kinds import Exceptions, to_seconds
+from async_reply.attempts.steps import Steps
 from async_reply.exceptions import PayloadError, RetryLater
-from async_reply.files import inputs, store, streams
+from async_reply.files import inputs, store
 from async_reply.models import Operation, OperationFile
 from async_reply.protocol import headers
 
 Item = TypeVar("Item")
-#: Linux refuses longer paths.
-MAX_PATH_CHARACTERS = 4096
-ABSOLUTE_PATH = re.compile(r"(?:/[\w.@+ -]+)+/?")
-Content: TypeAlias = "bytes | str | Path | streams.Stream | Iterable[bytes | str]"
 
 
 class Job:
     """The running attempt, as its job sees it."""
 
-    def __init__(self, operation: Operation, claim: Claim) -> None:
+    def __init__(
+        self,
+        operation: Operation,
+        claim: Claim,
+        *,
+        timeouts: Exceptions = (),
+        asks: Collection[str] = (),
+    ) -> None:
         self._operation = operation
+        self._asks = asks
         self._claim = claim
+        self._steps = Steps(operation, claim, timeouts=timeouts)
         self._opened_files: list[inputs.Opened] = []
-        #: The functions given to `on_finish`.
+        #: The functions given to `on_finish`, to `on_failure` and to `on_cancel`.
         self.callbacks: list[Callable[[], object]] = []
+        self.failure_callbacks: list[Callable[[], object]] = []
+        self.cancel_callbacks: list[Callable[[], object]] = []
 
     @property
     def id(self) -> UUID:
@@ -72,9 +79,23 @@ class Job:
             claim.check()
 
     def track(
-        self, iterable: Iterable[Item], *, total: int | None = None, description: str = ""
+        self,
+        iterable: Iterable[Item] = (),
+        *,
+        total: int | None = None,
+        description: str = "",
+        resume: str | None = None,
+        resume_from: ResumeFrom | None = None,
     ) -> Iterator[Item]:
-        """Yield from `iterable`; show progress and hear of a cancel at each item."""
+        """Yield from `iterable`; show progress and hear of a cancel at each item.
+
+        With a name in `resume` a later attempt goes on behind the last item that was done. The
+        iterable is then a queryset, a list, a tuple or a range; or `resume_from(key)` returns the
+        items behind a key, which is None at first, as pairs of key and item.
+        """
+        if resume is not None:
+            yield from self._resumed(resume, iterable, resume_from, total, description)
+            return
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
         self.progress(0, total, description)
@@ -84,6 +105,103 @@ class Job:
             claim.progress = (_percent(done, total), description, done, total)
             if claim.needs_check:
                 claim.check()
+
+    def _resumed(
+        self,
+        name: str,
+        source: Iterable[Any],
+        resume_from: ResumeFrom | None,
+        total: int | None,
+        description: str,
+    ) -> Iterator[Any]:
+        if self._steps.begin_loop(name):
+            return
+        claim = self._claim
+        loop = Loop(claim.kept, name, source, resume_from)
+        total = loop.total() if total is None else total
+        self.progress(loop.done, total, description)
+        for key, item in loop.items():
+            yield item
+            # Without this a later attempt would skip an item whose step has failed.
+            self._steps.raise_failure()
+            loop.move(key)
+            claim.halftime.get_further()
+            claim.progress = (_percent(loop.done, total), description, loop.done, total)
+            if claim.needs_check:
+                claim.check()
+            claim.check_halftime()
+        claim.kept.drop(name)
+        self._steps.end_loop(name, loop.done)
+
+    @property
+    def state(self) -> Any:
+        """One small JSON value that is kept between attempts; None until the job sets it.
+
+        It is written with the next heartbeat, step, retry or release. Raises PayloadError for a
+        value that is not JSON, or of more than 64 KiB.
+        """
+        return self._claim.kept.state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._claim.kept.state = value
+
+    def step(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        stores: Exceptions | type[Exception] = (),
+        strict: bool = False,
+        atomic: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Call `function` with the other arguments, and store what it returns under `name`.
+
+        Once it is stored, later attempts return it and do not call the function. It is JSON, or
+        `operation.file(…)`, of which the step returns an open file. `stores` names exceptions that
+        are an outcome of the step: they are stored and raised again. With `strict` a later attempt
+        fails if it has other arguments. With `atomic` the function's writes to the operations'
+        database and the step are committed together: these writes happen once.
+
+        Raises StepRefused inside a transaction, for a second step of this name, and beyond 1,000
+        steps; PayloadError for a value that cannot be stored; JobInterrupted when the job has to
+        stop, before the function and after the step is stored.
+        """
+        return self._steps.run(
+            name, function, args, kwargs, stores=stores, strict=strict, atomic=atomic
+        )
+
+    def sleep(
+        self,
+        name: str,
+        *,
+        until: datetime | None = None,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+    ) -> None:
+        """Sleep for this long, or until a time: the attempt ends, and a later one goes on here.
+
+        No process waits. It raises JobPaused, which the job lets pass. In a later attempt the call
+        returns at once when the time is over. The same name again in an attempt, as in a loop,
+        sleeps anew.
+
+        Raises StepRefused inside a transaction or a step, and in another thread; ValueError for
+        more than a year.
+        """
+        units = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        pauses.sleep(self._steps, self._operation, name, until, units)
+
+    def ask(self, name: str, *, timeout: timedelta) -> Any:
+        """Ask a person, and return the answer: the JSON of what the declared serializer validated.
+
+        The attempt ends, no process waits, and a later attempt goes on here. `asks` of the task
+        declares the question. Raises NoAnswer when the time is over, StepRefused as `sleep` does.
+        """
+        return pauses.ask(self._steps, self._claim, name, timeout, self._asks)
 
     def check_canceled(self) -> None:
         """Raise OperationCanceled, ClaimLost or another JobInterrupted when the job has to stop."""
@@ -104,14 +222,14 @@ class Job:
         Raises PayloadError for a `content_type` that is not a media type, and for a text that is
         the path of a file: pass Path(…) for the file's content, bytes for the text itself.
         """
-        if isinstance(content, str) and _is_path(content):
+        if isinstance(content, str) and contents.is_path(content):
             raise PayloadError(
                 "operation.file() was given a text that is the path of a file: pass Path(…) to "
                 "store that file's content, or the text's .encode() to store the text."
             )
         if not headers.is_media_type(content_type):
             raise PayloadError("The file's content type is not a media type.")
-        with _as_stream(content) as stream:
+        with contents.as_stream(content) as stream:
             file = store.save(
                 self._operation,
                 stream,
@@ -140,8 +258,27 @@ class Job:
         """Call `function` in the transaction that stores success, so its writes happen once."""
         self.callbacks.append(function)
 
+    def on_failure(self, function: Callable[[], object]) -> None:
+        """Call `function` in the transaction that stores the failure of this attempt.
+
+        Not if the attempt is retried, and not if its process dies: see the kind's `on_failure`.
+        """
+        self.failure_callbacks.append(function)
+
+    def on_cancel(self, function: Callable[[], object]) -> None:
+        """Call `function` in the transaction that stores that this attempt was canceled.
+
+        Not if its process dies: see the kind's `on_cancel`.
+        """
+        self.cancel_callbacks.append(function)
+
+    def end(self) -> None:
+        """The job's function has returned: raises StepFailed if it swallowed a step's failure."""
+        self._steps.end()
+
     def close(self) -> None:
-        """Close the input's files, even those that the job took out of `input`."""
+        """Close the files of input and steps, even those that the job took out of `input`."""
+        self._steps.close()
         inputs.close(self._opened_files)
 
 
@@ -151,24 +288,3 @@ def _percent(done: Any, total: Any) -> int | None:
         return int(100 * done / total) if total else None
     except (ArithmeticError, TypeError, ValueError):
         return None
-
-
-def _is_path(text: str) -> bool:
-    """Whether a text looks like an absolute path, or is the path of a file that exists."""
-    if ABSOLUTE_PATH.fullmatch(text):
-        return True
-    try:
-        return len(text) <= MAX_PATH_CHARACTERS and Path(text).is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _as_stream(content: Content) -> AbstractContextManager[streams.Stream]:
-    """`content` as a seekable stream. A stream that the job opened stays open."""
-    if isinstance(content, Path):
-        return content.open("rb")
-    if isinstance(content, bytes | str):
-        return streams.spool([content])
-    if streams.is_stream(content):
-        return nullcontext(cast("streams.Stream", content))
-    return streams.spool(streams.chunks(content) if hasattr(content, "read") else content)

@@ -2,9 +2,11 @@
 
 import inspect
 import random
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 Function = Callable[..., Any]
@@ -13,6 +15,10 @@ Cancel = Literal["cooperative", "interrupt", "never"]
 
 #: A retry waits for a year at most: Python cannot read dates after the year 9999.
 MAX_DELAY = timedelta(days=365)
+#: Seconds of the longest total_time_limit: a year, too.
+MAX_TOTAL = int(MAX_DELAY.total_seconds())
+#: A name is a part of a URL.
+QUESTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 #: The largest number that the columns of every database hold.
 MAX_INTEGER = 2**31 - 1
 
@@ -34,6 +40,8 @@ class Kind:
     max_losses: int = 2
     # Seconds an attempt may take.
     time_limit: int = 3600
+    # Seconds from the time at which an operation may start to its end, all attempts together.
+    total_time_limit: int | None = None
     # Seconds for which results are kept; None for the setting RETENTION.
     retention: int | None = None
     # Queue and priority of the message; '' and None leave them to Celery's routes.
@@ -44,9 +52,14 @@ class Kind:
     # Maps an input to a key, for example a size class. Operations with the same key are
     # expected to take equally long.
     get_estimate_key: Callable[[Any], object] | None = None
+    # Called with the operation in the transaction that stores its failure, or that it was canceled.
+    on_failure: Callable[[Any], object] | None = None
+    on_cancel: Callable[[Any], object] | None = None
     # "cooperative": the job hears of a cancel at its next call. "interrupt": also between calls,
     # in pools that run jobs in a main thread (prefork, solo). "never": clients cannot cancel.
     cancel: Cancel = "cooperative"
+    # The questions that the job may ask: a serializer of REST framework for each name.
+    asks: Mapping[str, Any] = field(default_factory=dict, hash=False)
     # Exceptions that the pool raises in a job that ran for too long.
     timeouts: Exceptions = field(default=(), repr=False)
 
@@ -58,7 +71,7 @@ class Kind:
                 f"{name} is not a plain function: Celery neither awaits nor iterates. Call async "
                 "code in it with asgiref.sync.async_to_sync, and return the result."
             )
-        first = next(iter(inspect.signature(self.function).parameters.values()), None)
+        first = next(iter(self._signature.parameters.values()), None)
         if first is None or not _takes_operation(first):
             raise TypeError(
                 f"{name} does not take the operation first: write def {name}(operation, …), or "
@@ -71,27 +84,38 @@ class Kind:
         _check_count("max_retries", self.max_retries, least=0)
         _check_count("max_losses", self.max_losses, least=0)
         _check_count("time_limit", self.time_limit, least=1)
+        if self.total_time_limit is not None:
+            _check_count("total_time_limit", self.total_time_limit, least=1, most=MAX_TOTAL)
         if self.retention is not None:
             _check_count("retention", self.retention, least=0)
         for name in ("default_retry_delay", "retry_backoff_max"):
             to_seconds(getattr(self, name), name=name)
         if not isinstance(self.retry_backoff, bool):
             to_seconds(self.retry_backoff, name="retry_backoff")
+        for name in ("on_failure", "on_cancel"):
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} takes a function of the operation, not {function!r}.")
+        _check_questions(self.asks)
         if self.cancel not in get_args(Cancel):
             choices = ", ".join(map(repr, get_args(Cancel)))
             raise ValueError(f"cancel={self.cancel!r} is not known: write one of {choices}.")
 
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
     @property
     def takes_input(self) -> bool:
         """Whether the function has parameters for the input, besides `operation`."""
-        return len(inspect.signature(self.function).parameters) > 1
+        return len(self._signature.parameters) > 1
 
     def takes(self, name: str) -> bool:
         """Whether the function can be called with an input called `name`."""
         if not self.takes_input:
             return True
         try:
-            inspect.signature(self.function).bind_partial(object(), **{name: None})
+            self._signature.bind_partial(object(), **{name: None})
         except TypeError:
             return False
         return True
@@ -101,7 +125,7 @@ class Kind:
         if not self.takes_input:
             return
         try:
-            inspect.signature(self.function).bind(object(), **values)
+            self._signature.bind(object(), **values)
         except TypeError as error:
             raise TypeError(
                 f"{self.name} cannot be called with {', '.join(values) or 'no input'}: {error}. "
@@ -124,6 +148,14 @@ class Kind:
         return random.uniform(0, longest) if self.retry_jitter else longest  # noqa: S311
 
 
+def to_exceptions(option: str, given: Any) -> Exceptions:
+    """A tuple of exception classes. `given` may be a single class, as in an except clause."""
+    classes = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not all(isinstance(item, type) and issubclass(item, BaseException) for item in classes):
+        raise TypeError(f"{option} takes exception classes, not {given!r}.")
+    return classes
+
+
 def to_seconds(delay: float | timedelta, *, name: str) -> float:
     """A delay as seconds; raises TypeError or ValueError unless it is between 0 and a year."""
     number: object = delay.total_seconds() if isinstance(delay, timedelta) else delay
@@ -138,11 +170,23 @@ def to_seconds(delay: float | timedelta, *, name: str) -> float:
     return float(number)
 
 
-def _check_count(name: str, value: object, *, least: int) -> None:
+def _check_questions(asks: object) -> None:
+    """Raise TypeError or ValueError for names that no URL has, and for what is no serializer."""
+    if not isinstance(asks, Mapping):
+        raise TypeError(f"asks takes a dict of names and serializers, not {asks!r}.")
+    for name, serializer in asks.items():
+        if not isinstance(name, str) or not QUESTION_NAME.fullmatch(name):
+            raise ValueError(f"asks takes names of letters, digits, - and _, not {name!r}.")
+        # The worker does without REST framework, where no task needs it.
+        if not isinstance(serializer, type) or not hasattr(serializer, "run_validation"):
+            raise TypeError(f"asks[{name!r}] takes a serializer's class, not {serializer!r}.")
+
+
+def _check_count(name: str, value: object, *, least: int, most: int = MAX_INTEGER) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} takes a whole number, {least} to {MAX_INTEGER}, not {value!r}.")
-    if not least <= value <= MAX_INTEGER:
-        raise ValueError(f"{name} takes a whole number, {least} to {MAX_INTEGER}, not {value!r}.")
+        raise TypeError(f"{name} takes a whole number, {least} to {most}, not {value!r}.")
+    if not least <= value <= most:
+        raise ValueError(f"{name} takes a whole number, {least} to {most}, not {value!r}.")
 
 
 def _takes_operation(parameter: inspect.Parameter) -> bool:

@@ -10,9 +10,10 @@ from uuid import UUID
 
 from django.db import Error, connections
 
-from async_reply import database, lifecycle
+from async_reply import database
 from async_reply.attempts import surroundings
 from async_reply.database import alias, errors
+from async_reply.database.leases import lease_seconds
 from async_reply.exceptions import DatabaseAway
 from async_reply.logs import logger
 
@@ -43,7 +44,7 @@ def keep_trying(pk: UUID, action: Callable[[], T]) -> T:
     for longer than the lease and then fail although the database is back. So the last try always
     begins after the lease.
     """
-    give_up = time.monotonic() + lifecycle.lease()
+    give_up = time.monotonic() + lease_seconds()
     had_new_session = False
     while True:
         is_last = time.monotonic() >= give_up

@@ -34,6 +34,11 @@ def is_unusable(error: BaseException) -> bool:
     return cause is not None and not errors.is_temporary(cause) and not schema.is_behind(cause)
 
 
+def is_child_of_worker() -> bool:
+    """Whether this process runs one job at a time, and its worker replaces it when it ends."""
+    return bool(current_process().name != "MainProcess")
+
+
 def replace_process(pk: UUID, error: BaseException, *, hand_back: Callable[[UUID], object]) -> None:
     """End this process, and leave the operation to another one.
 
@@ -45,7 +50,7 @@ def replace_process(pk: UUID, error: BaseException, *, hand_back: Callable[[UUID
         pk,
         exc_info=error,
     )
-    if current_process().name != "MainProcess":
+    if is_child_of_worker():
         signal.raise_signal(TERM_SIGNAL)
         return
     # Another thread, since this one may be inside an event loop or a transaction.

@@ -4,11 +4,13 @@ Maintenance calls `rescue` for leases that are over. A worker's main process cal
 `from_dead_process` when it learns that one of its processes died.
 """
 
+import logging
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import transaction
 
-from async_reply import conf, lifecycle, signals
+from async_reply import conf, lifecycle, signals, traces
+from async_reply.attempts import compensation, reports, row_locks
 from async_reply.database import alias
 from async_reply.logs import logger
 from async_reply.models import Operation, OperationAttempt
@@ -16,10 +18,12 @@ from async_reply.status import FINAL, Status
 
 Outcome = OperationAttempt.Outcome
 
+ENDED_WITH_WORKER = "its process ended with the worker"
 #: The columns that a rescue reads.
 FIELDS = (
     *("id", "kind", "status", "attempt", "losses", "max_losses", "retention"),
-    *("worker", "started_at"),
+    *("worker", "started_at", "queue", "priority", "traceparent", "steps"),
+    *("give_up_at", "deadline_at", "idle_releases", "reply"),
 )
 
 
@@ -41,7 +45,7 @@ def from_dead_process(pk: UUID, *, worker: str, timed_out: bool, stopping: bool 
     if operation is None:
         return False
     is_released = stopping and not timed_out and operation.max_losses > 0
-    return (is_released and _release(operation)) or _rescue(operation)
+    return (is_released and _release(operation)) or _rescue(operation, cause="its process ended")
 
 
 def _release(operation: Operation) -> bool:
@@ -50,7 +54,18 @@ def _release(operation: Operation) -> bool:
         if not lifecycle.release(operation):
             return False
         _record(operation, Outcome.RELEASED)
-    logger.info("Operation id=%s kind=%s released", operation.pk, operation.kind)
+    level, remedy = reports.of_release(operation)
+    logger.event(
+        "released",
+        operation,
+        level=level,
+        remedy=remedy,
+        status=Status.PENDING,
+        attempt=operation.attempt,
+        worker=operation.worker,
+        reason=ENDED_WITH_WORKER,
+    )
+    traces.tracer.end_lost(operation, event="released", reason=ENDED_WITH_WORKER)
     return True
 
 
@@ -64,34 +79,38 @@ def _record(operation: Operation, outcome: OperationAttempt.Outcome) -> None:
     )
 
 
-def _rescue(operation: Operation) -> bool:
-    with transaction.atomic(using=alias()):
-        # A process that has locked the row is alive, and other rows need this thread.
-        if not _lock(operation.pk):
-            return False
-        status = lifecycle.rescue(operation)
-        if status is None:
-            return False
-        timed_out = _is_timed_out(operation, status)
-        _record(operation, Outcome.TIMED_OUT if timed_out else Outcome.LOST)
-    logger.warning(
-        "Operation id=%s kind=%s status=%s rescued from worker %s",
-        operation.pk,
-        operation.kind,
-        status,
-        operation.worker,
+def _rescue(operation: Operation, *, cause: str = "its lease was not renewed") -> bool:
+    undo = compensation.of_lost(operation)
+    status = undo.stored(lambda: _take(operation))
+    if status is None:
+        return False
+    if status in FINAL:
+        undo.warn_of_unknown_kind()
+    timed_out = _is_timed_out(operation, status)
+    reason = "the time limit was over" if timed_out else cause
+    logger.event(
+        "lost",
+        operation,
+        level=logging.WARNING,
+        status=status,
+        attempt=operation.attempt,
+        worker=operation.worker,
+        reason=reason,
     )
+    traces.tracer.end_lost(operation, event="lost", reason=reason)
     if status in FINAL:
         signals.announce_finished(operation, status)
     return True
 
 
-def _lock(pk: UUID) -> bool:
-    """Lock the row; False when somebody else has. True for a database that locks no rows."""
-    rows = Operation.objects.filter(pk=pk).values_list("pk")
-    if not connections[alias()].features.has_select_for_update_skip_locked:
-        return True
-    return bool(rows.select_for_update(skip_locked=True))
+def _take(operation: Operation) -> Status | None:
+    """Take the operation from its attempt and record the loss; None if the attempt is alive."""
+    # A process that has locked the row is alive, and other rows need this thread.
+    status = lifecycle.rescue(operation) if row_locks.lock(operation.pk) else None
+    if status is not None:
+        timed_out = _is_timed_out(operation, status)
+        _record(operation, Outcome.TIMED_OUT if timed_out else Outcome.LOST)
+    return status
 
 
 def _is_timed_out(operation: Operation, status: Status) -> bool:

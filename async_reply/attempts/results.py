@@ -1,7 +1,9 @@
 """Checks what a job returns, and stores it as the operation's result."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from django.urls import NoReverseMatch
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -98,9 +100,13 @@ def is_stored(operation: Operation) -> bool:
     return rows.exists()
 
 
-def delete_rows(operation: Operation) -> list[OperationFile]:
-    """Delete the rows of result and files; the caller removes the bytes of the returned files."""
-    files = list(OperationFile.objects.filter(operation_id=operation.pk))
-    OperationResult.objects.filter(operation_id=operation.pk).delete()
-    OperationFile.objects.filter(operation_id=operation.pk).delete()
+def delete_rows(pks: Collection[UUID]) -> list[OperationFile]:
+    """Delete the rows of results and files of the operations.
+
+    The caller removes the bytes of the returned files.
+    """
+    files = list(OperationFile.objects.filter(operation_id__in=pks))
+    OperationResult.objects.filter(operation_id__in=pks).delete()
+    if files:
+        OperationFile.objects.filter(pk__in=[file.pk for file in files]).delete()
     return files

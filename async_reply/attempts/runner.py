@@ -4,61 +4,49 @@
 stored or leads to a retry, or somebody ended it from outside.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any
 from uuid import UUID
 
 from django.db import Error
 
-from async_reply import lifecycle, signals
+from async_reply import lifecycle, signals, traces
 from async_reply.attempts import (
     failures,
     finishing,
     heartbeats,
     outages,
+    pauses,
     processes,
+    project_context,
+    reports,
     results,
     surroundings,
 )
 from async_reply.attempts.claims import Claim
+from async_reply.attempts.compensation import Compensation
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
+from async_reply.attempts.reports import Ending, Report
 from async_reply.attempts.sessions import Sessions
 from async_reply.database import alias, statements
-from async_reply.exceptions import ClaimLost, DatabaseAway, OperationCanceled, WorkerStopping
+from async_reply.exceptions import (
+    AttemptGivenBack,
+    ClaimLost,
+    DatabaseAway,
+    JobPaused,
+    OperationCanceled,
+    TimeLimitExceeded,
+    WorkerStopping,
+)
 from async_reply.logs import logger
-from async_reply.models import Operation, OperationAttempt
+from async_reply.models import Operation, OperationAttempt, OperationStep
 from async_reply.status import Status
 
 #: Interruptions that end an attempt without an outcome of its own.
-FROM_OUTSIDE = (ClaimLost, OperationCanceled, WorkerStopping)
-
-
-class Ending(Enum):
-    """How an attempt ended, for the caller of `run`."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELED = "canceled"
-    #: The operation is pending again: a retry, or a worker that stops.
-    AGAIN = "again"
-    #: The operation was not due, or another attempt holds it.
-    NOT_MINE = "not mine"
-
-
-@dataclass(frozen=True)
-class Report:
-    """An attempt's ending, and the exception of a failed one.
-
-    `is_refusal`: the job chose to fail, by an exception whose text the client is told.
-    """
-
-    ending: Ending
-    error: BaseException | None = None
-    is_refusal: bool = False
+FROM_OUTSIDE = (AttemptGivenBack, ClaimLost, OperationCanceled, WorkerStopping)
 
 
 def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
@@ -73,15 +61,19 @@ def run(pk: UUID, kind: Kind, *, worker: str, inline: bool = False) -> Report:
     if operation is None:
         _log_refused_claim(pk, kind)
         return Report(Ending.NOT_MINE)
+    started = time.monotonic()
     interrupt = kind.cancel == "interrupt"
-    with heartbeats.kept_alive(operation, inline=inline, interrupt=interrupt) as claim:
-        job = Job(operation, claim)
+    with (
+        traces.tracer.attempt(operation) as trace_end,
+        heartbeats.kept_alive(operation, inline=inline, interrupt=interrupt) as claim,
+    ):
+        job = Job(operation, claim, timeouts=kind.timeouts, asks=kind.asks)
         try:
             report = _attempt(kind, job, claim)
         finally:
             job.close()
-    if report.ending is not Ending.FAILED:  # failures.log has said more about these
-        logger.info("Operation id=%s kind=%s status=%s", pk, kind.name, report.ending.value)
+        trace_end(report)
+    reports.log(operation, report, duration=time.monotonic() - started)
     return report
 
 
@@ -94,26 +86,28 @@ def _attempt(kind: Kind, job: Job, claim: Claim) -> Report:
         processes.end_forked_child(claim.pid, raised)
         sessions.clean_up(raised)
         error = claim.find_cause(raised)
+        undo = Compensation(claim.operation, kind, job)
         if claim.interruption is not None and isinstance(error, FROM_OUTSIDE):
-            return _end_from_outside(claim, error)
+            return _end_from_outside(claim, undo, error)
         if claim.is_lost or isinstance(error, DatabaseAway):
             raise
-        return _retry_or_fail(claim, kind, error)
+        if isinstance(error, JobPaused):
+            return _pause(claim, undo, error)
+        return _retry_or_fail(claim, kind, undo, error)
 
 
 def _run_job(kind: Kind, job: Job, claim: Claim, sessions: Sessions) -> results.JobResult:
     """Call the job's function, then undo what it left in the process and in its sessions."""
     operation = claim.operation
     with surroundings.preserved(), sessions.watched():
-        logger.info(
-            "Operation id=%s kind=%s status=running attempt=%s",
-            operation.pk,
-            kind.name,
-            operation.attempt,
-        )
+        logger.event("claimed", operation, attempt=operation.attempt, worker=operation.worker)
         signals.send(signals.operation_started, operation)
+        if time.monotonic() >= claim.deadline:
+            # The time of all its attempts together was over before this one.
+            raise TimeLimitExceeded
         with claim.interrupts_allowed():
             returned = surroundings.call_in_own_context(_call, kind, job)
+        job.end()
         result = results.to_result(returned)
     processes.end_forked_child(claim.pid)
     sessions.clean_up()
@@ -121,9 +115,10 @@ def _run_job(kind: Kind, job: Job, claim: Claim, sessions: Sessions) -> results.
 
 
 def _call(kind: Kind, job: Job) -> Any:
-    if kind.takes_input:
-        return kind.function(job, **job.input)
-    return kind.function(job)
+    with project_context.around(job):
+        if kind.takes_input:
+            return kind.function(job, **job.input)
+        return kind.function(job)
 
 
 def _succeed(claim: Claim, job: Job, result: results.JobResult) -> Report:
@@ -148,8 +143,10 @@ def _succeed(claim: Claim, job: Job, result: results.JobResult) -> Report:
             return False
         results.store(operation, result)
         is_in_callback = True
-        for callback in job.callbacks:
-            callback()
+        if job.callbacks:
+            with project_context.around(job):
+                for callback in job.callbacks:
+                    callback()
         processes.end_forked_child(claim.pid)
         is_in_callback = False
         return True
@@ -160,17 +157,21 @@ def _succeed(claim: Claim, job: Job, result: results.JobResult) -> Report:
     return _report(Ending.SUCCEEDED, is_stored)
 
 
-def _retry_or_fail(claim: Claim, kind: Kind, error: BaseException) -> Report:
+def _retry_or_fail(claim: Claim, kind: Kind, undo: Compensation, error: BaseException) -> Report:
     """Schedule another attempt if the kind wants one and the budget allows it, else fail."""
     operation, progress = claim.operation, claim.unsaved_progress
     delay = failures.retry_delay(operation, kind, error)
     if delay is not None:
         outcome = OperationAttempt.Outcome.RETRY
         return _run_again(
-            claim, error, outcome, lambda: lifecycle.retry(operation, delay=delay, unsaved=progress)
+            claim,
+            undo,
+            error,
+            outcome,
+            lambda: lifecycle.retry(operation, delay=delay, unsaved=progress),
+            delay=delay,
         )
-    failure = failures.explain(kind, error)
-    failures.log(operation, failure)
+    failure = failures.explain(kind, error, operation)
 
     def write() -> bool:
         if not lifecycle.fail(operation, failure.problem, unsaved=progress):
@@ -178,35 +179,69 @@ def _retry_or_fail(claim: Claim, kind: Kind, error: BaseException) -> Report:
         failures.record(operation, error, failure.outcome)
         return True
 
-    report = _report(Ending.FAILED, finishing.finish(operation, write, Status.FAILED), error)
-    return replace(report, is_refusal=failure.is_refusal)
+    if not _finish(claim, undo, write, Status.FAILED):
+        return Report(Ending.NOT_MINE, error)
+    code = str(failure.problem["code"])
+    return Report(Ending.FAILED, error, is_refusal=failure.is_refusal, code=code)
 
 
-def _end_from_outside(claim: Claim, error: BaseException) -> Report:
+def _end_from_outside(claim: Claim, undo: Compensation, error: BaseException) -> Report:
     """End an attempt whose job has stopped because it was interrupted."""
     if isinstance(error, ClaimLost):
         return Report(Ending.NOT_MINE)
     if isinstance(error, OperationCanceled):
-        return _end_canceled(claim)
+        return _end_canceled(claim, undo)
     operation, progress = claim.operation, claim.unsaved_progress
-    failures.warn_of_releases(operation)
     outcome = OperationAttempt.Outcome.RELEASED
-    return _run_again(claim, error, outcome, lambda: lifecycle.release(operation, unsaved=progress))
+    return _run_again(
+        claim, undo, error, outcome, lambda: lifecycle.release(operation, unsaved=progress)
+    )
 
 
-def _end_canceled(claim: Claim) -> Report:
+def _end_canceled(claim: Claim, undo: Compensation) -> Report:
     operation, progress = claim.operation, claim.unsaved_progress
-    is_stored = finishing.finish(
-        operation, lambda: lifecycle.end_canceled(operation, unsaved=progress), Status.CANCELED
+    is_stored = _finish(
+        claim,
+        undo,
+        lambda: lifecycle.end_canceled(operation, unsaved=progress),
+        Status.CANCELED,
     )
     return _report(Ending.CANCELED, is_stored)
 
 
+def _finish(claim: Claim, undo: Compensation, write: Callable[[], bool], status: Status) -> bool:
+    """Commit `write` and the functions of `undo`, all or nothing; without them if one raises."""
+
+    def write_and_undo() -> bool:
+        if not write():
+            return False
+        undo.call(status)
+        processes.end_forked_child(claim.pid)
+        return True
+
+    def is_in_callback() -> bool:
+        return undo.is_running
+
+    try:
+        return finishing.finish(
+            claim.operation, write_and_undo, status, is_in_callback=is_in_callback
+        )
+    except BaseException as raised:
+        processes.end_forked_child(claim.pid, raised)
+        if not undo.caused(raised):
+            raise
+        undo.give_up(raised)
+        return finishing.finish(claim.operation, write, status)
+
+
 def _run_again(
     claim: Claim,
+    undo: Compensation,
     error: BaseException,
     outcome: OperationAttempt.Outcome,
     move: Callable[[], bool],
+    *,
+    delay: float | None = None,
 ) -> Report:
     """`move` the operation back to pending. If it was canceled in the meantime, it ends instead."""
 
@@ -217,11 +252,26 @@ def _run_again(
         return True
 
     is_stored = finishing.finish(claim.operation, write, None)
-    return Report(Ending.AGAIN) if is_stored else _end_canceled(claim)
+    return Report(Ending.AGAIN, error, delay=delay) if is_stored else _end_canceled(claim, undo)
 
 
-def _report(ending: Ending, is_stored: bool, error: BaseException | None = None) -> Report:
-    return Report(ending, error) if is_stored else Report(Ending.NOT_MINE)
+def _pause(claim: Claim, undo: Compensation, pause: JobPaused) -> Report:
+    """Make the operation pending until its job goes on. It leaves no row of an attempt."""
+    operation, progress = claim.operation, claim.unsaved_progress
+    is_stored = finishing.finish(
+        operation, lambda: pauses.store(operation, pause, unsaved=progress), None
+    )
+    if not is_stored:
+        return _end_canceled(claim, undo)
+    if pause.row.sort == OperationStep.Sort.QUESTION and not pause.is_rest:
+        with suppress(Error):
+            asked = Operation.objects.get(pk=operation.pk)
+            signals.send(signals.operation_asked, asked, name=pause.row.name)
+    return Report(Ending.PAUSED)
+
+
+def _report(ending: Ending, is_stored: bool) -> Report:
+    return Report(ending if is_stored else Ending.NOT_MINE)
 
 
 def _log_refused_claim(pk: UUID, kind: Kind) -> None:
@@ -229,4 +279,5 @@ def _log_refused_claim(pk: UUID, kind: Kind) -> None:
         rows = Operation.objects.filter(pk=pk).exclude(kind=kind.name)
         for other_kind in rows.values_list("kind", flat=True):
             logger.warning("Operation id=%s kind=%s not claimed for %s", pk, other_kind, kind.name)
-    logger.info("Operation id=%s kind=%s not claimed: it is not due", pk, kind.name)
+    row = {"id": pk, "kind": kind.name}
+    logger.event("not_claimed", row, reason="it is not due, or another worker has it")

@@ -39,12 +39,7 @@ class Sessions:
 
     def __init__(self, *, inline: bool) -> None:
         self._inline = inline
-        #: Aliases with a transaction of the caller, and how many blocks it has.
-        self._caller_depths = {
-            connection.alias: len(connection.atomic_blocks)
-            for connection in connections.all(initialized_only=True)
-            if _is_open(connection)
-        }
+        self._caller_depths = depths()
         self._changed: set[str] = set()
 
     @contextmanager
@@ -76,7 +71,7 @@ class Sessions:
         An `error` of the job keeps its frames alive, and with them its generators. A generator
         may have stopped inside an `atomic()`, so generators are closed first.
         """
-        open_aliases = self._left_open()
+        open_aliases = changed_since(self._caller_depths)
         if open_aliases:
             logger.warning("A job left a transaction open on %s: it is rolled back", open_aliases)
             if error is not None:
@@ -86,17 +81,27 @@ class Sessions:
             reset(connections[alias])
         self._changed.clear()
 
-    def _left_open(self) -> list[str]:
-        """Aliases on which the job opened a transaction, or ended one of the caller's."""
-        return [
-            connection.alias
-            for connection in connections.all(initialized_only=True)
-            if (
-                self._caller_depths[connection.alias] != len(connection.atomic_blocks)
-                if connection.alias in self._caller_depths
-                else _is_open(connection)
-            )
-        ]
+
+def depths() -> dict[str, int]:
+    """The aliases on which this thread has a transaction, and how many blocks it has."""
+    return {
+        connection.alias: len(connection.atomic_blocks)
+        for connection in connections.all(initialized_only=True)
+        if _is_open(connection)
+    }
+
+
+def changed_since(depths: dict[str, int]) -> list[str]:
+    """Aliases on which a transaction was opened since, or one was ended."""
+    return [
+        connection.alias
+        for connection in connections.all(initialized_only=True)
+        if (
+            depths[connection.alias] != len(connection.atomic_blocks)
+            if connection.alias in depths
+            else _is_open(connection)
+        )
+    ]
 
 
 def reset_open() -> None:

@@ -133,9 +133,10 @@ def _states_of_job() -> tuple[ProcessState, ...]:
 
 def _read(state: ProcessState) -> Any:
     """The value; None if it cannot be read, such as a working directory that was removed."""
-    with suppress(Exception):
+    try:
         return state.read()
-    return None
+    except Exception:  # noqa: BLE001 the job may have left anything behind
+        return None
 
 
 def _restore(state: ProcessState, value: Any) -> bool:

@@ -6,14 +6,15 @@ from typing import Any
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, register
+from django.core.checks import CheckMessage
 
 from async_reply import cors
+from async_reply.checks.registry import register
 
 Configs = Sequence[AppConfig] | None
 
 
-@register("async_reply")
+@register
 def check_cors(app_configs: Configs, **_kwargs: Any) -> Iterator[CheckMessage]:
     """If the project uses django-cors-headers, its lists name the headers that clients need."""
     if not any(path.startswith("corsheaders.") for path in settings.MIDDLEWARE):

@@ -1,4 +1,4 @@
-"""Checks the project's Celery: its broker, kinds, routes, pool and queues."""
+"""Checks the project's Celery: its app, kinds, routes, pool and queues."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,19 +7,19 @@ from celery import current_app
 from celery.exceptions import QueueNotFound
 from django.apps import AppConfig
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error
 from django.db import DatabaseError
-from kombu.serialization import registry  # type: ignore[attr-defined]  # the stubs lack it
 
 from async_reply import tasks
-from async_reply.checks import pools
+from async_reply.checks import brokers, pools
+from async_reply.checks.registry import register, register_for_databases
 from async_reply.database import alias, schema
 from async_reply.publishing import queues, routing
 
 Configs = Sequence[AppConfig] | None
 
 
-@register("async_reply")
+@register
 def check_celery(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """Messages reach the project's broker as JSON, and each kind has one function."""
     if _is_default_app():
@@ -34,42 +34,13 @@ def check_celery(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return [
-        *_check_broker(),
+        *brokers.check_broker(),
         *_check_tasks(),
         *_check_kinds(),
         *_check_routes(),
         *_check_speed(),
         *_check_pool(),
     ]
-
-
-def _check_broker() -> Iterator[CheckMessage]:
-    problem = _transport_problem()
-    if problem:
-        yield Error(
-            f"The broker's transport cannot be loaded: {problem}",
-            hint='Install the packages that it needs, for example "celery[redis]".',
-            id="async_reply.E002",
-        )
-    if _uses_default_broker():
-        yield checks.Warning(
-            "No broker is configured: Celery tries RabbitMQ on this machine, as the user guest.",
-            hint='Set CELERY_BROKER_URL, for example "redis://localhost:6379".',
-            id="async_reply.W106",
-        )
-    if _accepts_pickle():
-        yield Error(
-            "Celery accepts pickle: anybody who reaches the broker can run code in the workers.",
-            hint='Set CELERY_ACCEPT_CONTENT = ["json"] and CELERY_TASK_SERIALIZER = "json".',
-            id="async_reply.E003",
-        )
-    if unread := _unread_serializer():
-        yield Error(
-            f"Celery sends messages as {unread!r}, but its workers do not accept this format: "
-            "operations stay pending.",
-            hint='Set CELERY_TASK_SERIALIZER = "json" and CELERY_ACCEPT_CONTENT = ["json"].',
-            id="async_reply.E006",
-        )
 
 
 def _check_tasks() -> Iterator[CheckMessage]:
@@ -169,7 +140,7 @@ def _warning(shortcoming: pools.Shortcoming) -> CheckMessage:
     return checks.Warning(text, hint=hint, id=f"async_reply.W{number}")
 
 
-@register("async_reply", Tags.database)
+@register_for_databases
 def check_connections(
     app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:
@@ -181,7 +152,7 @@ def check_connections(
     return [_warning(shortcoming) for shortcoming in shortcomings]
 
 
-@register("async_reply", Tags.database)
+@register_for_databases
 def check_queues(
     app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:
@@ -208,37 +179,6 @@ def check_queues(
 def _is_default_app() -> bool:
     """Whether Celery uses its own app, since no module has imported the project's."""
     return current_app.main == "default"
-
-
-def _transport_problem() -> str:
-    """The error of loading the broker's transport; '' if it can be loaded."""
-    try:
-        current_app.connection_for_write().transport  # noqa: B018 the attribute loads it
-    except Exception as error:  # noqa: BLE001 a transport may raise anything
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def _uses_default_broker() -> bool:
-    """Whether no setting names a broker. Celery then uses RabbitMQ on this machine."""
-    settings = current_app.conf
-    return not (settings.broker_write_url or settings.broker_transport)
-
-
-def _accepts_pickle() -> bool:
-    names, accepted = registry.type_to_name, current_app.conf.accept_content
-    # None accepts all formats.
-    return accepted is None or any("pickle" in names.get(name, name) for name in accepted)
-
-
-def _unread_serializer() -> str:
-    """The format of Celery's messages if workers do not read it; '' if they do."""
-    types, settings = registry.name_to_type, current_app.conf
-    written = str(settings.task_serializer)
-    if settings.accept_content is None:
-        return ""
-    read = {types.get(name, name) for name in settings.accept_content}
-    return "" if types.get(written, written) in read else written
 
 
 def _concurrency() -> int | None:

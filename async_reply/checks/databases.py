@@ -7,15 +7,16 @@ from zoneinfo import ZoneInfo
 
 from django.apps import AppConfig
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error
 from django.db import connections
 
+from async_reply.checks.registry import register, register_for_databases
 from async_reply.database import alias
 
 Configs = Sequence[AppConfig] | None
 
 
-@register("async_reply")
+@register
 def check_sqlite(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """On SQLite, writers wait for their turn and do not fail."""
     connection = connections[alias()]
@@ -31,7 +32,7 @@ def check_sqlite(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register("async_reply")
+@register
 def check_autocommit(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """The settings let the database commit, so that a row exists for each 202."""
     connection = connections[alias()]
@@ -53,7 +54,7 @@ def check_autocommit(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]
     ]
 
 
-@register("async_reply", Tags.database)
+@register_for_databases
 def check_transactions(
     app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:
@@ -139,7 +140,7 @@ def _check_engine(connection: Any) -> list[CheckMessage]:
     ]
 
 
-@register("async_reply")
+@register
 def check_isolation(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """On MariaDB, a row that is read again in a transaction is read as it is now."""
     connection = connections[alias()]
@@ -156,7 +157,7 @@ def check_isolation(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register("async_reply")
+@register
 def check_time_zone(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """Django reads the database's own times in the time zone in which they are written."""
     connection = connections[alias()]
@@ -182,7 +183,7 @@ def _is_utc(zone: str) -> bool:
 IDS_IN_ORDER = ("00000000-0001-7000-8000-000000000002", "00000000-0002-7000-8000-000000000001")
 
 
-@register("async_reply", Tags.database)
+@register_for_databases
 def check_order_of_ids(
     app_configs: Configs, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from celery import current_app, signals
+from celery import current_app
 from django.db import connections
 
 from async_reply.database import alias, pooling
@@ -161,7 +161,6 @@ def _shortcomings_of_connections(pool: str, concurrency: int) -> Iterator[Shortc
         )
 
 
-@signals.worker_ready.connect
 def warn_of_pool(sender: Any = None, **_kwargs: Any) -> None:
     """Log the shortcomings of the pool of a worker that has started."""
     pool, concurrency = _pool_of(sender)

@@ -5,18 +5,19 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core import checks
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error
 from django.core.files.storage import storages
 from django.utils.module_loading import import_string
 
 from async_reply import conf, storage
+from async_reply.checks.registry import register, register_for_deployment
 from async_reply.checks.views import check_names
 from async_reply.notifications import announcements
 
 Configs = Sequence[AppConfig] | None
 
 
-@register("async_reply")
+@register
 def check_settings(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """Each key of ASYNC_REPLY exists, and its value is allowed."""
     configured = conf.configured()
@@ -41,14 +42,15 @@ def _check_references() -> Iterator[CheckMessage]:
         text = f'ASYNC_REPLY["STORAGE"] names {conf.get("STORAGE")!r}, but STORAGES lacks it.'
         yield Error(text, hint="Add it to STORAGES.", id="async_reply.E013")
     yield from _check_access()
-    try:
-        import_string(conf.get("SIGNED_URL") or "builtins.str")
-    except Exception as error:  # noqa: BLE001 a module of the project may raise anything
-        text = f'ASYNC_REPLY["SIGNED_URL"] cannot be imported: {_describe(error)}'
-        yield Error(text, id="async_reply.E016")
+    for key, check_id in (("SIGNED_URL", "async_reply.E016"), ("AROUND_JOB", "async_reply.E019")):
+        try:
+            import_string(conf.get(key) or "builtins.str")
+        except Exception as error:  # noqa: BLE001 a module of the project may raise anything
+            text = f'ASYNC_REPLY["{key}"] cannot be imported: {_describe(error)}'
+            yield Error(text, id=check_id)
     if problem := announcements.problem():
         text = f'ASYNC_REPLY["NOTIFY"] cannot work: {problem}'
-        hint = "Correct it. With None the database is asked ten times a second instead."
+        hint = "Correct it. With None the database is asked twenty times a second instead."
         yield Error(text, hint=hint, id="async_reply.E017")
 
 
@@ -74,7 +76,7 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-@register("async_reply", deploy=True)
+@register_for_deployment
 def check_storage(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """`check --deploy`: operations' files are not published, nor read into memory as a whole."""
     messages: list[CheckMessage] = []

@@ -6,26 +6,32 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 
 from async_reply import conf
+from async_reply.attempts import compensation
+from async_reply.checks.mounted import MIXIN, Mounted
+from async_reply.checks.registry import register
 from async_reply.checks.settings import check_settings
-from async_reply.checks.views import Mounted, check_view
+from async_reply.checks.views import check_view
 from async_reply.protocol import routes
 
 Configs = Sequence[AppConfig] | None
 
 
-@register("async_reply")
+@register
 def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """Each view that submits is complete, and the URLs that its answers name exist."""
     if not getattr(settings, "ROOT_URLCONF", None) or check_settings(app_configs):
         return []
     views = list(_submit_views(get_resolver().url_patterns))
-    distinct = {(view.cls, str(view.initkwargs)): view for view in views}
-    messages = [message for view in distinct.values() for message in check_view(view)]
+    distinct = {(view.cls, str(view.initkwargs), view.url_kwargs): view for view in views}
+    messages: list[CheckMessage] = []
+    for view in distinct.values():
+        # A view may have several URLs.
+        messages += [message for message in check_view(view) if message not in messages]
     if views and not apps.is_installed("rest_framework"):
         messages.append(
             checks.Warning(
@@ -44,22 +50,46 @@ def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
                 id="async_reply.E020",
             )
         )
-    return messages
+    return [*messages, *_check_questions()]
 
 
-def _submit_views(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[Mounted]:
-    """The views that submit, recognized by the name of a base: a worker must not import views."""
+def _check_questions() -> Iterator[CheckMessage]:
+    """A project that mounts the operations' views by itself has one for questions, too."""
+    asking = sorted(name for name, kind in compensation.known_kinds.items() if kind.asks)
+    namespace = conf.get("URL_NAMESPACE")
+    has_status = routes.exists(f"{namespace}:status", arguments={"id"})
+    if asking and has_status and not routes.exists(f"{namespace}:input", arguments={"id", "name"}):
+        yield checks.Warning(
+            f"There is no URL {namespace}:input, and {', '.join(asking)} may ask: clients cannot "
+            "answer.",
+            hint="Include async_reply.urls, or mount async_reply.views.InputView as "
+            "operations/<str:id>/input/<str:name>/.",
+            id="async_reply.W142",
+        )
+
+
+def _submit_views(
+    patterns: Sequence[URLPattern | URLResolver], url_kwargs: frozenset[str] = frozenset()
+) -> Iterator[Mounted]:
+    """The views that submit, and for each URL of a view the names of its arguments."""
     for pattern in patterns:
+        names = url_kwargs | _arguments(pattern)
         if isinstance(pattern, URLResolver):
-            yield from _submit_views(pattern.url_patterns)
+            yield from _submit_views(pattern.url_patterns, names)
             continue
         callback: Any = pattern.callback
         cls = getattr(callback, "cls", None) or getattr(callback, "view_class", None)
         given = getattr(callback, "initkwargs", None) or getattr(callback, "view_initkwargs", {})
         if isinstance(cls, type):
-            view = Mounted(cls, given)
-            if view.parent("LongRunningOperationMixin"):
+            view = Mounted(cls, given, names)
+            if view.parent(MIXIN):
                 yield view
+
+
+def _arguments(pattern: URLPattern | URLResolver) -> frozenset[str]:
+    """The names of the arguments that this part of a URL gives to its view."""
+    given = pattern.default_args if isinstance(pattern, URLPattern) else pattern.default_kwargs
+    return frozenset(pattern.pattern.regex.groupindex) | frozenset(given)
 
 
 def _reaches(name: str, view: Mounted) -> bool:

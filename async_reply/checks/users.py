@@ -5,17 +5,18 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core import checks
-from django.core.checks import CheckMessage, register
+from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
 from async_reply import conf
+from async_reply.checks.registry import register
 from async_reply.checks.settings import check_settings
 from async_reply.services import users
 
 Configs = Sequence[AppConfig] | None
 
 
-@register("async_reply")
+@register
 def check_keys(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     """Primary keys of users, which own operations, are never given twice."""
     model = users.user_model()

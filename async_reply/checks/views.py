@@ -2,8 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from django.core import checks
@@ -11,10 +10,11 @@ from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
 from async_reply import conf, tasks
-from async_reply.inheritance import is_set_by_project, project_classes
+from async_reply.checks.discovery import check_module
+from async_reply.checks.inputs import check_input
+from async_reply.checks.mounted import MIXIN, VIEW, Mounted
+from async_reply.inheritance import project_classes
 
-MIXIN = "LongRunningOperationMixin"
-VIEW = "LongRunningOperationView"
 #: Shorter names resemble too many others.
 MIN_NAME_LENGTH = 6
 MIN_RESEMBLANCE = 0.91
@@ -37,36 +37,14 @@ ATTRIBUTES: dict[str, tuple[conf.Check, str]] = {
     "location_access": (("owner", "signed").__contains__, '"owner" or "signed"'),
     "location_target": (("status", "result").__contains__, '"status" or "result"'),
     "valet_key_scope": (("read", "cancel").__contains__, '"read" or "cancel"'),
-    "redirect_status": ((302, 303).__contains__, "302 or 303"),
+    "redirect_status": ((302, 303, None).__contains__, "302, 303 or None"),
     "result_status": (lambda value: _is_count(value) and 200 <= value < 300, "a status 2xx"),
     "operation_headers": (_is_names, 'a list of names, such as ["Operation-Location"]'),
     "retention": (_is_count_or_none, "a whole number of seconds, or None"),
     "max_wait": (_is_count_or_none, "a whole number of seconds, or None"),
+    "default_wait": (_is_count_or_none, "a whole number of seconds, or None"),
     "idempotency_key_required": ((True, False).__contains__, "True or False"),
 }
-
-
-@dataclass(frozen=True)
-class Mounted:
-    """A view of the URLconf: its class, and the arguments of `as_view()`."""
-
-    cls: type[Any]
-    initkwargs: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        return self.cls.__name__
-
-    def get(self, attribute: str) -> Any:
-        return self.initkwargs.get(attribute, getattr(self.cls, attribute, None))
-
-    def parent(self, name: str) -> type[Any] | None:
-        """The class of this name among the view's class and its bases."""
-        return next((cls for cls in self.cls.__mro__ if cls.__name__ == name), None)
-
-    def sets(self, *names: str) -> bool:
-        """Whether the project sets one of `names`, not REST framework or we."""
-        return is_set_by_project(self.cls, *names) or any(name in self.initkwargs for name in names)
 
 
 def check_view(view: Mounted) -> Iterator[CheckMessage]:
@@ -79,7 +57,11 @@ def check_view(view: Mounted) -> Iterator[CheckMessage]:
 
 
 def _check_task(view: Mounted) -> Iterator[CheckMessage]:
-    if not isinstance(view.get("task"), tasks.OperationTask):
+    task = view.get("task")
+    if isinstance(task, tasks.OperationTask):
+        yield from check_module(view, task.kind)
+        yield from check_input(view, task.kind)
+    else:
         yield Error(
             f"{view.name}.task is not an operation task.",
             hint="Decorate the function with @operation_task and name it in the view.",

@@ -33,6 +33,9 @@ class Position:
     idle: int
     #: False when more operations may be before this one than were read.
     is_exact: bool
+    #: The name of the queue, and how many operations wait there; without `is_exact` in all queues.
+    queue: str
+    waiting: int
 
 
 @dataclass
@@ -97,6 +100,8 @@ def position(operation: Operation) -> Position:
         workers=max(capacity, queue.running),
         idle=max(0, capacity - queue.running),
         is_exact=snapshot.is_whole,
+        queue=name,
+        waiting=max(len(queue.waiting), ahead + 1) if snapshot.is_whole else ROWS_READ,
     )
 
 

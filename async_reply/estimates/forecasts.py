@@ -3,6 +3,7 @@
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
+from math import ceil
 
 from django.db import Error
 
@@ -10,9 +11,12 @@ from async_reply.attempts.kinds import Kind
 from async_reply.database.clock import seconds_until
 from async_reply.estimates import backlogs, histories, plans
 from async_reply.exceptions import UnknownKind
-from async_reply.models import ESTIMATE_KEY, Operation
+from async_reply.models import ESTIMATE_KEY, Operation, OperationStep
 from async_reply.status import FINAL, Status
 from async_reply.tasks import get_task
+
+#: The longest time between two polls of a pending operation whose job sleeps, or asks.
+LONGEST_SECONDS = {OperationStep.Sort.SLEEP.value: 300, OperationStep.Sort.QUESTION.value: 60}
 
 #: The bits of an id that are random (RFC 9562, section 5.7).
 RANDOM_BITS = 2**62 - 1
@@ -45,18 +49,19 @@ class Forecast:
         if operation.status == Status.CANCELING and operation.cancel_requested_at is not None:
             return plans.retry_after((), _since(operation.cancel_requested_at))
         if operation.status == Status.RUNNING and operation.started_at is not None:
-            wait = plans.retry_after(self._durations, _since(operation.started_at))
+            wait = plans.retry_after(self._durations, _worked(operation))
             if operation.progress:
-                own = _own(operation, operation.started_at, operation.progress)
+                own = _own(operation, operation.progress)
                 wait = max(1, round(plans.weigh(wait, own, operation.progress)))
             width = plans.width(self._durations)
         else:
-            queued = self._queued_seconds
+            queued = self.queued_seconds
             if not self._durations and not queued:
                 return plans.retry_after((), _since(operation.created_at))
             wait = plans.retry_after_in_queue(self._durations, queued or 0.0)
             width = plans.width(self._durations) + plans.JITTER_IN_QUEUE * (queued or 0.0)
-        return plans.jitter(wait, width, operation.pk.int & RANDOM_BITS)
+        longest = LONGEST_SECONDS.get(operation.pause, wait + ceil(width))
+        return min(longest, plans.jitter(wait, width, operation.pk.int & RANDOM_BITS))
 
     @property
     def retry_after_or_guess(self) -> int:
@@ -73,17 +78,19 @@ class Forecast:
     def eta_seconds(self) -> float | None:
         """Seconds until the end, with fractions; None when they are unknown, or it has ended."""
         operation = self.operation
+        if operation.pause == OperationStep.Sort.QUESTION:
+            return None
         if operation.status == Status.PENDING:
-            service = plans.eta(self._durations, 0)
-            if service is None or self._queued_seconds is None:
+            service = plans.eta(self._durations, _earlier(operation))
+            if service is None or self.queued_seconds is None:
                 return None
-            return self._queued_seconds + service
+            return self.queued_seconds + service
         if operation.status != Status.RUNNING or operation.started_at is None:
             return None
-        remaining = plans.eta(self._durations, _since(operation.started_at))
+        remaining = plans.eta(self._durations, _worked(operation))
         if not operation.progress:
             return remaining
-        own = _own(operation, operation.started_at, operation.progress)
+        own = _own(operation, operation.progress)
         return own if remaining is None else plans.weigh(remaining, own, operation.progress)
 
     @cached_property
@@ -109,7 +116,7 @@ class Forecast:
         return backlogs.position(self.operation)
 
     @cached_property
-    def _queued_seconds(self) -> float | None:
+    def queued_seconds(self) -> float | None:
         """Seconds until a pending operation starts; None when they are unknown."""
         delay = seconds_until(self.operation.available_at)
         if delay > 0:
@@ -135,10 +142,21 @@ def retry_after_wait(operation: Operation) -> int:
     return Forecast(operation).retry_after_or_guess
 
 
-def _own(operation: Operation, started_at: datetime, progress: int) -> float:
+def _earlier(operation: Operation) -> float:
+    """Seconds of earlier attempts behind which the job goes on: it has stored steps."""
+    return float(operation.earlier_seconds) if operation.steps else 0.0
+
+
+def _worked(operation: Operation) -> float:
+    """Seconds that a running operation has been worked on."""
+    started_at = operation.started_at
+    return _earlier(operation) + (0.0 if started_at is None else _since(started_at))
+
+
+def _own(operation: Operation, progress: int) -> float:
     """Seconds until the end by the operation's own progress, which was reported at `updated_at`."""
     age = _since(operation.updated_at)
-    remaining = plans.by_progress(max(0.0, _since(started_at) - age), progress)
+    remaining = plans.by_progress(max(0.0, _worked(operation) - age), progress)
     return max(0.0, remaining - age)
 
 

@@ -33,7 +33,9 @@ _lock = threading.Lock()
 
 
 def durations(kind: str, key: str | None = None) -> Durations:
-    """Seconds from start to end of the last operations of the kind, oldest first.
+    """Seconds that the last operations of the kind ran, oldest first.
+
+    For a job of steps these are the seconds of all its attempts, else those of the last one.
 
     With an estimate `key`, the durations of this key only, if there are at least five. Queries the
     database at most once in five seconds for each kind.
@@ -73,15 +75,18 @@ def _newest(kind: str) -> Iterable[tuple[Any, ...]]:
     """
     finished = Operation.objects.filter(kind=kind, finished_at__isnull=False)
     rows = finished.order_by("-finished_at")
-    return rows.values_list("status", "started_at", "finished_at", "reply")[:ROWS_READ]
+    columns = ("status", "started_at", "finished_at", "reply", "earlier_seconds", "steps")
+    return rows.values_list(*columns)[:ROWS_READ]
 
 
 def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str | None, Durations]:
     newest_first: dict[str | None, list[float]] = {None: []}
-    for status, started_at, finished_at, reply in rows:
+    for status, started_at, finished_at, reply, earlier_seconds, steps in rows:
         # Only a job that ran to its end tells how long such jobs take.
         if status in DELETABLE and started_at is not None:
             seconds = max(0.0, finished_at.timestamp() - started_at.timestamp())
+            # A job of steps goes on where it was. Any other has begun anew.
+            seconds += earlier_seconds if steps else 0
             for key in {None, reply.get(ESTIMATE_KEY)}:
                 durations_of_key = newest_first.setdefault(key, [])
                 if len(durations_of_key) < DURATIONS_KEPT:

@@ -5,7 +5,7 @@ Forecasts call these functions for each answer. They are pure: no Django, no dat
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import ceil, floor, sqrt
 
 from async_reply.estimates.laws import Law
@@ -99,6 +99,14 @@ class Plan:
 
     def remaining(self, elapsed: float) -> float:
         """The median of the seconds left for operations that still run after `elapsed` seconds."""
+        return self._whole if elapsed == 0 else self._remaining(elapsed)
+
+    @cached_property
+    def _whole(self) -> float:
+        """The median of all seconds, which each poll of a pending operation needs."""
+        return self._remaining(0.0)
+
+    def _remaining(self, elapsed: float) -> float:
         finished, _ = self.law.at(elapsed)
         target = (1 + finished) / 2
         low, high = elapsed, max(2 * elapsed, self.law.median, 0.1)

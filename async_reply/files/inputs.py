@@ -69,6 +69,8 @@ Opened: TypeAlias = tuple[str, Any]
 
 def opened(operation: Operation) -> list[Opened]:
     """The files that came with the request, open for reading bytes. After an error none is open."""
+    if not operation.input_files:
+        return []
     rows = OperationFile.objects.filter(operation=operation, role=OperationFile.Role.INPUT)
     handles: list[Opened] = []
     try:

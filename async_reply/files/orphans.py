@@ -12,8 +12,9 @@ from django.core.files.storage import FileSystemStorage, Storage
 
 from async_reply import conf
 from async_reply.logs import logger
-from async_reply.models import FOLDER, Operation, OperationFile
+from async_reply.models import Operation, OperationFile
 from async_reply.status import FINAL, Status
+from async_reply.storage import FOLDER
 
 SECONDS_PER_TURN = 0.5
 #: Folders of the last two days are left alone: a submit stores its files before its row.

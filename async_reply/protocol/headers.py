@@ -39,6 +39,8 @@ REPEATABILITY_REQUEST_ID = "Repeatability-Request-ID"
 REPEATABILITY_RESULT = "Repeatability-Result"
 RETRY_AFTER = "Retry-After"
 SET_COOKIE = "Set-Cookie"
+#: The trace that a request belongs to (W3C Trace Context, section 3.2).
+TRACEPARENT = "Traceparent"
 TRANSFER_ENCODING = "Transfer-Encoding"
 VARY = "Vary"
 X_ACCEL_BUFFERING = "X-Accel-Buffering"
@@ -59,6 +61,8 @@ EVENT_STREAM = "text/event-stream"
 VARY_ON = (ACCEPT, AUTHORIZATION, COOKIE, PREFER)
 #: The longest wait that is read from a Prefer field.
 DECADE_SECONDS = 315_360_000
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _QUOTED_KEY = re.compile(r'"(?:[^"\\]|\\["\\])*"')
@@ -83,6 +87,8 @@ def entity_tag(version: int) -> str:
 
 def none_match(field: str, tag: str) -> bool:
     """Whether an If-None-Match `field` names `tag`, compared weakly (RFC 9110, section 13.1.2)."""
+    if not field:
+        return False
     if field.strip() == "*":
         return True
     match = _ENTITY_TAG.fullmatch(tag)
@@ -149,6 +155,22 @@ def idempotency_key(field: str) -> str | None:
     return key if _KEY.fullmatch(key) else None
 
 
+def traceparent(field: str) -> str:
+    """The value of a Traceparent field as version 00; '' for a malformed one.
+
+    A field of a later version is read as W3C Trace Context says (section 4.3): its beginning is
+    that of version 00, and only the flag "sampled" is known.
+    """
+    match = _TRACEPARENT.fullmatch(field.strip(" \t"))
+    if match is None:
+        return ""
+    version, trace_id, parent_id, flags, more = match.groups()
+    is_malformed = version == "ff" or (version == "00" and more is not None)
+    if is_malformed or not (int(trace_id, 16) and int(parent_id, 16)):
+        return ""
+    return f"00-{trace_id}-{parent_id}-{int(flags, 16) & 1:02x}"
+
+
 def preferences(field: str) -> dict[str, str]:
     """The preferences in a Prefer field (RFC 7240): name in lower case -> value.
 
@@ -168,7 +190,7 @@ def wait(field: str) -> int | None:
 
     None if the field has no `wait`, or its value is not a whole number.
     """
-    value = preferences(field).get("wait", "")
+    value = preferences(field).get("wait", "") if field else ""
     if not (value.isascii() and value.isdigit()):
         return None
     return int(value) if len(value) < 9 else DECADE_SECONDS

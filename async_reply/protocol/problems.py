@@ -27,6 +27,7 @@ TITLES = {
     "operation-expired": "The operation has expired",
     "operation-finished": "The operation has already finished",
     "operation-unfinished": "The operation has not finished",
+    "not-asked": "Nothing is asked",
     "operation-not-cancelable": "The operation cannot be canceled",
     "idempotency-key-invalid": "The idempotency key is malformed",
     "idempotency-key-required": "An idempotency key is required",

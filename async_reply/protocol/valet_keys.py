@@ -1,5 +1,6 @@
 """Makes and checks valet keys: signed, expiring tokens in links that open one operation."""
 
+import re
 import time
 from typing import Literal
 from uuid import UUID
@@ -14,8 +15,16 @@ ALLOWS: dict[str, frozenset[str]] = {
     "cancel": frozenset({"read", "cancel"}),
 }
 
+#: The scope of a key for one question, which opens nothing else.
+INPUT = re.compile(r"input-[1-9][0-9]*")
 
-def make(pk: UUID, *, scope: Scope, seconds: float) -> str:
+
+def input_scope(number: int) -> str:
+    """The scope of the keys for the question of this number."""
+    return f"input-{number}"
+
+
+def make(pk: UUID, *, scope: Scope | str, seconds: float) -> str:
     """A URL-safe token for the operation `pk`, valid for `seconds`.
 
     It holds scope and expiry in plain text, and a signature of them and the id with the project's
@@ -25,7 +34,7 @@ def make(pk: UUID, *, scope: Scope, seconds: float) -> str:
     return _signer().sign(f"{pk}.{scope}.{expiry}").partition(".")[2]
 
 
-def allows(token: str, pk: UUID, *, wanted: Scope) -> bool:
+def allows(token: str, pk: UUID, *, wanted: Scope | str) -> bool:
     """Whether `token` allows the `wanted` action on the operation `pk`, now.
 
     Signatures are compared in constant time. Those made with SECRET_KEY_FALLBACKS are valid too.
@@ -40,11 +49,13 @@ def allows(token: str, pk: UUID, *, wanted: Scope) -> bool:
 def scope(token: str) -> str:
     """The scope of a valid token; empty if there is no such scope."""
     name = token.partition(".")[0]
-    return name if name in ALLOWS else ""
+    return name if name in ALLOWS or INPUT.fullmatch(name) else ""
 
 
-def includes(scope: str, wanted: Scope) -> bool:
-    """Whether keys of this scope allow the `wanted` action."""
+def includes(scope: str, wanted: Scope | str) -> bool:
+    """Whether keys of this scope allow the `wanted` action. One for a question allows no other."""
+    if INPUT.fullmatch(scope):
+        return scope == wanted
     return wanted in ALLOWS.get(scope, ())
 
 

@@ -5,28 +5,25 @@ A call takes no longer than `PUBLISH_TIMEOUT`.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from contextlib import suppress
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from celery import current_app
-from kombu import Producer
+from django.utils import timezone
 from kombu.exceptions import LimitExceeded
 from kombu.exceptions import OperationalError as KombuOperationalError
-from kombu.pools import PoolGroup
 from kombu.transport import virtual
 
 from async_reply import conf
 from async_reply.logs import logger
 from async_reply.models import Operation
-from async_reply.publishing import routing
+from async_reply.publishing import connections, routing
 
 #: These errors mean that the broker is down. Other errors concern one kind or its queue only.
 DOWN_ERRORS = (KombuOperationalError, LimitExceeded, OSError)
-#: The most open connections if `broker_pool_limit` sets no limit. A broker that hangs keeps one
-#: thread for each of them.
-MAX_CONNECTIONS = 10
+#: A failure is forgotten after this time. While messages wait, workers try again each few seconds.
+FAILURE_SECONDS = 60.0
 #: AMQP's reply code for a queue that does not exist.
 NOT_FOUND = 404
 
@@ -37,19 +34,32 @@ class Breaker:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open_until = 0.0
+        self._failed_at = float("-inf")
+        self._down_since: datetime | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the broker failed a short time ago. Publishing would only wait."""
         return time.monotonic() < self._open_until
 
+    @property
+    def down_since(self) -> datetime | None:
+        """The first of the failures in a row; None if the last one was a minute ago."""
+        return self._down_since if self._is_failing() else None
+
     def trip(self) -> None:
         with self._lock:
-            self._open_until = time.monotonic() + conf.get("BREAKER")
+            if not self._is_failing():
+                self._down_since = timezone.now()
+            self._failed_at = time.monotonic()
+            self._open_until = self._failed_at + conf.get("BREAKER")
 
     def reset(self) -> None:
         with self._lock:
-            self._open_until = 0.0
+            self._open_until, self._failed_at = 0.0, float("-inf")
+
+    def _is_failing(self) -> bool:
+        return time.monotonic() < self._failed_at + FAILURE_SECONDS
 
 
 breaker = Breaker()
@@ -74,7 +84,7 @@ def send(operation: Operation) -> None:
         kwargs={},
         task_id=str(operation.pk),
         task_type=current_app.tasks.get(kind),
-        producer=_BoundedProducer(_connection(), deadline=deadline),
+        producer=connections.BoundedProducer(connections.connection(), deadline=deadline),
         router=router,
         ignore_result=True,
         retry=True,
@@ -90,8 +100,9 @@ def count(queue: str) -> int | None:
         return None
     deadline = time.monotonic() + conf.get("PUBLISH_TIMEOUT")
     try:
-        messages: int | None = _call_before(
-            deadline, _connection(), lambda connection: _size(connection, queue)
+        pooled = connections.acquire(connections.connection(), deadline)
+        messages: int | None = connections.call_before(
+            deadline, pooled, lambda connection: _size(connection, queue)
         )
     except Exception as error:  # noqa: BLE001 each transport has errors of its own
         logger.info("Queue %s not counted: %s", queue, error)
@@ -99,6 +110,18 @@ def count(queue: str) -> int | None:
             breaker.trip()
         return None
     return messages
+
+
+def answers() -> bool:
+    """Whether the broker answers. Asks even if a publish has failed a short time ago."""
+    deadline = time.monotonic() + conf.get("PUBLISH_TIMEOUT")
+    try:
+        pooled = connections.acquire(connections.connection(), deadline)
+        connections.call_before(deadline, pooled, lambda opened: opened.channel().close())
+    except Exception as error:  # noqa: BLE001 each transport has errors of its own
+        logger.info("The broker does not answer: %s", error or repr(error))
+        return False
+    return True
 
 
 def _size(connection: Any, queue: str) -> int | None:
@@ -130,112 +153,3 @@ class _FixedRouter:
 
     def route(self, options: Mapping[str, Any], *_args: Any) -> dict[str, Any]:
         return {**self._options, **options}
-
-
-class _BoundedProducer(Producer):
-    """Publishes over a pooled connection, and gives up at `deadline` of the monotonic clock.
-
-    Its own connection stays closed. Celery needs it for the errors of its transport.
-    """
-
-    def __init__(self, connection: Any, *, deadline: float) -> None:
-        super().__init__(connection)
-        self._deadline = deadline
-
-    def publish(self, *args: Any, **kwargs: Any) -> Any:
-        """Raises TimeoutError at the deadline."""
-        return _call_before(
-            self._deadline,
-            self.__connection__,
-            lambda connection: Producer(connection).publish(*args, **kwargs),
-        )
-
-
-class _Pools(PoolGroup):
-    """A pool of connections for each broker URL and its options.
-
-    kombu has such pools, too, but those are the project's. kombu sets their limit when the project
-    first uses them, and that fails while a connection of them is in use.
-    """
-
-    def create(self, resource: Any, limit: int | None) -> Any:
-        return resource.Pool(limit=limit)
-
-
-_pools: Any = _Pools()
-_opening = threading.Lock()
-
-
-def _call_before(deadline: float, connection: Any, function: Callable[[Any], Any]) -> Any:
-    """Call `function` with a pooled connection like `connection`, and return its result.
-
-    Raises TimeoutError at the deadline. The call has a thread of its own, since no option of a
-    transport limits how long it looks up a name, shakes hands, asks Sentinel, waits for the lock of
-    a file system or closes a connection. A late thread keeps its connection until it ends.
-    """
-    limit = current_app.conf.broker_pool_limit or 0
-    with _opening:
-        _pools.limit = limit or MAX_CONNECTIONS
-        pool = _pools[connection]
-    pooled = pool.acquire(block=True, timeout=max(0.0, deadline - time.monotonic()))
-    result: Future[Any] = Future()
-    thread = threading.Thread(
-        target=_call,
-        args=(result, pooled, function),
-        kwargs={"keep": limit > 0},
-        name="async_reply-broker",
-        daemon=True,
-    )
-    try:
-        thread.start()
-    except RuntimeError:
-        pooled.release()
-        raise
-    return result.result(max(0.0, deadline - time.monotonic()))
-
-
-def _call(
-    result: "Future[Any]", pooled: Any, function: Callable[[Any], Any], *, keep: bool
-) -> None:
-    """Call `function`, then release the connection, closed after an error or without `keep`."""
-    try:
-        value = function(pooled)
-    except BaseException as error:  # noqa: BLE001 raised in the thread that waits for the result
-        keep = False
-        result.set_exception(error)
-    else:
-        if keep:
-            # The caller would open another connection if it went on before this.
-            pooled.release()
-        result.set_result(value)
-    if not keep:
-        with suppress(Exception):
-            pooled._close()  # noqa: SLF001 close() would give it back open
-        pooled.release()
-
-
-def _connection() -> Any:
-    """A connection that is not open yet. Its transport gives up most waits by itself.
-
-    The thread of a call is then late for a moment only. A publish makes two tries at most, so each
-    wait gets half of the time.
-    """
-    wait = conf.get("PUBLISH_TIMEOUT") / 2
-    timeouts: dict[str, dict[str, Any]] = {
-        "redis": {"socket_timeout": wait, "socket_connect_timeout": wait},
-        "amqp": {
-            "confirm_publish": True,
-            "confirm_timeout": wait,
-            "read_timeout": wait,
-            "write_timeout": wait,
-        },
-    }
-    connection: Any = current_app.connection_for_write(connect_timeout=wait)
-    connection.transport_options.update(
-        max_retries=1,
-        interval_start=0,
-        interval_step=0,
-        interval_max=0,
-        **timeouts.get(connection.transport.driver_type, {}),
-    )
-    return connection

@@ -3,7 +3,8 @@
 The row of an operation is its own outbox. Celery's message carries the id and nothing else.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import cache, reduce
 from operator import attrgetter, or_
@@ -13,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, Max, Q
 
-from async_reply import conf, lifecycle
+from async_reply import conf, lifecycle, traces
 from async_reply.database import alias
 from async_reply.database.clock import DatabaseNow
 from async_reply.logs import logger
@@ -22,7 +23,7 @@ from async_reply.publishing import broker, queues, routing
 from async_reply.publishing.broker import breaker
 from async_reply.publishing.routing import Route
 
-FIELDS = ("id", "kind", "status", "attempt", "publishes", "queue", "priority")
+FIELDS = ("id", "kind", "status", "attempt", "publishes", "queue", "priority", "traceparent")
 LANE_FIELDS = ("queue", "kind", "priority")
 MAX_PAUSE_SECONDS = 60
 #: The wait for a message doubles so often: from 10 to 320 seconds by default.
@@ -89,24 +90,26 @@ def _ago(time: timedelta) -> Any:
 
 
 def _lost(waiting: Iterable[Operation]) -> Iterator[Operation]:
+    # Celery's routers take longer than all the rest: they are asked once for all rows of a lane.
+    lane_of = cache(_lane)
     claimed, served = _last_claimed(), queues.served()
-    for queue, rows in _by_queue(waiting).items():
+    by_queue: dict[str, list[tuple[Operation, Lane]]] = {}
+    for row in waiting:
+        lane = lane_of(row.kind, row.queue, row.priority)
+        if lane[0] != routing.UNKNOWN:
+            by_queue.setdefault(lane[0].queue, []).append((row, lane))
+    # The queue of an exchange is unknown, and its name ''.
+    for queue, rows in by_queue.items():
         if queue and queue not in served:
             continue
-        overtaken = [row for row in rows if _is_overtaken(row, claimed)]
-        yield from overtaken
+        others = []
+        for row, lane in rows:
+            if _is_overtaken(row, claimed.get(lane)):
+                yield row
+            else:
+                others.append(row)
         if queue and served[queue]:
-            yield from _missing(queue, [row for row in rows if row not in overtaken])
-
-
-def _by_queue(waiting: Iterable[Operation]) -> dict[str, list[Operation]]:
-    """Rows by the name of their queue; '' for exchanges. Leaves out rows that have no route."""
-    rows: dict[str, list[Operation]] = {}
-    for row in waiting:
-        route = _route(row.kind, row.queue, row.priority)
-        if route != routing.UNKNOWN:
-            rows.setdefault(route.queue, []).append(row)
-    return rows
+            yield from _missing(queue, others)
 
 
 def _missing(queue: str, rows: list[Operation]) -> list[Operation]:
@@ -144,20 +147,17 @@ def _last_claimed() -> dict[Lane, datetime]:
     return published
 
 
-def _is_overtaken(row: Operation, claimed: Mapping[Lane, datetime]) -> bool:
-    overtaken_at = claimed.get(_lane(row.kind, row.queue, row.priority))
-    if row.published_at is None or overtaken_at is None:
+def _is_overtaken(row: Operation, claimed_at: datetime | None) -> bool:
+    """Whether a message of the lane was claimed that was published long after the row's message."""
+    if row.published_at is None or claimed_at is None:
         return False
-    return row.published_at <= overtaken_at - timedelta(seconds=conf.get("REPUBLISH_AFTER"))
+    return row.published_at <= claimed_at - timedelta(seconds=conf.get("REPUBLISH_AFTER"))
 
 
 def _lane(kind: str, queue: str, priority: int | None) -> Lane:
     has_limit = routing.seconds_between_starts(kind) > 0
-    return _route(kind, queue, priority), kind if has_limit else ""
-
-
-def _route(kind: str, queue: str, priority: int | None) -> Route:
-    return routing.route_or_unknown(kind, queue=queue, priority=priority)
+    route = routing.route_or_unknown(kind, queue=queue, priority=priority)
+    return route, kind if has_limit else ""
 
 
 def _publish_all(operations: Iterable[Operation]) -> int:
@@ -173,22 +173,26 @@ def _publish_all(operations: Iterable[Operation]) -> int:
 def _publish_reserved(operation: Operation) -> bool:
     """Send the message of an operation whose row already says that it was published."""
     try:
-        broker.send(operation)
+        with traces.tracer.publish(operation):
+            broker.send(operation)
     except Exception as error:  # noqa: BLE001 each transport has errors of its own
         is_down = isinstance(error, broker.DOWN_ERRORS)
         if is_down:
             breaker.trip()
-        logger.warning(
-            "Operation id=%s kind=%s not published, the relay will: %s",
-            operation.pk,
-            operation.kind,
-            error or repr(error),
-        )
         # An operation that fails by itself must not come first in every batch.
         delay = 0 if is_down else _pause_seconds(operation.publishes)
+        logger.event(
+            "not_published",
+            operation,
+            level=logging.WARNING,
+            remedy=", the relay will publish it",
+            delay=delay,
+            reason=str(error) or repr(error),
+        )
         lifecycle.hand_back(operation, delay=delay)
         return False
     breaker.reset()
+    logger.event("published", operation, publishes=operation.publishes)
     return True
 
 

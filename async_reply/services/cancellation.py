@@ -1,6 +1,7 @@
 """Cancels operations: a pending one at once, a running one when its job next calls in."""
 
 from async_reply import lifecycle, signals
+from async_reply.attempts import compensation
 from async_reply.attempts.kinds import Kind
 from async_reply.exceptions import AlreadyFinished, NotCancelable, UnknownKind
 from async_reply.logs import logger
@@ -29,10 +30,11 @@ def cancel(operation: Operation) -> Status:
     while operation.status in CANCELABLE:
         if has_begun(operation) and not is_cancelable(operation):
             raise NotCancelable("This operation has begun and cannot be canceled.")
-        if lifecycle.cancel(operation):
-            logger.info("Operation id=%s kind=%s cancel", operation.pk, operation.kind)
+        if _cancel(operation):
             operation.refresh_from_db(fields=CHANGED_BY_CANCEL)
-            if operation.status == Status.CANCELED:
+            is_canceled = operation.status == Status.CANCELED
+            logger.event("finished" if is_canceled else "cancel_requested", operation)
+            if is_canceled:
                 signals.announce_finished(operation, Status.CANCELED)
         else:
             operation.refresh_from_db(fields=CHANGED_BY_CANCEL)
@@ -42,6 +44,25 @@ def cancel(operation: Operation) -> Status:
     return status
 
 
+def _cancel(operation: Operation) -> bool:
+    """Cancel, and call the kind's `on_cancel` if that ends the operation; False if it changed.
+
+    The job of a running operation stops first. Its worker calls the function then.
+    """
+    undo = compensation.Compensation(operation, _kind(operation))
+    if operation.status != Status.PENDING or not undo.has_functions(Status.CANCELED):
+        return lifecycle.cancel(operation)
+    return bool(undo.stored(lambda: Status.CANCELED if lifecycle.cancel(operation) else None))
+
+
+def _kind(operation: Operation) -> Kind | None:
+    """The kind of the operation; None if this process cannot import it."""
+    try:
+        return get_task(operation.kind).kind
+    except UnknownKind:
+        return None
+
+
 def has_begun(operation: Operation) -> bool:
     """Whether an attempt has begun: even a lost one may have done a part of its work."""
     return operation.attempt > 0 or operation.status == Status.RUNNING
@@ -49,10 +70,7 @@ def has_begun(operation: Operation) -> bool:
 
 def is_cancelable(operation: Operation) -> bool:
     """Whether its kind lets it be canceled after an attempt has begun, and between attempts."""
-    try:
-        return allows_cancel(get_task(operation.kind).kind)
-    except UnknownKind:
-        return allows_cancel(None)
+    return allows_cancel(_kind(operation))
 
 
 def allows_cancel(kind: Kind | None) -> bool:

@@ -1,19 +1,21 @@
 """Submits operations: stores a new row, or finds the one with the same key, and publishes it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import Error, IntegrityError, connections, transaction
 
-from async_reply import conf, signals
-from async_reply.database import alias, errors, payloads
-from async_reply.database.clock import DatabaseNow, as_stored
+from async_reply import conf, signals, traces
+from async_reply.database import alias, errors, payloads, statements
+from async_reply.database.clock import DatabaseNow, after, as_stored
 from async_reply.files import inputs, store
 from async_reply.logs import logger
 from async_reply.models import ESTIMATE_KEY, OWNER_LENGTH, Operation, OperationFile
 from async_reply.publishing import broker, relay
+from async_reply.services import additions
 from async_reply.services.idempotency import IdempotencyKey
 from async_reply.services.quotas import Quota
 from async_reply.tasks import OperationTask
@@ -97,7 +99,8 @@ def accept(
         operation.idempotency_digest, operation.fingerprint = key.digest, key.fingerprint
     stored = inputs.store_uploads(operation, uploads)
     try:
-        earlier = insert_once(operation, stored, perform=perform, key=key, quota=quota)
+        with traces.tracer.submit(operation):
+            earlier = insert_once(operation, stored, perform=perform, key=key, quota=quota)
     except BaseException:
         store.delete(stored)
         raise
@@ -141,6 +144,18 @@ def configure(
     elif not broker.breaker.is_open:
         operation.published_at = DatabaseNow()
         operation.publishes = 1
+    if kind.total_time_limit is not None:
+        operation.give_up_at = _give_up_at(available_at, kind.total_time_limit)
+
+
+def _give_up_at(available_at: Any, seconds: int) -> Any:
+    """`seconds` after the operation may start: a date, or an expression for the database."""
+    if available_at is None:
+        return after(seconds)
+    if isinstance(available_at, datetime):
+        moment = as_stored(available_at).timestamp() + seconds
+        return as_stored(datetime.fromtimestamp(moment, UTC))
+    return available_at + timedelta(seconds=seconds)
 
 
 def _set_estimate_key(operation: Operation, task: OperationTask[..., Any]) -> None:
@@ -199,17 +214,19 @@ def insert(
 ) -> None:
     """Store the rows and call `perform` in one transaction, and publish after its commit.
 
+    A single row needs no transaction of its own, unless the caller has one: it must outlast a
+    taken key.
+
     Raises KeyTaken if the key has a row, QuotaExceeded if it is one too many under `quota`.
     """
-    using = alias()
-    published = operation.publishes > 0
-    with transaction.atomic(using=using) if quota is None else quota.turn():
-        try:
-            operation.save(force_insert=True)
-        except IntegrityError as error:
-            if operation.idempotency_digest is None:
-                raise
-            raise KeyTaken(*error.args) from error
+    operation.input_files = len(files)
+    connection = connections[alias()]
+    # `set_autocommit(False)` opens a transaction of the caller, too.
+    is_in_transaction = connection.in_atomic_block or not connection.get_autocommit()
+    needs_transaction = is_in_transaction or bool(files or perform or quota or additions.functions)
+    with _transaction(quota) if needs_transaction else nullcontext():
+        additions.add(operation)
+        _insert_row(operation)
         if quota is not None:
             quota.check_inserted()
         for row in files:
@@ -218,9 +235,22 @@ def insert(
             row.save(force_insert=True)
         if perform is not None:
             perform(operation)
-        if published:
+        if operation.publishes > 0:
             relay.publish_on_commit(operation)
-        transaction.on_commit(lambda: _announce(operation), using=using, robust=True)
+        transaction.on_commit(lambda: _announce(operation), using=alias(), robust=True)
+
+
+def _transaction(quota: Quota | None) -> AbstractContextManager[None]:
+    return transaction.atomic(using=alias()) if quota is None else quota.turn()
+
+
+def _insert_row(operation: Operation) -> None:
+    try:
+        statements.insert(operation, alias())
+    except IntegrityError as error:
+        if operation.idempotency_digest is None:
+            raise
+        raise KeyTaken(*error.args) from error
 
 
 def _may_try_again(error: Error) -> bool:
@@ -233,5 +263,5 @@ def _may_try_again(error: Error) -> bool:
 
 
 def _announce(operation: Operation) -> None:
-    logger.info("Operation id=%s kind=%s submitted", operation.pk, operation.kind)
+    logger.event("submitted", operation)
     signals.send(signals.operation_submitted, operation)

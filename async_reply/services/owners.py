@@ -4,22 +4,13 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Model
-from django.db.models.signals import post_delete
 
 from async_reply import conf, lifecycle, services
 from async_reply.database import alias
 from async_reply.database.clock import DatabaseNow
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.models import Operation
-from async_reply.services import users
 from async_reply.status import FINAL
-
-
-def listen() -> None:
-    """Connect to the deletion of users; a project without a user model has none to connect to."""
-    model = users.user_model()
-    for sender in users.proxies(model) if model is not None else ():
-        post_delete.connect(remove_operations, sender=sender, dispatch_uid="async_reply.owners")
 
 
 def remove_operations(sender: type[Model], instance: Model, **_kwargs: Any) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from django.db import Error, connections, transaction
 
 from async_reply import conf
-from async_reply.database import alias
+from async_reply.database import alias, statements
 from async_reply.exceptions import QuotaExceeded
 from async_reply.models import Operation
+from async_reply.status import UNFINISHED
 
 #: Submits take turns when fewer places are left. Without turns, so many submits under one quota
 #: at the same instant would be needed to exceed the bound.
@@ -66,10 +67,10 @@ class Quota:
             raise self._exceeded(bound)
 
     def _count(self, most: int) -> int:
-        unfinished = Operation.objects.unfinished().filter(owner=self.owner)
+        unfinished = {"status__in": sorted(UNFINISHED), "owner": self.owner}
         if not self.owner:
-            unfinished = unfinished.filter(view=self.view)
-        return unfinished.values("pk")[:most].count()
+            unfinished["view"] = self.view
+        return statements.count(Operation, alias(), unfinished, most=most)
 
     def _exceeded(self, bound: int) -> QuotaExceeded:
         if self.owner:

@@ -1,18 +1,25 @@
 """Reruns finished operations: submits their input again, as new operations."""
 
+from async_reply import traces
 from async_reply.exceptions import NotFinished, OperationGone
 from async_reply.files import inputs, store
+from async_reply.logs import logger
 from async_reply.models import Operation, OperationFile
 from async_reply.services import intake
+from async_reply.services.copied_steps import CopiedSteps
 from async_reply.status import FINAL
 from async_reply.tasks import get_task
 
 
-def rerun(operation: Operation) -> Operation:
+def rerun(operation: Operation, *, from_step: str | int | None = None) -> Operation:
     """Submit the input of a finished operation again; returns the new operation.
 
-    Raises NotFinished while it has no outcome, OperationGone if it was deleted or has expired,
-    UnknownKind if no task has its name, StorageFailed if its files cannot be copied.
+    With `from_step`, a name or a number, the new operation gets copies of the steps before, and
+    goes on behind them. One more than the number of steps lets it go on behind the last one.
+
+    Raises NoSuchStep if the operation has stored no such step, NotFinished while it has no
+    outcome, OperationGone if it was deleted or has expired, UnknownKind if no task has its name,
+    StorageFailed if its files cannot be copied.
     """
     if operation.status not in FINAL:
         raise NotFinished("Only a finished operation can be rerun: cancel it first, or wait.")
@@ -29,6 +36,10 @@ def rerun(operation: Operation) -> Operation:
         rerun_of=operation,
     )
     intake.configure(again, task, available_at=None)
+    steps = None if from_step is None else CopiedSteps(operation, from_step=from_step)
+    if steps is not None:
+        again.steps = steps.count
+        again.kept = operation.kept if steps.are_all else ""
     copies: list[OperationFile] = []
     try:
         for row in operation.files.filter(role=OperationFile.Role.INPUT):
@@ -36,8 +47,12 @@ def rerun(operation: Operation) -> Operation:
                 copies.append(
                     inputs.store_input(again, row.field, content, row.name, row.content_type)
                 )
-        intake.insert(again, copies)
+        if steps is not None:
+            steps.copy_files(again)
+        with traces.tracer.submit(again):
+            intake.insert(again, copies, perform=None if steps is None else steps.insert)
     except BaseException:
-        store.delete(copies)
+        store.delete([*copies, *([] if steps is None else steps.files)])
         raise
+    logger.event("rerun", operation, rerun=again.pk)
     return again

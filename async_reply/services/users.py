@@ -1,10 +1,15 @@
 """Facts about the project's user model, for checks, permissions and deleted users."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
+
+#: The most users that a text may mean.
+MAX_NAMED = 20
 
 
 def user_model() -> type[models.Model] | None:
@@ -37,3 +42,36 @@ def are_keys_generated(model: type[models.Model]) -> bool:
         or (key.has_default() and callable(key.default))
         or key.db_default is not models.NOT_PROVIDED
     )
+
+
+def by_key(keys: Collection[str]) -> dict[str, models.Model]:
+    """The users with these primary keys, given as text. Other texts have no user. One statement."""
+    model = user_model()
+    if model is None:
+        return {}
+    key = key_of(model)
+    values = []
+    for text in keys:
+        try:
+            value = key.to_python(text)
+            key.run_validators(value)  # a number may be too large for the column
+        except (ValidationError, ValueError, OverflowError):
+            continue
+        # "07" and " 7" are not how a user with the key 7 is named.
+        if str(value) == text:
+            values.append(value)
+    if not values:
+        return {}
+    manager = model._default_manager  # noqa: SLF001 Django's own API
+    return {str(user.pk): user for user in manager.filter(pk__in=values)}
+
+
+def named(text: str) -> list[str]:
+    """The primary keys, as text, of the users whose user name begins with `text`."""
+    model = user_model()
+    field = getattr(model, "USERNAME_FIELD", None)
+    if model is None or field is None or not text:
+        return []
+    manager = model._default_manager  # noqa: SLF001 Django's own API
+    rows = manager.filter(**{f"{field}__startswith": text}).order_by(field)
+    return [str(pk) for pk in rows.values_list("pk", flat=True)[:MAX_NAMED]]

@@ -13,6 +13,7 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import AllowAny, IsAdminUser, IsAuthenticated
 from rest_framework.request import Request, clone_request
 from rest_framework.throttling import BaseThrottle
 
@@ -25,6 +26,9 @@ from async_reply.querysets import OperationQuerySet
 from async_reply.views.base import ProblemsMixin
 from async_reply.views.negotiation import LenientNegotiation
 from async_reply.waiting import tickets
+
+#: Permissions that answer a POST as they answer a GET. Others see a copy of the request.
+ALIKE_FOR_ALL_METHODS = frozenset({AllowAny, IsAdminUser, IsAuthenticated, permissions.HasOwner})
 
 
 class AccessMixin(ProblemsMixin):
@@ -61,12 +65,16 @@ class AccessMixin(ProblemsMixin):
 
     def may_cancel(self, operation: Operation) -> bool:
         """Whether the caller's permissions allow a POST besides; otherwise no link cancels."""
-        request = clone_request(self.request, "POST")
         try:
+            rules = self.get_permissions()
+            if all(type(rule) in ALIKE_FOR_ALL_METHODS for rule in rules):
+                request = self.request
+            else:
+                request = clone_request(self.request, "POST")
             return all(
-                permission.has_permission(request, self)
-                and permission.has_object_permission(request, self, operation)
-                for permission in self.get_permissions()
+                rule.has_permission(request, self)
+                and rule.has_object_permission(request, self, operation)
+                for rule in rules
             )
         except (drf.APIException, Http404, PermissionDenied):
             return False
@@ -91,10 +99,18 @@ class SingleOperationMixin(AccessMixin):
 
     #: Method -> the scope that a valet key needs for it; every other method needs "cancel".
     scopes: ClassVar[dict[str, valet_keys.Scope]] = {"GET": "read", "HEAD": "read"}
+    #: A request asks for its key ten times.
+    _request_and_key: tuple[Request | None, str | None] | None = None
 
     @property
     def valet_key(self) -> str | None:
         """The key of the URL; None without one, '' for a URL with several."""
+        # REST framework replaces the request for a while when it renders forms.
+        if self._request_and_key is None or self._request_and_key[0] is not self.request:
+            self._request_and_key = self.request, self._read_valet_key()
+        return self._request_and_key[1]
+
+    def _read_valet_key(self) -> str | None:
         # Schema generators use a view without a request.
         request: Any = self.request
         if request is None or request.method == "OPTIONS":

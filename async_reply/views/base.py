@@ -67,8 +67,8 @@ class ProblemsMixin(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Takes any response of Django's, not only those of REST framework."""
         final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
-        is_ours = not is_said(self, "get_exception_handler", "handle_exception")
-        if is_ours and isinstance(final, Response) and final.exception:
+        handlers = "get_exception_handler", "handle_exception"
+        if isinstance(final, Response) and final.exception and not is_said(self, *handlers):
             render_as_problem(final)
         add_common_headers(final, request)
         return final

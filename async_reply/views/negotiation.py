@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import Http404
 from rest_framework import exceptions as drf
-from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
@@ -27,6 +27,8 @@ class LenientNegotiation(BaseContentNegotiation):
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
+        if not format_suffix and self._is_first_chosen(request, renderers[0]):
+            return renderers[0], renderers[0].media_type
         try:
             renderer: tuple[BaseRenderer, str] = self._negotiation.select_renderer(
                 request, renderers, format_suffix
@@ -34,3 +36,16 @@ class LenientNegotiation(BaseContentNegotiation):
         except (drf.NotAcceptable, Http404):
             return renderers[0], renderers[0].media_type
         return renderer
+
+    def _is_first_chosen(self, request: Request, first: BaseRenderer) -> bool:
+        """Whether it is plain that REST framework's own negotiation chooses the first renderer.
+
+        Most clients that poll send no Accept field or `*/*`. To parse that takes a thirtieth of a
+        poll by a valet key. A renderer with parameters has to be asked for.
+        """
+        return (
+            type(self._negotiation) is DefaultContentNegotiation
+            and request.META.get("HTTP_ACCEPT", "*/*") == "*/*"
+            and ";" not in first.media_type
+            and not request.query_params.get(self._negotiation.settings.URL_FORMAT_OVERRIDE)
+        )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.http.response import HttpResponseBase
+from django.utils.http import http_date
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -21,6 +22,21 @@ from async_reply.waiting import callers, tickets
 
 #: A client that waits by a valet key is answered so long before the key expires.
 ANSWER_SECONDS = 1.0
+
+
+def expiry(operation: Operation) -> dict[str, str]:
+    """The Expires field of a finished operation: the time of its purge (RFC 9110, section 5.6.7).
+
+    Until then the operation has a result. Afterwards its URLs answer 410.
+    """
+    if operation.status not in FINAL or operation.expires_at is None:
+        return {}
+    return {headers.EXPIRES: http_date(operation.expires_at.timestamp())}
+
+
+def redirect_status(operation: Operation) -> int:
+    """The status by which the operation's view redirects; the project's for a submit without."""
+    return int(operation.reply.get("redirect_status") or conf.get("REDIRECT_STATUS"))
 
 
 class OperationView(SingleOperationMixin):
@@ -82,7 +98,7 @@ class OperationView(SingleOperationMixin):
         """
         tag = headers.entity_tag(operation.version)
         condition = self.request.headers.get(headers.IF_NONE_MATCH, "")
-        fields = {headers.ETAG: tag, headers.CACHE_CONTROL: headers.POLLED}
+        fields = {headers.ETAG: tag, headers.CACHE_CONTROL: headers.POLLED, **expiry(operation)}
         response = self.answer(operation, fields=fields)
         if headers.none_match(condition, tag):
             response.status_code = 304
@@ -126,7 +142,8 @@ class StatusView(OperationView):
             return self.answer_poll(operation)
         document, fields = self.get_document_and_fields(operation)
         fields[headers.LOCATION] = document["links"]["result"]
-        return SeeResult(document, operation.reply.get("redirect_status", 302), headers=fields)
+        fields |= expiry(operation)
+        return SeeResult(document, redirect_status(operation), headers=fields)
 
     def delete(self, request: Request, id: str, **kwargs: Any) -> Response:
         return self.cancel_or_delete(self.get_object())

@@ -5,7 +5,6 @@ from typing import Any
 from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch
-from django.utils.http import http_date
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -19,7 +18,7 @@ from async_reply.querysets import OperationQuerySet
 from async_reply.responses import related
 from async_reply.status import FINAL, Status
 from async_reply.views import downloads
-from async_reply.views.operations import OperationView
+from async_reply.views.operations import OperationView, expiry, redirect_status
 from async_reply.waiting import tickets
 
 
@@ -50,8 +49,8 @@ class ResultView(OperationView):
             response = _refuse(problems.in_order(operation.error or {"status": 409}))
         response[headers.CACHE_CONTROL] = headers.PRIVATE
         response[headers.LINK] = related(self.get_links(operation))
-        if operation.expires_at is not None:
-            response[headers.EXPIRES] = http_date(operation.expires_at.timestamp())
+        for name, value in expiry(operation).items():
+            response[name] = value
         # A submit that waited passes on this answer, and never the answer of a middleware.
         tickets.of(request).is_result = True
         return response
@@ -117,5 +116,5 @@ def _refuse(problem: dict[str, Any]) -> Response:
 
 def _redirect(operation: Operation, url: str) -> HttpResponseBase:
     response = HttpResponseRedirect(url)
-    response.status_code = operation.reply.get("redirect_status", 302)
+    response.status_code = redirect_status(operation)
     return response

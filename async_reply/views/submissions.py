@@ -11,7 +11,7 @@ from rest_framework import exceptions as drf
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from async_reply import permissions, services
+from async_reply import conf, permissions, services
 from async_reply.database import payloads
 from async_reply.exceptions import KeyMalformed, KeyMissing, OperationGone, QuotaExceeded
 from async_reply.models import Operation
@@ -20,7 +20,8 @@ from async_reply.responses import OperationAccepted
 from async_reply.services import Submitted, quotas
 from async_reply.services.idempotency import IdempotencyKey
 from async_reply.tasks import OperationTask
-from async_reply.views import bodies, waiting
+from async_reply.views import bodies, callbacks, waiting
+from async_reply.views.base import is_said
 from async_reply.waiting import callers, tickets
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Submission:
         owner = permissions.owner(self.request)
         caller = callers.caller(owner, tickets.address(self.request))
         tickets.of(self.request).caller = caller
-        seconds = waiting.wanted(self.request, most=self.view.get_max_wait())
+        most, default = self.view.get_max_wait(), self._default_wait()
+        seconds = waiting.wanted(self.request, most=most, default=default)
         if seconds is None:
             return accepted
         url = accepted.data["links"]["result"]
@@ -82,8 +84,17 @@ class Submission:
             raise OperationGone("The operation was deleted: submit the request again.") from None
         except Error:
             return accepted
-        ticket = tickets.Submit(operation, seconds, caller, url)
+        is_preferred = headers.wait(self.request.headers.get(headers.PREFER, "")) is not None
+        ticket = tickets.Submit(operation, seconds, caller, url, is_preferred)
         return waiting.hold(self.request, ticket, accepted)
+
+    def _default_wait(self) -> int | None:
+        """The seconds for a client that did not say whether it waits; None for no wait."""
+        said = headers.preferences(self.request.headers.get(headers.PREFER, ""))
+        if {"wait", "respond-async"} & said.keys():
+            return None
+        default = self.view.default_wait
+        return (conf.get("DEFAULT_WAIT") if default is None else default) or None
 
     @cached_property
     def key(self) -> IdempotencyKey | None:
@@ -108,15 +119,23 @@ class Submission:
             raise drf.NotAuthenticated
         name = f"{type(view).__module__}.{type(view).__qualname__}"[-200:]
         quota = quotas.Quota(owner, view=name)
+        operation = Operation(
+            owner=owner,
+            view=name,
+            reply=self._attributes(),
+            retention=view.retention,
+            traceparent=headers.traceparent(self.request.headers.get(headers.TRACEPARENT, "")),
+        )
+        if view.webhook:
+            callbacks.read(self.request, operation, whole=view.webhook == "document")
         return services.accept(
             task,
             values=values,
-            operation=Operation(
-                owner=owner, view=name, reply=self._attributes(), retention=view.retention
-            ),
+            operation=operation,
             extra=view.get_extra(self.request),
             key=self.key,
-            perform=view.perform_submit,
+            # A single row needs no transaction.
+            perform=view.perform_submit if is_said(view, "perform_submit") else None,
             quota=quota if quota.is_near() else None,
         )
 
@@ -124,7 +143,7 @@ class Submission:
         """The attributes of this view that the operation's views read from its row."""
         view = self.view
         attributes: dict[str, Any] = {
-            "redirect_status": view.redirect_status,
+            "redirect_status": view.redirect_status or conf.get("REDIRECT_STATUS"),
             "status": view.result_status,
         }
         if view.location_access == "signed":

@@ -1,7 +1,7 @@
 """The submit view that a project subclasses, and the mixin that adds `submit` to any view."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -21,7 +21,7 @@ from async_reply.protocol import headers
 from async_reply.responses import refusal
 from async_reply.services.idempotency import IdempotencyKey
 from async_reply.tasks import OperationTask
-from async_reply.views import bodies
+from async_reply.views import bodies, callbacks
 from async_reply.views.base import ProblemsMixin, add_common_headers, atomic_requests, is_said
 from async_reply.views.submissions import Submission, Work, idempotency_key
 
@@ -46,8 +46,9 @@ class LongRunningOperationMixin(APIView):
     valet_key_scope: ClassVar[str] = "read"
     #: Header fields of the 202 that contain the monitor URL.
     operation_headers: ClassVar[Sequence[str]] = (headers.OPERATION_LOCATION,)
-    #: The status URL's answer for a finished operation: 302 or 303.
-    redirect_status: ClassVar[int] = 302
+    #: The status URL's answer for a finished operation: 302 or 303. None: the setting
+    #: REDIRECT_STATUS.
+    redirect_status: ClassVar[int | None] = None
     #: The HTTP status of a result that is JSON.
     result_status: ClassVar[int] = 200
     #: Seconds that the result is kept; None: by the kind or the setting RETENTION.
@@ -55,6 +56,13 @@ class LongRunningOperationMixin(APIView):
     #: Seconds that a client may wait for the result (`Prefer: wait`, RFC 7240, section 4.3).
     #: 0: waiting is off. None: the setting MAX_WAIT.
     max_wait: ClassVar[int | None] = None
+    #: Seconds that a submit waits for the result although its client did not ask to, within
+    #: `max_wait`. None: the setting DEFAULT_WAIT.
+    default_wait: ClassVar[int | None] = None
+    #: Whether a client may name a URL that is told of its operation, in the members `callback`
+    #: and `callback_events` of its body: True, or "document" for messages that hold the whole
+    #: document. Needs the app `async_reply.contrib.webhooks`.
+    webhook: ClassVar[bool | Literal["document"]] = False
     #: Whether a request without an Idempotency-Key is refused with 400.
     idempotency_key_required: ClassVar[bool] = False
 
@@ -164,7 +172,8 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
             raise ImproperlyConfigured(f"Set {type(self).__name__}.task to an @operation_task.")
 
         def validate() -> Work:
-            serializer = self.get_serializer(data=request.data)
+            data = callbacks.without(request.data) if self.webhook else request.data
+            serializer = self.get_serializer(data=data)
             serializer.is_valid(raise_exception=True)
             values = self.get_input(serializer)
             undeclared = bodies.undeclared(serializer) & values.keys() - self.kwargs.keys()

@@ -11,12 +11,13 @@ from async_reply.protocol import headers
 from async_reply.waiting import answers, environs, slots, ticker, tickets
 
 
-def wanted(request: Request, *, most: float) -> int | None:
+def wanted(request: Request, *, most: float, default: int | None = None) -> int | None:
     """The seconds this request may wait; None if it did not ask to wait, or has waited already.
 
-    `most` is the maximum, 0 if waiting is turned off.
+    `most` is the maximum, 0 if waiting is turned off. `default` is for a request that did not ask.
     """
     seconds = headers.wait(request.headers.get(headers.PREFER, ""))
+    seconds = default if seconds is None else seconds
     if seconds is None or not most or request.method == "HEAD":
         return None
     handover = tickets.of(request)
@@ -82,7 +83,9 @@ def _result(
 
 
 def _applied(response: HttpResponseBase, ticket: tickets.Wait) -> HttpResponseBase:
-    """`response` with a Preference-Applied field about the wait."""
+    """`response` with a Preference-Applied field about the wait, if the client preferred it."""
+    if not ticket.is_preferred:
+        return response
     field = response.get(headers.PREFERENCE_APPLIED, "")
     response[headers.PREFERENCE_APPLIED] = headers.applied(field, int(ticket.seconds))
     return response

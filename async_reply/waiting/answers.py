@@ -5,7 +5,7 @@ follow-up request has a thread and a context that hold nothing of any other requ
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from io import BytesIO
@@ -20,6 +20,7 @@ from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
+from django.utils.module_loading import import_string
 
 from async_reply.protocol import headers
 from async_reply.waiting import environs
@@ -27,7 +28,7 @@ from async_reply.waiting.callers import Caller
 from async_reply.waiting.executor import close_connections, executor
 from async_reply.waiting.scopes import Message, Scope, Send, identity
 from async_reply.waiting.ticker import SharedAnswers
-from async_reply.waiting.tickets import HANDOVER_KEY, Handover, Seen, Ticket
+from async_reply.waiting.tickets import HANDOVER_KEY, Handover, Seen, Ticket, Wait
 
 Field = tuple[bytes, bytes]
 
@@ -68,10 +69,12 @@ class Answer:
         """The same answer with these values of `fields`."""
         return Answer(self.code, replaced(self.fields, fields, fields), self.body, self.ticket)
 
-    def applied(self, seconds: float) -> "Answer":
-        """The same answer with a Preference-Applied field about the wait."""
+    def applied(self, ticket: Wait) -> "Answer":
+        """The same answer, with a Preference-Applied field if the client preferred the wait."""
+        if not ticket.is_preferred:
+            return self
         name = headers.PREFERENCE_APPLIED
-        applied = headers.applied(self.field(name.lower().encode("ascii")), int(seconds))
+        applied = headers.applied(self.field(name.lower().encode("ascii")), int(ticket.seconds))
         return self.having({name: applied})
 
     async def send(self, send: Send) -> None:
@@ -130,9 +133,11 @@ def answer_to(scope: Scope) -> Answer:
 
 def _answer_to(scope: Scope) -> tuple[Answer, bool]:
     """The answer, and whether it is an error over a connection that was lost before."""
-    response = _respond(
-        ASGIHandler, lambda: ASGIRequest(scope, BytesIO()), get_script_prefix(scope), scope=scope
-    )
+    try:
+        request = ASGIRequest(scope, BytesIO())
+    except UnicodeDecodeError:  # in the query
+        return Answer(400), False
+    response = _respond(ASGIHandler, request, get_script_prefix(scope), scope=scope)
     is_broken = response.status_code >= 500 and _close_broken_connections()
     chunks: Any = response
     fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
@@ -158,7 +163,7 @@ def ask_in_thread(
         try:
             response = _respond(
                 WSGIHandler,
-                lambda: WSGIRequest(new_environ),
+                WSGIRequest(new_environ),
                 get_script_name(new_environ),
                 environ=new_environ,
             )
@@ -173,18 +178,29 @@ def ask_in_thread(
 
 
 def _respond(
-    handler: type[BaseHandler],
-    make_request: Callable[[], HttpRequest],
-    prefix: str,
-    **arguments: Any,
+    handler: type[BaseHandler], request: HttpRequest, prefix: str, **arguments: Any
 ) -> HttpResponseBase:
     """Do what Django's own `handler` does; `arguments` are those of the signal request_started."""
     set_script_prefix(prefix)
     _keep_connections()
     signals.request_started.send(sender=handler, **arguments)
-    response = _handler(tuple(settings.MIDDLEWARE)).get_response(make_request())
+    response = _handler(tuple(settings.MIDDLEWARE)).get_response(request)
     response._handler_class = handler  # type: ignore[attr-defined]  # noqa: SLF001
     return response
+
+
+def is_plain_django(application: Any) -> bool:
+    """Whether `answer_to` does the same as the ASGI application: it is Django's handler itself.
+
+    A project's own application around or in place of the handler has its say, and so does
+    middleware that runs only in the server's event loop.
+    """
+    return type(application) is ASGIHandler and _are_sync_capable(tuple(settings.MIDDLEWARE))
+
+
+@lru_cache(maxsize=1)
+def _are_sync_capable(middleware: tuple[str, ...]) -> bool:
+    return all(getattr(import_string(path), "sync_capable", True) for path in middleware)
 
 
 @lru_cache(maxsize=1)

@@ -8,8 +8,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from async_reply import conf
-from async_reply.waiting.admission import Admission
-from async_reply.waiting.answers import Answer
+from async_reply.waiting.admission import Admission, DirectAdmission
+from async_reply.waiting.answers import Answer, is_plain_django
 from async_reply.waiting.callers import KnownCallers
 from async_reply.waiting.clients import hold, stream
 from async_reply.waiting.connection import Connection
@@ -33,7 +33,9 @@ class WaitingApplication:
         self.wrapped = wrapped
         self.registry = ClientRegistry()
         self._known_callers = KnownCallers()
+        # Made when they are used: the settings are read when a request comes.
         self._admission: Admission | None = None
+        self._direct_admission: DirectAdmission | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -76,7 +78,15 @@ class WaitingApplication:
         Few of these requests are inside Django at a time, even if thousands of clients come back
         at once. They use threads that keep their database connections.
         """
+        path = self._known_callers.path(connection.scope)
+        scope = {**without_body(connection.scope), HANDOVER_KEY: handover}
         answer = Answer()
+        if is_plain_django(self.wrapped):
+            async with connection.while_connected():
+                if self._direct_admission is None:
+                    self._direct_admission = DirectAdmission(conf.get("WAIT_THREADS"))
+                answer = await self._direct_admission.ask(scope, path)
+            return answer
 
         async def take(message: Message) -> None:
             answer.take(message)
@@ -85,9 +95,8 @@ class WaitingApplication:
             self._admission = Admission(max_per_caller=conf.get("WAIT_THREADS"))
         thread = None
         async with connection.while_connected():
-            thread = await self._admission.acquire(self._known_callers.path(connection.scope))
+            thread = await self._admission.acquire(path)
         if thread is not None:
-            scope = {**without_body(connection.scope), HANDOVER_KEY: handover}
             with self._admission.using(thread):
                 await self.wrapped(scope, connection.receive, take)
         return answer

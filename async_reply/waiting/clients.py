@@ -3,7 +3,6 @@
 import asyncio
 import math
 import random
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -67,7 +66,7 @@ async def hold(
         if shared is not None and await _send_result(ticket, answer, connection, application):
             return
         answer = await _with_new_retry_after(ticket, answer)
-    await answer.applied(ticket.seconds).send(connection.send)
+    await answer.applied(ticket).send(connection.send)
 
 
 async def _wait(ticket: tickets.Wait, registry: ClientRegistry) -> ticker.SharedAnswers | None:
@@ -114,7 +113,7 @@ async def _send_result(
         nonlocal has_started
         if message["type"] == "http.response.start":
             has_started = handover.is_result and message["status"] < 500
-            answer = Answer(fields=message["headers"]).applied(ticket.seconds)
+            answer = Answer(fields=message["headers"]).applied(ticket)
             message["headers"] = answer.having(
                 {headers.CONTENT_LOCATION: ticket.url, **kept}
             ).fields
@@ -147,6 +146,7 @@ class StreamingClient:
         self._newest_version = self._asked_version = 0
         self._shared: ticker.SharedAnswers = {}
         self._has_news = asyncio.Event()
+        self._is_comment_due = False
         self._timer = self._loop.call_later(ticket.seconds, self.close)
         self.is_over = ticket.operation.status in FINAL
 
@@ -183,12 +183,19 @@ class StreamingClient:
 
     async def _gets_news(self) -> bool:
         """Wait for a new version; False when a comment is due, or the stream is over."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._comment_at()):
-                while not self.is_over and not self._is_behind():
-                    self._has_news.clear()
-                    await self._has_news.wait()
+        self._is_comment_due = False
+        timer = self._loop.call_at(self._comment_at(), self._wake_for_comment)
+        try:
+            while not (self.is_over or self._is_comment_due or self._is_behind()):
+                self._has_news.clear()
+                await self._has_news.wait()
+        finally:
+            timer.cancel()
         return not self.is_over and self._is_behind()
+
+    def _wake_for_comment(self) -> None:
+        self._is_comment_due = True
+        self._has_news.set()
 
     def _is_behind(self) -> bool:
         return self._newest_version > max(self._seen.version, self._asked_version)

@@ -6,9 +6,10 @@ so slow credentials of one caller do not delay the answers to others.
 
 import contextvars
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -19,12 +20,13 @@ from async_reply.waiting.fair_queue import FairQueue
 MAX_THREADS = 2
 #: Seconds after which a thread without work ends.
 IDLE_SECONDS = 1.0
+THREAD_NAME = "async_reply_ask"
 
 Work = tuple["Future[Any]", Callable[[], Any]]
 
 
 class FairExecutor:
-    """Runs functions that use the database, each in an empty context like a request of Django."""
+    """Runs functions that use the database, each in a context of its own."""
 
     def __init__(self, max_threads: int) -> None:
         self._max_threads = max_threads
@@ -38,23 +40,32 @@ class FairExecutor:
     def is_running(self) -> bool:
         return self._threads > 0
 
-    def submit(self, caller: Hashable, function: Callable[[], Any]) -> "Future[Any]":
+    def submit(
+        self,
+        caller: Hashable,
+        function: Callable[[], Any],
+        *,
+        turns: Sequence[Hashable] = (),
+        context: contextvars.Context | None = None,
+    ) -> "Future[Any]":
         """Run `function` when the caller has its turn; not at all if the future is cancelled.
 
-        Raises RuntimeError if no thread runs and none can be started.
+        `turns` is the rest of the caller's path in the FairQueue. The function runs in `context`,
+        or else in an empty one. Raises RuntimeError if no thread runs and none can be started.
         """
+        run = (contextvars.Context() if context is None else context).run
         future: Future[Any] = Future()
         with self._changed:
             if self._queued >= self._idle and self._threads < self._max_threads:
                 self._start()
-            self._queue.put([caller], (future, function))
+            self._queue.put([caller, *turns], (future, partial(run, function)))
             self._queued += 1
             self._changed.notify()
         return future
 
     def _start(self) -> None:
         """Start a thread; if that fails, the threads that already run do the work."""
-        thread = threading.Thread(target=self._run, name="async_reply_ask", daemon=True)
+        thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         try:
             thread.start()
         except RuntimeError:
@@ -103,7 +114,7 @@ def _run_into(future: "Future[Any]", function: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        future.set_result(contextvars.Context().run(function))
+        future.set_result(function())
     except BaseException as error:  # noqa: BLE001 the future raises it
         future.set_exception(error)
 

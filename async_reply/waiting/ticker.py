@@ -25,12 +25,14 @@ from async_reply.waiting import versions
 from async_reply.waiting.executor import close_connections
 
 #: Seconds between two looks at the database, at least.
-TICK_SECONDS = 0.1
+TICK_SECONDS = 0.05
 #: The same if notifications announce changes.
 TICK_NOTIFIED_SECONDS = 5.0
 TICK_AFTER_ERROR_SECONDS = 0.5
 #: The pause after a look is at least so many times as long as the look, which spares the database.
 PAUSE_PER_LOOK = 10
+#: The pause is never longer, so that one slow look does not delay all clients for minutes.
+MAX_PAUSE_SECONDS = 5.0
 #: Seconds for which the thread stays when nobody waits any more.
 IDLE_SECONDS = 1.0
 
@@ -58,7 +60,9 @@ class Ticker:
         self._changed = threading.Condition()
         self._waiters: dict[UUID, set[Waiter]] = {}
         #: The oldest version among the waiters of each operation.
-        self._versions: versions.Versions = {}
+        self._versions: dict[UUID, int] = {}
+        #: The same for the next look; None if they have changed since the last one.
+        self._seen: versions.Seen | None = None
         #: Operations to read before the next look; None stands for a look at all of them.
         self._hints: set[UUID | None] = set()
         self._thread: threading.Thread | None = None
@@ -85,7 +89,7 @@ class Ticker:
                 self._add_hint(waiter.pk)
             self._waiters.setdefault(waiter.pk, set()).add(waiter)
             oldest = self._versions.get(waiter.pk, waiter.version)
-            self._versions[waiter.pk] = min(oldest, waiter.version)
+            self._set_version(waiter.pk, min(oldest, waiter.version))
         try:
             yield
         finally:
@@ -93,6 +97,12 @@ class Ticker:
                 self._waiters[waiter.pk].discard(waiter)
                 if not self._waiters[waiter.pk]:
                     del self._waiters[waiter.pk], self._versions[waiter.pk]
+                    self._seen = None
+
+    def _set_version(self, pk: UUID, version: int) -> None:
+        if self._versions.get(pk) != version:
+            self._versions[pk] = version
+            self._seen = None
 
     def hint(self, pk: UUID | None) -> None:
         """Read the operation at once if somebody waits for it; None: look at all operations."""
@@ -141,6 +151,8 @@ class Ticker:
                         idle_since = time.monotonic()
                     elif time.monotonic() - idle_since >= IDLE_SECONDS:
                         self._thread = None
+                        # The first error after this pause is news again.
+                        self._is_failing = False
                         break
                     hints, self._hints = self._hints, set()
                 self._work(hints)
@@ -181,14 +193,17 @@ class Ticker:
     def _look(self) -> None:
         """Find out which operations have changed, and tell their waiters."""
         with self._changed:
-            seen = dict(self._versions)
-        if seen:
+            if self._seen is None:
+                self._seen = versions.Seen(self._versions)
+            seen = self._seen
+        if seen.versions:
             connections[alias()].ensure_connection()  # connecting is no part of the look
         started = time.monotonic()
-        pks = versions.changed(seen) if seen else set()
+        pks = versions.changed(seen) if seen.versions else set()
         ended = time.monotonic()
         tick = TICK_SECONDS if conf.get("NOTIFY") is None else TICK_NOTIFIED_SECONDS
-        self._next_look_at = ended + max(tick, PAUSE_PER_LOOK * (ended - started))
+        pause = min(MAX_PAUSE_SECONDS, PAUSE_PER_LOOK * (ended - started))
+        self._next_look_at = ended + max(tick, pause)
         if pks:
             self._read(pks)
 
@@ -214,7 +229,7 @@ class Ticker:
             for waiter in behind:
                 waiter.version = row.version
             if waiters:
-                self._versions[pk] = min(waiter.version for waiter in waiters)
+                self._set_version(pk, min(waiter.version for waiter in waiters))
             return behind
 
 

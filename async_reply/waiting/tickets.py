@@ -33,7 +33,9 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Wait(Ticket):
-    """A client waits for the end of the operation."""
+    """A client waits for the end of the operation: by its own preference, or by ours."""
+
+    is_preferred: bool = True
 
 
 @dataclass(frozen=True)

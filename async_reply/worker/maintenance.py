@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from async_reply import conf, database, lifecycle
+from async_reply import conf, database
 from async_reply.attempts import claims
 from async_reply.database import errors, pooling, schema
+from async_reply.database.leases import lease_seconds
 from async_reply.logs import logger
 from async_reply.worker import forks
 
@@ -42,6 +43,11 @@ class Duty:
 
     def __post_init__(self) -> None:
         self.pause_seconds = self.interval_seconds
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether its thread never pauses for so long that it closes its connection."""
+        return self.interval_seconds <= LONGEST_PAUSE_SECONDS
 
     def schedule(self, *, changed: int) -> None:
         """Set when the duty is due again, after a call that changed so many operations."""
@@ -109,7 +115,7 @@ class Maintenance(threading.Thread):
         was_slow = not duty.publishes and seconds > claims.renewal_seconds()
         # An outage ends all leases at once. Healthy jobs get the time to renew theirs.
         if is_away or was_slow:
-            self._leases_trusted_from = time.monotonic() + lifecycle.lease()
+            self._leases_trusted_from = time.monotonic() + lease_seconds()
         duty.schedule(changed=changed)
         return changed
 

@@ -1,12 +1,17 @@
 """Keeps a row for each living worker, which the worker renews about every ten seconds."""
 
 import os
+import socket
 from datetime import timedelta
+from typing import Any
 
 from async_reply.database.clock import DatabaseNow
 from async_reply.database.identifiers import uuid7
 from async_reply.models import Worker
+from async_reply.publishing import routing
+from async_reply.publishing.broker import breaker
 from async_reply.publishing.queues import SEEN_WITHIN
+from async_reply.tasks import BOOT_ID
 
 #: The row of a killed worker is deleted after this time. A container that is deployed again has a
 #: new name, so no later worker takes the place of the old row.
@@ -18,22 +23,31 @@ class Presence:
 
     def __init__(self, *, name: str, concurrency: int, queues: list[str]) -> None:
         self.id = uuid7()
-        self._fields = {
+        self._fields: dict[str, Any] = {
             "name": name,
+            "host": socket.gethostname()[:255],
+            "boot_id": BOOT_ID,
             "pid": os.getpid(),
             "concurrency": concurrency,
             "queues": queues,
+            "kinds": routing.kinds(),
         }
 
-    def report(self) -> int:
-        """Write that the worker lives. Returns 0: no operation was changed.
+    def report(self, *, queues: list[str] | None = None) -> int:
+        """Write that the worker lives, and which `queues` it reads if that may have changed.
 
-        The first report deletes the rows of killed workers of the same name.
+        Returns 0: no operation was changed. The first report deletes the rows of killed workers of
+        the same name.
         """
-        _, is_new = Worker.objects.update_or_create(
-            id=self.id, defaults={**self._fields, "seen_at": DatabaseNow()}
-        )
-        if is_new:
+        if queues is not None:
+            self._fields["queues"] = queues
+        changing = {
+            "queues": self._fields["queues"],
+            "seen_at": DatabaseNow(),
+            "broker_down_since": breaker.down_since,
+        }
+        if not Worker.objects.filter(id=self.id).update(**changing):
+            Worker.objects.create(id=self.id, **{**self._fields, **changing})
             killed = Worker.objects.filter(seen_at__lt=DatabaseNow() - SEEN_WITHIN)
             killed.filter(name=self._fields["name"]).delete()
         return 0

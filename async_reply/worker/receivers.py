@@ -1,6 +1,7 @@
 """Receives Celery's signals in a worker: starts and stops maintenance, cancels revoked operations.
 
-Web processes import this module too, so it imports no module of `celery.worker`.
+`async_reply.apps` says which function receives which signal, and imports this module with the first
+signal. An eager task in a web process sends one too, so no module of `celery.worker` is imported.
 """
 
 import atexit
@@ -12,7 +13,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from celery import current_app, signals
+from celery import current_app
 from django.db import connections
 
 from async_reply import database, lifecycle, services
@@ -31,29 +32,30 @@ _threads: list[Maintenance] = []
 _starting = threading.Lock()
 
 
-@signals.worker_init.connect
 def clear_stop(**_kwargs: Any) -> None:
     """Let a worker run jobs that starts in a process where another worker has stopped."""
     interrupts.stopping.clear()
 
 
-@signals.worker_ready.connect
 def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
     """Start the threads once the worker is connected to its broker."""
     worker = presence.Presence(**_describe(sender))
-    report = Duty("presence", 10, worker.report)
+    report = Duty("presence", 10, lambda: worker.report(queues=_queues_read_by(sender)))
     additional = [make_duty(sender) for make_duty in duties.additional]
     with _starting:
         if not _threads:
-            delivery = Maintenance([report, *duties.delivery()], on_stop=worker.delete)
-            _threads.extend((delivery, Maintenance([*duties.cleanup(), *additional])))
+            # The first thread has a connection at all times. The second one closes its own.
+            frequent = [duty for duty in additional if duty.keeps_connection]
+            rare = [duty for duty in additional if not duty.keeps_connection]
+            delivery = [report, *duties.delivery(), *frequent]
+            _threads.append(Maintenance(delivery, on_stop=worker.delete))
+            _threads.append(Maintenance([*duties.cleanup(), *rare]))
             for thread in _threads:
                 thread.start()
             # A cold shutdown sends no worker_shutdown. Forked processes have no threads to stop.
             atexit.register(stop_maintenance)
 
 
-@signals.task_prerun.connect
 def reset_process(sender: Any = None, **_kwargs: Any) -> None:
     """Undo the damage that an earlier task of any kind did to this process's connections."""
     if isinstance(sender, OperationTask) and not sender.request.is_eager:
@@ -61,7 +63,6 @@ def reset_process(sender: Any = None, **_kwargs: Any) -> None:
         surroundings.clear_running_loop()
 
 
-@signals.worker_ready.connect
 def wrap_stop_handlers(**_kwargs: Any) -> None:
     """Have jobs told to stop before Celery handles a signal.
 
@@ -97,13 +98,11 @@ def _stop_jobs_first(handler: Callable[..., Any], number: int, frame: Any) -> No
         wrap_stop_handlers()
 
 
-@signals.worker_shutting_down.connect
 def stop_jobs(**_kwargs: Any) -> None:
     """Have running jobs end at their next call. Another worker then runs their operations."""
     interrupts.stopping.set()
 
 
-@signals.worker_shutdown.connect
 def stop_maintenance(**_kwargs: Any) -> None:
     """Wait until the threads have ended their turns, for seconds at most."""
     with _starting:
@@ -111,7 +110,6 @@ def stop_maintenance(**_kwargs: Any) -> None:
             _threads.pop().stop()
 
 
-@signals.task_revoked.connect
 def cancel_revoked(
     request: Any = None, terminated: bool = False, expired: bool = False, **_kwargs: Any
 ) -> None:
@@ -142,7 +140,6 @@ def _is_revoked(task_id: Any) -> bool:
     return task_id in revoked
 
 
-@signals.task_unknown.connect
 def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
     """Fail an operation whose kind no worker has known for an hour.
 
@@ -158,6 +155,7 @@ def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
             name,
         )
         if lifecycle.reject(operation):
+            logger.event("finished", operation, status=Status.FAILED, code="unknown-kind")
             announce_finished(operation, Status.FAILED)
 
 
@@ -181,10 +179,20 @@ def _operation_of(name: str, task_id: str) -> Iterator[Operation | None]:
 
 def _describe(consumer: Any) -> dict[str, Any]:
     """Name, concurrency and queues of the worker whose consumer sent `worker_ready`."""
-    queues = list(current_app.amqp.queues.consume_from)
+    queues = _queues_read_by(consumer)
     concurrency = getattr(getattr(consumer, "controller", None), "concurrency", 0)
     return {
         "name": getattr(consumer, "hostname", "") or "worker",
         "concurrency": int(concurrency or 0),
-        "queues": queues,
+        "queues": list(current_app.amqp.queues.consume_from) if queues is None else queues,
     }
+
+
+def _queues_read_by(consumer: Any) -> list[str] | None:
+    """The queues that a worker reads at the moment; None while it is not connected.
+
+    Celery's remote control changes them. Its list `consume_from` may hold more: before Celery 5.6
+    each queue that a message was sent to.
+    """
+    task_consumer = getattr(consumer, "task_consumer", None)
+    return None if task_consumer is None else [queue.name for queue in task_consumer.queues]

@@ -1,10 +1,11 @@
 """Processor time of a poll, a submit and a job: ours beside the naive API and the limit.
 
-    DATABASE_URL=postgres://… CELERY_BROKER_URL=amqp://… python -m benchmarks.rivals [--rounds 7]
+    DATABASE_URL=postgres://… CELERY_BROKER_URL=amqp://… python -m benchmarks.rivals [--write]
 
 Rounds are interleaved, so that other load meets all alike, and each figure is the median of its
 rounds: milliseconds of processor time (user and system) of the server's or worker's processes for
-one request or job.
+one request or job, and how many of them one client gets in a second. `--write` puts the table into
+docs/performance.rst.
 """
 
 import argparse
@@ -25,9 +26,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
+from benchmarks.tables import DOCS, Row, circumstances, replace, table
+
 DATABASE = "ar_rivals_bench"
 BODY = json.dumps({"number": 7, "text": "seven"})
+PUBLIC_BODY = json.dumps({"seconds": 1})
 TICKS = os.sysconf("SC_CLK_TCK")
+
+#: Milliseconds of processor time for one request or job, and how many there are in a second.
+Figure = tuple[float, float]
+Figures = dict[str, list[Figure]]
 
 
 def recreate(url: str, *, leave: bool) -> str:
@@ -81,28 +89,29 @@ class Web:
 
     def say(self, method: str, url: str, *, public: bool = False, expected: int = 200) -> Any:
         fields = {"Content-Type": "application/json"} if public else self.fields
-        self.client.request(method, url, BODY if method == "POST" else None, fields)
+        sent = PUBLIC_BODY if public else BODY
+        self.client.request(method, url, sent if method == "POST" else None, fields)
         answer = self.client.getresponse()
         body = answer.read()
         assert answer.status == expected, (answer.status, body)
         return answer
 
-    def cost(self, number: int, ask: Callable[[], Any]) -> float:
-        """Milliseconds of processor time for one of `number` calls."""
-        before = processor_seconds(self.pid)
+    def cost(self, number: int, ask: Callable[[], Any]) -> Figure:
+        before, started = processor_seconds(self.pid), time.perf_counter()
         for _ in range(number):
             ask()
-        return (processor_seconds(self.pid) - before) / number * 1000
+        seconds = time.perf_counter() - started
+        return (processor_seconds(self.pid) - before) / number * 1000, number / seconds
 
 
 def path_of(url: str) -> str:
     return urlunsplit(urlsplit(url)._replace(scheme="", netloc=""))
 
 
-def measure_web(rounds: int, number: int, token: str, port: int) -> dict[str, list[float]]:
+def measure_web(rounds: int, number: int, token: str, port: int) -> Figures:
     command = ["gunicorn", "benchmarks.rivals.wsgi", "--bind", f"127.0.0.1:{port}"]
     command += ["--workers", "1", "--threads", "8", "--keep-alive", "75"]
-    figures: dict[str, list[float]] = defaultdict(list)
+    figures: Figures = defaultdict(list)
     with running(*command) as pid:
         from demo_project.processes import listens
 
@@ -113,7 +122,8 @@ def measure_web(rounds: int, number: int, token: str, port: int) -> dict[str, li
         status = path_of(operation.headers["Location"])
         monitor = path_of(operation.headers["Operation-Location"])
         pk = operation.headers["Operation-Id"]
-        signed = path_of(web.say("POST", "/public/", public=True, expected=202).headers["Location"])
+        public = web.say("POST", "/public-sleeps/", public=True, expected=202)
+        signed = path_of(public.headers["Location"])
         task = path_of(web.say("POST", "/naive/", expected=202).headers["Location"])
         kinds: dict[str, Callable[[], Any]] = {
             "poll, naive": lambda: web.say("GET", task),
@@ -150,21 +160,21 @@ def publish(queue: str) -> None:
         task.apply_async(kwargs=order, queue=queue)
 
 
-def run_jobs(pid: int, queue: str, number: int, end: Path) -> float:
-    """Milliseconds of the worker's processor time for one of `number` jobs."""
+def run_jobs(pid: int, queue: str, number: int, end: Path) -> Figure:
     from benchmarks.rivals import limit
 
-    before = processor_seconds(pid)
+    before, started = processor_seconds(pid), time.perf_counter()
     for _ in range(number):
         publish(queue)
     limit.end.apply_async(args=(str(end),), queue=queue)
     while not end.exists():
         time.sleep(0.05)
+    seconds = time.perf_counter() - started
     time.sleep(0.2)
-    return (processor_seconds(pid) - before) / number * 1000
+    return (processor_seconds(pid) - before) / number * 1000, number / seconds
 
 
-def measure_jobs(rounds: int, number: int) -> dict[str, list[float]]:
+def measure_jobs(rounds: int, number: int) -> Figures:
     """A worker of one process for each API; one more naive worker keeps its connections."""
     from benchmarks.rivals.app import app
 
@@ -178,7 +188,7 @@ def measure_jobs(rounds: int, number: int) -> dict[str, list[float]]:
         for queue, _ in kinds.values():
             channel: Any = connection.default_channel
             channel.queue_delete(queue)
-    figures: dict[str, list[float]] = defaultdict(list)
+    figures: Figures = defaultdict(list)
     folder = Path(tempfile.mkdtemp())
     with ExitStack() as workers:
         pids = {kind: workers.enter_context(worker(*options)) for kind, options in kinds.items()}
@@ -190,17 +200,24 @@ def measure_jobs(rounds: int, number: int) -> dict[str, list[float]]:
     return figures
 
 
-def report(figures: dict[str, list[float]]) -> None:
-    medians = {kind: statistics.median(values) for kind, values in figures.items()}
-    for kind, median in medians.items():
-        group = kind.partition(",")[0]
+def rows(figures: Figures) -> Iterator[Row]:
+    """A row for each kind: medians, their spread, and ratios to the rivals by processor time."""
+    yield "", "ms", "range", "÷ naive", "÷ limit", "a second"
+    medians = {
+        kind: statistics.median(cost for cost, _ in values) for kind, values in figures.items()
+    }
+    for kind, values in figures.items():
+        group, name = kind.split(", ", 1)
+        costs = [cost for cost, _ in values]
         ratios = [
-            f"{median / medians[f'{group}, {rival}']:.2f} x {rival}"
+            f"{medians[kind] / medians[f'{group}, {rival}']:.2f}"
+            if f"{group}, {rival}" in medians and name != rival
+            else ""
             for rival in ("naive", "limit")
-            if f"{group}, {rival}" in medians and kind != f"{group}, {rival}"
         ]
-        spread = f"{min(figures[kind]):.2f}-{max(figures[kind]):.2f}"
-        print(f"{kind:28} {median:6.2f} ms  ({spread})  {', '.join(ratios)}", flush=True)
+        rate = statistics.median(rate for _, rate in values)
+        spread = f"{min(costs):.2f}-{max(costs):.2f}"
+        yield kind, f"{medians[kind]:.2f}", spread, *ratios, f"{rate:.0f}"
 
 
 def main() -> None:
@@ -209,6 +226,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--only", choices=["web", "jobs"])
+    parser.add_argument("--write", action="store_true", help="into docs/performance.rst")
     options = parser.parse_args()
     server = os.environ.get("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
     os.environ.setdefault("CELERY_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")
@@ -229,17 +247,28 @@ def main() -> None:
     from django.contrib.auth.models import User
     from rest_framework.authtoken.models import Token
 
+    from async_reply.models import Operation
+
     token = Token.objects.create(user=User.objects.create(username="ada")).key
     from demo_project.processes import free_port
 
+    figures: Figures = {}
     try:
         if options.only != "jobs":
-            report(measure_web(options.rounds, options.requests, token, free_port()))
+            figures |= measure_web(options.rounds, options.requests, token, free_port())
         if options.only != "web":
-            report(measure_jobs(options.rounds, options.jobs))
+            # The worker would run what the submits have left behind.
+            Operation.objects.all().delete()
+            figures |= measure_jobs(options.rounds, options.jobs)
     finally:
         connections.close_all()
         recreate(server, leave=True)
+
+    lines = list(rows(figures))
+    for first, *cells in lines:
+        print(first.ljust(28), *(cell.rjust(11) for cell in cells), flush=True)
+    if options.write:
+        replace(DOCS / "performance.rst", "rivals", f"{circumstances()}\n\n{table(lines)}")
 
 
 if __name__ == "__main__":

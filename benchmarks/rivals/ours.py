@@ -15,11 +15,3 @@ def work(operation: Any, *, number: int, text: str) -> int:
 class SubmitView(LongRunningOperationView):
     serializer_class = OrderSerializer
     task = work
-
-
-class PublicSubmitView(SubmitView):
-    """For anonymous callers, who poll by a signed link."""
-
-    authentication_classes = ()
-    permission_classes = ()
-    location_access = "signed"

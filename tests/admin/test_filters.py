@@ -1,16 +1,21 @@
 """The filters of the list of operations."""
 
+import html
+import re
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from async_reply import tasks
-from async_reply.admin import filters
+from async_reply.admin import filters, frozen
 from async_reply.database.identifiers import uuid7
-from async_reply.models import Operation
+from async_reply.models import Operation, OperationAttempt
 from async_reply.status import Status
 from tests.admin.conftest import LIST, shown
 from tests.project.tasks import export
@@ -28,7 +33,7 @@ def test_status__unknown_shows_no_operation(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
     submit()
-    assert shown(admin_client.get(LIST, {"status": "finished"})) == []
+    assert shown(admin_client.get(LIST, {"status": "over"})) == []
 
 
 def test_kind__shows_operations_of_this_kind_only(
@@ -90,7 +95,7 @@ def test_kind__choices_remain_if_a_module_cannot_be_imported(
 def test_created__compares_the_time_in_the_id(
     admin_client: Client, age_seconds: int, choices: list[str]
 ) -> None:
-    pk = UUID(int=filters.smallest_id(age_seconds).int | uuid7().int & (1 << 80) - 1)
+    pk = UUID(int=frozen.smallest_id(age_seconds).int | uuid7().int & (1 << 80) - 1)
     Operation.objects.create(pk=pk, kind="tests.old")
     showing = [
         choice
@@ -99,3 +104,95 @@ def test_created__compares_the_time_in_the_id(
     ]
     assert showing == choices
     assert shown(admin_client.get(LIST, {"created": "ever"}))
+
+
+def test_queue__shows_operations_whose_kind_celery_routes_there(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    routed, own = submit(), submit()
+    Operation.objects.filter(pk=own.pk).update(queue="gpu")
+    assert [routed] == shown(admin_client.get(LIST, {"queue": "celery"}))
+    assert [own] == shown(admin_client.get(LIST, {"queue": "gpu"}))
+
+
+def test_owner__shows_operations_of_this_owner_only(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    submit()
+    operation = submit(owner="eve & <co>")
+    response = admin_client.get(LIST, {"owner": "eve & <co>", "status": "pending"})
+    assert [operation] == shown(response)
+    text = response.content.decode()
+    assert 'name="owner" value="eve &amp; &lt;co&gt;"' in text
+    assert '<input type="hidden" name="status" value="pending">' in text
+
+
+def test_code__shows_failures_with_this_code_only(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    in_status(Status.FAILED)
+    operation = in_status(Status.FAILED)
+    Operation.objects.filter(pk=operation.pk).update(error={"code": "no-paper"})
+    assert [operation] == shown(admin_client.get(LIST, {"code": "no-paper"}))
+
+
+def test_exception__shows_failures_whose_last_attempt_raised_it(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    without, operation = in_status(Status.FAILED), in_status(Status.FAILED)
+    Operation.objects.filter(pk=operation.pk).update(attempt=2)
+    for number, name in ((1, "builtins.OSError"), (2, "builtins.KeyError")):
+        OperationAttempt.objects.create(
+            operation=operation, number=number, exception=name, outcome="failed"
+        )
+    assert [operation] == shown(admin_client.get(LIST, {"exception": "builtins.KeyError"}))
+    assert shown(admin_client.get(LIST, {"exception": "builtins.OSError"})) == []
+    assert [without] == shown(admin_client.get(LIST, {"exception": ""}))
+
+
+def test_finished__shows_outcomes_of_this_age(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    old, new = in_status(Status.FAILED), in_status(Status.SUCCEEDED)
+    in_status(Status.RUNNING)
+    ago = timezone.now() - timedelta(hours=2)
+    Operation.objects.filter(pk=old.pk).update(finished_at=ago)
+    assert [new] == shown(admin_client.get(LIST, {"finished": "hour"}))
+    assert [new, old] == shown(admin_client.get(LIST, {"finished": "day"}))
+
+
+def test_order__shows_the_oldest_and_the_longest_running_first(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    rows = [in_status(Status.RUNNING) for _ in range(2)]
+    start = timezone.now() - timedelta(hours=1)
+    Operation.objects.filter(pk=rows[1].pk).update(started_at=start)
+    pending = in_status(Status.PENDING)
+    text = admin_client.get(LIST).content.decode()
+    links = [html.unescape(link) for link in re.findall(r'href="(\?order=[^"]*)"', text)]
+    results = [shown(admin_client.get(LIST + link)) for link in links]
+    assert results == [[*rows, pending], [pending], rows[::-1]]
+
+
+def test_order__of_another_status_is_ignored(
+    in_status: Callable[..., Operation], admin_client: Client
+) -> None:
+    rows = [in_status(Status.RUNNING), in_status(Status.FAILED)]
+    assert rows[::-1] == shown(admin_client.get(LIST, {"order": "longest"}))
+
+
+def test_newest__leaves_out_newer_operations_and_fixes_ages(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    rows = [submit() for _ in range(3)]
+    frozen = {"newest": str(rows[1].pk), "beyond": str(rows[0].pk)}
+    assert rows[1:2] == shown(admin_client.get(LIST, frozen))
+    now = time.time()
+    for at, expected in ((now, rows[::-1]), (now + 7200, []), (now - 7200, rows[::-1])):
+        assert expected == shown(admin_client.get(LIST, {"created": "hour", "at": str(at)}))
+
+
+@pytest.mark.parametrize("name", ["newest", "beyond", "at"])
+def test_newest__that_is_malformed_is_refused(admin_client: Client, name: str) -> None:
+    response = admin_client.get(LIST, {name: "nonsense", "created": "hour"})
+    assert (response.status_code, response["Location"]) == (302, f"{LIST}?e=1")

@@ -8,10 +8,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import strip_tags
 from django_celery_results.models import TaskResult
 
 from async_reply import conf, services
-from async_reply.models import Operation, OperationAttempt, OperationFile
+from async_reply.attempts import process_commands
+from async_reply.models import Operation, OperationAttempt, OperationFile, ProcessCommand
 from async_reply.status import Status
 from async_reply.testing import run_operations
 from tests.admin.conftest import LIST, messages, page
@@ -48,6 +50,7 @@ def everything(with_files: Operation, submit: Callable[..., Operation]) -> Opera
             number=number,
             outcome=OperationAttempt.Outcome.RETRY,
             exception="builtins.KeyError",
+            message="hidden message",
             traceback="Traceback: hidden words",
         )
     services.rerun(with_files)
@@ -63,11 +66,13 @@ def test_change__of_a_tombstone_shows_the_row_without_its_content(
     OperationAttempt.objects.create(
         operation=operation, number=1, outcome=OperationAttempt.Outcome.RETRY, traceback="a secret"
     )
+    operation.attempt = 2
+    operation.save(update_fields=["attempt"])
     services.delete(operation)
     for url in (page(operation), LIST):
         text = admin_client.get(url).content.decode()
         assert str(operation.pk) in text
-        assert f"{status.label} (deleted)" in text
+        assert f"{status.label} (deleted)" in strip_tags(text)
         assert "a secret" not in text
 
 
@@ -122,16 +127,36 @@ def test_change__works_without_django_celery_results(
     assert NO_CELERY_RESULT in text
 
 
-def test_change__takes_eight_statements(
+def test_change__takes_nine_statements(
     everything: Operation,
-    submit: Callable[..., Operation],
+    in_status: Callable[..., Operation],
     admin_client: Client,
     django_assert_num_queries: Any,
 ) -> None:
-    # Session, user, operation, reruns, Celery's result, attempts, result, files.
-    for operation in (everything, submit()):
-        with django_assert_num_queries(8):
+    # Session, user, operation, reruns, Celery's result, attempts, result, files, log.
+    for operation in (everything, in_status(Status.FAILED)):
+        with django_assert_num_queries(9):
             admin_client.get(page(operation))
+
+
+def test_change__of_an_operation_that_waits_takes_four_more(
+    submit: Callable[..., Operation], admin_client: Client, django_assert_num_queries: Any
+) -> None:
+    # Operations that wait, operations that run, workers of the queues, workers and their kinds.
+    waiting = submit()
+    with django_assert_num_queries(9 + 4):
+        admin_client.get(page(waiting))
+
+
+def test_change__of_an_operation_that_runs_takes_two_more(
+    in_status: Callable[..., Operation], admin_client: Client, django_assert_num_queries: Any
+) -> None:
+    # The worker of its process, and the commands to the process.
+    running = in_status(Status.RUNNING)
+    Operation.objects.update(worker="celery@host/4711-9f2c01ab")
+    assert process_commands.give(running, ProcessCommand.Name.SHOW_STACK)
+    with django_assert_num_queries(9 + 2):
+        admin_client.get(page(running))
 
 
 def test_change__shows_a_file_as_the_result(
@@ -174,6 +199,15 @@ def test_change__of_a_rerun_links_to_the_operation_that_it_repeats(
     assert f'repeats <a href="{page(first)}">' in admin_client.get(page(rerun)).content.decode()
 
 
+def test_change__says_why_an_operation_is_pending(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    operation = submit()
+    assert "No worker lives" in admin_client.get(page(operation)).content.decode()
+    services.cancel(operation)
+    assert "Why is it waiting?" not in admin_client.get(page(operation)).content.decode()
+
+
 def test_change__escapes_text_of_users(admin_client: Client, db: None) -> None:
     operation = Operation.objects.create(
         kind=EVIL,
@@ -187,7 +221,13 @@ def test_change__escapes_text_of_users(admin_client: Client, db: None) -> None:
         reply={"base_url": EVIL},
     )
     OperationAttempt.objects.create(
-        operation=operation, number=1, outcome="failed", exception=EVIL, traceback=EVIL, worker=EVIL
+        operation=operation,
+        number=1,
+        outcome="failed",
+        exception=EVIL,
+        message=EVIL,
+        traceback=EVIL,
+        worker=EVIL,
     )
     OperationFile.objects.create(
         operation=operation, role="input", name=EVIL, field=EVIL, content_type=EVIL, size=1
@@ -225,11 +265,11 @@ def test_change__hides_the_payload_without_its_permission(
 ) -> None:
     client = staff_client("view_operation")
     # Two statements read permissions. The result and the files are not read.
-    with django_assert_max_num_queries(8) as captured:
+    with django_assert_max_num_queries(9) as captured:
         text = client.get(page(everything)).content.decode()
     assert "a user needs the permission async_reply.view_operation_payload" in text
     assert "builtins.KeyError" in text
-    for part in ("a title", "notes.txt", "hidden words"):
+    for part in ("a title", "notes.txt", "hidden words", "hidden message"):
         assert part not in text, part
     for table in ("operationresult", "operationfile"):
         assert not [query for query in captured if table in query["sql"]]
@@ -241,7 +281,7 @@ def test_change__shows_the_payload_with_its_permission(
 ) -> None:
     client = staff_client("view_operation", "view_operation_payload")
     text = client.get(page(everything)).content.decode()
-    for part in ("a title", "notes.txt", "hidden words"):
+    for part in ("a title", "notes.txt", "hidden words", "hidden message"):
         assert part in text, part
 
 

@@ -21,7 +21,7 @@ from async_reply.attempts.claims import Claim
 from async_reply.attempts.heartbeats import Heart
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.runner import Ending
+from async_reply.attempts.reports import Ending, Report
 from async_reply.exceptions import DatabaseAway, OperationCanceled
 from async_reply.models import Operation, OperationAttempt, OperationResult
 from async_reply.publishing import relay
@@ -40,7 +40,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outages, "PAUSE_SECONDS", 0)
 
 
-def run(function: Callable[[Job], Any], **options: Any) -> tuple[runner.Report, Any]:
+def run(function: Callable[[Job], Any], **options: Any) -> tuple[Report, Any]:
     operation = services.submit(echo)
     Operation.objects.update(max_losses=0)
     kind = Kind(name=echo.name, function=function, **options)

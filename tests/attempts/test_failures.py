@@ -259,6 +259,27 @@ def test_explain__shows_nothing_of_the_server(error: BaseException) -> None:
     assert type(error).__qualname__ in OperationAttempt.objects.get().traceback
 
 
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("no such\x00 year"), "no such\\x00 year"),
+        (ValueError("a" * 2000), "a" * 1000),
+        (KeyError("year"), "'year'"),
+        (Unreadable(), ""),
+    ],
+    ids=["cleaned", "bounded", "key", "unreadable"],
+)
+def test_record__stores_the_message_of_the_exception(error: Exception, message: str) -> None:
+    error_of(error)
+    row = OperationAttempt.objects.get()
+    assert (row.exception.rpartition(".")[2], row.message) == (type(error).__name__, message)
+
+
 @pytest.mark.parametrize(
     "value",
     [Secret(), {"a": [Secret()]}, {Secret: 1}, {(1, 2): 3}, float("nan"), "\x00"],
@@ -317,14 +338,14 @@ def test_log__has_one_line_for_a_refusal_and_a_traceback_for_others(
     (line,) = [record for record in own if "status=failed" in record.getMessage()]
     celery = [record for record in caplog.records if record.name.startswith("celery")]
     if ERRORS[index][1]:
-        assert (line.levelno, line.exc_info) == (logging.WARNING, None)
+        assert (line.levelno, line.exc_info) == (logging.INFO, None)
         assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
         assert not [record for record in celery if record.exc_info]
         assert "Traceback" not in caplog.text
     else:
         assert line.levelno == logging.ERROR
         assert line.exc_info
-        assert [record.levelno for record in celery if record.exc_info] == [logging.ERROR]
+        assert [record for record in caplog.records if record.levelno >= logging.ERROR] == [line]
 
 
 def test_throws__keeps_the_exceptions_of_the_project() -> None:

@@ -17,8 +17,9 @@ from async_reply.attempts.claims import Claim
 from async_reply.attempts.heartbeats import Heart
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.runner import Ending
+from async_reply.attempts.reports import Ending
 from async_reply.database import alias
+from async_reply.database.leases import lease_seconds
 from async_reply.exceptions import (
     ClaimLost,
     OperationCanceled,
@@ -110,7 +111,7 @@ def test_claim__lost_between_read_and_write(operation: Operation) -> None:
     claim = Claim(operation, inline=False)
     claim.progress = (1, "", 0, None)
     Operation.objects.update(status=Status.PENDING)
-    claim.beat((Status.RUNNING, operation.attempt))
+    claim.beat((Status.RUNNING, operation.attempt, 0))
     with pytest.raises(ClaimLost):
         claim.check()
 
@@ -297,7 +298,7 @@ def neglected(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> Claim:
     was_neglected: list[bool] = []
     with monkeypatch.context() as outage:
         outage.setattr(heartbeats, "beat", refuse)
-        for seconds_late in (-lifecycle.lease(), claims.renewal_seconds()):
+        for seconds_late in (-lease_seconds(), claims.renewal_seconds()):
             claim._renew_at = time.monotonic() - seconds_late
             assert heart._beat() == outages.PAUSE_SECONDS
             was_neglected.append(claim.is_neglected)

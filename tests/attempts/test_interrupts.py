@@ -2,9 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from async_reply.attempts.claims import Claim
 from async_reply.attempts.interrupts import InterruptibleJob
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.runner import Ending, Report
+from async_reply.attempts.reports import Ending, Report
 from async_reply.exceptions import ClaimLost, JobInterrupted, OperationCanceled
 from async_reply.models import Operation
 from async_reply.status import Status
@@ -162,3 +163,40 @@ def test_shared_flag__is_seen_by_children() -> None:
     assert os.waitpid(child, 0)[1] == 0
     flag.clear()
     assert not flag.is_set()
+
+
+def interrupt_now(job: InterruptibleJob) -> None:
+    """The signal arrives here: in this frame, or in one that it calls."""
+    job.interrupt()
+
+
+@interrupts.uninterrupted
+def store(job: InterruptibleJob, function: Callable[..., Any]) -> Any:
+    interrupt_now(job)
+    result = interrupts.call_interruptibly(function, [job], {})
+    interrupt_now(job)
+    return result
+
+
+def test_uninterrupted__code_is_not_interrupted_and_what_it_calls_neither() -> None:
+    job = InterruptibleJob(FakeClaim(OperationCanceled))
+    with job.interrupts_allowed():
+        assert store(job, lambda job: 7) == 7
+        assert not job._was_interrupted
+        with pytest.raises(OperationCanceled):
+            store(job, interrupt_now)
+
+
+def test_uninterrupted__function_of_the_job_that_has_returned_is_not_interrupted() -> None:
+    """The frame of `call_interruptibly` itself holds what the function returned."""
+    frames: list[Any] = []
+    interrupts.call_interruptibly(lambda: frames.append(sys._getframe()), [], {})
+    assert interrupts._may_interrupt(frames[0])
+    assert not interrupts._may_interrupt(frames[0].f_back)
+
+
+def test_uninterrupted__step_inside_a_step_stores_without_interruption() -> None:
+    job = InterruptibleJob(FakeClaim(OperationCanceled))
+    with job.interrupts_allowed():
+        assert store(job, lambda job: store(job, lambda job: 7)) == 7
+    assert not job._was_interrupted

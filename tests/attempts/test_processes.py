@@ -20,7 +20,7 @@ from django.utils import timezone
 from async_reply import lifecycle, services
 from async_reply.attempts import processes, runner, surroundings
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.runner import Ending
+from async_reply.attempts.reports import Ending
 from async_reply.exceptions import DatabaseAway
 from async_reply.models import Operation
 from async_reply.status import Status

@@ -164,8 +164,8 @@ def test_delete_rows__leaves_the_bytes_to_the_caller(
 ) -> None:
     operation, result = with_files
     results.store(operation, result)
-    [row] = results.delete_rows(operation)
+    [row] = results.delete_rows([operation.pk])
     assert (tmp_path / str(row.file.name)).exists()
     assert not OperationFile.objects.exists()
     assert not OperationResult.objects.exists()
-    assert results.delete_rows(operation) == []
+    assert results.delete_rows([operation.pk]) == []

@@ -15,7 +15,7 @@ from async_reply import lifecycle, services, signals
 from async_reply.attempts import failures, runner
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.runner import Ending, Report
+from async_reply.attempts.reports import Ending, Report
 from async_reply.database import alias
 from async_reply.exceptions import (
     ClaimLost,
@@ -63,8 +63,8 @@ def test_run__success_is_stored_once() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_run__statements_of_a_job_that_succeeds(one_statement: bool) -> None:
-    operation = services.submit(echo)
-    kind = Kind(name=echo.name, function=lambda operation: 7)
+    operation = services.submit(echo, input={"a": 1})
+    kind = Kind(name=echo.name, function=lambda operation, a: a)
     with CaptureQueriesContext(connection) as captured:
         runner.run(operation.pk, kind, worker="w1")
     verbs = [query["sql"].split()[0] for query in captured]

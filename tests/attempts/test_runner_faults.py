@@ -23,7 +23,7 @@ from async_reply import lifecycle, services
 from async_reply.attempts import failures, outages, rescue, runner
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.runner import Ending, Report
+from async_reply.attempts.reports import Ending, Report
 from async_reply.exceptions import DatabaseAway, OperationFailed, RetryLater
 from async_reply.files import inputs
 from async_reply.models import Operation, OperationAttempt, OperationFile, OperationResult

@@ -11,7 +11,7 @@ from async_reply import services, signals
 from async_reply.attempts import runner, sessions
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.runner import Ending, Report
+from async_reply.attempts.reports import Ending, Report
 from async_reply.database import alias
 from async_reply.exceptions import OperationFailed, TimeLimitExceeded
 from async_reply.models import Operation

@@ -24,7 +24,7 @@ from async_reply import services
 from async_reply.attempts import interrupts, runner, surroundings
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.attempts.runner import Ending
+from async_reply.attempts.reports import Ending
 from tests.concurrency import in_thread, until
 from tests.project.tasks import echo
 

@@ -1,4 +1,4 @@
-"""Checks of the project's Celery: broker, kinds and speed. Routes are in tests/publishing."""
+"""Checks of the project's Celery: its app, kinds and speed. Routes are in tests/publishing."""
 
 import pytest
 from celery import current_app
@@ -13,42 +13,6 @@ from tests.conftest import configure_celery
 def test_celery__without_an_app_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(celery_checks, "_is_default_app", lambda: True)
     assert ids() == ["async_reply.E001"]
-
-
-def test_celery__transport_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    configure_celery(monkeypatch, broker_transport="demo_project.nowhere:Transport")
-    assert ids() == ["async_reply.E002"]
-
-
-@pytest.mark.parametrize(
-    "accepted", [["json", "pickle"], ["json", "application/x-python-serialize"], None]
-)
-def test_celery__that_accepts_pickle(
-    monkeypatch: pytest.MonkeyPatch, accepted: list[str] | None
-) -> None:
-    configure_celery(monkeypatch, accept_content=accepted)
-    [message] = run_checks(tags=["async_reply"], databases=[])
-    assert message.id == "async_reply.E003"
-    assert 'CELERY_TASK_SERIALIZER = "json"' in str(message.hint)
-
-
-@pytest.mark.parametrize(
-    ("written", "read", "expected"),
-    [
-        ("json", ["application/json"], []),
-        ("application/json", ["json"], []),
-        ("yaml", ["json"], ["async_reply.E006"]),
-        ("pickle", ["json"], ["async_reply.E006"]),
-        ("json", ["yaml"], ["async_reply.E006"]),
-        ("papyrus", ["json"], ["async_reply.E006"]),
-    ],
-)
-def test_celery__format_that_workers_do_not_read(
-    monkeypatch: pytest.MonkeyPatch, written: str, read: list[str], expected: list[str]
-) -> None:
-    configure_celery(monkeypatch, task_serializer=written)
-    configure_celery(monkeypatch, accept_content=read)
-    assert ids() == expected
 
 
 def test_celery__kind_declared_twice(monkeypatch: pytest.MonkeyPatch) -> None:

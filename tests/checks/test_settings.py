@@ -49,6 +49,7 @@ def test_checks__find_nothing_in_the_demo() -> None:
         ({"SIGNED_URL": "nowhere.sign"}, ["async_reply.E016"]),
         ({"SIGNED_URL": "tests.project.broken.sign"}, ["async_reply.E016"]),
         ({"SIGNED_URL": 7}, ["async_reply.E012"]),
+        ({"AROUND_JOB": "nowhere.schema"}, ["async_reply.E019"]),
     ],
 )
 def test_settings__with_mistakes(settings: Settings, configured: Any, expected: list[str]) -> None:

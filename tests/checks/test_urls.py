@@ -80,3 +80,20 @@ def test_urls__without_submits_need_no_operations(urls: Callable[..., None]) -> 
 def test_urls__without_a_urlconf(settings: Settings) -> None:
     settings.ROOT_URLCONF = None
     assert ids() == []
+
+
+class WithoutQuestions:
+    urlpatterns = [
+        path("echoes/", views.EchoView.as_view()),
+        path(
+            "",
+            include(
+                ([each for each in ours.urlpatterns if each.name != "input"], "async_reply"),
+            ),
+        ),
+    ]
+
+
+def test_urls__without_one_for_questions(settings: Settings) -> None:
+    settings.ROOT_URLCONF = WithoutQuestions
+    assert ids() == ["async_reply.W142"]

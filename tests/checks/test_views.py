@@ -68,7 +68,8 @@ def test_view__with_arguments_of_as_view(settings: Settings) -> None:
         ("location_access", "sigend", '"owner" or "signed"'),
         ("location_target", "reslut", '"status" or "result"'),
         ("valet_key_scope", ["read"], '"read" or "cancel"'),
-        ("redirect_status", 301, "302 or 303"),
+        ("redirect_status", 301, "302, 303 or None"),
+        ("default_wait", -1, "a whole number of seconds"),
         ("operation_headers", "Operation-Location", "a list of names"),
         ("operation_headers", [7], "a list of names"),
     ],
@@ -296,7 +297,7 @@ def test_view__with_a_misspelt_name(urls: Callable[..., None], misspelt: str, me
     "name",
     [
         *("resubmit", "request_serializer_class", "get_permission_classes", "throttle_scope"),
-        *("task_name", "retention_days", "accept_headers", "idempotency_key", "default_wait"),
+        *("task_name", "retention_days", "accept_headers", "idempotency_key", "wait_default"),
         *(
             "redirect_url",
             "perform_submission",

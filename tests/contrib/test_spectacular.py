@@ -1,14 +1,24 @@
 """The schema that drf-spectacular makes of our views."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.urls import include, path
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
-from tests.project import views
+from async_reply import urls
+from async_reply.status import Status
+from async_reply.views import LongRunningOperationMixin
+from tests.project import tasks, views
 
 pytest.importorskip("drf_spectacular", reason="needs the extra spectacular")
 spectacular = pytest.importorskip("async_reply.contrib.spectacular")
+extend_schema = pytest.importorskip("drf_spectacular.utils").extend_schema
 drainage = pytest.importorskip("drf_spectacular.drainage")
 generators = pytest.importorskip("drf_spectacular.generators")
 validation = pytest.importorskip("drf_spectacular.validation")
@@ -52,7 +62,7 @@ def parameters(operation: Schema, where: str) -> dict[str, bool]:
 @pytest.mark.parametrize(
     ("url", "method", "expected"),
     [
-        ("", "get", {200, 302, 304, 401, 403, 404, 410, 429, 503}),
+        ("", "get", {200, 302, 303, 304, 401, 403, 404, 410, 429, 503}),
         ("", "delete", {200, 202, 204, 401, 403, 404, 409, 410, 429, 503}),
         ("monitor/", "get", {200, 304, 401, 403, 404, 410, 429, 503}),
         ("cancel/", "post", {200, 202, 400, 401, 403, 404, 409, 410, 415, 429, 503}),
@@ -111,6 +121,108 @@ def test_submit__follows_the_attributes_of_the_view() -> None:
     answer = submit["responses"]["201"]
     assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/Echo")
     assert "Content-Location" in answer["headers"]
+
+
+def test_submit__with_a_callback_describes_the_message() -> None:
+    schema = schema_of(path("hooked/", views.HookedView.as_view()))
+    submit = schema["paths"]["/hooked/"]["post"]
+    (message,) = submit["callbacks"]["operation"]["{$request.body#/callback}"].values()
+    body = message["requestBody"]["content"]["application/json"]["schema"]
+    assert body["$ref"].endswith("/WebhookMessage")
+    assert {"2XX", "410"} == set(message["responses"])
+    for content in submit["requestBody"]["content"].values():
+        own, members = content["schema"]["allOf"]
+        assert own["$ref"].endswith("/EchoRequest")
+        assert set(members["properties"]) == {"callback", "callback_events"}
+
+
+class ActionSerializer(serializers.Serializer[Any]):
+    rows = serializers.IntegerField()
+
+
+class Actions(LongRunningOperationMixin, ViewSet):
+    serializer_class = views.EchoSerializer
+    operation_headers = ["Azure-AsyncOperation"]
+
+    @spectacular.submits(request=None, result=ActionSerializer)  # type: ignore[untyped-decorator]
+    @action(detail=True, methods=["post"])
+    def export(self, request: Any, pk: str = "") -> Any:
+        return self.submit(request, tasks.echo, {})
+
+    @action(detail=True, methods=["post"])
+    @spectacular.submits()  # type: ignore[untyped-decorator]
+    def rebuild(self, request: Any, pk: str = "") -> Any:
+        return self.submit(request, tasks.echo, {})
+
+    @extend_schema(request=None, responses={204: None})  # type: ignore[untyped-decorator]
+    @action(detail=True, methods=["post"])
+    def touch(self, request: Any, pk: str = "") -> Any:
+        """Submits nothing."""
+
+
+class PlainView(LongRunningOperationMixin, APIView):
+    @spectacular.submits(request=ActionSerializer)  # type: ignore[untyped-decorator]
+    def post(self, request: Any) -> Any:
+        return self.submit(request, tasks.echo, {})
+
+
+def test_action__that_is_marked_has_the_answers_of_a_submit() -> None:
+    names = ("export", "rebuild", "touch")
+    actions = [path(f"<int:pk>/{name}/", Actions.as_view({"post": name})) for name in names]
+    paths = schema_of(*actions, path("plain/", PlainView.as_view()))["paths"]
+    export, rebuild, touch = (paths[f"/{{id}}/{name}/"]["post"] for name in names)
+    for submit in (export, rebuild, paths["/plain/"]["post"]):
+        statuses = {int(status) for status in submit["responses"]}
+        assert {202, 400, 410, 413, 422, 429, 503} == statuses - {200}
+        accepted = submit["responses"]["202"]
+        assert {"Location", "Operation-Id", "Retry-After"} < set(accepted["headers"])
+        assert accepted["links"]["result"] == {
+            "operationId": "operation_result",
+            "parameters": {"id": "$response.body#/id"},
+        }
+        assert parameters(submit, "header") == {"Idempotency-Key": False, "Prefer": False}
+        problem = submit["responses"]["422"]["content"]
+        assert set(problem) == {"application/problem+json"}
+    assert "Azure-AsyncOperation" in export["responses"]["202"]["headers"]
+    assert ("requestBody" in export, "requestBody" in rebuild) == (False, True)
+    result = export["responses"]["200"]["content"]["application/json"]["schema"]
+    assert result == {"$ref": "#/components/schemas/Action"}
+    assert set(touch["responses"]) == {"204"}
+
+
+def test_status__is_a_component_beside_one_of_the_project() -> None:
+    class OwnSerializer(serializers.Serializer[Any]):
+        status = serializers.ChoiceField(choices=["open", "closed"])
+
+    class View(views.EchoView):
+        serializer_class: Any = OwnSerializer
+
+    schema = schema_of(path("x/", View.as_view()), path("", include("async_reply.urls")))
+    components = schema["components"]["schemas"]
+    assert components["OperationStatus"]["enum"] == Status.values
+    assert components["StatusEnum"]["enum"] == ["open", "closed"]
+    for name in ("Operation", "OperationReceipt"):
+        status = components[name]["properties"]["status"]
+        assert "OperationStatus" in str(status)
+
+
+def test_links__name_operations_of_the_schema() -> None:
+    schema = schema_of(path("echoes/", views.EchoView.as_view()), path("", include(urls)))
+    methods = [method for item in schema["paths"].values() for method in item.values()]
+    accepted = (method["responses"].get("202", {}) for method in methods)
+    (links,) = (answer["links"] for answer in accepted if "links" in answer)
+    assert {link["operationId"] for link in links.values()} < {m["operationId"] for m in methods}
+
+
+def test_command__finds_nothing_to_warn_of_in_the_demo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from drf_spectacular.management.commands.spectacular import Command
+
+    options = {"urlconf": "demo_project.urls", "validate": True, "fail_on_warn": True}
+    call_command(Command(), file=str(tmp_path / "schema.yaml"), **options)
+    assert "Warning" not in capsys.readouterr().err
+    assert "OperationReceipt" in (tmp_path / "schema.yaml").read_text()
 
 
 def test_demo__has_a_schema() -> None:

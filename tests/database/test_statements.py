@@ -1,12 +1,13 @@
 """Fixed statements do what Django's own would do, and are compiled once."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, F
 from django.db.models.functions import Coalesce, Least, Upper
+from django.db.models.signals import ModelSignal, post_init, post_save, pre_init, pre_save
 from django.db.models.sql import compiler
 
 from async_reply import lifecycle, services
@@ -108,11 +109,15 @@ STATEMENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def assert_equal(first: Operation, second: Operation) -> None:
     """The rows are equal, except for their ids and for seconds between two statements."""
     one, other = (Operation.objects.values().get(pk=row.pk) for row in (first, second))
-    for name in one.keys() - {"id"}:
-        if isinstance(one[name], datetime):
-            assert abs(one[name] - other[name]) < timedelta(seconds=10), name
+    assert_close({**one, "id": None}, {**other, "id": None})
+
+
+def assert_close(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, value in one.items():
+        if isinstance(value, datetime):
+            assert abs(value - other[name]) < timedelta(seconds=10), name
         else:
-            assert one[name] == other[name], name
+            assert value == other[name], name
 
 
 @pytest.mark.parametrize(("guard", "changes"), STATEMENTS)
@@ -172,6 +177,40 @@ def test_read__returns_the_row_as_django_does(defer: tuple[str, ...]) -> None:
     assert statements.read(Operation, alias(), {"pk": submitted.pk, "owner": "eve"}) is None
 
 
+@pytest.mark.parametrize("signal", [pre_init, post_init])
+def test_read__receivers_of_signals_hear_of_it(signal: ModelSignal) -> None:
+    pk, heard = services.submit(echo).pk, list[str]()
+
+    def hear(**kwargs: Any) -> None:
+        heard.append("init")
+
+    signal.connect(hear, sender=Operation)
+    try:
+        operation = statements.read(Operation, alias(), {"pk": pk})
+    finally:
+        signal.disconnect(hear, sender=Operation)
+    assert (operation.pk, heard) == (pk, ["init"])
+
+
+def test_read__row_is_saved_like_one_that_django_read() -> None:
+    pk = services.submit(echo).pk
+    operation = statements.read(Operation, alias(), {"pk": pk}, defer=("input",))
+    assert (operation._state.adding, operation._state.db) == (False, alias())
+    assert operation == Operation.objects.get(pk=pk)
+    assert operation.input == {}
+    operation.refresh_from_db()
+
+
+@pytest.mark.parametrize(("most", "expected"), [(2, 2), (3, 3), (5, 3)])
+def test_count__counts_up_to_a_bound(most: int, expected: int) -> None:
+    for owner in ("ada", "ada", "eve", "ada"):
+        services.submit(echo, owner=owner)
+    for _ in range(2):  # compiled, and found again
+        guard = {"owner": "ada", "status__in": ["pending", "running"]}
+        assert statements.count(Operation, alias(), guard, most=most) == expected
+    assert statements.count(Operation, alias(), {**guard, "owner": "bob"}, most=most) == 0
+
+
 def test_update__that_fails_inside_a_transaction_marks_it_for_rollback() -> None:
     operation = services.submit(echo)
     with transaction.atomic():
@@ -179,3 +218,84 @@ def test_update__that_fails_inside_a_transaction_marks_it_for_rollback() -> None
             statements.update(Operation, alias(), {"pk": operation.pk}, {"kind": None})
         assert transaction.get_rollback()
         transaction.set_rollback(True)
+
+
+def rows_to_insert() -> list[Operation]:
+    moment = datetime(2026, 11, 28, 12, 0, 0, 123456, tzinfo=UTC)
+    return [
+        Operation(kind="tests.kind"),
+        Operation(
+            kind="100 %s",
+            owner="é",
+            input={"a": [1, None, "%s"]},
+            extra={"when": "2026"},
+            reply={"redirect_status": 303},
+            published_at=DatabaseNow(),
+            publishes=1,
+            priority=-3,
+            retention=60,
+        ),
+        Operation(kind="tests.kind", available_at=moment, idempotency_digest="0" * 64),
+        Operation(kind="tests.kind", available_at=after(60)),
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(rows_to_insert())))
+def test_insert__stores_the_same_as_save(number: int) -> None:
+    by_django, fixed = (rows_to_insert()[number] for _ in range(2))
+    by_django.save(force_insert=True)
+    expected = Operation.objects.values().get()
+    by_django.delete()
+    statements.insert(fixed, alias())
+    stored = Operation.objects.values().get()
+    assert_close(stored, {**expected, "id": fixed.pk})
+    assert {name: getattr(fixed, name) for name in stored} == stored
+    assert (fixed._state.adding, fixed._state.db) == (False, alias())
+
+
+def test_insert__again_after_a_rollback() -> None:
+    row = Operation(kind="tests.kind")
+    with transaction.atomic():
+        statements.insert(row, alias())
+        transaction.set_rollback(True)
+    statements.insert(row, alias())
+    assert Operation.objects.get() == row
+
+
+def test_insert__rerun_points_to_its_operation() -> None:
+    first = services.submit(echo)
+    statements.insert(Operation(kind="tests.kind", rerun_of=first), alias())
+    assert first.reruns.count() == 1
+
+
+def test_insert__is_compiled_once_for_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    for row in rows_to_insert():
+        statements.insert(row, alias())
+    compiled: list[Any] = []
+    monkeypatch.setattr(compiler.SQLInsertCompiler, "as_sql", compiled.append)
+    Operation.objects.all().delete()
+    for row in rows_to_insert():
+        statements.insert(row, alias())
+    assert (compiled, Operation.objects.count()) == ([], 4)
+
+
+def test_insert__a_second_row_with_a_key_is_refused() -> None:
+    statements.insert(Operation(kind="tests.kind", idempotency_digest="0" * 64), alias())
+    with pytest.raises(IntegrityError), transaction.atomic():
+        statements.insert(Operation(kind="tests.kind", idempotency_digest="0" * 64), alias())
+
+
+@pytest.mark.parametrize("signal", [pre_save, post_save])
+def test_insert__receivers_of_signals_hear_of_it(signal: ModelSignal) -> None:
+    heard: list[Any] = []
+
+    def hear(instance: Operation, **kwargs: Any) -> None:
+        heard.append(instance)
+
+    signal.connect(hear, sender=Operation)
+    try:
+        row = Operation(kind="tests.kind")
+        statements.insert(row, alias())
+    finally:
+        signal.disconnect(hear, sender=Operation)
+    assert heard == [row]

@@ -196,10 +196,13 @@ def test_admin__shows_times_of_the_project(
 ) -> None:
     before = datetime.now(zone)
     operation = submit()
-    page = admin_client.get("/admin/async_reply/operation/").content.decode()
     minutes = {f"{moment:%Y-%m-%d %H:%M}" for moment in (before, datetime.now(zone))}
+    url = "/admin/async_reply/operation/"
+    page = admin_client.get(f"{url}{operation.pk}/change/").content.decode()
     text = page.replace('</span> <span class="async-reply-time">', " ")
     assert [minute for minute in minutes if minute in text], operation.created_at
+    listed = admin_client.get(url).content.decode()
+    assert [minute for minute in minutes if f'<time title="{minute}' in listed], listed
 
 
 def test_durations__on_the_night_in_which_summer_time_begins(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import ReferenceType
 
 from celery import current_app
 from django.apps import apps
@@ -27,6 +28,12 @@ from rest_framework.test import APIClient
 
 from async_reply import tasks
 from async_reply.models import Operation
+from async_reply.signals import (
+    operation_asked,
+    operation_finished,
+    operation_started,
+    operation_submitted,
+)
 from async_reply.testing import run_operations
 from tests.packaging.documents import README, Block, all_blocks, snippets, words
 
@@ -109,7 +116,8 @@ class Example:
                 cursor.execute(sql, parameters)
 
     def unload(self) -> None:
-        """Forget modules, tasks and models of the example."""
+        """Forget modules, receivers, tasks and models of the example."""
+        disconnect_receivers()
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
             del sys.modules[name]
         for kind in [kind for kind in tasks.registered if kind.partition(".")[0] in PACKAGES]:
@@ -163,6 +171,17 @@ class Example:
             secure=True,
         )
         return Answer(response.status_code, dict(response.items()), text_of(response))
+
+
+def disconnect_receivers() -> None:
+    """Disconnect the receivers of examples from the signals of operations."""
+    signals = (operation_submitted, operation_started, operation_asked, operation_finished)
+    for signal in signals:
+        for _, reference, *_ in list(signal.receivers):
+            # A receiver that was connected with weak=False stands there itself.
+            receiver = reference() if isinstance(reference, ReferenceType) else reference
+            if receiver is not None and receiver.__module__.partition(".")[0] in PACKAGES:
+                signal.disconnect(receiver)
 
 
 CURL = argparse.ArgumentParser("curl", allow_abbrev=False)

@@ -14,8 +14,8 @@ from docutils import nodes
 from docutils.core import publish_doctree
 from rest_framework.views import APIView
 
-from async_reply import conf, cors, documents, exceptions, responses
-from async_reply.attempts import runner
+from async_reply import cors, documents, exceptions, responses
+from async_reply.attempts import reports
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.models import Operation
@@ -25,6 +25,7 @@ from async_reply.status import FINAL
 from async_reply.urls import urlpatterns
 from async_reply.views import LongRunningOperationMixin, LongRunningOperationView
 from async_reply.worker import beat
+from docs._ext.defaults import as_code
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference.rst"
 VIEWS = (LongRunningOperationMixin, LongRunningOperationView)
@@ -68,7 +69,7 @@ def same(cells: dict[str, str], defaults: dict[str, Any]) -> bool:
 
 def test_document__each_member(page: nodes.document) -> None:
     now = timezone.now()
-    members = {"queue_position"}
+    members = {"queue_position", "input_required"}
     for status in FINAL:
         operation = Operation(status=status, created_at=now, updated_at=now)
         members |= set(documents.describe(operation, {"result": ""}))
@@ -108,20 +109,21 @@ def test_views__each_hook(page: nodes.document) -> None:
 
 
 def test_access__each_member(page: nodes.document) -> None:
-    names = {*inspect.get_annotations(OperationAccess), *hooks(OperationAccess)}
-    assert names == set(table(page, "Access", "Member"))
+    names = {*inspect.get_annotations(OperationAccess), *vars(OperationAccess)}
+    public = {name for name in names if not name.startswith("_")}
+    assert public == set(table(page, "Access", "Member"))
 
 
 def test_tasks__each_option_with_its_default(page: nodes.document) -> None:
     told = table(page, "Tasks", "Option")
-    fields = {each.name: each.default for each in dataclasses.fields(Kind)}
+    fields = {each.name: each.default for each in dataclasses.fields(Kind)} | {"asks": {}}
     own = {name: value for name, value in fields.items() if name not in ("function", "timeouts")}
     assert {*own, "aliases"} == set(told)
     assert same(told, {name: value for name, value in own.items() if name != "name"})
 
 
 def test_tasks__each_member_of_the_handle(page: nodes.document) -> None:
-    public = {name for name in vars(Job) if not name.startswith("_")} - {"close"}
+    public = {name for name in vars(Job) if not name.startswith("_")} - {"close", "end"}
     assert public - literals(page, "Tasks") == set()
 
 
@@ -144,36 +146,9 @@ def test_urls__each_name(page: nodes.document) -> None:
     assert names - literals(page, "URLs") == set()
 
 
-def defaults_as_written() -> dict[str, str]:
-    """Setting -> its default as the source has it: 7 * 24 * 3600, not 604800."""
-    source = Path(conf.__file__).read_text()
-    rows = next(
-        node.value
-        for node in ast.parse(source).body
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "SETTINGS"
-    )
-    assert isinstance(rows, ast.Dict)
-    return {
-        ast.literal_eval(key): str(ast.get_source_segment(source, row.args[0]))
-        for key, row in zip(rows.keys, rows.values, strict=True)
-        if key is not None and isinstance(row, ast.Call)
-    }
-
-
-def settings_as_code() -> str:
-    defaults = defaults_as_written()
-    lines = ["ASYNC_REPLY = {"]
-    for key, setting in conf.SETTINGS.items():
-        lines += textwrap.wrap(
-            setting.meaning, 96, initial_indent="    # ", subsequent_indent="    # "
-        )
-        lines.append(f'    "{key}": {defaults[key]},')
-    return "\n".join([*lines, "}"])
-
-
 def test_settings__are_those_of_the_module() -> None:
     """The page repeats them, since code hosts do not include files. UPDATE_GOLDEN=1 rewrites it."""
-    expected = textwrap.indent(settings_as_code(), "    ")
+    expected = textwrap.indent(as_code(), "    ")
     text = REFERENCE.read_text()
     before, _, rest = text.partition(".. begin settings\n\n.. code-block:: python\n\n")
     written, _, after = rest.partition("\n\n.. end settings")
@@ -184,4 +159,4 @@ def test_settings__are_those_of_the_module() -> None:
 
 def test_testing__each_ending(page: nodes.document) -> None:
     told = section(page, "Tests of a project").astext()
-    assert [ending.name for ending in runner.Ending if ending.name not in told] == []
+    assert [ending.name for ending in reports.Ending if ending.name not in told] == []

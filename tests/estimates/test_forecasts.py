@@ -145,6 +145,22 @@ def test_running__progress_is_as_old_as_its_report() -> None:
     assert eta(operation) == pytest.approx(20, abs=1)
 
 
+def test_steps__seconds_of_earlier_attempts_count(ran: Ran) -> None:
+    ran(*[100] * 30)
+    pending = services.submit(echo)
+    Operation.objects.update(earlier_seconds=90)
+    pending.refresh_from_db()
+    before = Forecast(pending).eta_seconds
+    pending.steps = 1
+    after = Forecast(pending).eta_seconds
+    assert before is not None
+    assert after is not None
+    assert before > 90 > 20 > after
+    operation = running(pending, seconds=0, progress=90)
+    operation.earlier_seconds, operation.steps = 90, 1
+    assert Forecast(operation).eta_seconds == pytest.approx(10, abs=3)
+
+
 def test_canceling__client_comes_back_soon(ran: Ran) -> None:
     ran(*[1000.0] * 20)
     operation = running(services.submit(echo), seconds=4)

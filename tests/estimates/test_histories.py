@@ -30,6 +30,14 @@ def test_durations__oldest_first(ran: Ran) -> None:
     assert rounded(histories.durations(KIND)) == [3, 1, 2]
 
 
+def test_durations__of_a_job_of_steps_are_those_of_all_its_attempts(ran: Ran) -> None:
+    ran(3, 4)
+    Operation.objects.update(earlier_seconds=10)
+    first = Operation.objects.order_by("finished_at")[:1].get()
+    Operation.objects.filter(pk=first.pk).update(steps=2)
+    assert rounded(histories.durations(KIND)) == [13, 4]
+
+
 def test_durations__without_operations(ran: Ran) -> None:
     assert histories.durations(KIND) == ()
 

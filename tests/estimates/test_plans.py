@@ -121,7 +121,7 @@ def test_solve__no_other_next_poll_is_better() -> None:
 
 @pytest.mark.parametrize("law", [*LAWS, *HELD_OUT], ids=lambda law: law.name)
 def test_retry_after__costs_little_more_than_the_best_schedule(law: Law) -> None:
-    """The bounds of docs/polling.rst, with fewer draws than `make bench`."""
+    """The bounds of docs/polling.rst, with fewer draws than `make polling`."""
     costs = ratios(law, plans.retry_after, draws=8, operations=150)
     assert costs["computed"] <= 1.3
     assert costs["jittered"] <= 1.35
@@ -192,3 +192,9 @@ def test_jitter__spreads_waits_and_is_equal_for_equal_seeds() -> None:
     assert max(map(waits.count, waits)) < 200
     assert plans.jitter(600, 7.5, 5**20) == plans.jitter(600, 7.5, 5**20)
     assert {plans.jitter(1, 0.5, seed) for seed in range(99999)} == {1}
+
+
+@pytest.mark.parametrize("past", [[0.4], [3.0, 1.0, 8.0], [float(n) for n in range(1, 60)]])
+def test_eta__at_the_start_is_that_of_a_moment_later(past: list[float]) -> None:
+    for _ in range(2):
+        assert plans.eta(past, 0) == pytest.approx(plans.eta(past, 1e-9), abs=1e-4)

@@ -11,8 +11,9 @@ from typing import Any
 
 from tests.faults import journal
 from tests.faults.clients import Client, ClientRequest, plan_requests
+from tests.faults.evidence import Evidence
 from tests.faults.injector import Fault, FaultInjector
-from tests.faults.invariants import Evidence, breaches
+from tests.faults.invariants import breaches
 from tests.faults.schedule import plan
 from tests.faults.servers import MariaDB, PostgreSQL, RabbitMQ, Redis, Server
 from tests.faults.system import System
@@ -108,7 +109,13 @@ def run(
         _join(clients, scale.drain)
         rows = _drained(system, scale.drain)
         drained_after = time.monotonic() - faults_ended_at
-        evidence = Evidence(rows, journal.read(system.journal), requests)
+        evidence = Evidence(
+            rows,
+            journal.read(system.journal),
+            requests,
+            lease=scale.lease,
+            outages=[(fault.began, fault.ended) for fault in injector.done if fault.stops_beats],
+        )
         errors = [*injector.errors, *(error for client in clients for error in client.errors)]
         return Run(
             pairing=pairing,
@@ -118,7 +125,7 @@ def run(
             faults=injector.done,
             breaches=breaches(evidence),
             exits=sum(not ended.wanted for ended in system.supervisor.exits),
-            refused=system.logged("status=not mine"),
+            refused=system.logged("claim lost"),
             drained_after=drained_after,
             seconds=time.monotonic() - began,
             errors=[repr(error) for error in errors],

@@ -12,6 +12,8 @@ import httpx
 
 #: How often each manner of a job is drawn.
 MANNERS = {"polite": 60, "silent": 15, "failing": 6, "flaky": 10, "stubborn": 4}
+#: The part of the jobs that are jobs of steps. They take about as long as the longest others.
+STEPPED = 0.08
 FINAL = frozenset({"succeeded", "failed", "canceled"})
 #: Seconds for which a client repeats a submit.
 PATIENCE_SECONDS = 120.0
@@ -47,6 +49,8 @@ def plan_requests(seed: int, count: int, *, longest: float, path: str = "") -> l
         token = f"{seed}-{number}"
         body: dict[str, Any] = {"seconds": seconds, "token": token}
         url_path = path or ("/once/" if rng.random() < 0.05 else "/work/")
+        if not path and rng.random() < STEPPED:
+            url_path, body["seconds"] = "/steps/", round(rng.uniform(0.5, 1) * longest, 2)
         if url_path == "/work/":
             body["manner"] = manner
         requests.append(ClientRequest(token, body, url_path, cancels=rng.random() < 0.08))

@@ -9,6 +9,7 @@ from itertools import pairwise
 from async_reply.status import FINAL
 from tests.faults.chaos import Run
 from tests.faults.injector import Fault
+from tests.faults.steps import KIND
 
 #: The invariants whose breach means two outcomes, or an effect that happened twice.
 DOUBLED = (
@@ -17,6 +18,8 @@ DOUBLED = (
     "succeeded_has_one_result",
     "effects_happen_once",
     "keys_make_one_operation",
+    "steps_are_stored_once",
+    "atomic_steps_happen_once",
 )
 
 
@@ -48,6 +51,10 @@ class Figures:
     submit_median: float | None
     submit_longest: float | None
     seconds: float
+    #: Jobs of steps that succeeded, and how many steps and items ran more than once.
+    stepped: int = 0
+    steps_again: int = 0
+    items_again: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
 
 
@@ -93,8 +100,17 @@ def of(run: Run) -> Figures:
         submit_median=statistics.median(away) if away else None,
         submit_longest=max(away, default=None),
         seconds=run.seconds,
+        stepped=sum(row["kind"] == KIND and row["status"] == "succeeded" for row in rows.values()),
+        steps_again=_again(run, "step"),
+        items_again=_again(run, "item"),
         kinds=dict(Counter(fault.kind for fault in run.faults)),
     )
+
+
+def _again(run: Run, event: str) -> int:
+    """How many runs of a step, or of an item, were not the first ones."""
+    runs = Counter((line.id, line.part) for line in run.evidence.journal if line.event == event)
+    return runs.total() - len(runs)
 
 
 def outages(run: Run, *targets: str) -> list[Fault]:

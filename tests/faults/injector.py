@@ -26,6 +26,11 @@ class Fault:
     ended: float = 0.0
     pids: list[int] = field(default_factory=list)
 
+    @property
+    def stops_beats(self) -> bool:
+        """Whether no heartbeat reaches the database while it lasts."""
+        return "database" in self.kind or "freeze" in self.kind
+
 
 class FaultInjector:
     """Carries out a plan. Each fault has a thread of its own.

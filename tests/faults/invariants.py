@@ -4,44 +4,17 @@ Each function is an invariant and yields a sentence for each breach. A number in
 the number of the invariant in the design.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from async_reply.status import FINAL, Status
-from tests.faults.clients import ClientRequest
-from tests.faults.journal import Entry
+from tests.faults.evidence import Evidence
+from tests.faults.step_invariants import STEP_INVARIANTS
 
 #: The difference between the clock of the database and the clock of a process.
 CLOCKS_AGREE_WITHIN_SECONDS = 0.1
-
-
-@dataclass
-class Evidence:
-    """The rows, the journal and the clients' requests after a run."""
-
-    rows: dict[str, list[dict[str, Any]]]
-    journal: list[Entry]
-    requests: list[ClientRequest]
-
-    @cached_property
-    def operations(self) -> dict[str, dict[str, Any]]:
-        return {row["id"]: row for row in self.rows["operations"]}
-
-    @cached_property
-    def starts(self) -> dict[str, list[Entry]]:
-        starts = defaultdict(list)
-        for entry in self.journal:
-            if entry.event == "start":
-                starts[entry.id].append(entry)
-        return dict(starts)
-
-    @property
-    def accepted(self) -> list[ClientRequest]:
-        return [request for request in self.requests if request.id]
 
 
 def accepted_has_a_row(evidence: Evidence) -> Iterator[str]:
@@ -203,6 +176,7 @@ INVARIANTS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     effects_happen_once,
     keys_make_one_operation,
     cancels_are_kept,
+    *STEP_INVARIANTS,
 )
 
 

@@ -10,16 +10,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """A line: `event` is "start", "end", or "refused" (the attempt was told to stop)."""
+    """A line: `event` is "start", "end", or "refused" (the attempt was told to stop).
+
+    Before "step" and after "item" the `part` is the number of a step or of an item.
+    """
 
     at: float
     event: str
     id: str
     attempt: int
     pid: int
+    part: str = ""
 
 
-def write(path: str, event: str, *, id: object, attempt: int) -> None:
+def write(path: str, event: str, *, id: object, attempt: int, part: str = "") -> None:
     """Append a line in one system call, so that lines of several processes do not mix."""
     line: dict[str, Any] = {
         "at": time.time(),
@@ -27,6 +31,7 @@ def write(path: str, event: str, *, id: object, attempt: int) -> None:
         "id": str(id),
         "attempt": attempt,
         "pid": os.getpid(),
+        "part": part,
     }
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:

@@ -32,6 +32,9 @@ COLUMNS = {
     "submits without broker": "submits_without_broker",
     "their median ms": "submit_median",
     "their longest ms": "submit_longest",
+    "jobs of steps": "stepped",
+    "steps run again": "steps_again",
+    "items done again": "items_again",
     "worker exits": "exits",
     "seed": "seed",
 }

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.faults import journal
 from tests.faults.clients import Client, ClientRequest
+from tests.faults.evidence import Evidence
 from tests.faults.injector import client_of_broker
-from tests.faults.invariants import Evidence
 from tests.faults.servers import descendants, signal_all
 from tests.faults.system import System
 
@@ -64,6 +65,16 @@ def no_broker(system: System) -> None:
     hidden.rename(messages)
 
 
+def killed_in_steps(system: System) -> None:
+    """A worker is killed a moment after the effect of an atomic step."""
+    _kill_at(system, _submit_steps(system, seconds=10), "step", 3, delay=0.5)
+
+
+def killed_in_loop(system: System) -> None:
+    """A worker is killed late in the loop of a job of steps."""
+    _kill_at(system, _submit_steps(system, seconds=15), "item", 25)
+
+
 @contextmanager
 def system_of(folder: Path, mutant: str = "") -> Iterator[System]:
     """A system on SQLite and files, with one broken rule if `mutant` names it."""
@@ -77,17 +88,39 @@ def play(scenario: Callable[[System], None], folder: Path, *, mutant: str = "") 
     with system_of(folder, mutant) as system:
         scenario(system)
         rows = json.loads(system.manage("faults_rows", "--wait", "25"))
-        return Evidence(rows, journal.read(system.journal), _requests.pop(system.base_url))
+        requests = _requests.pop(system.base_url)
+        return Evidence(rows, journal.read(system.journal), requests, lease=LEASE)
 
 
 _requests: dict[str, list[ClientRequest]] = {}
 
 
 def _submit(system: System, *, seconds: float, manner: str) -> str:
+    return _accepted(system, "/work/", {"seconds": seconds, "manner": manner})
+
+
+def _submit_steps(system: System, *, seconds: float) -> str:
+    return _accepted(system, "/steps/", {"seconds": seconds})
+
+
+def _kill_at(system: System, pk: str, event: str, part: int, *, delay: float = 0) -> None:
+    """Kill the worker of the operation at a line of the journal, or a moment later."""
+
+    def reached() -> list[journal.Entry]:
+        lines = journal.read(system.journal)
+        return [
+            line for line in lines if (line.id, line.event, line.part) == (pk, event, str(part))
+        ]
+
+    system.wait_for(lambda: bool(reached()))
+    time.sleep(delay)
+    signal_all(_worker_of(system, reached()[0].pid), signal.SIGKILL)
+
+
+def _accepted(system: System, path: str, body: dict[str, Any]) -> str:
     requests = _requests.setdefault(system.base_url, [])
     token = f"scenario-{len(requests)}"
-    body = {"seconds": seconds, "manner": manner, "token": token}
-    request = ClientRequest(token, body, "/work/", cancels=False)
+    request = ClientRequest(token, {**body, "token": token}, path, cancels=False)
     client = Client(system.base_url, [request], pace=0, seed=0, watches=False)
     client.run()
     requests.append(request)

@@ -8,7 +8,8 @@ import pytest
 from async_reply import conf
 from tests.faults import journal
 from tests.faults.conftest import FULL
-from tests.faults.invariants import Evidence, breaches
+from tests.faults.evidence import Evidence
+from tests.faults.invariants import breaches
 from tests.faults.servers import Redis
 from tests.faults.system import System
 
@@ -38,6 +39,7 @@ def most_messages(count: int) -> float:
     return 1.1 * count + float(conf.DEFAULTS["BATCH"])
 
 
+@pytest.mark.slow
 def test_backlog__takes_one_message_for_a_job(tmp_path: Path) -> None:
     count = 10_000 if FULL else 500
     evidence = work_off(count, tmp_path)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults import journal
-from tests.faults.invariants import Evidence, breaches
+from tests.faults.evidence import Evidence
+from tests.faults.invariants import breaches
 from tests.faults.project.boundaries import ATTEMPT, RELAY, RESCUE, SUBMIT
 from tests.faults.servers import MariaDB, PostgreSQL, Server
 from tests.faults.system import System

@@ -24,6 +24,7 @@ ERROR_CODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harms", [list(HARMS), *([[harm] for harm in HARMS] if FULL else [])])
 def test_harmful_job__does_not_affect_good_jobs(harms: list[str], tmp_path: Path) -> None:
     good = [ClientRequest(f"good-{number}", {}, "/work/", cancels=False) for number in range(GOOD)]

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.faults.clients import ClientRequest
-from tests.faults.invariants import INVARIANTS, Evidence, breaches
+from tests.faults.evidence import Evidence
+from tests.faults.invariants import INVARIANTS, breaches
 from tests.faults.journal import Entry
+from tests.faults.steps import ITEMS, KIND, STEPS, is_atomic
 
 ROW: dict[str, Any] = {
     "id": "a",
@@ -40,6 +42,8 @@ def right() -> Evidence:
             "results": [{"operation_id": "a", "attempt": 2, "value": {"token": "t"}}],
             "attempts": [{"operation_id": "a", "number": 1, "outcome": "lost", "exception": ""}],
             "effects": [{"operation": "a", "attempt": 2}],
+            "steps": [],
+            "step_effects": [],
         },
         journal=[
             Entry(NOON + 1, "start", "a", 1, 10),
@@ -48,6 +52,77 @@ def right() -> Evidence:
         ],
         requests=[request],
     )
+
+
+def right_steps() -> Evidence:
+    """A job of steps that was lost inside step 4 and in its loop."""
+    job = {**ROW, "id": "s", "kind": KIND, "attempt": 3, "input": {"token": "s"}}
+    request = ClientRequest("s", {}, "/steps/", cancels=False, id="s", replies={"s"})
+    request.tries = [(NOON, 0.1, 202)]
+    lines = [("step", number, 1 if number <= 4 else 2) for number in range(STEPS)]
+    lines.insert(5, ("step", 4, 2))
+    lines += [("item", number, 2) for number in range(10)]
+    lines += [("item", number, 3) for number in range(8, ITEMS)]
+    journal = [
+        Entry(NOON + 1 + place / 10, event, "s", attempt, 10, part=str(number))
+        for place, (event, number, attempt) in enumerate(lines)
+    ]
+    journal += [Entry(NOON + at, "start", "s", at, 10) for at in (1, 2, 3)]
+    journal.append(Entry(NOON + 9, "end", "s", 3, 10))
+    steps = range(STEPS)
+    lost = {"operation_id": "s", "outcome": "lost", "exception": ""}
+    return Evidence(
+        rows={
+            "operations": [job],
+            "results": [{"operation_id": "s", "attempt": 3, "value": {"token": "s"}}],
+            "attempts": [{**lost, "number": number} for number in (1, 2)],
+            "effects": [],
+            "steps": [
+                {"operation_id": "s", "name": f"step {n}", "attempt": 1 + (n > 3), "value": str(n)}
+                for n in steps
+            ],
+            "step_effects": [
+                {"operation": "s", "step": f"step {n}"} for n in steps if is_atomic(n)
+            ],
+        },
+        journal=journal,
+        requests=[request],
+        lease=3,
+    )
+
+
+def line(event: str, part: int, attempt: int, at: float = 5) -> Callable[[Evidence], None]:
+    entry = Entry(NOON + at, event, "s", attempt, 10, part=str(part))
+    return lambda evidence: evidence.journal.append(entry)
+
+
+def step(number: int, **changes: Any) -> Callable[[Evidence], None]:
+    return lambda evidence: evidence.rows["steps"][number].update(changes)
+
+
+STEP_BREACHES: list[tuple[str, Callable[[Evidence], object]]] = [
+    ("steps_are_stored_once", step(7, value="8")),
+    ("steps_are_stored_once", lambda e: e.rows["steps"].append(e.rows["steps"][3])),
+    ("steps_are_stored_once", lambda e: e.rows["steps"].pop(3)),
+    ("steps_are_stored_once", lambda e: e.rows["steps"].pop()),
+    ("atomic_steps_happen_once", lambda e: e.rows["step_effects"].pop()),
+    ("atomic_steps_happen_once", lambda e: e.rows["step_effects"].extend(e.rows["step_effects"])),
+    ("steps_run_again_after_losses_only", line("step", 2, 1)),
+    ("steps_run_again_after_losses_only", line("step", 3, 2)),
+    (
+        "steps_run_again_after_losses_only",
+        lambda e: [line("step", number, 3)(e) for number in (14, 16, 18)],
+    ),
+    (
+        "cursors_lose_a_beat_at_most",
+        lambda e: [line("item", 0, attempt, at=at)(e) for attempt, at in ((2, 0), (3, 5))],
+    ),
+    ("cursors_lose_a_beat_at_most", lambda e: e.journal.remove(_item(e, 20))),
+]
+
+
+def _item(evidence: Evidence, number: int) -> Entry:
+    return next(e for e in evidence.journal if e.event == "item" and e.part == str(number))
 
 
 def row(**changes: Any) -> Callable[[Evidence], None]:
@@ -92,16 +167,29 @@ BREACHES: list[tuple[str, Callable[[Evidence], object]]] = [
 ]
 
 
-def test_breaches__of_right_evidence_are_none() -> None:
-    assert breaches(right()) == {}
+@pytest.mark.parametrize("evidence", [right(), right_steps()], ids=["plain", "steps"])
+def test_breaches__of_right_evidence_are_none(evidence: Evidence) -> None:
+    assert breaches(evidence) == {}
 
 
-@pytest.mark.parametrize(("rule", "change"), BREACHES)
+@pytest.mark.parametrize(("rule", "change"), [*BREACHES, *STEP_BREACHES])
 def test_breaches__are_reported(rule: str, change: Callable[[Evidence], object]) -> None:
-    evidence = right()
+    evidence = right_steps() if (rule, change) in STEP_BREACHES else right()
     change(evidence)
     assert rule in breaches(evidence)
 
 
+def test_cursors__may_lose_a_lease_while_the_database_is_away() -> None:
+    evidence = right_steps()
+    line("item", 0, 3)(evidence)
+    slow = [replace(e, at=e.at + 5 * (e.attempt == 2 and e.part == "9")) for e in evidence.journal]
+    evidence.journal = slow
+    assert "cursors_lose_a_beat_at_most" in breaches(evidence)
+    evidence.outages = [(NOON + 4, NOON + 8)]
+    assert breaches(evidence) == {}
+
+
 def test_breaches__cover_each_invariant() -> None:
-    assert {rule.__name__ for rule in INVARIANTS} == {rule for rule, _ in BREACHES}
+    assert {rule.__name__ for rule in INVARIANTS} == {
+        rule for rule, _ in [*BREACHES, *STEP_BREACHES]
+    }

@@ -8,7 +8,8 @@ import pytest
 
 from tests.faults import chaos, scenarios
 from tests.faults.conftest import FULL
-from tests.faults.invariants import Evidence, breaches
+from tests.faults.evidence import Evidence
+from tests.faults.invariants import breaches
 from tests.faults.system import System
 
 pytestmark = pytest.mark.faults
@@ -21,6 +22,8 @@ SCENARIOS = {
     "calm": scenarios.calm,
     "killed": scenarios.killed,
     "no broker": scenarios.no_broker,
+    "killed in steps": scenarios.killed_in_steps,
+    "killed in the loop": scenarios.killed_in_loop,
 }
 CAUGHT = {
     "no fence": ("zombie", "only_the_last_attempt_wrote"),
@@ -28,6 +31,8 @@ CAUGHT = {
     "publishes before the commit": ("calm", "calm_needs_no_second_message"),
     "rescues the living": ("calm", "calm_loses_no_attempt"),
     "forgets a failed publish": ("no broker", "accepted_has_a_row"),
+    "stores steps later": ("killed in steps", "atomic_steps_happen_once"),
+    "forgets cursors": ("killed in the loop", "cursors_lose_a_beat_at_most"),
     "never rescues": ("killed", "accepted_has_a_row"),
 }
 

@@ -16,7 +16,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from async_reply import lifecycle
+from async_reply import documents, lifecycle
 from async_reply.models import Operation
 from async_reply.protocol import problems
 from async_reply.services import retention
@@ -30,6 +30,7 @@ MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "{time}"),
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "{date}"),
     (re.compile(r"(?<=[?]sig=)[\w:.-]+"), "{key}"),
+    (re.compile(r"(?m)^retry: \d+$"), "retry: {milliseconds}"),
     (re.compile(r'"eta_seconds": \d+\.\d+'), '"eta_seconds": {seconds}'),
 )
 # Fields that Django's middleware adds to each answer: no part of the protocol.
@@ -228,3 +229,72 @@ def test_conversation__browser(conversation: Conversation) -> None:
     run_operations()
     conversation.say("GET", links["self"], **page)
     conversation.say("GET", links["result"], **page)
+
+
+def ask(conversation: Conversation) -> tuple[dict[str, str], str]:
+    """Submit a job that asks, and let it ask: the links, and the one of the question."""
+    links = conversation.say("POST", "/approvals/", {}).json()["links"]
+    run_operations()
+    return links, conversation.say("GET", links["self"]).json()["input_required"]["link"]
+
+
+def test_conversation__asked(conversation: Conversation) -> None:
+    links, question = ask(conversation)
+    conversation.say("GET", question)
+    conversation.say("POST", question, {"approved": "perhaps"})
+    conversation.say("POST", question, {"approved": True})
+    conversation.say("POST", question, {"approved": True})
+    conversation.say("POST", question, {"approved": False})
+    conversation.say("GET", question)
+    conversation.say("GET", links["self"])
+    run_operations()
+    conversation.say("GET", links["result"])
+    conversation.say("POST", question, {"approved": True})
+
+
+def test_conversation__asked_in_vain(conversation: Conversation) -> None:
+    links, question = ask(conversation)
+    run_operations(advance=True)
+    conversation.say("POST", question, {"approved": True})
+    conversation.say("GET", links["result"])
+
+
+def test_conversation__asked_and_canceled(conversation: Conversation) -> None:
+    links, question = ask(conversation)
+    conversation.say("POST", links["cancel"])
+    conversation.say("POST", question, {"approved": True})
+    conversation.say("GET", question)
+
+
+def test_conversation__asked_by_a_stranger(
+    conversation: Conversation,
+    client_of: Callable[..., APIClient],
+    stranger: AbstractBaseUser,
+) -> None:
+    _links, question = ask(conversation)
+    conversation.client = client_of(stranger)
+    conversation.say("GET", question)
+    conversation.say("POST", question, {"approved": True})
+    conversation.client = client_of()
+    conversation.say("POST", question, {"approved": True})
+
+
+def test_conversation__asked_by_e_mail(
+    conversation: Conversation, client_of: Callable[..., APIClient]
+) -> None:
+    links, _question = ask(conversation)
+    url = documents.input_link_at(Operation.objects.get(), "http://testserver", "approve")
+    conversation.client = client_of()
+    conversation.say("GET", url, Accept="text/html,*/*;q=0.8")
+    conversation.say("GET", f"{links['self']}?{url.partition('?')[2]}")
+    conversation.say("POST", url, {"approved": "perhaps"}, Accept="text/html", Accept_Language="de")
+    conversation.say("POST", url, {"approved": True}, Accept="text/html")
+    conversation.say("GET", url, Accept="text/html")
+
+
+def test_conversation__asked_while_clients_wait(conversation: Conversation) -> None:
+    links, question = ask(conversation)
+    conversation.say("GET", links["monitor"], Prefer="wait=0")
+    conversation.say("GET", links["events"])
+    conversation.say("POST", question, {"approved": True})
+    conversation.say("GET", links["events"], Last_Event_ID="3")

@@ -7,7 +7,7 @@ from functools import cache
 from async_reply.status import ACTIVE, FINAL
 from tests.lifecycle.actors import IDLE, Actor, Knowledge, Step, clock, moved
 from tests.lifecycle.interpreter import Time
-from tests.lifecycle.model import Row, Table
+from tests.lifecycle.model import MAX_STEPS, Row, Table
 from tests.lifecycle.outsiders import Outsider
 from tests.lifecycle.rules import Violation, require
 from tests.lifecycle.workers import Worker
@@ -34,13 +34,18 @@ class Exploration:
 
 
 class Checker:
-    """`workers` and `outsiders` act on rows they read earlier; `messages` is the most at a time."""
+    """`workers` and `outsiders` act on rows they read earlier; `messages` is the most at a time.
 
-    def __init__(self, *, workers: int, outsiders: int, messages: int) -> None:
+    `steps`: how many steps of jobs are stored at most. One makes the states several times as many.
+    """
+
+    def __init__(
+        self, *, workers: int, outsiders: int, messages: int, steps: int = MAX_STEPS
+    ) -> None:
         self.table = Table()
         self.workers, self.outsiders, self.messages = workers, outsiders, messages
         outsider = Outsider(self.table)
-        self._worker_steps = cache(Worker(self.table).steps)
+        self._worker_steps = cache(Worker(self.table, max_steps=steps).steps)
         self._outsider_steps = cache(outsider.steps)
         self._others_steps = cache(lambda row: [*outsider.at_once(row), *clock(row)])
         self._moved = cache(lambda actors, effect: tuple(moved(actor, effect) for actor in actors))

@@ -13,6 +13,7 @@ from django.db.models import F
 from django.db.models.expressions import CombinedExpression, ExpressionWrapper, Value
 from django.db.models.functions import Coalesce, Least
 
+from async_reply.columns import IfPositive, Sum
 from async_reply.database.clock import DatabaseNow
 
 Values = Mapping[str, Any]
@@ -60,6 +61,12 @@ def _value(row: Values, expression: Any) -> Any:
         case Coalesce():
             values = [_value(row, source) for source in expression.get_source_expressions()]
             return next((value for value in values if value is not None), None)
+        case Sum():
+            return None  # seconds, which no guard reads
+        case IfPositive():
+            count, column, *others = expression.get_source_expressions()
+            chosen = [column] if _value(row, count) > 0 else others
+            return _value(row, chosen[0]) if chosen else None
         case ExpressionWrapper():
             return _value(row, expression.expression)
         case CombinedExpression():

@@ -6,18 +6,19 @@ after a rescue, after a purge.
 
 from contextlib import nullcontext, suppress
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from django.db import transaction
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from async_reply import lifecycle, services
-from async_reply.attempts import finishing, rescue, results, runner
+from async_reply.attempts import finishing, giving_up, rescue, results, runner
 from async_reply.attempts.jobs import Job
-from async_reply.attempts.runner import Ending
+from async_reply.attempts.reports import Ending
 from async_reply.database.clock import after
 from async_reply.exceptions import AlreadyFinished, NotFinished, OperationGone, RetryLater
-from async_reply.models import Operation
+from async_reply.models import Operation, OperationStep
 from async_reply.publishing import relay
 from async_reply.publishing.broker import breaker
 from async_reply.services import retention
@@ -153,6 +154,19 @@ class LifecycleMachine(RuleBasedStateMachine):
         is_written = lifecycle.beat(attempt, progress=1, message=message)
         require(is_written == is_holder, "only the holder of the claim can beat")
 
+    @rule(attempt=attempts)
+    def step(self, attempt: Operation) -> None:
+        is_holder = self._holds(attempt)
+        name, number = uuid4().hex, attempt.attempt
+        row = OperationStep(operation_id=attempt.pk, name=name, ordinal=1, attempt=number)
+        with transaction.atomic():
+            is_written = lifecycle.store_step(attempt, row)
+        require(is_written == is_holder, "only the holder of the claim stores a step")
+        is_stored = OperationStep.objects.filter(name=name).exists()
+        require(is_stored == is_holder, "a step and its guard are written together")
+        if is_written:
+            attempt.retries = attempt.losses = 0
+
     @rule(
         attempt=attempts,
         function=st.sampled_from(sorted(STATUSES)),
@@ -263,7 +277,14 @@ class LifecycleMachine(RuleBasedStateMachine):
     def reject_late(self, snapshot: Operation) -> None:
         lifecycle.reject(snapshot)
 
-    @rule(pk=operations, column=st.sampled_from(["lease", "deadline", "retention", "publish"]))
+    @rule()
+    def give_up(self) -> None:
+        giving_up.give_up()
+
+    @rule(
+        pk=operations,
+        column=st.sampled_from(["lease", "deadline", "retention", "publish", "all attempts"]),
+    )
     def let_time_pass(self, pk: UUID, column: str) -> None:
         row = self.world.rows.get(pk)
         if row is None:
@@ -277,6 +298,8 @@ class LifecycleMachine(RuleBasedStateMachine):
             self.world.shift(pk, lease_expires_at=ago)
         if column == "deadline" and row["lease_expires_at"] is not None:
             self.world.shift(pk, lease_expires_at=ago, deadline_at=ago)
+        if column == "all attempts" and row["status"] == Status.PENDING:
+            self.world.shift(pk, give_up_at=ago)
 
     @rule(pk=operations, long=st.booleans())
     def come_due(self, pk: UUID, long: bool) -> None:

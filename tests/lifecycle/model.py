@@ -20,6 +20,8 @@ PK = UUID(int=1)
 MAX_RETRIES = 1
 MAX_LOSSES = 1
 MAX_RELEASES = 1
+MAX_STEPS = 1
+MAX_PAUSES = 1
 
 #: Columns that `lifecycle` writes and no guard reads.
 UNGUARDED = (
@@ -29,17 +31,22 @@ UNGUARDED = (
     "finished_at",
     "expires_at",
     "updated_at",
+    "give_up_at",
+    "earlier_seconds",
 )
 
 #: Columns that are empty in a tombstone.
-CONTENT = ("input", "extra", "error", "message")
+CONTENT = ("input", "extra", "error", "message", "kept")
 
 #: The effects of a statement on the other actors' knowledge of the row, as bits.
 SEEN, CLAIMED, PUBLISHED, TAKEN = 1, 2, 4, 8
 
 
 class Row(NamedTuple):
-    """The columns that guards read, and two counts: of results and of releases."""
+    """The columns that guards read, and counts: of results, releases, steps and pauses.
+
+    `forgiven` counts the retries and losses that a step has given back.
+    """
 
     status: str = Status.PENDING
     attempt: int = 0
@@ -53,6 +60,9 @@ class Row(NamedTuple):
     deleted: bool = False
     results: int = 0
     releases: int = 0
+    steps: int = 0
+    forgiven: int = 0
+    pauses: int = 0
 
 
 class Answer(NamedTuple):
@@ -128,7 +138,12 @@ class Table:
             require(not filled, "a tombstone has no input, error or message")
         require(after["idempotency_digest"] == "key", "one operation per key, tombstones included")
         check_row(after)
-        ended = after["retries"] + after["losses"] + after["releases"]
+        after["pauses"] += function == "pause"
+        if function in ("store_step", "pause"):
+            after["forgiven"] += before["retries"] + before["losses"]
+        ended = sum(
+            after[count] for count in ("retries", "losses", "releases", "forgiven", "pauses")
+        )
         if after["status"] == Status.PENDING:
             require(after["attempt"] == ended, "each attempt ends once")
         elif after["status"] in ACTIVE:
@@ -150,6 +165,8 @@ def _values(row: Row) -> dict[str, Any]:
         "cancel_requested_at": Time.PAST if row.status == Status.CANCELING else None,
         "idempotency_digest": "key",
         **dict.fromkeys(UNGUARDED),
+        **dict.fromkeys(("idle_releases", "total_retries", "total_losses"), 0),
+        "pause": "",
         **dict.fromkeys(CONTENT, "x"),
     }
 
@@ -170,6 +187,9 @@ def _row(values: dict[str, Any]) -> Row:
         values["deleted_at"] is not None,
         values["results"],
         values["releases"],
+        values["steps"],
+        values["forgiven"],
+        values["pauses"],
     )
 
 

@@ -7,7 +7,13 @@ from async_reply.status import ACTIVE, FINAL, TRANSITIONS, Status
 from tests.lifecycle.interpreter import Time
 
 #: Columns that no client sees. A change of these alone does not increase `version`.
-QUIET = frozenset({"published_at", "publishes", "lease_expires_at", "deadline_at"})
+QUIET = frozenset(
+    {
+        *("published_at", "publishes", "lease_expires_at", "deadline_at"),
+        *("retries", "losses", "idle_releases", "steps", "pause"),
+        *("total_retries", "total_losses", "earlier_seconds"),
+    }
+)
 
 Values = Mapping[str, Any]
 
@@ -43,7 +49,7 @@ def _check_status(before: Values, after: Values) -> None:
 def _check_counters(function: str, before: Values, after: Values, columns: set[str]) -> None:
     increases = {
         column: after[column] - before[column]
-        for column in ("version", "attempt", "retries", "losses", "publishes")
+        for column in ("version", "attempt", "retries", "losses", "publishes", "steps")
     }
     is_pending = after["status"] == Status.PENDING
     expected = {
@@ -52,7 +58,10 @@ def _check_counters(function: str, before: Values, after: Values, columns: set[s
         "retries": int(function == "retry"),
         "losses": int(function == "rescue" and is_pending),
         "publishes": int(function == "reserve"),
+        "steps": int(function in ("store_step", "pause")),
     }
+    if function in ("store_step", "pause"):
+        expected |= {"retries": -before["retries"], "losses": -before["losses"]}
     for column, increase in increases.items():
         rule = f"{function} adds {expected[column]} to {column}"
         require(increase == expected[column], rule)

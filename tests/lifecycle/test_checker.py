@@ -52,10 +52,18 @@ REQUIRED_LABELS = {
     ],
 )
 def test_lifecycle__keeps_every_rule(workers: int, outsiders: int, messages: int) -> None:
-    exploration = Checker(workers=workers, outsiders=outsiders, messages=messages).explore()
+    checker = Checker(workers=workers, outsiders=outsiders, messages=messages, steps=0)
+    exploration = checker.explore()
     assert exploration.dead_ends == 0
     assert exploration.arrows == ARROWS
     assert exploration.labels >= REQUIRED_LABELS
+
+
+@pytest.mark.checker
+def test_lifecycle__keeps_every_rule_where_a_step_is_stored() -> None:
+    exploration = Checker(workers=1, outsiders=1, messages=1).explore()
+    assert exploration.dead_ends == 0
+    assert exploration.labels >= {"step", "step misses", "pause", "pause refused"}
 
 
 ROW: dict[str, Any] = {

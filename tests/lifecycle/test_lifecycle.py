@@ -11,6 +11,7 @@ from django.db import connection
 import async_reply
 from async_reply import lifecycle, services
 from async_reply.database.clock import after
+from async_reply.database.leases import lease_seconds
 from async_reply.models import Operation
 from async_reply.status import ACTIVE, FINAL, Status
 from tests.project.tasks import echo
@@ -45,7 +46,7 @@ def test_claim_unread__returns_the_claimed_row(one_statement: bool, time_limit: 
         assert getattr(claimed, column) == getattr(row, column)
     assert (row.status, row.attempt, row.version) == (Status.RUNNING, 1, 2)
     assert abs((row.deadline_at - row.started_at).total_seconds() - time_limit) < 0.5
-    lease = min(lifecycle.lease(), time_limit)
+    lease = min(lease_seconds(), time_limit)
     assert abs((row.lease_expires_at - row.started_at).total_seconds() - lease) < 0.5
 
 
@@ -132,6 +133,21 @@ def test_beat__changes_no_index() -> None:
     assert count() == (updates + 3, hot + 3)
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("unsaved", "is_new"), [({"message": "Paying"}, True), ({}, False)])
+def test_store_step__with_a_message_is_a_new_version(unsaved: dict[str, str], is_new: bool) -> None:
+    """Clients that wait are told of the message. A step alone changes nothing that they see."""
+    operation = services.submit(echo)
+    assert lifecycle.claim(operation, worker="w")
+    before = Operation.objects.get(pk=operation.pk)
+    assert lifecycle.store_step(operation, unsaved=unsaved)
+    after_step = Operation.objects.get(pk=operation.pk)
+    assert (after_step.version > before.version, after_step.message) == (
+        is_new,
+        unsaved.get("message", ""),
+    )
+
+
 @pytest.mark.django_db
 def test_move__refuses_a_transition_without_an_arrow() -> None:
     with pytest.raises(ValueError, match="No arrow"):
@@ -149,25 +165,31 @@ def lines_that_write_status(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
         elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(
-                isinstance(target, ast.Attribute) and target.attr == "status" for target in targets
-            ):
+            # A target may be a tuple.
+            parts = (part for target in targets for part in ast.walk(target))
+            if any(isinstance(part, ast.Attribute) and part.attr == "status" for part in parts):
                 yield node.lineno
 
 
 def test_source__only_lifecycle_writes_status() -> None:
+    # The status in the client's errors, and in the ledger of webhooks, is that of an answer.
+    others = {"migrations", "client", "webhooks"}
     names = {
         path.name
         for path in PACKAGE.rglob("*.py")
-        if "migrations" not in path.parts
-        and [*lines_that_write_status(ast.parse(path.read_text()))]
+        if others.isdisjoint(path.parts) and [*lines_that_write_status(ast.parse(path.read_text()))]
     }
     assert names == {"lifecycle.py"}
 
 
 @pytest.mark.parametrize(
     "source",
-    ["operation.status = 1", "rows.update(status=1)", 'setattr(row, "status", 1)'],
+    [
+        "operation.status = 1",
+        "row.status, row.worker = 1, ''",
+        "rows.update(status=1)",
+        'setattr(row, "status", 1)',
+    ],
 )
 def test_source__write_of_a_status_is_found(source: str) -> None:
     assert list(lines_that_write_status(ast.parse(source))) == [1]

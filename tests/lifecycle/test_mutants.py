@@ -38,6 +38,8 @@ FINISHES = ("succeed", "fail", "end_canceled", "retry", "release")
             without("version"), ["claim"], "returns its attempt", id="claim-with-any-snapshot"
         ),
         pytest.param(without("status__in"), ["beat"], OWN, id="beat-by-attempt"),
+        pytest.param(without("attempt"), ["store_step"], OWN, id="step-unfenced"),
+        pytest.param(without("status__in"), ["store_step"], OWN, id="step-by-attempt"),
         pytest.param(
             without("lease_expires_at__lte"),
             ["rescue"],

@@ -15,7 +15,7 @@ from tests.lifecycle.machine import LifecycleMachine
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 
 PROFILE = settings(
-    max_examples=500 if FULL else 60,
+    max_examples=500 if FULL else 40,
     stateful_step_count=50 if FULL else 30,
     derandomize=not FULL,
     database=None,

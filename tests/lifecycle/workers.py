@@ -3,12 +3,23 @@
 from collections.abc import Iterator
 from typing import Any
 
+from async_reply import columns
+from async_reply.models import Operation
 from async_reply.status import Status
 from tests.lifecycle.actors import IDLE, Actor, Knowledge, Step
-from tests.lifecycle.model import CLAIMED, MAX_RELEASES, MAX_RETRIES, Answer, Row, Table
+from tests.lifecycle.model import (
+    CLAIMED,
+    MAX_PAUSES,
+    MAX_RELEASES,
+    MAX_RETRIES,
+    MAX_STEPS,
+    Answer,
+    Row,
+    Table,
+)
 from tests.lifecycle.rules import require
 
-FINISHES = ("succeed", "fail", "retry", "release", "end_canceled")
+FINISHES = ("succeed", "fail", "retry", "release", "pause", "end_canceled")
 #: The status that shows in the row after the answer to COMMIT was lost.
 ENDINGS = {
     "succeed": Status.SUCCEEDED,
@@ -19,14 +30,20 @@ ENDINGS = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "fail": {"error": {"title": "broken"}},
     "retry": {"delay": 60},
+    "pause": {
+        "sort": "sleep",
+        "paused": columns.paused(Operation(), 60, is_rest=False),
+        "is_further": True,
+        "unsaved": {},
+    },
 }
 
 
 class Worker:
     """A worker that acts step by step and may crash between any two steps."""
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
+    def __init__(self, table: Table, *, max_steps: int = MAX_STEPS) -> None:
+        self.table, self.max_steps = table, max_steps
 
     def steps(self, row: Row | None, actor: Actor) -> list[Step]:
         steps = [*getattr(self, f"_{actor.stage}")(row, actor)]
@@ -59,6 +76,13 @@ class Worker:
                 yield Step(label, answer.row, actor, answer.effect)
             else:
                 yield Step("beat misses", row, self._left(row, actor))
+        if self.max_steps and (row is None or row.steps < self.max_steps):
+            answer = self._call(row, "store_step", actor)
+            if answer.value:
+                # The budgets are given back in the row and in the worker's memory.
+                yield Step("step", answer.row, actor._replace(budget=0), answer.effect)
+            else:
+                yield Step("step misses", row, self._left(row, actor))
         for function in FINISHES:
             if self._may(function, row, actor):
                 yield from self._finish(row, actor, function)
@@ -69,12 +93,13 @@ class Worker:
     def _unsure(self, row: Row | None, actor: Actor) -> Iterator[Step]:
         yield from self._finish(row, actor, actor.word)
 
-    @staticmethod
-    def _may(function: str, row: Row | None, actor: Actor) -> bool:
+    def _may(self, function: str, row: Row | None, actor: Actor) -> bool:
         if function == "retry":
             return actor.budget < MAX_RETRIES
         if function == "release":
             return row is None or row.releases < MAX_RELEASES
+        if function == "pause":
+            return self.max_steps > 0 and (row is None or row.pauses < MAX_PAUSES)
         # A row stays canceling while the claim is held, so the holder sees it.
         is_canceling = row is not None and row.status == Status.CANCELING
         return function != "end_canceled" or is_canceling or actor.knowledge != Knowledge.CURRENT
@@ -91,7 +116,7 @@ class Worker:
         elif actor.stage == "unsure" and function in ENDINGS:
             self._read_row(row, actor, function)
             yield Step(f"{function} misses again, read the row", row, IDLE)
-        elif function in ("retry", "release"):
+        elif function in ("retry", "release", "pause"):
             # The next step is the same whether or not the first try was stored.
             knowledge = (
                 Knowledge.OUTDATED if actor.knowledge == Knowledge.STORED else actor.knowledge

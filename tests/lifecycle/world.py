@@ -4,7 +4,7 @@ Each statement of `lifecycle` runs in both. Interpreter and database have to agr
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
@@ -43,6 +43,7 @@ class World:
         for target, name, stand_in in (
             (lifecycle, "_update", partial(self.update, lifecycle._update)),
             (lifecycle, "_update_and_read", partial(self.update, lifecycle._update_and_read)),
+            (lifecycle, "_update_all", partial(self.update_all, lifecycle._update_all)),
             (broker, "send", self._send),
             (broker, "count", lambda queue: 0 if self.queue_is_short else 1000),
             (queues, "served", lambda: {"celery": True}),
@@ -81,6 +82,21 @@ class World:
         elif after["status"] not in ACTIVE:
             self.holders.pop(pk, None)
         return hit
+
+    def update_all(
+        self, statement: Any, pks: Collection[UUID], guard: Values, changes: Values
+    ) -> int:
+        """The same for a statement about many rows."""
+        befores = {pk: self.rows.get(pk) or self._adopt(pk) for pk in pks}
+        count: int = statement(pks, guard, changes)
+        for pk, before in befores.items():
+            after = None if before is None else interpreter.update(before, guard, changes)
+            if before is not None and after is not None:
+                count -= 1
+                check_change("purge", before, after, set(changes))
+                self.rows[pk] = after
+        require(not count, "interpreter and database agree on the number of tombstones")
+        return len([pk for pk, before in befores.items() if self.rows.get(pk) is not before])
 
     def _adopt(self, pk: UUID) -> Values | None:
         """A new row, which an UPDATE may hit before the submitting rule is over."""
@@ -158,10 +174,11 @@ def read(pks: list[UUID] | None = None) -> dict[UUID, Values]:
 
 def _interpreted(row: Values) -> Values:
     now = row.pop("now")
-    return {
+    times = {
         column: _time(value, now) if isinstance(value, datetime) else value
         for column, value in row.items()
     }
+    return times | {"earlier_seconds": None}
 
 
 def _time(value: datetime, now: datetime) -> Time:

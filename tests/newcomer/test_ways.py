@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from async_reply import services
 from async_reply.attempts.jobs import Job
-from async_reply.attempts.runner import Ending
+from async_reply.attempts.reports import Ending
 from async_reply.models import Operation
 from async_reply.status import Status
 from async_reply.tasks import operation_task

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from async_reply import services
 from async_reply.attempts.jobs import Job
+from async_reply.attempts.reports import Ending, Report
 from async_reply.attempts.results import JobResult
-from async_reply.attempts.runner import Ending, Report
 from async_reply.exceptions import OperationFailed
 from async_reply.models import Operation
 from async_reply.permissions import OperationAccess

@@ -1,6 +1,5 @@
 """The contents and the metadata of the wheel and the sdist."""
 
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -10,7 +9,7 @@ from email.parser import HeaderParser
 import pytest
 
 import async_reply
-from tests.packaging.environments import ROOT, Distribution, run
+from tests.packaging.environments import ROOT, Distribution, repository_files, run
 
 pytestmark = pytest.mark.packaging
 
@@ -21,16 +20,7 @@ NOT_IN_SDIST = {".gitignore", ".ci/run"}
 @pytest.fixture(scope="module")
 def tracked() -> set[str]:
     """The files of the repository."""
-    process = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if process.returncode:
-        pytest.skip("this folder is not a clone, so git cannot list its files")
-    return {name for name in process.stdout.splitlines() if (ROOT / name).exists()}
+    return repository_files()
 
 
 def test_wheel__contains_only_the_package(distribution: Distribution, tracked: set[str]) -> None:
@@ -38,7 +28,7 @@ def test_wheel__contains_only_the_package(distribution: Distribution, tracked: s
         names = set(archive.namelist())
     information = {name for name in names if ".dist-info/" in name}
     assert names - information == {name for name in tracked if name.startswith("async_reply/")}
-    assert {"LICENSE", "METADATA", "RECORD", "WHEEL", "top_level.txt"} == {
+    assert {"LICENSE", "METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt"} == {
         name.rpartition("/")[2] for name in information
     }
 

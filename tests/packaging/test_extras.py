@@ -41,6 +41,42 @@ try:
 except driver.OperationalError:
     pass
 """
+OPENTELEMETRY = """
+import django
+from django.conf import settings
+apps = ["django.contrib.contenttypes", "async_reply", "async_reply.contrib.opentelemetry"]
+settings.configure(INSTALLED_APPS=apps)
+django.setup()
+from async_reply import traces
+assert type(traces.tracer).__name__ == "OpenTelemetryTracer"
+"""
+PROMETHEUS = """
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "async_reply"])
+django.setup()
+from prometheus_client import REGISTRY
+from async_reply.contrib.prometheus import OperationCollector
+REGISTRY.register(OperationCollector())
+"""
+WEBHOOKS = """
+import django
+from django.conf import settings
+apps = ["django.contrib.contenttypes", "django.contrib.auth", "rest_framework", "async_reply"]
+settings.configure(
+    INSTALLED_APPS=[*apps, "async_reply.contrib.webhooks"],
+    SECRET_KEY="x" * 50,
+    ASYNC_REPLY={"WEBHOOK_KEYS": ["whsk_" + "A" * 43 + "="]},
+)
+django.setup()
+from datetime import UTC, datetime
+from async_reply.contrib.webhooks import encryption, posts, signatures
+secret = signatures.new_secret()
+assert encryption.decrypt(encryption.encrypt(secret)) == secret
+keys = [secret, *settings.ASYNC_REPLY["WEBHOOK_KEYS"]]
+assert "v1a," in signatures.sign(keys, "1", datetime.now(UTC), "{}")["webhook-signature"]
+assert posts.post("https://127.0.0.1/", b"", {}).error
+"""
 S3 = """
 from django.conf import settings
 from storages.backends.s3 import S3Storage
@@ -82,6 +118,22 @@ def spectacular(environment: Environment, distribution: Distribution, folder: Pa
     environment.run("python", "-c", code, cwd=folder)
 
 
+def opentelemetry(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", OPENTELEMETRY, cwd=folder)
+
+
+def prometheus(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", PROMETHEUS, cwd=folder)
+
+
+def webhooks(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", WEBHOOKS, cwd=folder)
+
+
+def client(environment: Environment, distribution: Distribution, folder: Path) -> None:
+    environment.run("python", "-c", "import async_reply.client.aio", cwd=folder)
+
+
 def demo(environment: Environment, distribution: Distribution, folder: Path) -> None:
     unpack(distribution.sdist, folder / "bench")
     environment.run("python", "manage.py", "demo", cwd=folder / "bench")
@@ -105,7 +157,7 @@ def test_extra__brings_the_packages_that_it_needs(
 
 
 def test_requirements__are_enough_to_import_every_module(environment: Make, tmp_path: Path) -> None:
-    """Every module outside `contrib` can be imported without any extra."""
+    """Every module but `contrib`, `client` and the plugin can be imported without any extra."""
     code = """
 import importlib, pkgutil
 import django
@@ -115,7 +167,7 @@ settings.configure(INSTALLED_APPS=[*apps, "django.contrib.messages", "async_repl
 django.setup()
 import async_reply
 for module in pkgutil.walk_packages(async_reply.__path__, "async_reply."):
-    if ".contrib." not in module.name:
+    if not any(part in module.name for part in (".contrib.", ".client", ".pytest_plugin")):
         importlib.import_module(module.name)
 print(async_reply.__file__)
 """

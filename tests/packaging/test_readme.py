@@ -34,6 +34,8 @@ REPLACEMENTS = {
     "CELERY_DB_REUSE_MAX = 1000": 'CELERY_DB_REUSE_MAX = 1000\nASYNC_REPLY = {"LEASE": 6}',
     "time.sleep(5)": "time.sleep(0.5)",
 }
+#: The files of the tutorial: the Celery app, the versions of the job, production.
+CELERY_APP, FAILURE, CRASH, PRODUCTION = slice(2), slice(2, 3), slice(3, 4), slice(4, None)
 
 
 def test_readme__is_short() -> None:
@@ -113,6 +115,7 @@ def newcomer(environment: Make, tmp_path_factory: pytest.TempPathFactory) -> Ite
     reader = Newcomer(environment(extra="redis"), folder)
     reader.type(*next(remaining))
     reader.type(*next(remaining))
+    reader.write(TUTORIAL, CELERY_APP)
     reader.write(README)
     for words in remaining:
         if words[0] == "celery":
@@ -132,10 +135,6 @@ def newcomer(environment: Make, tmp_path_factory: pytest.TempPathFactory) -> Ite
     finally:
         for process in reader.processes.values():
             process.stop()
-
-
-#: The versions of the job in the tutorial.
-FAILURE, CRASH = slice(0, 1), slice(1, 2)
 
 
 def curls() -> list[list[str]]:
@@ -189,7 +188,15 @@ def test_failure__is_a_problem_with_the_message_of_the_job(newcomer: Newcomer) -
     assert (problem["detail"], problem["code"]) == ("The year is not over.", "year-not-over")
 
 
-def test_crash__of_the_worker_runs_the_job_again(newcomer: Newcomer) -> None:
+STEPS = """
+import json
+from async_reply.models import OperationStep
+steps = OperationStep.objects.order_by("ordinal")
+print(json.dumps([[step.name, step.attempt] for step in steps]))
+"""
+
+
+def test_crash__of_the_worker_lets_the_job_go_on(newcomer: Newcomer) -> None:
     newcomer.write(TUTORIAL, CRASH)
     newcomer.processes["celery"].stop()
     start_worker(newcomer)
@@ -204,8 +211,15 @@ def test_crash__of_the_worker_runs_the_job_again(newcomer: Newcomer) -> None:
     wait_until(lambda: shows('"attempt":2'))
     status, _, body = newcomer.outcome(fields["Location"])
     assert (status, json.loads(body)) == (200, {"year": 2026, "rows": 1200})
+    lines = newcomer.type("python", "manage.py", "shell", "-c", STEPS).splitlines()
+    [steps] = [json.loads(line) for line in lines if line.startswith("[[")]
+    names, attempts = zip(*steps, strict=True)
+    assert names == tuple(f"month {month}" for month in range(1, 13))
+    assert attempts[0] == 1
+    assert set(attempts) == {1, 2}
 
 
+PK = re.compile("[0-9a-f-]{36}")
 SUBMIT = """
 from datetime import timedelta
 from django.utils import timezone
@@ -235,7 +249,9 @@ def forgotten(operation): ...
 
 
 def shell(newcomer: Newcomer, code: str) -> list[str]:
-    return newcomer.type("python", "manage.py", "shell", "-c", code).split()
+    """The ids that the code prints. Other lines are of the log."""
+    lines = newcomer.type("python", "manage.py", "shell", "-c", code).splitlines()
+    return [line for line in lines if PK.fullmatch(line)]
 
 
 def status_of(newcomer: Newcomer, pk: str) -> str:

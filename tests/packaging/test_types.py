@@ -1,4 +1,7 @@
-"""Checks the types that a project sees: mypy --strict against the installed wheel."""
+"""Checks the types that a project sees: mypy and pyright, both strict, against the installed wheel.
+
+basedpyright is pyright with a Node.js of its own, so that pip alone installs it.
+"""
 
 import shutil
 from pathlib import Path
@@ -23,3 +26,11 @@ def test_consumer__is_fully_typed(project: Environment, tmp_path: Path) -> None:
     shutil.copy(Path(__file__).with_name("consumer.py"), tmp_path)
     output = project.run("mypy", *STRICT, "consumer.py", cwd=tmp_path)
     assert output.startswith("Success")
+
+
+def test_consumer__is_fully_typed_for_pyright(environment: Make, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).with_name("consumer.py"), tmp_path)
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    project = environment("basedpyright", *STUBS)
+    output = project.run("basedpyright", "consumer.py", cwd=tmp_path)
+    assert "0 errors, 0 warnings" in output

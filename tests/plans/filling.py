@@ -71,14 +71,19 @@ COLUMNS = {
     "expires_at": f"CASE WHEN {WAITING} OR {RUNNING} THEN NULL ELSE {ago('n - 199900')} END",
     "purge_at": f"CASE WHEN {WAITING} OR {RUNNING} THEN NULL ELSE {ago('n - 199900')} END",
     "deleted_at": f"CASE WHEN n %% 10 = 9 AND n > 2100 THEN {ago('n - 2')} END",
+    "give_up_at": f"CASE WHEN n %% 3 = 0 AND {WAITING} THEN {ago('n - 3600')} END",
     "idempotency_digest": "CASE WHEN n %% 3 = 0 THEN CAST(n AS CHAR(64)) END",
 }
 OTHERS = {
     "max_losses": "2",
     "time_limit": "3600",
-    **dict.fromkeys(("retries", "max_retries", "losses"), "0"),
+    **dict.fromkeys(("retries", "max_retries", "losses", "input_files", "commands"), "0"),
+    **dict.fromkeys(("steps", "idle_releases", "total_retries", "total_losses"), "0"),
+    "earlier_seconds": "0",
     **dict.fromkeys(("reply", "input", "extra"), "'{}'"),
-    **dict.fromkeys(("view", "message", "queue", "worker", "fingerprint", "traceparent"), "''"),
+    **dict.fromkeys(
+        ("view", "kept", "pause", "message", "queue", "worker", "fingerprint", "traceparent"), "''"
+    ),
 }
 
 

@@ -10,6 +10,9 @@ from async_reply.exceptions import OperationFailed
 from async_reply.models import Operation
 from async_reply.tasks import operation_task
 from tests.project.disturbances import WAYS
+from tests.project.questions import approve as approve
+from tests.project.stepped import deadly_steps as deadly_steps
+from tests.project.stepped import long_steps as long_steps
 
 
 @operation_task
@@ -72,6 +75,12 @@ def overrun(operation: Job, *, calls: bool) -> None:
 def stubborn(operation: Job, *, calls: bool) -> None:
     """Sleeps for minutes in one system call."""
     operation.progress(1)
+    time.sleep(600)
+
+
+@operation_task(name="tests.deaf")
+def be_deaf(operation: Job, *, calls: bool) -> None:
+    """Sleeps for minutes in one system call, and cannot be interrupted."""
     time.sleep(600)
 
 

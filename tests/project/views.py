@@ -44,6 +44,13 @@ class EchoView(LongRunningOperationView):
     task = tasks.echo
 
 
+class HookedView(EchoView):
+    """Takes a callback, in JSON or in a form."""
+
+    parser_classes = [JSONParser, MultiPartParser]
+    webhook = True
+
+
 class ManyView(EchoView):
     def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
         return super().get_serializer(*args, many=True, **kwargs)
@@ -101,6 +108,10 @@ class StubbornView(OverrunView):
     task: ClassVar[OperationTask[..., Any]] = tasks.stubborn
 
 
+class DeafView(OverrunView):
+    task: ClassVar[OperationTask[..., Any]] = tasks.be_deaf
+
+
 class WaitView(OverrunView):
     task: ClassVar[OperationTask[..., Any]] = tasks.wait
 
@@ -122,6 +133,27 @@ class GilView(OverrunView):
     task: ClassVar[OperationTask[..., Any]] = tasks.hold_gil
 
 
+class DeadlyStepsSerializer(serializers.Serializer[Any]):
+    boundary = serializers.CharField()
+    journal = serializers.CharField()
+    atomic = serializers.BooleanField(default=False)
+
+
+class DeadlyStepsView(LongRunningOperationView):
+    serializer_class = DeadlyStepsSerializer
+    task: ClassVar[OperationTask[..., Any]] = tasks.deadly_steps
+
+
+class LongStepsSerializer(serializers.Serializer[Any]):
+    steps = serializers.IntegerField()
+    journal = serializers.CharField()
+
+
+class LongStepsView(LongRunningOperationView):
+    serializer_class = LongStepsSerializer
+    task: ClassVar[OperationTask[..., Any]] = tasks.long_steps
+
+
 class FilesView(LongRunningOperationView):
     parser_classes = [MultiPartParser]
     serializer_class = FilesSerializer
@@ -134,6 +166,20 @@ class UpperView(FilesView):
 
 class StaffView(EchoView):
     permission_classes = [IsAdminUser]
+
+
+class ApprovalView(EchoView):
+    task = tasks.approve
+
+
+class OpenApprovalView(ApprovalView):
+    permission_classes = [AllowAny]
+    location_access = "signed"
+    valet_key_scope = "cancel"
+
+
+class SharedApprovalView(OpenApprovalView):
+    valet_key_scope = "read"
 
 
 class OpenView(EchoView):

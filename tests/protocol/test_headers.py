@@ -192,3 +192,40 @@ def test_last_event_id(field: str, expected: int) -> None:
 )
 def test_is_media_type(field: str, expected: bool) -> None:
     assert headers.is_media_type(field) is expected
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        (f"00-{TRACE}-01", f"00-{TRACE}-01"),
+        (f"00-{TRACE}-00", f"00-{TRACE}-00"),
+        (f" 00-{TRACE}-01\t", f"00-{TRACE}-01"),
+        # Only the flag "sampled" is known.
+        (f"00-{TRACE}-03", f"00-{TRACE}-01"),
+        (f"00-{TRACE}-fe", f"00-{TRACE}-00"),
+        # Later versions begin as version 00 does.
+        (f"01-{TRACE}-01", f"00-{TRACE}-01"),
+        (f"cc-{TRACE}-01-what-the-future-brings", f"00-{TRACE}-01"),
+        (f"cc-{TRACE}-01.more", ""),
+        (f"00-{TRACE}-01-more", ""),
+        (f"00-{TRACE}-01-", ""),
+        (f"ff-{TRACE}-01", ""),
+        (f"00-{TRACE.upper()}-01", ""),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", ""),
+        (f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01", ""),
+        (f"00-{TRACE}", ""),
+        (f"00-{TRACE}-1", ""),
+        (f"0-{TRACE}-01", ""),
+        # Several fields are joined by commas.
+        (f"00-{TRACE}-01,00-{TRACE}-01", ""),
+        (f"00-{TRACE}-01\n", ""),
+        ("", ""),
+        ("00-" + "a" * 5000, ""),
+    ],
+)
+def test_traceparent__is_stored_as_version_00_or_dropped(field: str, expected: str) -> None:
+    assert headers.traceparent(field) == expected
+    assert len(headers.traceparent(field)) in (0, 55)

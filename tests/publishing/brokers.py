@@ -14,7 +14,7 @@ from django.db.models import F
 from kombu import Exchange, Queue
 
 from async_reply.models import Operation, Worker
-from async_reply.publishing import broker
+from async_reply.publishing import broker, connections
 from tests.conftest import configure_celery, need_service
 
 #: The real function. A fixture replaces `broker.send`.
@@ -136,7 +136,7 @@ def queue_of(kind: str, way: Way, monkeypatch: pytest.MonkeyPatch) -> Iterator[Q
     use(monkeypatch, way.url, **way.settings)
     queue = way.make_queue(f"async-reply-test-{uuid4()}")
     route(monkeypatch, [{kind: way.make_route(queue.name)}], queue)
-    with broker._connection() as connection:
+    with connections.connection().clone() as connection:
         bound = queue.bind(connection.default_channel)
         bound.declare()
         try:

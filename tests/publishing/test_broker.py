@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -17,6 +19,7 @@ from pytest_django import Settings
 
 from async_reply.models import Operation
 from async_reply.publishing import broker as celerys_broker
+from async_reply.publishing import connections
 from async_reply.publishing.broker import DOWN_ERRORS, count
 from tests.concurrency import until
 from tests.conftest import configure_celery, need_service
@@ -36,7 +39,7 @@ from tests.publishing.brokers import (
 
 
 def message_in(queue: str) -> Any:
-    with celerys_broker._connection() as connection:
+    with connections.connection().clone() as connection:
         return connection.default_channel.basic_get(queue, no_ack=True)
 
 
@@ -144,16 +147,17 @@ def test_send__that_fails_does_not_wait_for_a_connection_to_close(
     assert broker_threads()
 
 
-@pytest.mark.parametrize(("limit", "threads"), [(2, 2), (None, celerys_broker.MAX_CONNECTIONS)])
+@pytest.mark.parametrize(("limit", "threads"), [(2, 2), (None, connections.MAX_CONNECTIONS)])
 def test_send__hanging_broker_keeps_few_threads(
     slow: Callable[..., None], settings: Settings, limit: int | None, threads: int
 ) -> None:
     settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.05}
     slow("opening", limit=limit)
+    of_other_tests = set(broker_threads())
     for _ in range(threads + 2):
         with pytest.raises(DOWN_ERRORS):
             send(Operation(kind=echo.name))
-    assert len(broker_threads()) == threads
+    assert len(set(broker_threads()) - of_other_tests) == threads
 
 
 def test_count__does_not_wait_for_its_transport(
@@ -303,7 +307,7 @@ def test_count__of_an_exclusive_queue_is_none(monkeypatch: pytest.MonkeyPatch) -
     """RabbitMQ shows an exclusive queue to its own connection only. The broker is not down."""
     need_service("RabbitMQ", port=5672)
     use(monkeypatch, AMQP)
-    with celerys_broker._connection() as connection:
+    with connections.connection().clone() as connection:
         queue = Queue(f"exclusive-{uuid4()}", exclusive=True).bind(connection.default_channel)
         queue.declare()
         assert count(queue.name) is None
@@ -314,3 +318,43 @@ def test_count__broker_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     use_redis(monkeypatch, port=1)
     assert count("celery") is None
     assert celerys_broker.breaker.is_open
+
+
+def test_breaker__knows_since_when_the_broker_is_down() -> None:
+    breaker = celerys_broker.Breaker()
+    steps = [breaker.trip, breaker.trip, breaker.reset, breaker.trip]
+    first, second, after_reset, third = [(step(), breaker.down_since)[1] for step in steps]
+    assert (first is None, second, after_reset) == (False, first, None)
+    assert third not in (None, first)
+
+
+def test_breaker__forgets_a_failure_of_a_minute_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    breaker = celerys_broker.Breaker()
+    breaker.trip()
+    monkeypatch.setattr(celerys_broker, "FAILURE_SECONDS", 0)
+    assert breaker.down_since is None
+
+
+@pytest.mark.parametrize(
+    "url", ["memory://", "redis://127.0.0.1:6379/4", "amqp://guest:guest@127.0.0.1:5672//"]
+)
+def test_answers(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    if port := urlsplit(url).port:
+        need_service("The broker", port=port)
+        pytest.importorskip("redis", reason="needs the extra redis")
+    use(monkeypatch, url)
+    assert [celerys_broker.answers() for _ in range(2)] == [True, True]
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_answers__not_when_the_port_is_closed_or_silent(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, scheme: str
+) -> None:
+    pytest.importorskip("redis", reason="needs the extra redis")
+    settings.ASYNC_REPLY = {"PUBLISH_TIMEOUT": 0.3}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for port in (1, silent.getsockname()[1]):
+            use(monkeypatch, f"{scheme}://127.0.0.1:{port}//")
+            started = time.monotonic()
+            assert not celerys_broker.answers()
+            assert time.monotonic() - started < 3

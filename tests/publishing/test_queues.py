@@ -53,8 +53,12 @@ def test_unserved__after_more_publishes(published_at: Any) -> None:
     assert queues.unserved() == ["celery"]
 
 
-def test_unserved__kind_behind_a_long_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kinds_in_a_statement", [1, 50])
+def test_unserved__kind_behind_a_long_backlog(
+    monkeypatch: pytest.MonkeyPatch, kinds_in_a_statement: int
+) -> None:
     monkeypatch.setattr(queues, "MAX_ROWS", 3)
+    monkeypatch.setattr(queues, "KINDS_IN_A_STATEMENT", kinds_in_a_statement)
     for _ in range(5):
         waiting()
     Operation.objects.filter(pk=services.submit(persist).pk).update(
@@ -68,10 +72,23 @@ def test_oldest__reads_a_part_of_a_long_backlog(
 ) -> None:
     monkeypatch.setattr(queues, "MAX_ROWS", 3)
     monkeypatch.setattr(queues, "MAX_ROWS_OF_KIND", 2)
+    monkeypatch.setattr(routing, "kinds", lambda: [echo.name, persist.name])
     for _ in range(9):
         waiting()
-    with django_assert_max_num_queries(1 + len(routing.kinds()) + 1):
-        assert len(queues.oldest(Operation.objects.due(), "kind")) == 3
+    with django_assert_max_num_queries(2):
+        rows = queues.oldest(Operation.objects.due(), "kind")
+        assert [row.kind for row in rows] == [echo.name] * 3
+
+
+def test_oldest__reads_all_kinds_of_a_long_backlog_by_one_statement(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(queues, "MAX_ROWS", 1)
+    monkeypatch.setattr(routing, "kinds", lambda: [echo.name, persist.name])
+    pks = {services.submit(task).pk for task in (echo, persist, echo)}
+    with django_assert_num_queries(2):
+        rows = queues.oldest(Operation.objects.due(), "kind", "published_at")
+        assert {(row.pk, row.published_at is None) for row in rows} == {(pk, False) for pk in pks}
 
 
 def test_unserved__kind_without_a_known_queue_does_not_count(
@@ -99,10 +116,51 @@ def test_served__adds_up_workers_of_one_name() -> None:
     assert queues.served() == {"celery": False}
 
 
-def test_warn_of_unserved__names_queue_and_remedy(caplog: pytest.LogCaptureFixture) -> None:
+def test_served__worker_is_not_idle_because_of_another_one_of_its_name() -> None:
+    """Nobody knows which of both runs the job. A busy worker may hold a message."""
+    for queue in ("celery", "slow"):
+        Presence(name="w", concurrency=1, queues=[queue]).report()
+    assert lifecycle.claim(services.submit(echo), worker="w/7-token")
+    assert queues.served() == {"celery": False, "slow": False}
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [row.getMessage() for row in caplog.records if row.levelname == "WARNING"]
+
+
+def test_warn_of_unserved__names_queue_and_remedy_once(caplog: pytest.LogCaptureFixture) -> None:
     waiting(queue="reports")
-    assert queues.warn_of_unserved() == 0
-    assert "-Q reports" in caplog.text
+    for _ in range(5):
+        assert queues.warn_of_unserved() == 0
+    [text] = warnings(caplog)
+    assert "-Q reports" in text
+
+
+def test_warn_of_unserved__not_of_workers_that_restart(caplog: pytest.LogCaptureFixture) -> None:
+    """For a moment the old worker has no row any more, and the new worker none yet."""
+    waiting()
+    queues.warn_of_unserved()
+    worker = Presence(name="w1", concurrency=1, queues=["celery"])
+    worker.report()
+    queues.warn_of_unserved()
+    worker.delete()
+    queues.warn_of_unserved()
+    assert warnings(caplog) == []
+    queues.warn_of_unserved()
+    assert len(warnings(caplog)) == 1
+
+
+def test_warn_of_unserved__again_after_a_worker_read_it(caplog: pytest.LogCaptureFixture) -> None:
+    waiting()
+    worker = Presence(name="w1", concurrency=1, queues=["celery"])
+    for _ in range(2):
+        queues.warn_of_unserved()
+        queues.warn_of_unserved()
+        worker.report()
+        queues.warn_of_unserved()
+        worker.delete()
+    assert len(warnings(caplog)) == 2
+    assert caplog.text.count("No operation waits in queue celery without a worker") == 2
 
 
 def test_check__names_queue_and_remedy() -> None:

@@ -113,7 +113,7 @@ def test_republish_lost__asks_a_hanging_broker_once(
         Operation.objects.filter(pk=services.submit(echo).pk).update(queue=queue)
     read_by("a", "b", "c")
     Operation.objects.update(published_at=after(-60), available_at=after(-60))
-    monkeypatch.setattr("async_reply.publishing.broker._connection", hang)
+    monkeypatch.setattr("async_reply.publishing.connections.connection", hang)
     assert relay.republish_lost() == 0
     assert (asked, breaker.is_open) == (["broker"], True)
 

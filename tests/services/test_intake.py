@@ -8,6 +8,8 @@ from django.utils import timezone
 
 from async_reply import services, signals
 from async_reply.attempts.jobs import Job
+from async_reply.database import statements
+from async_reply.database.clock import after
 from async_reply.estimates import backlogs, forecasts
 from async_reply.exceptions import (
     KeyReused,
@@ -52,6 +54,26 @@ def test_submit__queue_and_priority_of_the_kind() -> None:
     assert (operation.queue, operation.priority) == ("slow", 3)
     operation = services.submit(tasks.echo)
     assert (operation.queue, operation.priority) == ("", None)
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+@pytest.mark.parametrize("delay", [None, 3600])
+def test_submit__time_of_all_attempts_begins_when_it_may_start(
+    delay: int | None, use_tz: bool, settings: Any
+) -> None:
+    settings.USE_TZ = use_tz
+
+    @operation_task(name=f"tests.web.limited{delay}{use_tz}", total_time_limit=60)
+    def limited(operation: Job) -> None: ...
+
+    later = None if delay is None else timezone.now() + timedelta(seconds=delay)
+    services.submit(limited, available_at=later)
+    row = Operation.objects.get()
+    assert timedelta(seconds=59) < row.give_up_at - row.available_at <= timedelta(seconds=61)
+    services.submit(limited, available_at=after(30))
+    row = Operation.objects.latest("pk")
+    assert timedelta(seconds=59) < row.give_up_at - row.available_at <= timedelta(seconds=61)
+    assert services.submit(tasks.echo).give_up_at is None
 
 
 def test_submit__for_later_is_not_published(broker: list[str]) -> None:
@@ -224,6 +246,18 @@ def test_insert_once__raises_the_error_in_the_end(error: Exception, tries: int) 
 
 
 @pytest.mark.django_db(transaction=True)
+def test_submit__without_autocommit_is_stored() -> None:
+    transaction.set_autocommit(False)
+    try:
+        operation = services.submit(tasks.echo)
+        transaction.commit()
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert Operation.objects.get() == operation
+
+
+@pytest.mark.django_db(transaction=True)
 def test_insert_once__inside_a_transaction_of_the_caller_tries_once() -> None:
     perform = Perform(DEADLOCK)
     with pytest.raises(OperationalError), transaction.atomic():
@@ -256,11 +290,11 @@ def test_insert_once__constraint_of_the_project_is_not_tried_again(
 ) -> None:
     tries: list[Operation] = []
 
-    def refuse(operation: Operation, **options: Any) -> None:
+    def refuse(operation: Operation, using: str) -> None:
         tries.append(operation)
         raise IntegrityError("refused")
 
-    monkeypatch.setattr(Operation, "save", refuse)
+    monkeypatch.setattr(statements, "insert", refuse)
     with pytest.raises(IntegrityError, match="refused") as raised:
         services.submit(tasks.echo)
     assert type(raised.value) is IntegrityError

@@ -11,7 +11,7 @@ from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError, transaction
 from django.db.models import Model, ProtectedError
-from django.db.models.signals import pre_delete
+from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -148,8 +148,12 @@ def test_purge__removes_the_content_and_later_the_tombstone() -> None:
     assert retention.purge() == 0
 
 
-def test_purge__takes_one_batch_oldest_first(settings: Settings) -> None:
+def test_purge__takes_the_oldest_first_and_stops_in_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.ASYNC_REPLY = {"BATCH": 2}
+    monkeypatch.setattr(retention, "BATCHES_AT_ONCE", 1)
+    monkeypatch.setattr(retention, "SECONDS_PER_TURN", 0)
     for age in (1, 3, 2):
         operation = services.submit(echo)
         run_operations()
@@ -159,6 +163,47 @@ def test_purge__takes_one_batch_oldest_first(settings: Settings) -> None:
     assert retention.purge() == 2
     left = Operation.objects.filter(deleted_at=None)
     assert list(left.values_list("message", flat=True)) == ["1"]
+
+
+def test_purge__takes_several_batches_in_one_turn(settings: Settings) -> None:
+    settings.ASYNC_REPLY = {"BATCH": 1}
+    for _ in range(7):
+        services.submit(echo)
+    run_operations()
+    expire()
+    assert retention.purge() == 7
+    assert not Operation.objects.filter(deleted_at=None).exists()
+
+
+@pytest.mark.parametrize("is_listened_to", [False, True])
+def test_purge__costs_no_statement_for_each_row(
+    is_listened_to: bool, django_assert_max_num_queries: Any
+) -> None:
+    """Tombstones that others were rerun from can be deleted, and reruns stay."""
+    original, *_ = [services.submit(echo) for _ in range(30)]
+    run_operations()
+    expire()
+    # With two savepoints in the transaction of the test.
+    with django_assert_max_num_queries(8):
+        assert retention.purge() == 30
+    expire()
+    rerun = services.submit(echo)
+    Operation.objects.filter(pk=rerun.pk).update(rerun_of=original, purge_at=None)
+    heard: list[Any] = []
+
+    def hear(instance: Any, **_kwargs: Any) -> None:
+        heard.append(instance)
+
+    if is_listened_to:
+        post_delete.connect(hear, sender=Operation)
+    try:
+        with django_assert_max_num_queries(12):
+            assert retention.purge() == 30
+    finally:
+        post_delete.disconnect(hear, sender=Operation)
+    assert len(heard) == 30 * is_listened_to
+    row = Operation.objects.get()
+    assert (row.pk, row.rerun_of_id) == (rerun.pk, None)
 
 
 def test_purge__leaves_unfinished_operations() -> None:

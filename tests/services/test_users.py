@@ -93,3 +93,15 @@ def test_check__generated_keys_pass(
 def test_user_model__unknown_name_is_none(settings: Settings, name: str) -> None:
     settings.AUTH_USER_MODEL = name
     assert users.user_model() is None
+
+
+def test_user_model__none_has_no_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "user_model", lambda: None)
+    assert users.by_key(["1"]) == {}
+    assert users.named("ada") == []
+
+
+def test_named__model_without_user_names_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    nameless = model(models.BigAutoField(primary_key=True))
+    monkeypatch.setattr(users, "user_model", lambda: nameless)
+    assert users.named("ada") == []

@@ -7,6 +7,7 @@ import pytest
 from tests.stacks.stack import Stack, prepared
 
 PAIRINGS = ["sqlite+files", "postgresql+redis"]
+SERVERS = ["postgresql", "mariadb", "redis", "rabbitmq"]
 
 
 @pytest.fixture(scope="module", params=PAIRINGS)
@@ -38,8 +39,12 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects by mark
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests with big files, unless -m names them."""
+    """Mark tests that need database or broker servers, and leave out those with big files."""
+    for item in items:
+        if item.get_closest_marker("system") and any(name in item.name for name in SERVERS):
+            item.add_marker(pytest.mark.services)
     if "big" in config.getoption("markexpr"):
         return
     left_out = [item for item in items if item.get_closest_marker("big")]

@@ -17,6 +17,7 @@ from tests.system.memory import MIB, Peaks
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.slow,
     pytest.mark.parametrize("stack", ["sqlite+files"], indirect=True, scope="module"),
 ]
 

@@ -92,6 +92,7 @@ def test_sleep__reports_progress_and_its_result(stack: Stack) -> None:
     assert progress & set(range(10, 100))
 
 
+@pytest.mark.slow
 def test_sleep__retry_after_follows_earlier_durations(stack: Stack) -> None:
     with stack.client() as client:
 
@@ -143,6 +144,7 @@ def test_crash__each_time_fails(stack: Stack) -> None:
     assert (result.status_code, result.json()["code"]) == (409, "worker-lost")
 
 
+@pytest.mark.slow
 def test_kill__of_the_whole_worker_loses_nothing(stack: Stack) -> None:
     with stack.client() as client:
         urls = [
@@ -231,6 +233,17 @@ def test_strangers__get_the_same_404(stack: Stack) -> None:
             (404, answers[0].content)
         }
         assert nobody.get(url).status_code == nobody.get(unknown).status_code == 401
+
+
+def test_public_sleeps__are_followed_and_canceled_by_their_links_alone(stack: Stack) -> None:
+    with stack.client(None) as nobody:
+        accepted = nobody.post("/api/public-sleeps/", json={"seconds": 0, "value": "ü"})
+        result = follow(nobody, accepted.headers["Location"])
+        long = nobody.post("/api/public-sleeps/", json={"seconds": 600, "steps": 6000}).json()
+        canceled = nobody.post(long["links"]["cancel"])
+        unsigned = nobody.get(long["links"]["self"].partition("?")[0])
+    assert (accepted.status_code, result.json()) == (202, {"slept": 0.0, "value": "ü"})
+    assert (canceled.status_code in {200, 202}, unsigned.status_code) == (True, 401)
 
 
 def test_admin__has_its_styles(stack: Stack) -> None:

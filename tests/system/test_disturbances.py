@@ -8,7 +8,7 @@ import pytest
 
 from tests.stacks.stack import Stack, follow, prepared, wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.faults]
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 PAIRINGS = ["sqlite+files", "postgresql+rabbitmq"]
 

@@ -12,7 +12,7 @@ import pytest
 from tests.stacks.services import POSTGRESQL
 from tests.stacks.stack import Stack, follow, prepared, wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.faults]
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 
 @pytest.fixture

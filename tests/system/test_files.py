@@ -54,6 +54,7 @@ def test_export__resumed_on_one_connection(stack: Stack, export: tuple[str, byte
     assert (unchanged.content, last.content) == (b"", b"\n")
 
 
+@pytest.mark.slow
 def test_dataset__is_imported_although_its_worker_is_killed(
     stack: Stack, export: tuple[str, bytes]
 ) -> None:

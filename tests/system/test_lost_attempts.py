@@ -6,7 +6,7 @@ import pytest
 
 from tests.stacks.stack import Stack, follow, prepared, wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 PAIRINGS = ["sqlite+files"]
 
@@ -37,7 +37,7 @@ def test_gil__held_longer_than_a_lease_costs_the_attempt_only(
         assert result.json() == {"attempt": 2}
         # The first attempt goes on, and ends at its next call.
         pk = accepted.headers["Operation-Id"]
-        line = f"id={pk} kind=tests.hold_gil status=not mine"
+        line = f"id={pk} kind=tests.hold_gil claim lost"
         wait_until(lambda: line in worker.log.read_text(), seconds=60)
         document = client.get(accepted.headers["Operation-Location"]).json()
     assert (document["status"], document["attempt"]) == ("succeeded", 2)

@@ -7,7 +7,7 @@ import pytest
 from tests.stacks.services import POSTGRESQL
 from tests.stacks.stack import Stack, follow, prepared, wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.faults]
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 #: A job takes several leases.
 JOB_SECONDS = 7

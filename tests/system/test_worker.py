@@ -84,6 +84,7 @@ def listed_pids(stack: Stack) -> set[int]:
     return set(json.loads(stack.manage("shell", "--no-imports", "-c", PRINT_PIDS)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=["warm", "cold"])
 def test_presence__workers_of_one_name_have_a_row_each_until_they_stop(
     patient: Stack, number: signal.Signals
@@ -143,3 +144,31 @@ def is_running(client: httpx.Client, accepted: httpx.Response) -> bool:
 
 def is_canceled(client: httpx.Client, accepted: httpx.Response) -> bool:
     return status(client, accepted) == "canceled"
+
+
+#: Asks the job where it is, then tells its process to end. Prints the stack.
+COMMANDS = """
+from async_reply.models import Operation
+from async_reply.services import process_commands
+operation = Operation.objects.get(pk="{pk}")
+print(process_commands.show_stack(operation).answer)
+process_commands.end_process(operation)
+"""
+
+
+def test_end_process__runs_the_operation_again_and_cancels_a_canceling_one(patient: Stack) -> None:
+    with patient.client() as client:
+        accepted = client.post("/deaf/", json={"calls": False})
+        pk = accepted.headers["Operation-Id"]
+
+        def attempt() -> tuple[str, int]:
+            document = client.get(accepted.headers["Operation-Location"]).json()
+            return document["status"], document["attempt"]
+
+        wait_until(lambda: attempt() == ("running", 1))
+        stack = patient.manage("shell", "-c", COMMANDS.format(pk=pk))
+        assert "in be_deaf\n" in stack
+        wait_until(lambda: attempt() == ("running", 2))
+        assert client.delete(accepted.headers["Location"]).status_code == 202
+        patient.manage("shell", "-c", COMMANDS.format(pk=pk))
+        wait_until(lambda: attempt() == ("canceled", 2))

@@ -144,13 +144,17 @@ def expected_fields(ask: str, status: int, situation: str) -> set[str]:
         fields.add("ETag")
     if status == 302 or (ask, status) == ("R", 202):
         fields.add("Location")
-    if ask == "R" and situation not in UNFINISHED:
-        fields.add("Expires")
-        if situation == "file":
-            fields |= {"ETag", "Accept-Ranges", "Content-Disposition"}
-        if situation in {"created", "elsewhere"}:
-            fields -= {"Content-Type"}
-    return fields
+    if situation in UNFINISHED or ask not in {"S", "M", "R"}:
+        return fields
+    fields.add("Expires")
+    return of_result(fields, situation) if ask == "R" else fields
+
+
+def of_result(fields: set[str], situation: str) -> set[str]:
+    """The names of the fields of a result, from those of every finished operation."""
+    if situation == "file":
+        return fields | {"ETag", "Accept-Ranges", "Content-Disposition"}
+    return fields - {"Content-Type"} if situation in {"created", "elsewhere"} else fields
 
 
 @situations
@@ -236,8 +240,7 @@ def test_304__when_the_client_has_the_version(
         assert response.status_code == STATUSES[situation][ask]
         return
     names = {"Allow", "Cache-Control", "ETag", "Link", "Vary"}
-    if situation in UNFINISHED:
-        names.add("Retry-After")
+    names.add("Retry-After" if situation in UNFINISHED else "Expires")
     assert (response.status_code, response.content, field_names(response)) == (304, b"", names)
     assert response["Cache-Control"] == "private, no-cache"
 
@@ -484,5 +487,5 @@ def test_receipt__keys(api: APIClient) -> None:
     }
     run_operations()
     assert field_names(api.get(response["Location"])) == {
-        *("Allow", "Cache-Control", "Content-Type", "Link", "Location", "Vary"),
+        *("Allow", "Cache-Control", "Content-Type", "Expires", "Link", "Location", "Vary"),
     }

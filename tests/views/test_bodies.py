@@ -26,7 +26,7 @@ from pytest_django import Settings
 from rest_framework import serializers
 from rest_framework.test import APIClient
 
-from async_reply.attempts.runner import Ending
+from async_reply.attempts.reports import Ending
 from async_reply.models import Operation
 from async_reply.tasks import operation_task
 from async_reply.testing import run_operations

@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 from django.test import Client, RequestFactory
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from async_reply import services
 from async_reply.documents import links
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from tests.clients.views import BulkExportView
+from tests.project.tasks import create
 from tests.project.views import EchoView
 
 pytestmark = pytest.mark.django_db
@@ -77,6 +80,26 @@ def test_attribute__statuses_of_the_view(
         200,
         result_status,
     ]
+
+
+@pytest.mark.parametrize("of_the_view", [None, 302])
+def test_setting__redirect_status(
+    api: APIClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, of_the_view: int | None
+) -> None:
+    """A submit remembers the status. A submit without HTTP has none, so the setting counts."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "REDIRECT_STATUS": 303}
+    monkeypatch.setattr(EchoView, "redirect_status", of_the_view)
+    monkeypatch.setattr(EchoView, "task", create)
+    by_view = api.post("/echoes/", {"number": 7}).json()["links"]
+    owner = Operation.objects.get().owner
+    without_http = f"/api/operations/{services.submit(create, owner=owner).pk}/"
+    run_operations()
+    expected = of_the_view or 303
+    assert [api.get(by_view[link]).status_code for link in ("self", "result")] == [expected] * 2
+    assert api.get(without_http).status_code == 303
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "REDIRECT_STATUS": 302}
+    assert api.get(by_view["self"]).status_code == expected
+    assert api.get(without_http).status_code == 302
 
 
 def test_bulk_export__by_a_get_with_a_cookie_is_401(

@@ -15,7 +15,7 @@ MODULES = sorted(
         PACKAGE / "documents.py",
         PACKAGE / "responses.py",
         *(PACKAGE / "views").glob("*.py"),
-        *(PACKAGE / "contrib").glob("*.py"),
+        *(PACKAGE / "contrib").glob("**/*.py"),
         *(PACKAGE / "waiting").glob("*.py"),
     ]
 )

@@ -54,7 +54,9 @@ def test_failure__has_the_job_s_own_4xx_or_409(api: APIClient, submit: Submit, s
     for error in errors_with(status):
         operation = submit()
         assert lifecycle.claim(operation, worker="w1")
-        assert lifecycle.fail(operation, failures.explain(tasks.echo.kind, error).problem)
+        assert lifecycle.fail(
+            operation, failures.explain(tasks.echo.kind, error, operation).problem
+        )
         response = api.get(url(operation))
         assert (response.status_code, response["Content-Type"]) == (expected, PROBLEM)
         assert (response.json()["status"], response.json()["detail"]) == (expected, "No.")

@@ -15,6 +15,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from async_reply import services
+from async_reply.database import statements
 from async_reply.exceptions import PayloadTooLarge
 from async_reply.models import Operation, OperationFile
 from async_reply.services.idempotency import IdempotencyKey
@@ -80,6 +81,22 @@ def test_post__stores_with_one_insert(
     api.post("/echoes/", {"number": 6})
     # Savepoint, quota, insert, release. Inside the test's transaction atomic() is a savepoint.
     with django_assert_num_queries(4):
+        api.post("/echoes/", {"number": 7})
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_estimates_stay_cached")
+@pytest.mark.parametrize(("bound", "count"), [(0, 1), (1000, 2)])
+def test_post__has_no_transaction_around_one_row(
+    api: APIClient,
+    settings: Settings,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    bound: int,
+    count: int,
+) -> None:
+    settings.ASYNC_REPLY = {"MAX_UNFINISHED": bound}
+    api.post("/echoes/", {"number": 6})
+    with django_assert_num_queries(count):
         api.post("/echoes/", {"number": 7})
 
 
@@ -207,7 +224,7 @@ def test_post__without_a_database_is_503_with_retry_after(
     def refuse(*_: Any, **__: Any) -> None:
         raise OperationalError("connection refused to db.internal:5432")
 
-    monkeypatch.setattr(Operation, "save", refuse)
+    monkeypatch.setattr(statements, "insert", refuse)
     response = api.post("/echoes/", {})
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert "db.internal" not in response.content.decode()
@@ -236,7 +253,7 @@ def test_post__files_of_a_failed_submit_are_deleted(
     def refuse(*_: Any, **__: Any) -> None:
         raise OperationalError
 
-    monkeypatch.setattr(Operation, "save", refuse)
+    monkeypatch.setattr(statements, "insert", refuse)
     upload = SimpleUploadedFile("a.txt", b"first")
     api.post("/files/", {"title": "one", "files": [upload]}, format="multipart")
     assert [name.rpartition("-")[2] for name in deleted] == ["a.txt"]

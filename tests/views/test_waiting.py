@@ -323,6 +323,74 @@ def test_submit__unfinished_in_time_is_202(api: APIClient) -> None:
     assert answer["Location"] == f"http://testserver{url(Operation.objects.get())}"
 
 
+def test_submit__waits_by_default_as_the_project_says(api: APIClient, settings: Settings) -> None:
+    """The answer does not name a preference that the client has not sent."""
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "DEFAULT_WAIT": 50}
+    with in_thread(lambda: api.post("/echoes/", {"number": 7})) as answered:
+        until_waiting()
+        run_operations()
+        answer = answered.result()
+    assert (answer.status_code, answer.json()) == (200, {"number": 7})
+    assert answer["Content-Location"].endswith("/result/")
+    assert "Preference-Applied" not in answer
+
+
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [
+        ("wait=0", "wait=0"),
+        ("respond-async", "respond-async"),
+        ("wait=soon", None),
+        ("respond-async, wait=0", "respond-async, wait=0"),
+    ],
+)
+def test_submit__with_a_preference_does_not_wait_by_default(
+    api: APIClient, settings: Settings, ticker: Ticker, prefer: str, applied: str | None
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "DEFAULT_WAIT": 50}
+    answer = api.post("/echoes/", {}, headers={"Prefer": prefer})
+    assert (answer.status_code, answer.get("Preference-Applied")) == (202, applied)
+    assert not ticker.is_running
+
+
+@pytest.mark.parametrize(
+    ("setting", "of_the_view", "most", "seconds"),
+    [
+        (50, None, None, 50),
+        (50, 20, None, 20),
+        (50, 0, None, None),
+        (0, 20, None, 20),
+        (50, None, 5, 5),
+        (50, None, 0, None),
+        (0, None, None, None),
+    ],
+)
+def test_submit__default_of_the_view_and_its_limit(
+    api: APIClient,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: int,
+    of_the_view: int | None,
+    most: int | None,
+    seconds: int | None,
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "DEFAULT_WAIT": setting}
+    monkeypatch.setattr(EchoView, "default_wait", of_the_view)
+    monkeypatch.setattr(EchoView, "max_wait", most)
+    waits: list[Any] = []
+    monkeypatch.setattr(slots, "wait", lambda *_args, seconds, **_kwargs: waits.append(seconds))
+    answer = api.post("/echoes/", {}, headers={"Prefer": "return=minimal"})
+    assert (answer.status_code, waits) == (202, [] if seconds is None else [seconds])
+
+
+def test_submit__by_default_in_vain_is_202(api: APIClient, settings: Settings) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "DEFAULT_WAIT": 1}
+    answer = api.post("/echoes/", {})
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    assert "Preference-Applied" not in answer
+    assert int(answer["Retry-After"]) >= 1
+
+
 def test_submit__replay_answers_the_result_as_well(api: APIClient) -> None:
     fields = {"Idempotency-Key": "k"}
     api.post("/echoes/", {"number": 7}, headers=fields)
@@ -384,7 +452,7 @@ def test_ticker__outage_delays_the_answer(
     looks: list[int] = []
     changed = versions.changed
 
-    def fail(seen: versions.Versions) -> Any:
+    def fail(seen: versions.Seen) -> Any:
         looks.append(1)
         if len(looks) < 4:
             raise OperationalError("server closed the connection unexpectedly")
@@ -404,8 +472,8 @@ def test_ticker__looks_at_all_operations_together(submit: Submit, monkeypatch: A
     numbers: list[int] = []
     changed = versions.changed
 
-    def look(seen: versions.Versions) -> Any:
-        numbers.append(len(seen))
+    def look(seen: versions.Seen) -> Any:
+        numbers.append(len(seen.versions))
         return changed(seen)
 
     monkeypatch.setattr(versions, "changed", look)

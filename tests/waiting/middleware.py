@@ -1,9 +1,11 @@
 """Middleware, authentication and permissions of projects that check more than a header field."""
 
+import asyncio
 import threading
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
+from asgiref.sync import markcoroutinefunction
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -72,6 +74,23 @@ def failing_in_follow_up(get_response: Any) -> Any:
         return response
 
     return middleware
+
+
+class LoopMiddleware:
+    """Runs only in an event loop, and notes which one."""
+
+    sync_capable = False
+    async_capable = True
+    loops: ClassVar[list[asyncio.AbstractEventLoop]] = []
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        self.loops.append(asyncio.get_running_loop())
+        response: HttpResponseBase = await self.get_response(request)
+        return response
 
 
 class FoundAuthentication(BaseAuthentication):

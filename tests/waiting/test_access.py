@@ -239,12 +239,11 @@ def test_follow_up__is_sent_once_for_clients_with_the_same_request(
         paths.append(request.path)
         return get_response(request)
 
-    monkeypatch.setattr(handler, "get_response", note_path)
-
     async def talk() -> list[Any]:
         polls = [site.get(url(operation, "monitor/"), prefer="wait=50") for _ in range(5)]
         others = [site.get(url(operation), prefer="wait=50", accept="*/*") for _ in range(5)]
         await site.until_waiting(10)
+        monkeypatch.setattr(handler, "get_response", note_path)
         await site.work()
         return [(await exchange.done()).status for exchange in (*polls, *others)]
 
@@ -264,11 +263,10 @@ def test_follow_up__that_sets_a_cookie_is_not_shared(
         response.set_cookie("visitor", str(next(numbers)))
         return response
 
-    monkeypatch.setattr(handler, "get_response", set_cookie)
-
     async def talk() -> list[str]:
         polls = [site.get(url(operation, "monitor/"), prefer="wait=50") for _ in range(2)]
         await site.until_waiting(2)
+        monkeypatch.setattr(handler, "get_response", set_cookie)
         await site.work()
         return [(await poll.done()).headers["Set-Cookie"] for poll in polls]
 

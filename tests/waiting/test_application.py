@@ -124,6 +124,24 @@ def test_submit__answers_the_result(site: Site) -> None:
     assert not {"Location", "Operation-Location", "Retry-After"} & set(submit.headers)
 
 
+@pytest.mark.parametrize("seconds", [50, 1])
+def test_submit__waits_by_default_as_the_project_says(
+    site: Site, settings: Settings, seconds: int
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "DEFAULT_WAIT": seconds}
+
+    async def talk() -> Any:
+        submit = site.say("POST", "/echoes/", {"number": 7})
+        await site.until_waiting()
+        if seconds > 1:
+            await site.work()
+        return await submit.done()
+
+    submit = asyncio.run(talk())
+    assert submit.status == (200 if seconds > 1 else 202)
+    assert "Preference-Applied" not in submit.headers
+
+
 def test_submit__result_has_the_fields_about_the_key(site: Site) -> None:
     fields = {"prefer": LONG, "repeatability_request_id": "k"}
 

@@ -7,6 +7,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from async_reply.models import Worker
+from async_reply.publishing.broker import breaker
 from async_reply.publishing.queues import SEEN_WITHIN
 from async_reply.worker import presence
 from async_reply.worker.presence import Presence
@@ -24,6 +25,30 @@ def test_report__twice_keeps_one_row() -> None:
         assert worker.report() == 0
     row = Worker.objects.get()
     assert (row.name, row.concurrency, row.queues) == ("w1", 2, ["celery"])
+    assert "tests.project.echo" in row.kinds
+
+
+def test_report__says_since_when_the_broker_is_down() -> None:
+    worker = named("w1")
+    worker.report()
+    breaker.trip()
+    worker.report()
+    assert Worker.objects.get().broker_down_since == breaker.down_since is not None
+    breaker.reset()
+    worker.report()
+    assert Worker.objects.get().broker_down_since is None
+
+
+def test_report__costs_one_statement_and_follows_the_queues(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    """Celery's remote control adds and cancels queues of a worker that runs."""
+    worker = named("w1")
+    worker.report()
+    with django_assert_num_queries(1):
+        worker.report(queues=["celery", "reports"])
+    worker.report()
+    assert Worker.objects.get().queues == ["celery", "reports"]
 
 
 def test_report__of_two_workers_with_one_name_makes_two_rows() -> None:

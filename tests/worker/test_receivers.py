@@ -3,16 +3,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import current_app
 from celery.worker.state import revoked
 from django.db import connection, transaction
 from django.utils import timezone
+from kombu import Queue
 
 from async_reply import lifecycle, services
 from async_reply.attempts import interrupts, sessions
+from async_reply.contrib.webhooks import duties as webhooks
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
 from async_reply.tasks import process_name
@@ -44,13 +48,19 @@ def test_unknown__fails_after_an_hour() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_worker__starts_and_stops_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A worker imports it before its maintenance starts: see `apps.CELERY_RECEIVERS`.
+    import_module("async_reply.checks.pools")
+    monkeypatch.setattr(duties, "additional", [*duties.additional, *webhooks.MAKERS])
     monkeypatch.setattr(duties, "delivery", list)
     sender = SimpleNamespace(hostname="w1", controller=SimpleNamespace(concurrency=3))
     receivers.start_maintenance(sender=sender)
     receivers.start_maintenance(sender=sender)
     threads = list(receivers._threads)
     assert len(threads) == 2
-    assert threads[1].duties[-1].name == "connections"
+    first, second = ({duty.name for duty in thread.duties} for thread in threads)
+    assert ("webhooks" in first, {"webhooks net", "connections"} <= second) == (True, True)
+    # Else an idle worker would hold two connections.
+    assert [duty.name for duty in threads[1].duties if duty.keeps_connection] == []
     while not Worker.objects.filter(name="w1", concurrency=3).exists():
         assert threads[0].is_alive()
     receivers.stop_maintenance()
@@ -109,11 +119,21 @@ def test_signals__of_foreign_tasks_are_ignored(id: Any) -> None:
 
 def test_duties__have_names_and_flags() -> None:
     delivery, cleanup = duties.delivery(), duties.cleanup()
-    assert [duty.name for duty in delivery] == ["relay", "republish", "rescue", "unserved"]
-    assert [duty.name for duty in cleanup] == ["purge", "orphans", "workers"]
+    assert [duty.name for duty in delivery] == [
+        *("relay", "republish", "rescue", "give up", "unserved")
+    ]
+    assert [duty.name for duty in cleanup] == ["purge", "orphans", "workers", "statistics"]
     assert [duty.name for duty in delivery if duty.rescues] == ["rescue"]
     drained = [duty.name for duty in [*delivery, *cleanup] if duty.drains]
-    assert drained == ["relay", "purge", "orphans"]
+    assert drained == ["relay", "give up", "purge", "orphans", "statistics"]
+
+
+@pytest.mark.django_db
+def test_statistics__go_on_at_once_until_all_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    (duty,) = (duty for duty in duties.cleanup(alone=True) if duty.name == "statistics")
+    results = [False, True]
+    monkeypatch.setattr("async_reply.statistics.rollup.roll_up", lambda: results.pop(0))
+    assert [duty.function(), duty.function()] == [200, 0]
 
 
 def test_process_name__is_the_same_in_children_and_new_after_a_restart() -> None:
@@ -133,6 +153,17 @@ def test_process_name__fits_its_column() -> None:
 def test_describe__without_a_consumer() -> None:
     fields = receivers._describe(None)
     assert (fields["name"], fields["concurrency"]) == ("worker", 0)
+
+
+def test_queues__are_those_that_are_read_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages to other queues add them to Celery's own list, in its older versions for good."""
+    amqp: Any = current_app.amqp
+    monkeypatch.setattr(amqp.queues, "_consume_from", {"celery": None, "nobody": None})
+    read = SimpleNamespace(queues=[Queue("celery"), Queue("reports")])
+    consumer = SimpleNamespace(task_consumer=read)
+    assert receivers._describe(consumer)["queues"] == ["celery", "reports"]
+    # Between two connections to the broker.
+    assert receivers._queues_read_by(SimpleNamespace(task_consumer=None)) is None
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from async_reply import tasks
 from async_reply.worker.duties import cleanup, delivery
 from async_reply.worker.maintenance import Duty, Maintenance
 
@@ -19,6 +20,8 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="one turn, then exit")
 
     def handle(self, *_args: Any, once: bool, **_options: Any) -> None:
+        # A rescue calls on_failure and on_cancel of kinds, so this process has to know them.
+        tasks.known_kinds()
         if once:
             self._run_once()
         else:
@@ -29,7 +32,7 @@ class Command(BaseCommand):
         failed: list[str] = []
         threads = [
             Maintenance([_noting_failure(duty, failed) for duty in duties])
-            for duties in (delivery(), cleanup())
+            for duties in (delivery(alone=True), cleanup(alone=True))
         ]
         changed = sum(thread.turn() for thread in threads)
         self.stdout.write(f"{changed} operations published, rescued or purged.")

@@ -85,9 +85,10 @@ class Command(BaseCommand):
 
     def serve(self, port: int, processes: list[Process]) -> None:
         base = f"http://127.0.0.1:{port}"
-        names = ("csv-profiles", "exports", "datasets", "sleeps", "operations")
+        names = ("csv-profiles", "exports", "datasets", "sleeps", "public-sleeps", "operations")
         urls = "\n        ".join(f"{base}/api/{name}/" for name in names)
         self.stdout.write(
+            f"Page    {base}/   (demo / demo)\n"
             f"API     {urls}\n"
             f"Admin   {base}/admin/   (admin / admin)\n"
             f"Tokens  demo, other\n"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+from django.db import transaction
+
 from async_reply import lifecycle, services, signals
 from async_reply.attempts import failures, finishing, results, runner
 from async_reply.models import OperationAttempt
@@ -48,7 +50,8 @@ def _fatal(function: Call, before: bool) -> Call:
 
 
 SUBMIT = (
-    Boundary("row inserted", relay, "publish_on_commit", accepted=False),
+    Boundary("row inserted", relay, "publish_on_commit"),
+    Boundary("row inserted, not committed", relay, "publish_on_commit", accepted=False),
     Boundary("committed, not published", broker, "send", before=True),
     Boundary("published", broker, "send"),
 )
@@ -80,7 +83,17 @@ RESCUE = (
 
 
 def submit(boundary: Boundary) -> Any:
-    """Submit an operation whose token names the boundary."""
+    """Submit an operation whose token names the boundary.
+
+    A submit in a transaction of its caller is stored at the caller's commit.
+    """
+    if not boundary.accepted:
+        with transaction.atomic():
+            return _submit(boundary)
+    return _submit(boundary)
+
+
+def _submit(boundary: Boundary) -> Any:
     if not boundary.manner:
         return services.submit(tasks.plain, input={"token": boundary.name}, owner="faults")
     values = {"seconds": 0, "manner": boundary.manner, "token": boundary.name}

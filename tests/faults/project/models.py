@@ -20,6 +20,21 @@ class Effect(models.Model):
         return f"effect of {self.operation}"
 
 
+class StepEffect(models.Model):
+    """A row that an atomic step writes."""
+
+    operation = models.UUIDField()
+    step = models.CharField(max_length=20)
+
+    objects: "models.Manager[Any]" = models.Manager()
+
+    class Meta:
+        app_label = "faults"
+
+    def __str__(self) -> str:
+        return f"effect of {self.step} of {self.operation}"
+
+
 class TutorialJob(models.Model):
     """A job in the design of tutorials: each process saves the status without a guard."""
 

@@ -8,7 +8,8 @@ from typing import Any
 from django.db.models import Q
 
 from async_reply import conf, lifecycle
-from async_reply.attempts import rescue
+from async_reply.attempts import claims, rescue, step_storage
+from async_reply.attempts.cursors import Kept
 from async_reply.database.clock import DatabaseNow
 from async_reply.models import Operation
 from async_reply.publishing import relay
@@ -72,6 +73,25 @@ def _never_rescue() -> None:
     rescue.rescue = lambda: 0
 
 
+def _store_steps_later() -> None:
+    """An atomic step commits the writes of its function, and then its row."""
+
+    def store(claim: Any, row: Any, call: Any) -> Any:
+        cause = call()
+        time.sleep(1)
+        if cause is None:
+            step_storage.store(claim, row)
+        return cause
+
+    step_storage.store_atomically = store
+
+
+def _forget_cursors() -> None:
+    """Each attempt begins its loops anew."""
+    kept: Any = claims
+    kept.Kept = lambda _text: Kept("")
+
+
 MUTANTS = {
     "no fence": _drop_fence,
     "claims anything": _claim_anything,
@@ -79,5 +99,7 @@ MUTANTS = {
     "republishes by age": _republish_by_age,
     "rescues the living": _rescue_the_living,
     "forgets a failed publish": _forget_failed_publish,
+    "stores steps later": _store_steps_later,
+    "forgets cursors": _forget_cursors,
     "never rescues": _never_rescue,
 }

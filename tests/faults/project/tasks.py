@@ -14,13 +14,15 @@ from async_reply.attempts.jobs import Job
 from async_reply.exceptions import JobInterrupted, OperationFailed
 from async_reply.tasks import operation_task
 from tests.faults import journal
-from tests.faults.project.models import Effect, TutorialJob
+from tests.faults.project.models import Effect, StepEffect, TutorialJob
+from tests.faults.steps import ITEMS, KIND, STEPS, is_atomic
 
 MEMORY_BYTES = 200 * 1024 * 1024
 
 
-def log(operation: Job, event: str) -> None:
-    journal.write(os.environ["FAULTS_JOURNAL"], event, id=operation.id, attempt=operation.attempt)
+def log(operation: Job, event: str, part: object = "") -> None:
+    path = os.environ["FAULTS_JOURNAL"]
+    journal.write(path, event, id=operation.id, attempt=operation.attempt, part=str(part))
 
 
 @operation_task(
@@ -76,6 +78,28 @@ def once(operation: Job, *, seconds: float, token: str) -> dict[str, Any]:
     """A job that must not be repeated."""
     log(operation, "start")
     time.sleep(seconds)
+    log(operation, "end")
+    return {"token": token}
+
+
+@operation_task(name=KIND, max_losses=50, max_retries=5)
+def steps(operation: Job, *, seconds: float, token: str) -> dict[str, Any]:
+    """Take `seconds` for steps, of which every other one is atomic, and for a loop."""
+    log(operation, "start")
+    pause = seconds / (STEPS + ITEMS)
+
+    def run(number: int) -> int:
+        log(operation, "step", number)
+        time.sleep(pause)
+        if is_atomic(number):
+            StepEffect.objects.create(operation=operation.id, step=f"step {number}")
+        return number
+
+    for number in range(STEPS):
+        operation.step(f"step {number}", run, number, atomic=is_atomic(number))
+    for number in operation.track(range(ITEMS), resume="items"):
+        time.sleep(pause)
+        log(operation, "item", number)
     log(operation, "end")
     return {"token": token}
 

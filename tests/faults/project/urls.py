@@ -9,6 +9,7 @@ urlpatterns = [
     *demo,
     path("work/", views.WorkView.as_view()),
     path("once/", views.OnceView.as_view()),
+    path("steps/", views.StepsView.as_view()),
     path("poison/", views.PoisonView.as_view()),
     path("hang/", views.HangView.as_view()),
     path("tutorial/", views.tutorial),

@@ -38,6 +38,10 @@ class OnceView(LongRunningOperationView):
     task = tasks.once
 
 
+class StepsView(OnceView):
+    task = tasks.steps
+
+
 class PoisonView(LongRunningOperationView):
     serializer_class = PoisonSerializer
     task = tasks.poison

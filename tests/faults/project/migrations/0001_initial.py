@@ -23,6 +23,19 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="StepEffect",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("operation", models.UUIDField()),
+                ("step", models.CharField(max_length=20)),
+            ],
+        ),
+        migrations.CreateModel(
             name="TutorialJob",
             fields=[
                 (

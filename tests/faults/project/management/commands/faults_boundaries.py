@@ -12,6 +12,7 @@ from django.db import connections
 
 from async_reply import lifecycle
 from async_reply.attempts import rescue
+from async_reply.database.leases import lease_seconds
 from async_reply.models import Operation
 from async_reply.publishing import relay
 from async_reply.publishing.broker import breaker
@@ -39,7 +40,7 @@ class Command(BaseCommand):
         for boundary in RESCUE:
             operation = submit(boundary)
             _die(Boundary("", lifecycle, "claim_unread"), partial(_attempt, operation.pk))
-            time.sleep(lifecycle.lease() + 0.2)
+            time.sleep(lease_seconds() + 0.2)
             _die(boundary, rescue.rescue)
         _finish_all()
 

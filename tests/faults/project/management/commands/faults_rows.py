@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.core.serializers.json import DjangoJSONEncoder
 
-from async_reply.models import Operation, OperationAttempt, OperationResult
-from tests.faults.project.models import Effect, TutorialJob
+from async_reply.models import Operation, OperationAttempt, OperationResult, OperationStep
+from tests.faults.project.models import Effect, StepEffect, TutorialJob
 
 COLUMNS = (
     *("id", "kind", "status", "version", "attempt", "retries", "max_retries", "losses"),
@@ -36,6 +36,8 @@ class Command(BaseCommand):
                     "operation_id", "number", "outcome", "exception", "ended_at"
                 )
             ),
+            "steps": list(OperationStep.objects.values("operation_id", "name", "attempt", "value")),
+            "step_effects": list(StepEffect.objects.values("operation", "step")),
             "effects": list(Effect.objects.values("operation", "attempt")),
             "tutorial": list(TutorialJob.objects.values("id", "status")),
         }

@@ -1,0 +1,86 @@
+"""Submits requests and waits for their results, at any server that speaks the pattern.
+
+It needs the extra `client` and no Django. The functions take an `httpx.Client`, which has the base
+URL, the credentials and the timeout of a single request. `async_reply.client.aio` has the same
+functions for an `httpx.AsyncClient`.
+"""
+
+import time
+from typing import Any
+
+import httpx
+
+from async_reply.client.answers import Progress
+from async_reply.client.conversation import Conversation, OnChange, Steps, on_submit
+from async_reply.client.errors import OperationFailed, OperationTimeout
+
+__all__ = ["OperationFailed", "OperationTimeout", "Progress", "follow", "submit", "wait_for"]
+
+
+def submit(
+    http: httpx.Client,
+    url: str,
+    *,
+    method: str = "POST",
+    idempotency_key: str | None = None,
+    timeout: float | None = None,
+    on_change: OnChange | None = None,
+    **options: Any,
+) -> httpx.Response:
+    """Send a request and return the answer that has its result.
+
+    `options` are those of `httpx.Client.request`: `json`, `data`, `files`, `headers` and so on.
+    With an `idempotency_key` the request is sent again after a connection error. `on_change` gets a
+    `Progress` at each change.
+    Raises OperationFailed, or OperationTimeout after `timeout` seconds.
+    """
+    request = http.build_request(method, url, **on_submit(options, idempotency_key))
+    conversation = Conversation(http, timeout=timeout, on_change=on_change)
+    return _drive(http, conversation.submit(request, is_repeatable=idempotency_key is not None))
+
+
+def wait_for(
+    http: httpx.Client,
+    response: httpx.Response,
+    *,
+    timeout: float | None = None,
+    on_change: OnChange | None = None,
+) -> httpx.Response:
+    """Return the answer that has the result, for the `response` to a submit.
+
+    A response other than 202 is returned as it is. Raises OperationFailed or OperationTimeout.
+    """
+    return _drive(http, Conversation(http, timeout=timeout, on_change=on_change).wait_for(response))
+
+
+def follow(
+    http: httpx.Client,
+    location: str,
+    *,
+    timeout: float | None = None,
+    on_change: OnChange | None = None,
+) -> httpx.Response:
+    """Return the answer that has the result, for the `Location` or `Operation-Location` of a 202.
+
+    The client's credentials go to the host of its base URL, or else to that of `location`.
+    Raises OperationFailed or OperationTimeout.
+    """
+    return _drive(http, Conversation(http, timeout=timeout, on_change=on_change).follow(location))
+
+
+def _drive(http: httpx.Client, steps: Steps) -> httpx.Response:
+    answer: httpx.Response | httpx.TransportError | None = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as stop:
+            response: httpx.Response = stop.value
+            return response
+        answer = None
+        if isinstance(step, float):
+            time.sleep(step)
+            continue
+        try:
+            answer = http.send(step.request, follow_redirects=False, **step.options)
+        except httpx.TransportError as error:
+            answer = error

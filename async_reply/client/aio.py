@@ -1,0 +1,69 @@
+"""The functions of `async_reply.client` for an `httpx.AsyncClient`."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from async_reply.client.conversation import Conversation, OnChange, Steps, on_submit
+
+__all__ = ["follow", "submit", "wait_for"]
+
+
+async def submit(
+    http: httpx.AsyncClient,
+    url: str,
+    *,
+    method: str = "POST",
+    idempotency_key: str | None = None,
+    timeout: float | None = None,
+    on_change: OnChange | None = None,
+    **options: Any,
+) -> httpx.Response:
+    """Send a request and return the answer that has its result: see `async_reply.client.submit`."""
+    request = http.build_request(method, url, **on_submit(options, idempotency_key))
+    conversation = Conversation(http, timeout=timeout, on_change=on_change)
+    steps = conversation.submit(request, is_repeatable=idempotency_key is not None)
+    return await _drive(http, steps)
+
+
+async def wait_for(
+    http: httpx.AsyncClient,
+    response: httpx.Response,
+    *,
+    timeout: float | None = None,
+    on_change: OnChange | None = None,
+) -> httpx.Response:
+    """Return the answer that has the result: see `async_reply.client.wait_for`."""
+    conversation = Conversation(http, timeout=timeout, on_change=on_change)
+    return await _drive(http, conversation.wait_for(response))
+
+
+async def follow(
+    http: httpx.AsyncClient,
+    location: str,
+    *,
+    timeout: float | None = None,
+    on_change: OnChange | None = None,
+) -> httpx.Response:
+    """Return the answer that has the result: see `async_reply.client.follow`."""
+    conversation = Conversation(http, timeout=timeout, on_change=on_change)
+    return await _drive(http, conversation.follow(location))
+
+
+async def _drive(http: httpx.AsyncClient, steps: Steps) -> httpx.Response:
+    answer: httpx.Response | httpx.TransportError | None = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as stop:
+            response: httpx.Response = stop.value
+            return response
+        answer = None
+        if isinstance(step, float):
+            await asyncio.sleep(step)
+            continue
+        try:
+            answer = await http.send(step.request, follow_redirects=False, **step.options)
+        except httpx.TransportError as error:
+            answer = error

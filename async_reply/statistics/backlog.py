@@ -1,0 +1,137 @@
+"""Reads what waits now: operations in each queue, and operations that are still to be published.
+
+Each read takes a bounded number of rows, in the order of an index. Ages are by the database's
+clock.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from django.db import connections
+from django.db.models import DateTimeField
+from django.db.models.expressions import RawSQL
+
+from async_reply.database import alias
+from async_reply.database.clock import DatabaseNow, microseconds
+from async_reply.models import Operation
+from async_reply.publishing import queues, routing
+
+#: The most pending operations that are counted.
+ROWS_COUNTED = 20_000
+
+
+@dataclass
+class Queue:
+    """The operations of a queue that wait and run, and the workers that read it."""
+
+    #: '' stands for exchanges that do not lead to exactly one known queue.
+    name: str
+    #: Operations that may start and wait for a worker.
+    waiting: int = 0
+    #: Seconds for which the oldest of them has been due; 0 if none waits.
+    oldest_seconds: float = 0.0
+    running: int = 0
+    #: Jobs that the living workers of the queue can run at once. Some may read other queues, too.
+    capacity: int = 0
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a living worker reads the queue."""
+        return self.capacity > 0
+
+
+@dataclass(frozen=True)
+class Unpublished:
+    """Operations that may start and whose message is not sent."""
+
+    count: int
+    oldest_seconds: float
+    #: False: there are more than `count`.
+    is_exact: bool
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """The queues in which operations wait or run, or that a living worker reads, by name."""
+
+    queues: dict[str, Queue]
+    #: False: more operations wait than were counted.
+    is_exact: bool
+    #: Living workers.
+    workers: int = 0
+
+    @property
+    def waiting(self) -> int:
+        return sum(queue.waiting for queue in self.queues.values())
+
+    @property
+    def running(self) -> int:
+        return sum(queue.running for queue in self.queues.values())
+
+
+def read() -> Backlog:
+    """The operations that wait and run in each queue, by three queries."""
+    by_name: dict[str, Queue] = {}
+    counted = 0
+
+    @cache  # asking Celery's routes takes as long as a statement
+    def queue_of(queue: str, kind: str) -> Queue:
+        name = routing.route_or_unknown(kind, queue=queue).queue
+        return by_name.setdefault(name, Queue(name))
+
+    for queue, kind, count, age in _count(_waiting(), "queue", "kind"):
+        row = queue_of(queue, kind)
+        row.waiting += count
+        row.oldest_seconds = max(row.oldest_seconds, age / 1e6)
+        counted += count
+    active = Operation.objects.active().values_list("queue", "kind")
+    for queue, kind in active[:ROWS_COUNTED]:
+        queue_of(queue, kind).running += 1
+    workers = list(queues.living().values_list("concurrency", "queues"))
+    for concurrency, names in workers:
+        for name in names:
+            by_name.setdefault(name, Queue(name)).capacity += max(1, concurrency)
+    return Backlog(
+        dict(sorted(by_name.items())), is_exact=counted < ROWS_COUNTED, workers=len(workers)
+    )
+
+
+def unpublished() -> Unpublished:
+    """The operations that the relay has to publish. Each stays a second, unless the broker fails.
+
+    Operations in a queue that no living worker reads may stay unpublished, too.
+    """
+    ((count, age),) = _count(_waiting().unpublished())
+    return Unpublished(count, (age or 0) / 1e6, is_exact=count < ROWS_COUNTED)
+
+
+def _waiting() -> Any:
+    return Operation.objects.due().order_by("published_at", "available_at")
+
+
+def _count(waiting: Any, *columns: str) -> list[tuple[Any, ...]]:
+    """Count rows, and the microseconds since the oldest was due, for each value of the columns."""
+    bounded = waiting.values_list(*columns, "available_at")
+    sql, parameters = bounded[:ROWS_COUNTED].query.sql_with_params()
+    connection = connections[alias()]
+    names = [connection.ops.quote_name(column) for column in columns]
+    age, age_parameters = _age(waiting.query, connection)
+    group = f" GROUP BY {', '.join(names)}" if names else ""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {', '.join([*names, 'COUNT(*)', age])} "  # noqa: S608 our own columns
+            f"FROM ({sql}) AS waiting{group}",
+            (*age_parameters, *parameters),
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def _age(query: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+    """SQL for the age of a group. One computation a row takes as long as all the rest."""
+    column = connection.ops.quote_name("available_at")
+    oldest = RawSQL(f"MIN({column})", (), output_field=DateTimeField())  # noqa: S611 our own column
+    age = microseconds(DatabaseNow() - oldest).resolve_expression(query)
+    sql, parameters = query.get_compiler(connection=connection).compile(age)
+    return sql, tuple(parameters)

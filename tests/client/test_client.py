@@ -1,0 +1,237 @@
+"""The client at foreign servers on real sockets and at our own views, sync and async."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from django.test import Client
+from rest_framework.authtoken.models import Token
+
+from async_reply import client
+from async_reply.client import OperationFailed, OperationTimeout, Progress, aio
+from async_reply.testing import Operations
+from tests.client import servers
+from tests.client.servers import Handler, serving
+
+Submit = Callable[..., httpx.Response]
+
+
+def sync(base_url: str, *args: Any, **options: Any) -> httpx.Response:
+    with httpx.Client(base_url=base_url, headers={"X-Key": "secret"}) as http:
+        return client.submit(http, *args, **options)
+
+
+def asynchronous(base_url: str, *args: Any, **options: Any) -> httpx.Response:
+    async def submit() -> httpx.Response:
+        async with httpx.AsyncClient(base_url=base_url, headers={"X-Key": "secret"}) as http:
+            return await aio.submit(http, *args, **options)
+
+    return asyncio.run(submit())
+
+
+both = pytest.mark.parametrize("submit", [sync, asynchronous])
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("async_reply.client.conversation.FIRST_PAUSE_SECONDS", 0.001)
+
+
+@both
+@pytest.mark.parametrize(
+    ("handler", "method", "result"),
+    [
+        (servers.Plain, "POST", {"rows": 3}),
+        (servers.Pending, "POST", {"status": "failed", "is": "the result, and no status document"}),
+        (servers.Azure, "POST", {"path": "/results/7"}),
+        (servers.Azure, "PUT", {"path": "/exports/"}),
+        (servers.AzureThatNamesTheResource, "POST", {"path": "/things/7"}),
+    ],
+)
+def test_submit__returns_the_result(
+    submit: Submit, handler: type[Handler], method: str, result: Any
+) -> None:
+    with serving(handler) as (url, seen):
+        response = submit(url, "/exports/", method=method, json={"rows": 3}, idempotency_key="k")
+    assert response.json() == result
+    assert (seen.polls, seen.requests[0][2]["Idempotency-Key"]) == (servers.POLLS, '"k"')
+    assert {fields["X-Key"] for _, _, fields in seen.requests} == {"secret"}
+
+
+@both
+@pytest.mark.parametrize(
+    ("handler", "status", "code", "detail"),
+    [
+        (servers.PlainThatFails, 422, "", "Row 7 has no date."),
+        (servers.AzureThatFails, 200, "NoSpace", "The disk is full."),
+    ],
+)
+def test_submit__raises_the_problem(
+    submit: Submit, handler: type[Handler], status: int, code: str, detail: str
+) -> None:
+    with serving(handler) as (url, _), pytest.raises(OperationFailed, match=detail) as raised:
+        submit(url, "/exports/")
+    assert (raised.value.status, raised.value.code) == (status, code)
+
+
+@both
+def test_submit__tells_of_each_change(submit: Submit) -> None:
+    changes: list[Progress] = []
+    with serving(servers.Plain) as (url, _):
+        submit(url, "/exports/", on_change=changes.append)
+    assert [(change.status, change.progress) for change in changes] == [
+        ("In progress", 25),
+        ("In progress", 50),
+    ]
+
+
+@both
+def test_follow_and_wait_for(submit: Submit) -> None:
+    async def wait(url: str) -> list[Any]:
+        async with httpx.AsyncClient(base_url=url) as http:
+            accepted = await http.post("/exports/")
+            waited = await aio.wait_for(http, accepted)
+            return [waited.json(), (await aio.follow(http, "/status/7")).json()]
+
+    with serving(servers.Plain) as (url, _):
+        if submit is asynchronous:
+            results = asyncio.run(wait(url))
+        else:
+            with httpx.Client(base_url=url) as http:
+                waited = client.wait_for(http, http.post("/exports/"))
+                results = [waited.json(), client.follow(http, "/status/7").json()]
+    assert results == [{"rows": 3}, {"rows": 3}]
+
+
+@both
+def test_submit__gives_up_and_says_where_to_wait_on(submit: Submit) -> None:
+    with serving(servers.Plain) as (url, _), pytest.raises(OperationTimeout) as raised:
+        submit(url, "/exports/", timeout=0)
+    assert raised.value.location == f"{url}/status/7"
+    with serving(servers.Plain) as (url, _), httpx.Client(base_url=url) as http:
+        accepted = http.post("/exports/")
+        with pytest.raises(OperationTimeout) as raised:
+            client.wait_for(http, accepted, timeout=0)
+        assert raised.value.location == f"{url}/status/7"
+        assert client.follow(http, raised.value.location).json() == {"rows": 3}
+
+
+@pytest.fixture
+def ours(
+    operations: Operations, django_user_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> httpx.Client:
+    """A client of our own views in this process. A pause runs what is due."""
+    token = Token.objects.create(user=django_user_model.objects.create_user("ada"))
+    monkeypatch.setattr("time.sleep", lambda _: operations.run())
+    fields = {"Authorization": f"Token {token.key}"}
+    transport = httpx.MockTransport(ask_django)
+    return httpx.Client(base_url="http://testserver", transport=transport, headers=fields)
+
+
+def ask_django(request: httpx.Request) -> httpx.Response:
+    """The answer of our own views, in the transaction of the test."""
+    fields = {name: value for name, value in request.headers.items() if name != "content-length"}
+    path, content_type = request.url.raw_path.decode(), fields.pop("content-type", "")
+    answer: Any = Client().generic(
+        request.method, path, request.read(), content_type=content_type, headers=fields
+    )
+    return httpx.Response(
+        answer.status_code, headers=list(answer.items()), content=b"".join(answer)
+    )
+
+
+def test_ours__the_result(ours: httpx.Client) -> None:
+    with ours as http:
+        changes: list[Progress] = []
+        result = client.submit(http, "/echoes/", json={"number": 7}, on_change=changes.append)
+        assert result.json() == {"number": 7}
+        assert [change.status for change in changes] == ["succeeded"]
+        assert client.submit(http, "/exports/").text == "a;b\n1;2\n"
+        assert client.submit(
+            http, "/dressed/", json={"number": 7}, idempotency_key="1"
+        ).status_code == (201)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "detail"),
+    [
+        ("/echoes/", {"number": "seven"}, 400, "errors"),
+        ("/refusals/", {}, 422, "The year is not over."),
+        ("/breakdowns/", {}, 409, "failed"),
+    ],
+)
+def test_ours__the_problem(
+    ours: httpx.Client, path: str, body: Any, status: int, detail: str
+) -> None:
+    with ours as http, pytest.raises(OperationFailed, match=detail) as raised:
+        client.submit(http, path, json=body)
+    assert raised.value.status == status
+
+
+def test_ours__by_the_location(ours: httpx.Client) -> None:
+    with ours as http:
+        for url in http.post("/echoes/", json={"number": 7}).json()["links"].values():
+            if url.endswith(("/monitor/", "/result/")):
+                assert client.follow(http, url).json() == {"number": 7}
+        location = http.post("/echoes/", json={"number": 7}).headers["Location"]
+        assert client.follow(http, location).json() == {"number": 7}
+
+
+def test_get__sends_no_credentials_to_another_server() -> None:
+    """Another port is another server."""
+    http = httpx.Client(base_url="http://x", headers={"X-Key": "secret"}, auth=("a", "b"))
+    with http, serving(servers.Azure) as (other, seen):
+        client.follow(http, f"{other}/things/7")
+    fields = seen.requests[0][2]
+    assert {"X-Key", "x-key", "Authorization"} & fields.keys() == set()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_submit__is_repeated_when_the_server_is_busy(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    replies = [httpx.Response(status, headers={"Retry-After": "7"}), httpx.Response(200, json=1)]
+    transport = httpx.MockTransport(lambda request: replies.pop(0))
+    with httpx.Client(base_url="http://x", transport=transport) as http:
+        assert client.submit(http, "/").json() == 1
+    (pause,) = pauses
+    assert 7 <= pause <= 7 * 1.2
+
+
+def test_submit__without_a_key_is_not_repeated_after_a_connection_error() -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("gone")
+
+    http = httpx.Client(base_url="http://x", transport=httpx.MockTransport(fail))
+    with http, pytest.raises(httpx.ReadError):
+        client.submit(http, "/")
+
+
+def test_command__writes_the_result_and_shows_the_progress() -> None:
+    with serving(servers.Plain) as (url, _):
+        command = [sys.executable, "-m", "async_reply.client", f"{url}/exports/", "--json", "{}"]
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert process.stdout == '{"rows": 3}'
+    assert " 25 % In progress" in process.stderr
+
+
+def test_command__that_fails_shows_the_problem() -> None:
+    with serving(servers.PlainThatFails) as (url, _):
+        command = [sys.executable, "-m", "async_reply.client", f"{url}/exports/", "-q"]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "Row 7 has no date." in process.stderr
+
+
+def test_import__needs_no_django() -> None:
+    code = (
+        "import sys, async_reply.client.aio, async_reply.client.__main__; "
+        "sys.exit(bool({'django', 'celery', 'rest_framework'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
