@@ -16,6 +16,7 @@ from async_reply.monitoring import Worker as Worker
 from async_reply.querysets import OperationManager, PrimaryManager
 from async_reply.status import Status
 from async_reply.storage import file_path, operation_storage
+from async_reply.stored_events import OperationEvents as OperationEvents
 from async_reply.stored_steps import OperationStep as OperationStep
 
 #: The length of a subject of OpenID Connect.
@@ -47,6 +48,9 @@ class Operation(models.Model):
     idle_releases = models.PositiveIntegerField(_("idle releases"), default=0)
     # How many steps are stored. Most jobs have none, and need no statement to know it.
     steps = models.PositiveIntegerField(_("steps"), default=0)
+    # The number of its last event, and of the last one that a later attempt does not emit anew.
+    events = models.PositiveIntegerField(_("events"), default=0)
+    kept_events = models.PositiveIntegerField(default=0, editable=False)
     # A pending job waits for this `OperationStep.Sort`; for a worker if it is ''.
     pause = ExactCharField(_("pause"), max_length=8, blank=True, default="")
     # JSON: the cursors of its job's loops, and `operation.state`.

@@ -12,8 +12,8 @@ import psycopg
 SEED = """
 INSERT INTO async_reply_operation (
     id, kind, status, version, attempt, retries, max_retries, losses, input_files, steps,
-    total_retries, total_losses, earlier_seconds, idle_releases, kept, pause, max_losses,
-    time_limit, owner, view, reply, message, error, input, extra, commands, queue, worker,
+    total_retries, total_losses, earlier_seconds, idle_releases, events, kept_events, kept, pause,
+    max_losses, time_limit, owner, view, reply, message, error, input, extra, commands, queue, worker,
     created_at, available_at, published_at, publishes, started_at,
     deadline_at, updated_at, lease_expires_at,
     finished_at, expires_at, purge_at, deleted_at, idempotency_digest, fingerprint, traceparent)
@@ -23,7 +23,8 @@ SELECT
     CASE WHEN n %% 50 = 3 THEN 'demo.sleep' ELSE 'demo.export' END,
     CASE WHEN waits THEN 'pending' WHEN runs THEN 'running' WHEN n %% 101 = 7 THEN 'failed'
          WHEN n %% 101 = 8 THEN 'canceled' ELSE 'succeeded' END,
-    3, CASE WHEN waits THEN 0 ELSE 1 END, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', '', 2, 3600,
+    3, CASE WHEN waits THEN 0 ELSE 1 END, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '',
+    '', 2, 3600,
     CASE WHEN n %% 53 = 0 THEN '1' ELSE CAST(2 + n %% 1000 AS text) END,
     'demo_project.views.ExportView', '{}', '',
     CASE WHEN NOT (waits OR runs) AND n %% 101 = 7 THEN

@@ -16,7 +16,13 @@ from async_reply.database.clock import after
 from async_reply.exceptions import NotFinished
 from async_reply.files import store
 from async_reply.logs import logger
-from async_reply.models import Operation, OperationAttempt, OperationStep, ProcessCommand
+from async_reply.models import (
+    Operation,
+    OperationAttempt,
+    OperationEvents,
+    OperationStep,
+    ProcessCommand,
+)
 from async_reply.status import FINAL, Status
 
 #: Seconds until an operation that could not be purged is tried again. Others go first meanwhile.
@@ -66,7 +72,8 @@ def purge() -> int:
 
 def _purge_batch(size: int) -> int:
     oldest = Operation.objects.expired().order_by("purge_at")
-    batch = list(oldest.only("id", "deleted_at", "status", "attempt", "steps", "commands")[:size])
+    columns = ("id", "deleted_at", "status", "attempt", "steps", "events", "commands")
+    batch = list(oldest.only(*columns)[:size])
     expired = [operation for operation in batch if operation.deleted_at is None]
     tombstones = [operation for operation in batch if operation.deleted_at is not None]
     if expired:
@@ -102,6 +109,9 @@ def _delete_content(operations: list[Operation]) -> None:
     if failed:
         OperationAttempt.objects.filter(operation_id__in=failed).delete()
     commanded = [row.pk for row in operations if row.commands]
+    emitting = [row.pk for row in operations if row.events]
+    if emitting:
+        OperationEvents.objects.filter(operation_id__in=emitting).delete()
     if commanded:
         ProcessCommand.objects.filter(operation_id__in=commanded).delete()
     if files:

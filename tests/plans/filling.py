@@ -79,6 +79,7 @@ OTHERS = {
     "time_limit": "3600",
     **dict.fromkeys(("retries", "max_retries", "losses", "input_files", "commands"), "0"),
     **dict.fromkeys(("steps", "idle_releases", "total_retries", "total_losses"), "0"),
+    **dict.fromkeys(("events", "kept_events"), "0"),
     "earlier_seconds": "0",
     **dict.fromkeys(("reply", "input", "extra"), "'{}'"),
     **dict.fromkeys(
