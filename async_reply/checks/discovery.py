@@ -74,7 +74,7 @@ def _roots() -> set[str] | None:
     related = {"tasks"}
     for _key, registered in signals.import_modules.receivers or ():
         receiver = registered() if isinstance(registered, weakref.ref) else registered
-        if getattr(receiver, "__module__", "").startswith("celery."):
+        if receiver is None or getattr(receiver, "__module__", "").startswith("celery."):
             continue
         packages, related_name = getattr(receiver, "args", None) or ("unknown", "")
         if not isinstance(receiver, promise) or packages:

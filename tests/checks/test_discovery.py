@@ -1,5 +1,6 @@
 """Checks that workers import the modules of tasks that views name."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -99,6 +100,18 @@ def test_module__that_autodiscovery_names(
     monkeypatch.setattr(signals.import_modules, "receivers", [*signals.import_modules.receivers])
     current_app.autodiscover_tasks(*arguments)
     assert shop() == expected
+
+
+def test_module__after_a_receiver_is_gone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reference stays among the receivers until the next one is connected."""
+    monkeypatch.setattr(signals.import_modules, "receivers", [*signals.import_modules.receivers])
+
+    def load(**_kwargs: Any) -> None: ...
+
+    signals.import_modules.connect(load)
+    del load
+    gc.collect()
+    assert shop() == ["async_reply.W114"]
 
 
 def test_module__with_a_receiver_of_the_project(
