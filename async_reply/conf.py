@@ -97,6 +97,7 @@ def _are_private_keys(value: Any) -> bool:
 PATH = Values("a dotted path", _is_text)
 PATH_OR_NONE = Values("a dotted path, or None", lambda value: value is None or _is_text(value))
 SECONDS = Values("a number of seconds above 0", _is_positive)
+WAIT = Values("a whole number of seconds, 0 for no waiting", _is_count)
 SECONDS_OR_NONE = Values(
     "a number of seconds above 0, or None", lambda value: value is None or _is_positive(value)
 )
@@ -163,13 +164,13 @@ SETTINGS: dict[str, Setting] = {
     ),
     "MAX_WAIT": Setting(
         55,
-        Values("a whole number of seconds, 0 for no waiting", _is_count),
+        WAIT,
         'Seconds for which "Prefer: wait" holds a request at most; 0 turns waiting off. Many '
         "proxies end a request after 60.",
     ),
     "DEFAULT_WAIT": Setting(
         0,
-        Values("a whole number of seconds, 0 for no waiting", _is_count),
+        WAIT,
         "Seconds for which a submit waits for its result although its client did not ask to, "
         'within MAX_WAIT and as with "Prefer: wait". A client\'s own wait or respond-async wins.',
     ),
@@ -189,14 +190,16 @@ SETTINGS: dict[str, Setting] = {
         '"postgresql": by LISTEN and NOTIFY. The URL of a Redis: by its publish and subscribe.',
     ),
     "MAX_INPUT": Setting(
-        1024 * 1024,
-        BYTES,
-        "Bytes of an operation's JSON input. Uploads are files and do not count.",
+        1024 * 1024, BYTES, "Bytes of an operation's JSON input. Files do not count."
     ),
     "MAX_RESULT": Setting(
+        1024 * 1024, BYTES, "Bytes of an operation's JSON result. A larger one belongs into a file."
+    ),
+    "MAX_EVENTS": Setting(
         1024 * 1024,
         BYTES,
-        "Bytes of an operation's JSON result. A larger result belongs into a file.",
+        "Bytes of an operation's log. The oldest lines go when it is longer. What a job emits "
+        "stays, and the job fails when that alone is longer.",
     ),
     "MAX_UNFINISHED": Setting(
         1000,

@@ -85,6 +85,14 @@ class PayloadTooLarge(PayloadError):
     """A JSON value is larger than MAX_INPUT or MAX_RESULT: use a file instead."""
 
 
+class EventsTooLarge(PayloadTooLarge):
+    """What a job emits is larger than MAX_EVENTS, or one event than 64 KiB: use the result."""
+
+
+class EventRefused(AsyncReplyError):
+    """An event cannot be emitted here: the message says why, and what to do."""
+
+
 class UnknownType(PayloadError, TypeError):
     """A value has a type that JSON does not have: convert it to text, a number, a list or a dict.
 

@@ -5,8 +5,9 @@ A failing log handler cannot end an attempt or a request.
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -89,6 +90,31 @@ def _template(
     last = [name for name in fields if name not in ("kind", "status")]
     words = ["Operation", *map(_PAIR, first), event.replace("_", " ") + remedy, *map(_PAIR, last)]
     return " ".join(words), first + last
+
+
+#: Takes the level and the text of each line that the running job logs. None outside of jobs.
+sink: ContextVar[Callable[[str, str], None] | None] = ContextVar("async_reply.sink", default=None)
+
+
+class OperationLogHandler(logging.Handler):
+    """Adds the lines that a job logs to the log of its operation. Use it in the workers' LOGGING.
+
+    Lines of other threads are not added, and neither are those of async_reply and of Django's
+    database layer, which belong to the machinery. Operators read the lines, and clients do so where
+    the task has `public_logs=True`.
+    """
+
+    #: Starts of the names of loggers.
+    LEFT_OUT = ("async_reply.", "django.db.")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        take = sink.get()
+        if take is None or f"{record.name}.".startswith(self.LEFT_OUT):
+            return
+        try:
+            take(record.levelname, self.format(record))
+        except Exception:  # noqa: BLE001 as each handler of Python's logging does
+            self.handleError(record)
 
 
 logger = Log(logging.getLogger("async_reply"))

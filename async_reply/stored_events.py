@@ -59,7 +59,7 @@ class OperationEvents(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"events {self.first}–{self.last} of {self.operation_id}"
+        return f"events {self.first} to {self.last} of {self.operation_id}"
 
     @classmethod
     def after(cls, operation: Any, number: int) -> "models.QuerySet[Any]":

@@ -171,6 +171,7 @@ def operation_task(
     on_cancel: Callable[[Any], object] | None = ...,
     cancel: Cancel = ...,
     asks: Mapping[str, type[Any]] = ...,
+    public_logs: bool = ...,
     **options: Any,
 ) -> Callable[[Callable[Concatenate[Job, P], R]], OperationTask[P, R]]: ...
 
@@ -181,8 +182,8 @@ def operation_task(*positional: Function, **options: Any) -> Any:
     Own options: `name`, `aliases`, `max_retries`, `autoretry_for`, `dont_autoretry_for`,
     `retry_backoff`, `retry_backoff_max`, `retry_jitter`, `default_retry_delay`, `max_losses`,
     `time_limit`, `total_time_limit` and `retention` (seconds), `queue`, `priority`, `cancel`,
-    `expected_duration` (seconds), `get_estimate_key`, `on_failure`, `on_cancel`, `asks`. Celery's
-    own (`rate_limit`, `soft_time_limit`, …) go to Celery.
+    `expected_duration` (seconds), `get_estimate_key`, `on_failure`, `on_cancel`, `asks`,
+    `public_logs`. Celery's own (`rate_limit`, `soft_time_limit`, …) go to Celery.
 
     Raises TypeError for an unknown option, for `bind`, `acks_late` and `reject_on_worker_lost`,
     and for a function that cannot be a job; TypeError or ValueError for a value that makes no

@@ -13,8 +13,8 @@ SEED = """
 INSERT INTO async_reply_operation (
     id, kind, status, version, attempt, retries, max_retries, losses, input_files, steps,
     total_retries, total_losses, earlier_seconds, idle_releases, events, kept_events, kept, pause,
-    max_losses, time_limit, owner, view, reply, message, error, input, extra, commands, queue, worker,
-    created_at, available_at, published_at, publishes, started_at,
+    max_losses, time_limit, owner, view, reply, message, error, input, extra, commands, queue,
+    worker, created_at, available_at, published_at, publishes, started_at,
     deadline_at, updated_at, lease_expires_at,
     finished_at, expires_at, purge_at, deleted_at, idempotency_digest, fingerprint, traceparent)
 SELECT

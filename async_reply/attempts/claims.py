@@ -10,8 +10,8 @@ two thirds are over without a renewal, the job renews it itself at its next call
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn
 
 from django.db import Error, connections
@@ -19,6 +19,7 @@ from django.db import Error, connections
 from async_reply import lifecycle
 from async_reply.attempts import deadlines, interrupts, outages, process_commands, sessions
 from async_reply.attempts.cursors import Kept
+from async_reply.attempts.events import EventLog
 from async_reply.attempts.progress import Progress, columns
 from async_reply.attempts.row_locks import locked
 from async_reply.attempts.stacks import JobThread
@@ -41,8 +42,6 @@ from async_reply.status import ACTIVE, Status
 BEAT_SECONDS = 1.0
 #: Seconds between two beats of a job that runs inline.
 INLINE_BEAT_SECONDS = 0.05
-#: Seconds within which a worker says why it ends one of its processes: a stop, or a cancel.
-REASON_SECONDS = 2.0
 
 
 def renewal_seconds() -> float:
@@ -53,7 +52,15 @@ def renewal_seconds() -> float:
 class Claim:
     """An attempt's hold on its operation, shared by the job's thread and the heartbeat's."""
 
-    def __init__(self, operation: Operation, *, inline: bool, interrupt: bool = False) -> None:
+    def __init__(
+        self,
+        operation: Operation,
+        *,
+        inline: bool,
+        interrupt: bool = False,
+        wake: Callable[[], None] | None = None,
+    ) -> None:
+        """`wake` tells the heartbeat's thread that events are to be written."""
         now = time.monotonic()
         self.operation = operation
         #: The process that may write for the attempt. A process that the job forks may not.
@@ -62,7 +69,7 @@ class Claim:
         #: Held around each write of the row, so that an older write never follows a newer one.
         self.lock = threading.RLock()
         self._thread_id, self._depths = threading.get_ident(), sessions.depths()
-        #: Whether the thread could not beat and the lease ends soon: the job has to renew it.
+        #: Whether the thread could not beat for long: the job has to renew the lease.
         self.is_neglected = False
         self.interruption: type[JobInterrupted] | None = None
         #: Whether its process is being ended without a reason: this costs one of `max_losses`.
@@ -71,7 +78,8 @@ class Claim:
         #: The job sets it at each call. It is written once a beat.
         self.progress: Progress | None = None
         self._saved_progress: Progress | None = None
-        self.kept = Kept(operation.kept)
+        self.events = EventLog(operation, wake=wake)
+        self.kept = Kept(operation.kept, self.events)
         self._thread = JobThread()
         self._commands = operation.commands
         #: By `time.monotonic()`: this clock needs no database, which may be away or locked.
@@ -99,10 +107,7 @@ class Claim:
         )
 
     def check(self, *, now: bool = False) -> None:
-        """Raise the interruption that ends this attempt, if there is one.
-
-        `now`: an inline job reads its row even when its last beat is only just over.
-        """
+        """Raise the interruption of this attempt; `now`: an inline job reads its row for it."""
         self.check_clock()
         if self.inline or self.is_neglected:
             self._beat_in_job(now=now and self.inline)
@@ -147,52 +152,18 @@ class Claim:
                 raise
             logger.warning("Heartbeat failed, the job goes on: %s", error)
 
-    def find_cause(self, error: BaseException) -> BaseException:
-        """The interruption behind `error` when a pool ends this process, else `error` itself.
-
-        A pool ends a process when its worker stops, when the job is past Celery's time limit, and
-        when an operator terminates the task. Without one of these reasons the attempt is lost.
-        """
-        if not interrupts.ends_process(error):
-            return error
-        if self.inline:
-            # The process belongs to the caller, and no pool ends it: the job raised the error.
-            return error if self.interruption is None else self.interruption()
-        self._wait_for_reason()
-        if self.interruption is not None:
-            return self.interruption()
-        self.is_lost = True
-        operation, text = self.operation, "Operation id=%s kind=%s lost with its process"
-        logger.warning(text, operation.pk, operation.kind)
-        with suppress(Error):
-            lifecycle.expire_lease(operation.pk, worker=operation.worker, timed_out=False)
-        return error
-
-    def _wait_for_reason(self) -> None:
-        """Wait for an interruption, REASON_SECONDS at most.
-
-        A job with `max_losses=0` is not interrupted by a worker that stops, so a stop ends the
-        wait as well.
-        """
-        give_up = time.monotonic() + REASON_SECONDS
-        while True:
-            self.check_clock()
-            if self.interruption is None:
-                with suppress(Error):
-                    beat([self])
-            if self.interruption is not None or interrupts.stopping.is_set():
-                break
-            if time.monotonic() >= give_up:
-                break
-            time.sleep(0.05)
-        self.check_clock()
-
     @property
     def unsaved_progress(self) -> dict[str, Any]:
         """The columns of progress, cursors and state, where the row does not show them yet."""
         progress = self.progress
         is_shown = progress == self._saved_progress
         return ({} if progress is None or is_shown else columns(progress)) | self.kept.unsaved
+
+    @property
+    def unsaved_further(self) -> dict[str, Any]:
+        """The same for a write that is progress: no later attempt emits the events again."""
+        last = self.events.last
+        return self.unsaved_progress | ({"kept_events": last} if last else {})
 
     def changed_transactions(self) -> list[str]:
         """Aliases on which this thread has another transaction than when the attempt began."""
@@ -214,17 +185,32 @@ class Claim:
     def storing(self) -> Iterator[Columns]:
         """A block that writes the columns it is given, which the row lacks, and renews the lease.
 
-        The lock is held. After an error the columns are written again later.
+        The lock is held, and the events are written. After an error all are written again later.
         """
         with self.lock:
             began_at, progress = time.monotonic(), self.progress
-            unsaved = self.unsaved_progress
+            unsaved = self.unsaved_further
+            if not outages.read_for_job(self.operation.pk, self.events.write):
+                self.lose()
             yield unsaved
+            self.events.mark_written()
             self._saved_progress = progress
             self.kept.saved(unsaved)
             self._seen_at, self._renew_at = began_at, began_at + renewal_seconds()
             self.is_neglected = False
             self.halftime.get_further()
+
+    def end_events(self) -> None:
+        """Write the last events, and take no more. Raises ClaimLost, or DatabaseAway."""
+        self.events.close()
+        with self.lock:
+            if not outages.read_for_job(self.operation.pk, self.events.write):
+                self.lose()
+            self.events.mark_written()
+
+    def write_events(self) -> None:
+        """Write the events that wait; the heartbeat's thread calls it when some are due."""
+        self._write_unless_busy(self._write_events)
 
     def lose(self) -> NoReturn:
         """A write has missed: another attempt holds the operation, or it has ended."""
@@ -235,12 +221,10 @@ class Claim:
         """Compare with status and attempt of the `row`. Write new progress, or renew the lease.
 
         Before, obey an operator if the number of commands in the row has grown. An error there
-        does not keep the claim from its renewal.
+        does not keep the claim from its renewal. `began_at`: when the row was read.
 
-        `began_at`: when the row was read, by `time.monotonic()`.
-
-        A row that somebody has locked, above all the job itself, is not waited for: other claims
-        need their renewals, and the deadline has to be checked.
+        A row that is locked, above all by the job itself, is not waited for: other claims need
+        their renewals.
         """
         status, attempt, commands = ("", 0, 0) if row is None else row
         if attempt != self.operation.attempt or status not in ACTIVE:
@@ -254,19 +238,34 @@ class Claim:
                 self._commands = commands
         finally:
             if self.unsaved_progress or time.monotonic() >= self._renew_at:
-                self._renew_unless_busy()
+                self._write_unless_busy(self._renew)
         self._seen_at = time.monotonic() if began_at is None else began_at
 
-    def _renew_unless_busy(self) -> None:
-        """Renew, unless a step is being stored: it renews the lease, and may wait for long."""
+    def _write_unless_busy(self, write: Callable[[], None]) -> None:
+        """Call `write`, unless a step is being stored: that writes it too, and may take long."""
         if not self.lock.acquire(blocking=False):
+            self.events.postpone()
             return
         try:
             # An inline job beats with its own connection, which may hold the lock.
             with nullcontext() if self.inline else locked(self.operation.pk):
-                self._renew()
+                write()
+            if self._may_write_events:
+                self.events.mark_written()
+        except BaseException:
+            self.events.postpone()
+            raise
         finally:
             self.lock.release()
+
+    @property
+    def _may_write_events(self) -> bool:
+        """No inline job writes them in a transaction of its own, which may be rolled back."""
+        return not (self.inline and self.changed_transactions())
+
+    def _write_events(self) -> None:
+        if self._may_write_events and not self.events.write():
+            self._interrupt(ClaimLost)
 
     def _interrupt(self, interruption: type[JobInterrupted]) -> None:
         self.interruption = interruption
@@ -275,6 +274,7 @@ class Claim:
 
     def _renew(self) -> None:
         progress, unsaved = self.progress, self.unsaved_progress
+        self._write_events()
         is_held = lifecycle.beat(self.operation, **unsaved)
         self._saved_progress = progress
         self.kept.saved(unsaved)

@@ -12,6 +12,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import QuerySet
 from django.db.models.query import ModelIterable
 
+from async_reply.attempts.events import EventLog
 from async_reply.database import payloads
 from async_reply.exceptions import StepRefused
 
@@ -28,13 +29,21 @@ ResumeFrom: TypeAlias = Callable[[Any], Iterable[Keyed]]
 class Kept:
     """The column `kept` of an operation: the cursors by name, and the state."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, events: EventLog | None = None) -> None:
+        """`events`: what the attempt emits. A cursor that moves keeps the events so far."""
         kept = json.loads(text) if text else {}
-        #: Replaced at each change and never changed in place: the heartbeat's thread reads it.
-        self.cursors: dict[str, Any] = kept.get("cursors", {})
+        self._events = events
+        #: The cursors, and the last event when one moved. Replaced at each change and never changed
+        #: in place: the heartbeat's thread reads it.
+        self._position: tuple[dict[str, Any], int] = kept.get("cursors", {}), 0
+        self._saved_event = 0
         self._state = kept.get("state")
         self._saved = text
         self._has_moved = False
+
+    @property
+    def cursors(self) -> dict[str, Any]:
+        return self._position[0]
 
     @property
     def state(self) -> Any:
@@ -47,28 +56,34 @@ class Kept:
 
     def move(self, name: str, key: Any, done: int, length: int | None) -> None:
         """The loop `name` has done the item with this `key`, and `done` items in all."""
-        self.cursors = {**self.cursors, name: (key, done, length)}
+        last_event = 0 if self._events is None else self._events.last
+        self._position = {**self.cursors, name: (key, done, length)}, last_event
         self._has_moved = True
 
     def drop(self, name: str) -> None:
-        self.cursors = {other: at for other, at in self.cursors.items() if other != name}
+        cursors = {other: at for other, at in self.cursors.items() if other != name}
+        self._position = cursors, self._position[1]
 
     @property
     def unsaved(self) -> dict[str, Any]:
         """The columns that the row does not show yet. A job whose cursor moves gets further."""
-        if not self.cursors and self._state is None and not self._saved:
+        cursors, last_event = self._position
+        if not cursors and self._state is None and not self._saved:
             return {}
         text = json.dumps(
-            {"cursors": self.cursors, "state": self._state},
+            {"cursors": cursors, "state": self._state},
             cls=DjangoJSONEncoder,
             ensure_ascii=False,
         )
         further = {"idle_releases": 0} if self._has_moved else {}
+        if last_event > self._saved_event:
+            further["kept_events"] = last_event
         return {} if text == self._saved else {"kept": text, **further}
 
     def saved(self, columns: Mapping[str, Any]) -> None:
         """The row shows these columns."""
         self._saved = columns.get("kept", self._saved)
+        self._saved_event = columns.get("kept_events", self._saved_event)
         self._has_moved = False
 
 

@@ -18,6 +18,7 @@ from async_reply import columns, conf
 from async_reply.attempts.kinds import Kind, to_seconds
 from async_reply.database import payloads
 from async_reply.exceptions import (
+    EventsTooLarge,
     NoAnswer,
     OperationFailed,
     PayloadError,
@@ -78,7 +79,8 @@ def _explain(kind: Kind, error: BaseException, operation: Operation) -> Failure:
     if isinstance(error, PayloadError):
         # The text of PayloadTooLarge names a remedy and quotes nothing. Other texts may quote.
         text = error if isinstance(error, PayloadTooLarge) else RESULT_NOT_STORED
-        return Failure(error, Outcome.FAILED, _problem("invalid-result", text))
+        code = "events-too-large" if isinstance(error, EventsTooLarge) else "invalid-result"
+        return Failure(error, Outcome.FAILED, _problem(code, text))
     if isinstance(error, StorageFailed):
         return Failure(error, Outcome.FAILED, _problem("storage-failed", STORAGE_FAILED))
     return Failure(error, Outcome.FAILED, _problem("internal-error", INTERNAL_ERROR))

@@ -1,14 +1,18 @@
 """The thread that renews the leases of all attempts running in this process.
 
-It also writes the progress of their jobs, and learns that an attempt was canceled or lost.
+It also writes the progress and the events of their jobs, and learns that an attempt was canceled or
+lost.
 """
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+
+from django.db import Error
 
 from async_reply.attempts import outages
 from async_reply.attempts.claims import BEAT_SECONDS, Claim, beat
@@ -40,17 +44,35 @@ class Heart:
         with self._changed:
             self._claims.remove(claim)
 
+    def wake(self) -> None:
+        """A job has emitted an event: look when it is to be written."""
+        with self._changed:
+            self._changed.notify()
+
     def _run(self) -> None:
         pooling.leave_pool()
-        pause = BEAT_SECONDS
+        beat_at = time.monotonic() + BEAT_SECONDS
         while True:
             with self._changed:
-                while not self._claims:
+                if not self._claims:
                     self._is_failing = False
                     disconnect()
-                    self._changed.wait()
-            time.sleep(pause)
-            pause = self._beat()
+                    self._changed.wait_for(lambda: self._claims)
+                    beat_at = time.monotonic() + BEAT_SECONDS
+                emitting = self._wait(beat_at)
+            if emitting:
+                self._succeeds(partial(_write_events, emitting))
+            else:
+                beat_at = time.monotonic() + self._beat()
+
+    def _wait(self, beat_at: float) -> list[Claim]:
+        """Wait until a beat is due, or until events are: the claims whose events are due."""
+        while (now := time.monotonic()) < beat_at:
+            due_at = {claim: claim.events.due_at for claim in self._claims}
+            if emitting := [claim for claim in due_at if due_at[claim] <= now]:
+                return emitting
+            self._changed.wait(min([beat_at, *due_at.values()]) - now)
+        return []
 
     def _beat(self) -> float:
         """Beat once for all claims; the seconds until the next beat."""
@@ -58,19 +80,36 @@ class Heart:
             claims = list(self._claims)
         for claim in claims:
             claim.check_clock()
+        if not claims or self._succeeds(partial(beat, claims)):
+            return BEAT_SECONDS
+        for claim in claims:
+            claim.miss_beat()
+        return outages.PAUSE_SECONDS
+
+    def _succeeds(self, step: Callable[[], None]) -> bool:
+        """Whether `step` raised nothing. The thread goes on after any error."""
         try:
-            if claims:
-                beat(claims)
-        except Exception as error:  # noqa: BLE001 the thread goes on after any error
+            step()
+        except Exception as error:  # noqa: BLE001 as the first line says
             disconnect()
             level = logging.DEBUG if self._is_failing else logging.WARNING
             logger.log(level, "Heartbeat failed, it is tried again: %s", error)
             self._is_failing = True
-            for claim in claims:
-                claim.miss_beat()
-            return outages.PAUSE_SECONDS
+            return False
         self._is_failing = False
-        return BEAT_SECONDS
+        return True
+
+
+def _write_events(claims: list[Claim]) -> None:
+    """Let each claim write its events. Errors come last."""
+    failure: Error | None = None
+    for claim in claims:
+        try:
+            claim.write_events()
+        except Error as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 _heart = Heart()
@@ -91,11 +130,12 @@ def kept_alive(operation: Operation, *, inline: bool, interrupt: bool = False) -
 
     `interrupt`: the job is also interrupted between its calls, where it runs in a main thread.
     """
-    claim = Claim(operation, inline=inline, interrupt=interrupt)
+    heart = _heart
+    wake = None if inline else heart.wake
+    claim = Claim(operation, inline=inline, interrupt=interrupt, wake=wake)
     if inline:
         yield claim
         return
-    heart = _heart
     heart.add(claim)
     try:
         yield claim

@@ -1,15 +1,16 @@
 """The handle that a job gets as its first argument, `operation`."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sized
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
-from async_reply.attempts import contents, outages, pauses, results
+from async_reply.attempts import contents, emitting, outages, pauses, results, tracking
 from async_reply.attempts.claims import Claim
 from async_reply.attempts.contents import Content
-from async_reply.attempts.cursors import Loop, ResumeFrom
+from async_reply.attempts.cursors import ResumeFrom
 from async_reply.attempts.kinds import Exceptions, to_seconds
 from async_reply.attempts.steps import Steps
 from async_reply.exceptions import PayloadError, RetryLater
@@ -73,10 +74,7 @@ class Job:
 
         Calls are cheap enough for a tight loop: progress is written once a second.
         """
-        claim = self._claim
-        claim.progress = (_percent(done, total), message, 0, None)
-        if claim.needs_check:
-            claim.check()
+        tracking.show(self._claim, done, total, message)
 
     def track(
         self,
@@ -93,45 +91,31 @@ class Job:
         iterable is then a queryset, a list, a tuple or a range; or `resume_from(key)` returns the
         items behind a key, which is None at first, as pairs of key and item.
         """
-        if resume is not None:
-            yield from self._resumed(resume, iterable, resume_from, total, description)
-            return
-        if total is None and isinstance(iterable, Sized):
-            total = len(iterable)
-        self.progress(0, total, description)
-        claim = self._claim
-        for done, item in enumerate(iterable, 1):
-            yield item
-            claim.progress = (_percent(done, total), description, done, total)
-            if claim.needs_check:
-                claim.check()
+        if resume is None:
+            return tracking.tracked(self._claim, iterable, total, description)
+        return tracking.resumed(
+            self._claim, self._steps, resume, iterable, resume_from, total, description
+        )
 
-    def _resumed(
-        self,
-        name: str,
-        source: Iterable[Any],
-        resume_from: ResumeFrom | None,
-        total: int | None,
-        description: str,
-    ) -> Iterator[Any]:
-        if self._steps.begin_loop(name):
-            return
-        claim = self._claim
-        loop = Loop(claim.kept, name, source, resume_from)
-        total = loop.total() if total is None else total
-        self.progress(loop.done, total, description)
-        for key, item in loop.items():
-            yield item
-            # Without this a later attempt would skip an item whose step has failed.
-            self._steps.raise_failure()
-            loop.move(key)
-            claim.halftime.get_further()
-            claim.progress = (_percent(loop.done, total), description, loop.done, total)
-            if claim.needs_check:
-                claim.check()
-            claim.check_halftime()
-        claim.kept.drop(name)
-        self._steps.end_loop(name, loop.done)
+    def emit(self, name: str, data: Any = None) -> None:
+        """Add an event to the operation's log, which clients read at its `log` URL while it runs.
+
+        `data` is JSON of 64 KiB at most. It is written within a quarter of a second, outside of the
+        job's transactions. An attempt that begins anew makes the events of the last one void, up to
+        its last step or item of a loop with `resume`.
+
+        Raises TypeError or ValueError for a name that is not 1 to 64 letters, digits, '_', '-' and
+        '.', or that is reserved; PayloadError for `data` that is not JSON; EventsTooLarge beyond
+        MAX_EVENTS; EventRefused after the end of the job; JobInterrupted when the job has to stop.
+        """
+        emitting.emit(self._claim, name, data)
+
+    def log(self, text: object, *, level: int | str = logging.INFO) -> None:
+        """Add a line to the operation's log, for clients. The oldest lines go beyond MAX_EVENTS.
+
+        Raises ValueError for a level that Python's logging does not know, and as `emit` does.
+        """
+        emitting.log(self._claim, text, level)
 
     @property
     def state(self) -> Any:
@@ -280,11 +264,3 @@ class Job:
         """Close the files of input and steps, even those that the job took out of `input`."""
         self._steps.close()
         inputs.close(self._opened_files)
-
-
-def _percent(done: Any, total: Any) -> int | None:
-    """Percent done; None for numbers that have no percentage."""
-    try:
-        return int(100 * done / total) if total else None
-    except (ArithmeticError, TypeError, ValueError):
-        return None

@@ -60,6 +60,8 @@ class Kind:
     cancel: Cancel = "cooperative"
     # The questions that the job may ask: a serializer of REST framework for each name.
     asks: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    # Whether clients read what the job logs by Python's logging, where OperationLogHandler is used.
+    public_logs: bool = False
     # Exceptions that the pool raises in a job that ran for too long.
     timeouts: Exceptions = field(default=(), repr=False)
 
@@ -97,6 +99,8 @@ class Kind:
             if function is not None and not callable(function):
                 raise TypeError(f"{name} takes a function of the operation, not {function!r}.")
         _check_questions(self.asks)
+        if not isinstance(self.public_logs, bool):
+            raise TypeError(f"public_logs takes True or False, not {self.public_logs!r}.")
         if self.cancel not in get_args(Cancel):
             choices = ", ".join(map(repr, get_args(Cancel)))
             raise ValueError(f"cancel={self.cancel!r} is not known: write one of {choices}.")

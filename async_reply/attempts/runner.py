@@ -7,13 +7,16 @@ stored or leads to a retry, or somebody ended it from outside.
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import Error
 
-from async_reply import lifecycle, signals, traces
+from async_reply import lifecycle, logs, signals, traces
 from async_reply.attempts import (
+    causes,
+    emitting,
     failures,
     finishing,
     heartbeats,
@@ -81,11 +84,12 @@ def _attempt(kind: Kind, job: Job, claim: Claim) -> Report:
     sessions = Sessions(inline=claim.inline)
     try:
         result = _run_job(kind, job, claim, sessions)
+        claim.end_events()
         return _succeed(claim, job, result)
     except BaseException as raised:
         processes.end_forked_child(claim.pid, raised)
         sessions.clean_up(raised)
-        error = claim.find_cause(raised)
+        error = _end_events(claim, causes.find_cause(claim, raised))
         undo = Compensation(claim.operation, kind, job)
         if claim.interruption is not None and isinstance(error, FROM_OUTSIDE):
             return _end_from_outside(claim, undo, error)
@@ -94,6 +98,17 @@ def _attempt(kind: Kind, job: Job, claim: Claim) -> Report:
         if isinstance(error, JobPaused):
             return _pause(claim, undo, error)
         return _retry_or_fail(claim, kind, undo, error)
+
+
+def _end_events(claim: Claim, error: BaseException) -> BaseException:
+    """Write the last events of a job that ends by `error`; returns the error that counts then."""
+    if claim.is_lost or isinstance(error, ClaimLost | DatabaseAway):
+        return error
+    try:
+        claim.end_events()
+    except ClaimLost as lost:
+        return lost
+    return error
 
 
 def _run_job(kind: Kind, job: Job, claim: Claim, sessions: Sessions) -> results.JobResult:
@@ -106,7 +121,7 @@ def _run_job(kind: Kind, job: Job, claim: Claim, sessions: Sessions) -> results.
             # The time of all its attempts together was over before this one.
             raise TimeLimitExceeded
         with claim.interrupts_allowed():
-            returned = surroundings.call_in_own_context(_call, kind, job)
+            returned = surroundings.call_in_own_context(_call, kind, job, claim)
         job.end()
         result = results.to_result(returned)
     processes.end_forked_child(claim.pid)
@@ -114,7 +129,8 @@ def _run_job(kind: Kind, job: Job, claim: Claim, sessions: Sessions) -> results.
     return result
 
 
-def _call(kind: Kind, job: Job) -> Any:
+def _call(kind: Kind, job: Job, claim: Claim) -> Any:
+    logs.sink.set(partial(emitting.take_line, claim, is_private=not kind.public_logs))
     with project_context.around(job):
         if kind.takes_input:
             return kind.function(job, **job.input)
@@ -257,7 +273,8 @@ def _run_again(
 
 def _pause(claim: Claim, undo: Compensation, pause: JobPaused) -> Report:
     """Make the operation pending until its job goes on. It leaves no row of an attempt."""
-    operation, progress = claim.operation, claim.unsaved_progress
+    operation = claim.operation
+    progress = claim.unsaved_progress if pause.is_rest else claim.unsaved_further
     is_stored = finishing.finish(
         operation, lambda: pauses.store(operation, pause, unsaved=progress), None
     )

@@ -1,7 +1,7 @@
 """Ends a job from outside at a chosen call, for tests: as a client, a worker or a clock would.
 
-The calls of a job are `progress`, `check_canceled`, and those of `track`: one at its start and one
-after each item.
+The calls of a job are `progress`, `emit`, `log`, `check_canceled`, and those of `track`: one at its
+start and one after each item.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from unittest.mock import patch
 
 from async_reply import services
-from async_reply.attempts import interrupts
+from async_reply.attempts import causes, interrupts
 from async_reply.attempts.claims import Claim
 from async_reply.attempts.kinds import Kind
 from async_reply.exceptions import (
@@ -69,7 +69,7 @@ class Interruption:
         if self.raises is OperationCanceled and not allows_cancel(kind):
             raise NotCancelable(f'{kind.name} has cancel="never": no client can cancel it.')
         self._calls = 0
-        check, find_cause = Claim.check, Claim.find_cause
+        check, find_cause = Claim.check, causes.find_cause
 
         def check_and_act(claim: Claim, *, now: bool = False) -> None:
             is_chosen = self.count()
@@ -86,7 +86,10 @@ class Interruption:
                 self.act(claim)
             return find_cause(claim, error)
 
-        with patch.multiple(Claim, check=check_and_act, find_cause=act_again):
+        with (
+            patch.object(Claim, "check", check_and_act),
+            patch.object(causes, "find_cause", act_again),
+        ):
             yield
 
 

@@ -14,6 +14,7 @@ from async_reply.attempts.claims import Claim
 from async_reply.attempts.contents import Content
 from async_reply.attempts.cursors import Kept
 from async_reply.attempts.deadlines import Halftime
+from async_reply.attempts.events import EventLog
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.progress import Progress, columns
 from async_reply.attempts.results import JobResult
@@ -21,6 +22,7 @@ from async_reply.attempts.steps import Steps
 from async_reply.database import payloads
 from async_reply.exceptions import NoAnswer
 from async_reply.models import Operation, OperationStep
+from async_reply.stored_events import LOG
 from async_reply.testing.interruptions import Interruption
 from async_reply.testing.isolation import files_in_memory
 
@@ -46,7 +48,8 @@ class FakeJob(Job):
     """Call a job with it: `export(FakeJob(), rows=3)` returns what the function returns.
 
     `shown` has the progress of each call, `files` what the job made, `steps` the value of each
-    step. `answers` has the answer to each question; one without an answer raises NoAnswer.
+    step, `emitted` and `logged` what it added to its log. `answers` has the answer to each
+    question; one without an answer raises NoAnswer.
     Give `steps` to a job that is to go on after an earlier attempt. An `interruption` ends
     the job at its call: the job raises what a real one would raise there.
     """
@@ -80,6 +83,17 @@ class FakeJob(Job):
     def shown(self) -> list[Shown]:
         """The progress that the client could see after each call, oldest first."""
         return [Shown(**columns(progress)) for progress in self._recorder.shown]
+
+    @property
+    def emitted(self) -> list[tuple[str, Any]]:
+        """The name and the data of each event, oldest first."""
+        return [(name, data) for name, data in self._recorder.events.added if name != LOG]
+
+    @property
+    def logged(self) -> list[tuple[str, str]]:
+        """The level and the text of each line of `operation.log`, oldest first."""
+        lines = [data for name, data in self._recorder.events.added if name == LOG]
+        return [(line["level"], line["text"]) for line in lines]
 
     @property
     def steps(self) -> dict[str, Any]:
@@ -164,6 +178,18 @@ class _FakeSteps(Steps):
         return self._run(row, call)
 
 
+class _FakeEvents(EventLog):
+    """Keeps the events in memory."""
+
+    def __init__(self) -> None:
+        self.added: list[tuple[str, Any]] = []
+        super().__init__(Operation())
+
+    def _add(self, name: str, data: Any, *, is_private: bool = False) -> int:
+        self.added.append((name, data))
+        return super()._add(name, data, is_private=is_private)
+
+
 class _Recorder:
     """Takes the place of a claim, which would write to the row."""
 
@@ -172,7 +198,8 @@ class _Recorder:
     def __init__(self, interruption: Interruption | None) -> None:
         self.pid = os.getpid()
         self.lock = RLock()
-        self.kept = Kept("")
+        self.events = _FakeEvents()
+        self.kept = Kept("", self.events)
         self.halftime = Halftime(Operation(), math.inf)
         self.shown: list[Progress] = []
         self._interruption = interruption

@@ -19,7 +19,8 @@ from async_reply.exceptions import JobPaused, StepRefused
 from async_reply.models import Operation, OperationAttempt, OperationStep
 from async_reply.status import Status
 from async_reply.testing import FakeJob, run_operations
-from tests.attempts.test_steps import Script, called
+from tests.attempts.scripts import Script
+from tests.attempts.test_steps import called
 from tests.project.tasks import echo
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_statement")]

@@ -19,8 +19,8 @@ from async_reply.models import Operation, OperationAttempt, OperationStep
 from async_reply.status import Status
 from async_reply.tasks import registered
 from async_reply.testing import FakeJob, run_operations
+from tests.attempts.scripts import Script
 from tests.attempts.test_pauses import wake
-from tests.attempts.test_steps import Script
 from tests.project.questions import ApprovalSerializer, approve
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_statement")]

@@ -1,7 +1,6 @@
 """Steps of a job: run once, stored, and returned again by later attempts."""
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +9,9 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from async_reply import columns, lifecycle, services
-from async_reply.attempts import claims, outages, rescue, runner, step_storage, steps
+from async_reply.attempts import claims, outages, rescue, step_storage, steps
 from async_reply.attempts.jobs import Job
-from async_reply.attempts.kinds import Kind
-from async_reply.attempts.reports import Ending, Report
+from async_reply.attempts.reports import Ending
 from async_reply.database.clock import after
 from async_reply.exceptions import (
     ClaimLost,
@@ -27,29 +25,10 @@ from async_reply.exceptions import (
 from async_reply.models import Operation, OperationFile, OperationStep
 from async_reply.services import retention
 from async_reply.status import Status
+from tests.attempts.scripts import Script
 from tests.project.tasks import echo
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_statement")]
-
-
-class Script:
-    """A job that later attempts run again, and what it called."""
-
-    def __init__(self, function: Callable[[Job, list[str]], Any], **options: Any) -> None:
-        self.calls: list[str] = []
-        retries: dict[str, Any] = {"max_retries": 2, "autoretry_for": (OSError,)}
-        options = retries | {"default_retry_delay": 0} | options
-        self.kind = Kind(
-            name=echo.name, function=lambda operation: function(operation, self.calls), **options
-        )
-        self.operation = services.submit(echo)
-        rows = Operation.objects.filter(pk=self.operation.pk)
-        rows.update(max_retries=options["max_retries"])
-
-    def attempt(self) -> Report:
-        report = runner.run(self.operation.pk, self.kind, worker="w1", inline=True)
-        self.operation = Operation.objects.get(pk=self.operation.pk)
-        return report
 
 
 def called(calls: list[str], name: str, value: Any = ...) -> Any:

@@ -13,6 +13,7 @@ from django.db import OperationalError, connection, transaction
 
 from async_reply import lifecycle, services
 from async_reply.attempts import (
+    causes,
     claims,
     heartbeats,
     interrupts,
@@ -43,7 +44,7 @@ SIGNALS = [signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGINT, signal.
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(claims, "REASON_SECONDS", 30.0)
+    monkeypatch.setattr(causes, "REASON_SECONDS", 30.0)
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_exit__without_a_reason_loses_the_attempt(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It costs one of `max_losses`. Otherwise the operation could be repeated for ever."""
-    monkeypatch.setattr(claims, "REASON_SECONDS", 0.1)
+    monkeypatch.setattr(causes, "REASON_SECONDS", 0.1)
     with pytest.raises(SystemExit):
         run(exits(number), max_losses=1)
     assert rescue.rescue() == 1

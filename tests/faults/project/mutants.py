@@ -89,7 +89,7 @@ def _store_steps_later() -> None:
 def _forget_cursors() -> None:
     """Each attempt begins its loops anew."""
     kept: Any = claims
-    kept.Kept = lambda _text: Kept("")
+    kept.Kept = lambda *_: Kept("")
 
 
 MUTANTS = {
