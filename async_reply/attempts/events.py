@@ -66,7 +66,7 @@ class EventLog:
         #: Whether an earlier attempt has left events that this one emits anew.
         self._has_to_reset = operation.events > operation.kept_events
         if self._has_to_reset:
-            self._add(RESET, {"after": operation.kept_events})
+            self._add(RESET, json.dumps({"after": operation.kept_events}))
 
     @property
     def due_at(self) -> float:
@@ -78,33 +78,34 @@ class EventLog:
         """Add an event. Raises TypeError or ValueError for its name, PayloadError for its data."""
         check_name(name)
         try:
-            plain = payloads.to_json(data, limit=MAX_EVENT_BYTES)
+            text, _ = payloads.to_text_and_json(data, limit=MAX_EVENT_BYTES)
         except PayloadTooLarge as error:
             raise EventsTooLarge(
                 f"{error} Emit several events instead, or return operation.file(...)."
             ) from error
-        sizes = outages.read_for_job(self._operation.pk, self._read_sizes)
+        sizes = self._sizes or outages.read_for_job(self._operation.pk, self._read_sizes)
         if sizes.emitted >= (limit := conf.get("MAX_EVENTS")):
             raise EventsTooLarge(
                 f"The events of the operation take {sizes.emitted:,} bytes; {limit:,} are allowed. "
                 "Return the rest as the result, or raise the setting MAX_EVENTS."
             )
-        size = self._add(name, plain)
+        size = self._add(name, text)
         with self._changed:
             sizes.emitted += size
 
     def log(self, text: object, level: str, *, is_private: bool = False) -> None:
         """Add a line, unless MAX_EVENTS bytes wait. Readers see where lines are missing."""
         line = {"level": level, "text": payloads.clean(text)[:MAX_LINE_CHARACTERS]}
-        self._add(LOG, line, is_private=is_private)
+        self._add(LOG, json.dumps(line, ensure_ascii=False), is_private=is_private)
 
     @interrupts.uninterrupted
-    def _add(self, name: str, data: Any, *, is_private: bool = False) -> int:
-        """Number an event and let it wait; returns its bytes. A closed log takes no event."""
-        event = {"event": name, "at": _now(), "data": data}
-        if is_private:
-            event["private"] = True
-        rest = json.dumps(event, ensure_ascii=False, separators=(",", ":"))[1:]
+    def _add(self, name: str, data: str, *, is_private: bool = False) -> int:
+        """Number an event and let it wait; returns its bytes. A closed log takes no event.
+
+        `data` is JSON.
+        """
+        privacy = ',"private":true' if is_private else ""
+        rest = f'"event":"{name}","at":"{_now()}","data":{data}{privacy}}}'
         with self._changed:
             if self.is_closed:
                 return 0

@@ -25,6 +25,11 @@ def to_json(value: Any, *, limit: int | None = None) -> Any:
     PayloadTooLarge beyond `limit` bytes. Clients may read the messages of the last two: they
     quote nothing of `value`.
     """
+    return to_text_and_json(value, limit=limit)[1]
+
+
+def to_text_and_json(value: Any, *, limit: int | None = None) -> tuple[str, Any]:
+    """Do as `to_json`, and return the text of the JSON as well."""
     try:
         text = json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False)
         size = len(text.encode())
@@ -41,7 +46,7 @@ def to_json(value: Any, *, limit: int | None = None) -> Any:
         raise PayloadTooLarge(f"The value takes {size:,} bytes of JSON; {limit:,} are allowed.")
     if _is_deeper(plain, MAX_DEPTH):
         raise PayloadError(f"The value is nested deeper than {MAX_DEPTH} levels.")
-    return plain
+    return text, plain
 
 
 def _refusal(value: Any) -> PayloadError:

@@ -1,5 +1,6 @@
 """A handle to call a job by itself: it needs no row, and records what the job shows and stores."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -185,8 +186,8 @@ class _FakeEvents(EventLog):
         self.added: list[tuple[str, Any]] = []
         super().__init__(Operation())
 
-    def _add(self, name: str, data: Any, *, is_private: bool = False) -> int:
-        self.added.append((name, data))
+    def _add(self, name: str, data: str, *, is_private: bool = False) -> int:
+        self.added.append((name, json.loads(data)))
         return super()._add(name, data, is_private=is_private)
 
 
