@@ -40,6 +40,7 @@ TITLES = {
     "timed-out": "The operation took too long",
     "unknown-kind": "No worker knows this kind of operation",
     "result-unreachable": "The operation's result cannot be reached",
+    "events-too-large": "The operation's events take too much room",
     "invalid-result": "The operation's result could not be stored",
 }
 
