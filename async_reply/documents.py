@@ -23,7 +23,13 @@ from async_reply.status import FINAL, Status
 
 Document = dict[str, Any]
 #: Relation -> name of the URL.
-LINKS = {"self": "status", "monitor": "monitor", "result": "result", "events": "events"}
+LINKS = {
+    "self": "status",
+    "monitor": "monitor",
+    "result": "result",
+    "events": "events",
+    "log": "log",
+}
 
 
 def links(
@@ -118,8 +124,13 @@ def _links(
     """The links of the operation when it was new. `key` is a valet key and its scope."""
     forecast = forecast or Forecast(operation)
     token, scope = key
-    urls = operation_links.make([*LINKS.values(), "cancel"], operation.pk, request, key=token)
-    targets = dict(zip([*LINKS, "cancel"], urls, strict=True))
+    names = {**LINKS, "cancel": "cancel"}
+    try:
+        urls = operation_links.make([*names.values()], operation.pk, request, key=token)
+    except NoReverseMatch:  # the project mounts the views by itself, and none for the log
+        del names["log"]
+        urls = operation_links.make([*names.values()], operation.pk, request, key=token)
+    targets = dict(zip(names, urls, strict=True))
     key_cancels = valet_keys.includes(scope, "cancel")
     if not cancellation.allows_cancel(forecast.kind):
         del targets["cancel"]

@@ -18,6 +18,7 @@ VIEWS: dict[str, tuple[str, Any]] = {
     "monitor": ("operations/<str:id>/monitor", views.MonitorView),
     "result": ("operations/<str:id>/result", views.ResultView),
     "events": ("operations/<str:id>/events", views.EventsView),
+    "log": ("operations/<str:id>/log", views.LogView),
     "input": ("operations/<str:id>/input/<str:name>", views.InputView),
     "cancel": ("operations/<str:id>/cancel", views.CancelView),
 }

@@ -94,7 +94,7 @@ def test_times__of_a_project_without_time_zones(api: APIClient, settings: Settin
     assert abs(datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds() < 60
 
 
-LINKS = {"self", "monitor", "result", "events"}
+LINKS = {"self", "monitor", "result", "events", "log"}
 
 
 def test_links_at__are_those_that_a_request_gets(api: APIClient, running: Operation) -> None:

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from rest_framework.urlpatterns import format_suffix_patterns
 from rest_framework.views import APIView
 
-from async_reply import services
+from async_reply import services, urls
 from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation
 from async_reply.testing import run_operations
@@ -157,3 +157,17 @@ def test_links__end_with_a_slash(api: APIClient) -> None:
     links_without_slash = api.get(links["monitor"].rstrip("/")).json()["links"]
     assert links_without_slash == links
     assert Operation.objects.count() == 1
+
+
+class WithoutLog:
+    """A project that mounts the views of operations by itself, and knows no log."""
+
+    mounted = [pattern for pattern in urls.urlpatterns if pattern.name != "log"]
+    urlpatterns = [*SUBMITS, path("api/", include((mounted, "async_reply")))]
+
+
+def test_links__of_a_project_without_a_url_for_the_log(api: APIClient, settings: Settings) -> None:
+    settings.ROOT_URLCONF = WithoutLog
+    links = api.post("/echoes/", {}).json()["links"]
+    assert set(links) == {"self", "monitor", "result", "events", "cancel"}
+    assert api.get(links["self"]).status_code == 200

@@ -18,7 +18,7 @@ from async_reply import conf
 from async_reply.database import alias
 from async_reply.logs import logger
 from async_reply.notifications import postgresql, redis
-from async_reply.notifications.base import OnChange
+from async_reply.notifications.base import ONLY_EVENTS, OnChange
 
 #: Seconds after which a listener that failed connects again.
 RECONNECT_SECONDS = 1.0
@@ -29,16 +29,30 @@ def announce(pk: UUID, changes: Collection[str]) -> None:
 
     Only changes with a new version are announced: a client can see no others.
     """
+    if "version" in changes:
+        _send(str(pk))
+
+
+def announce_events(pk: UUID) -> None:
+    """Announce that the operation has new events, once they are committed.
+
+    Only the readers of its log are told. Clients that poll see nothing of an event.
+    """
+    _send(f"{pk}{ONLY_EVENTS}")
+
+
+def _send(text: str) -> None:
+    """Send this message when the transaction is committed; at once if there is none."""
     target = conf.get("NOTIFY")
-    if target is None or "version" not in changes:
+    if target is None:
         return
     if target != "postgresql":
-        transaction.on_commit(lambda: redis.publish(target, pk), using=alias(), robust=True)
+        transaction.on_commit(lambda: redis.publish(target, text), using=alias(), robust=True)
     elif connections[alias()].in_atomic_block:
-        postgresql.notify(pk)
+        postgresql.notify(text)
     else:
         # The change is committed. An error here must not look like an error of the change.
-        transaction.on_commit(lambda: postgresql.notify(pk), using=alias(), robust=True)
+        transaction.on_commit(lambda: postgresql.notify(text), using=alias(), robust=True)
 
 
 def announce_events(pk: UUID) -> None:

@@ -1,7 +1,6 @@
 """Notifies by PostgreSQL's LISTEN and NOTIFY."""
 
 import threading
-from uuid import UUID
 
 from django.db import connections
 
@@ -9,10 +8,10 @@ from async_reply.database import alias, pooling
 from async_reply.notifications.base import CHANNEL, POLL_SECONDS, OnChange, pass_on
 
 
-def notify(pk: UUID) -> None:
-    """Send the id; PostgreSQL delivers it at the commit."""
+def notify(text: str) -> None:
+    """Send the message; PostgreSQL delivers it at the commit."""
     with connections[alias()].cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, str(pk)])
+        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, text])
 
 
 def listen(on_change: OnChange, stop: threading.Event) -> None:

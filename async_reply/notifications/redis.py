@@ -4,7 +4,6 @@ import threading
 import time
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 from async_reply.logs import logger
 from async_reply.notifications.base import CHANNEL, POLL_SECONDS, OnChange, pass_on
@@ -19,15 +18,15 @@ class _Pause:
     until = 0.0
 
 
-def publish(url: str, pk: UUID) -> None:
-    """Send the id. If Redis is away, one writer waits for the timeout, and the next ones do not."""
+def publish(url: str, text: str) -> None:
+    """Send the message. If Redis is away, one writer waits for the timeout, the next do not."""
     if time.monotonic() < _Pause.until:
         return
     try:
-        _client(url).publish(CHANNEL, str(pk))
+        _client(url).publish(CHANNEL, text)
     except Exception:
         _Pause.until = time.monotonic() + PAUSE_SECONDS
-        logger.warning("Operation id=%s not announced", pk, exc_info=True)
+        logger.warning("Operation id=%s not announced", text.split()[0], exc_info=True)
 
 
 @lru_cache(maxsize=4)

@@ -64,6 +64,8 @@ DECADE_SECONDS = 315_360_000
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
+# A weight of zero (RFC 9110, section 12.4.2).
+_REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _QUOTED_KEY = re.compile(r'"(?:[^"\\]|\\["\\])*"')
 _ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -201,9 +203,28 @@ def applied(field: str, seconds: int) -> str:
     return f"{field}, wait={seconds}" if field else f"wait={seconds}"
 
 
+def number(text: str) -> int | None:
+    """The whole number below 10**9 that `text` is; None for any other text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
 def last_event_id(field: str) -> int:
-    """The version in a Last-Event-ID field; 0 if the field holds no version."""
-    return int(field) if field.isascii() and field.isdigit() and len(field) < 10 else 0
+    """The number in a Last-Event-ID field; 0 if the field holds none."""
+    return number(field) or 0
+
+
+def accepts_stream(field: str) -> bool:
+    """Whether an Accept `field` names server-sent events, as that of a browser's EventSource does.
+
+    A wildcard does not count: it comes from clients that take anything, and JSON suits them better.
+    """
+    if EVENT_STREAM not in field.lower():
+        return False
+    for part in _split(field, ","):
+        media_type, *parameters = (item.strip().lower() for item in _split(part, ";"))
+        if media_type == EVENT_STREAM:
+            return not any(_REFUSED.fullmatch(parameter) for parameter in parameters)
+    return False
 
 
 def _split(field: str, separator: str) -> list[str]:

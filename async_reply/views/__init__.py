@@ -4,6 +4,7 @@ from async_reply.views.events import EventsView
 from async_reply.views.health import HealthView
 from async_reply.views.inputs import InputView
 from async_reply.views.lists import ListView
+from async_reply.views.log import LogView
 from async_reply.views.operations import CancelView, MonitorView, StatusView
 from async_reply.views.results import ResultView
 from async_reply.views.submit import LongRunningOperationMixin, LongRunningOperationView
@@ -14,6 +15,7 @@ __all__ = [
     "HealthView",
     "InputView",
     "ListView",
+    "LogView",
     "LongRunningOperationMixin",
     "LongRunningOperationView",
     "MonitorView",

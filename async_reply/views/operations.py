@@ -45,7 +45,8 @@ class OperationView(SingleOperationMixin):
     Handlers take and ignore further parts of the URL, such as the version of an API.
     """
 
-    #: Whether clients of this view wait: "never", "if preferred" or "always".
+    #: Whether clients of this view wait: "never", "if preferred", "if streamed or preferred" or
+    #: "always".
     wait_mode: ClassVar[str] = "never"
 
     def get_caller(self) -> callers.Caller:

@@ -1,4 +1,4 @@
-"""Lets a request wait for the end of its operation, as its client prefers by `Prefer: wait`."""
+"""Lets a request wait for its operation, as its client prefers by `Prefer: wait`."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ def _wait(environ: dict[str, Any], ticket: tickets.Wait) -> bool | None:
         return None
     if not environs.has_threads(environ):
         return None
-    return slots.wait(ticket.operation, seconds=ticket.seconds, caller=ticket.caller)
+    return slots.wait(ticket)
 
 
 def _result(

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -23,10 +24,11 @@ COMMENT_INTERVAL_SECONDS = 0.25
 
 
 class WaitingClient:
-    """A client that waits for the end of an operation."""
+    """A client that waits for the end of an operation, or for the next event of its log."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticket: tickets.Wait) -> None:
         self._loop = asyncio.get_running_loop()
+        self._ticket = ticket
         #: The answers shared by the waiters of the end; None if the operation has not ended.
         self.ended: asyncio.Future[ticker.SharedAnswers | None] = self._loop.create_future()
 
@@ -40,7 +42,7 @@ class WaitingClient:
 
     def tell(self, row: Operation | None, shared: ticker.SharedAnswers) -> None:
         """Called by the ticker, in its thread."""
-        if ticker.has_ended(row):
+        if self._ticket.ends_by(row):
             self._loop.call_soon_threadsafe(self._end, shared)
 
 
@@ -73,9 +75,9 @@ async def _wait(ticket: tickets.Wait, registry: ClientRegistry) -> ticker.Shared
     """Return the shared answers when the operation has ended, None if it did not end in time."""
     if ticker.has_ended(ticket.operation):
         return {}
-    client = WaitingClient()
-    waiter = ticker.Waiter(ticket.operation.pk, ticket.operation.version, client.tell)
+    client = WaitingClient(ticket)
     timer = asyncio.get_running_loop().call_later(ticket.seconds, client.close)
+    waiter = ticket.waiter(client.tell)
     try:
         with registry.waiting(client, ticket.caller), ticker.ticker.watching(waiter):
             return await client.ended
@@ -132,23 +134,24 @@ async def _send_result(
 
 
 class StreamingClient:
-    """A client that reads a stream: it is told of new versions, and asks Django for the event.
+    """A client that reads a stream: it is told of changes, and asks Django for their events.
 
-    A client that reads slowly gets only the last of the events that it missed.
+    Of changes a client that reads slowly gets only the last of those that it missed. Of a log it
+    gets page after page.
     """
 
     def __init__(self, ticket: tickets.Stream, scope: Scope) -> None:
         self._loop = asyncio.get_running_loop()
         self._ticket = ticket
         self._scope = scope
-        self._seen = ticket.seen
-        #: The newest version, and the newest when Django was asked.
-        self._newest_version = self._asked_version = 0
+        #: The number of the newest event, and of the newest for which Django had no answer.
+        self._newest = ticket.seen.newest(ticket.operation)
+        self._unanswered = 0
         self._shared: ticker.SharedAnswers = {}
         self._has_news = asyncio.Event()
         self._is_comment_due = False
         self._timer = self._loop.call_later(ticket.seconds, self.close)
-        self.is_over = ticket.operation.status in FINAL
+        self.is_over = ticket.is_over
 
     def close(self) -> None:
         """End the stream."""
@@ -160,29 +163,29 @@ class StreamingClient:
 
     def tell(self, row: Operation | None, shared: ticker.SharedAnswers) -> None:
         """Called by the ticker, in its thread."""
-        version = None if row is None else row.version
-        self._loop.call_soon_threadsafe(self._take_version, version, shared)
+        newest = None if row is None else self._ticket.seen.newest(row)
+        self._loop.call_soon_threadsafe(self._take_news, newest, shared)
 
-    def _take_version(self, version: int | None, shared: ticker.SharedAnswers) -> None:
-        if version is None:
+    def _take_news(self, newest: int | None, shared: ticker.SharedAnswers) -> None:
+        if newest is None:
             self.close()
         else:
-            self._newest_version, self._shared = version, shared
+            self._newest, self._shared = newest, shared
             self._has_news.set()
 
     async def next(self) -> bytes:
-        """The next event, a comment if none comes for long, or nothing at the end."""
+        """The next events, a comment if none comes for long, or nothing at the end."""
         while not self.is_over:
             if await self._gets_news():
-                event = await self._ask()
-                if event:
-                    return event
+                body = await self._ask()
+                if body:
+                    return body
             elif not self.is_over:
                 return events.KEEP_ALIVE_COMMENT
         return b""
 
     async def _gets_news(self) -> bool:
-        """Wait for a new version; False when a comment is due, or the stream is over."""
+        """Wait for newer events; False when a comment is due, or the stream is over."""
         self._is_comment_due = False
         timer = self._loop.call_at(self._comment_at(), self._wake_for_comment)
         try:
@@ -198,20 +201,23 @@ class StreamingClient:
         self._has_news.set()
 
     def _is_behind(self) -> bool:
-        return self._newest_version > max(self._seen.version, self._asked_version)
+        return self._newest > max(self._ticket.seen.number, self._unanswered)
 
     async def _ask(self) -> bytes:
-        """The event that is new to the client; a client that may not read it is at the end."""
-        self._asked_version = self._newest_version
-        scope = follow_up(self._scope, self._ticket.url, seen=self._seen)
-        answer = await ask(scope, self._ticket.caller, self._shared)
+        """The events that are new to the client; a client that may not read them is at the end."""
+        newest, seen = self._newest, self._ticket.seen
+        answer = await ask(
+            follow_up(self._scope, self._ticket.url, seen=seen), self._ticket.caller, self._shared
+        )
         if answer.code == 204:
+            self._unanswered = newest
             return b""
         if answer.code != 200 or not isinstance(answer.ticket, tickets.Stream):
             self.close()
             return b""
-        self._seen = answer.ticket.seen
-        self.is_over = self.is_over or answer.ticket.operation.status in FINAL
+        self._ticket = answer.ticket
+        self._newest = max(self._newest, self._ticket.seen.newest(self._ticket.operation))
+        self.is_over = self.is_over or self._ticket.is_over
         return answer.body
 
     def _comment_at(self) -> float:
@@ -224,16 +230,18 @@ class StreamingClient:
 async def stream(
     ticket: tickets.Stream, answer: Answer, connection: Connection, registry: ClientRegistry
 ) -> None:
-    """Send the first event, then one for each change until the operation has finished."""
+    """Send the first events, then later ones as they come, until the operation has finished."""
     client = StreamingClient(ticket, connection.scope)
-    waiter = ticker.Waiter(ticket.operation.pk, ticket.seen.version, client.tell)
+    watching: AbstractContextManager[None] = nullcontext()
+    if ticket.operation.status not in FINAL:
+        watching = ticker.ticker.watching(ticket.waiter(client.tell))
     fields = replaced(answer.fields, [headers.CONTENT_LENGTH], {})
     start = {"type": "http.response.start", "status": answer.code, "headers": fields}
     try:
         async with connection.while_connected():
             await connection.send(start)
             await _send_part(connection, answer.body)
-            with registry.waiting(client, ticket.caller), ticker.ticker.watching(waiter):
+            with registry.waiting(client, ticket.caller), watching:
                 while chunk := await client.next():
                     await _send_part(connection, chunk)
             await connection.send({"type": "http.response.body", "body": b""})

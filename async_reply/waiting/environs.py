@@ -37,6 +37,8 @@ def follow_up(
     """
     parts = urlsplit(url)
     left_out = LEFT_OUT if environ["REQUEST_METHOD"] == "GET" else LEFT_OUT | CONDITIONS
+    if seen is not None:
+        left_out |= {"HTTP_LAST_EVENT_ID"}  # `seen` takes its place
     script = environ.get("SCRIPT_NAME", "").rstrip("/").encode()
     path = unquote_to_bytes(parts.path).removeprefix(script)
     handover = Handover(is_follow_up=True, seen=seen)

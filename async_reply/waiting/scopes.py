@@ -27,7 +27,7 @@ LEFT_OUT_OF_IDENTITY = frozenset({HANDOVER_KEY, "client"})
 
 
 def is_about_to_wait(scope: Scope) -> bool:
-    """Whether the request is a GET whose view lets it wait, and which asks to wait.
+    """Whether the request is a GET whose view lets it wait, and which asks to wait or to stream.
 
     The answer of such a view is kept in memory until it is sent. Other answers may be too large.
     """
@@ -41,9 +41,15 @@ def is_about_to_wait(scope: Scope) -> bool:
     except Http404:  # also raised by converters
         return False
     wait_mode = getattr(view, "wait_mode", "never")
-    fields = [value for name, value in scope["headers"] if name == b"prefer"]
-    prefers_to_wait = headers.wait(b",".join(fields).decode("latin-1")) is not None
+    if wait_mode == "if streamed or preferred":
+        wait_mode = "always" if headers.accepts_stream(_field(scope, b"accept")) else "if preferred"
+    prefers_to_wait = headers.wait(_field(scope, b"prefer")) is not None
     return wait_mode == "always" or (wait_mode == "if preferred" and prefers_to_wait)
+
+
+def _field(scope: Scope, name: bytes) -> str:
+    """The field of the request with this name; several of them are one list."""
+    return b",".join(value for key, value in scope["headers"] if key == name).decode("latin-1")
 
 
 def without_body(scope: Scope) -> Scope:
@@ -52,9 +58,15 @@ def without_body(scope: Scope) -> Scope:
 
 
 def follow_up(scope: Scope, url: str, *, seen: Seen | None = None) -> Scope:
-    """The scope of a GET of `url` on this host by the same client, who does not wait again."""
+    """The scope of a GET of `url` on this host by the same client, who does not wait again.
+
+    `seen` takes the place of Last-Event-ID. Clients that came back with other ids thus make the
+    same request as soon as they have seen the same.
+    """
     parts = urlsplit(url)
     left_out = BODY_FIELDS if scope["method"] == "GET" else BODY_FIELDS | CONDITIONS
+    if seen is not None:
+        left_out |= {b"last-event-id"}
     return {
         **scope,
         "method": "GET",

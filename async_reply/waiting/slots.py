@@ -11,6 +11,7 @@ from async_reply import conf
 from async_reply.models import Operation
 from async_reply.waiting import ticker
 from async_reply.waiting.callers import Caller
+from async_reply.waiting.tickets import Wait
 
 _lock = threading.Lock()
 _used: Counter[Caller] = Counter()
@@ -35,8 +36,8 @@ def slot(caller: Caller) -> Iterator[bool]:
                 del _used[caller]
 
 
-def wait(operation: Operation, *, seconds: float, caller: Caller) -> bool | None:
-    """Whether the operation finished, or was deleted, within `seconds`. The thread waits for that.
+def wait(ticket: Wait) -> bool | None:
+    """Whether what the ticket waits for happened in its time. The thread waits for that.
 
     None at once if no slot is free or the thread is in a transaction, which would stay open. The
     thread's database connections are closed before it waits.
@@ -44,14 +45,14 @@ def wait(operation: Operation, *, seconds: float, caller: Caller) -> bool | None
     ended = threading.Event()
 
     def tell(row: Operation | None, shared: ticker.SharedAnswers) -> None:
-        if ticker.has_ended(row):
+        if ticket.ends_by(row):
             ended.set()
 
-    with slot(caller) as is_free:
+    with slot(ticket.caller) as is_free:
         if not is_free or not release_connections():
             return None
-        with ticker.ticker.watching(ticker.Waiter(operation.pk, operation.version, tell)):
-            return ended.wait(seconds)
+        with ticker.ticker.watching(ticket.waiter(tell)):
+            return ended.wait(ticket.seconds)
 
 
 def is_in_transaction() -> bool:

@@ -8,6 +8,7 @@ operation at once; a lost notification costs the time until the next look.
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -38,29 +39,47 @@ IDLE_SECONDS = 1.0
 
 #: Follow-up requests by their identity: waiters of one change share those that are the same.
 SharedAnswers = MutableMapping[Hashable, Any]
-#: Called in the ticker's thread, with the row's status and version; None if the row is deleted.
+#: Called in the ticker's thread, with columns of the row; None if the row is deleted.
 Tell = Callable[[Operation | None, SharedAnswers], None]
 
 
 class Waiter:
-    """Wants to be told when the operation has a later version than `version`."""
+    """Wants to be told when the operation has a later version than `version`.
 
-    __slots__ = ("pk", "tell", "version")
+    A reader of the operation's log gives the number of the last event that its row had as `events`.
+    It is told of later events and of the end, and of no version between.
+    """
 
-    def __init__(self, pk: UUID, version: int, tell: Tell) -> None:
+    __slots__ = ("events", "pk", "tell", "version")
+
+    def __init__(self, pk: UUID, version: int, tell: Tell, *, events: int | None = None) -> None:
         self.pk = pk
         self.version = version
         self.tell = tell
+        self.events = events
+
+    def takes(self, row: Operation) -> bool:
+        """Whether the row is news. Afterwards the waiter counts as told of it."""
+        is_later = self.version < row.version
+        self.version = max(self.version, row.version)
+        if self.events is None:
+            return is_later
+        has_more = self.events < row.events
+        self.events = max(self.events, row.events)
+        return has_more or (is_later and has_ended(row))
 
 
 class Ticker:
-    """Looks at the operations that somebody waits for, and tells the waiters of a new version."""
+    """Looks at the operations that somebody waits for, and tells the waiters of changes."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiters: dict[UUID, set[Waiter]] = {}
         #: The oldest version among the waiters of each operation.
         self._versions: dict[UUID, int] = {}
+        #: The same for the number of events, where readers of the log are among the waiters.
+        self._events: dict[UUID, int] = {}
+        self._readers: Counter[UUID] = Counter()
         #: The same for the next look; None if they have changed since the last one.
         self._seen: versions.Seen | None = None
         #: Operations to read before the next look; None stands for a look at all of them.
@@ -89,25 +108,41 @@ class Ticker:
                 self._add_hint(waiter.pk)
             self._waiters.setdefault(waiter.pk, set()).add(waiter)
             oldest = self._versions.get(waiter.pk, waiter.version)
-            self._set_version(waiter.pk, min(oldest, waiter.version))
+            self._set(self._versions, waiter.pk, min(oldest, waiter.version))
+            if waiter.events is not None:
+                self._readers[waiter.pk] += 1
+                oldest = self._events.get(waiter.pk, waiter.events)
+                self._set(self._events, waiter.pk, min(oldest, waiter.events))
         try:
             yield
         finally:
             with self._changed:
-                self._waiters[waiter.pk].discard(waiter)
-                if not self._waiters[waiter.pk]:
-                    del self._waiters[waiter.pk], self._versions[waiter.pk]
-                    self._seen = None
+                self._forget(waiter)
 
-    def _set_version(self, pk: UUID, version: int) -> None:
-        if self._versions.get(pk) != version:
-            self._versions[pk] = version
+    def _forget(self, waiter: Waiter) -> None:
+        pk = waiter.pk
+        self._waiters[pk].discard(waiter)
+        if waiter.events is not None:
+            self._readers[pk] -= 1
+            if not self._readers[pk]:
+                del self._readers[pk], self._events[pk]
+                self._seen = None
+        if not self._waiters[pk]:
+            del self._waiters[pk], self._versions[pk]
             self._seen = None
 
-    def hint(self, pk: UUID | None) -> None:
-        """Read the operation at once if somebody waits for it; None: look at all operations."""
+    def _set(self, numbers: dict[UUID, int], pk: UUID, number: int) -> None:
+        if numbers.get(pk) != number:
+            numbers[pk] = number
+            self._seen = None
+
+    def hint(self, pk: UUID | None, *, only_events: bool = False) -> None:
+        """Read the operation at once if somebody waits for it; None: look at all operations.
+
+        `only_events`: its events changed, and nothing else, so only readers of its log count.
+        """
         with self._changed:
-            if pk is None or pk in self._waiters:
+            if pk is None or pk in (self._events if only_events else self._waiters):
                 self._add_hint(pk)
 
     def _add_hint(self, pk: UUID | None) -> None:
@@ -194,7 +229,7 @@ class Ticker:
         """Find out which operations have changed, and tell their waiters."""
         with self._changed:
             if self._seen is None:
-                self._seen = versions.Seen(self._versions)
+                self._seen = versions.Seen(self._versions, self._events)
             seen = self._seen
         if seen.versions:
             connections[alias()].ensure_connection()  # connecting is no part of the look
@@ -208,28 +243,30 @@ class Ticker:
             self._read(pks)
 
     def _read(self, pks: set[UUID]) -> None:
-        """Read the rows, and tell each waiter that has not seen its row's version."""
-        rows = Operation.objects.only("status", "version", "expires_at").in_bulk(list(pks))
+        """Read the rows, and tell each waiter to whom its row is news."""
+        columns = "status", "version", "events", "expires_at"
+        rows = Operation.objects.only(*columns).in_bulk(list(pks))
         for pk in pks:
             row: Operation | None = rows.get(pk)
             shared: SharedAnswers = {}
-            for waiter in self._waiters_behind(pk, row):
+            for waiter in self._waiters_of_news(pk, row):
                 try:
                     waiter.tell(row, shared)
                 except BaseException:
                     logger.exception("Operation id=%s a waiter could not be told", pk)
 
-    def _waiters_behind(self, pk: UUID, row: Operation | None) -> list[Waiter]:
-        """The waiters of `pk` that have not seen the version of `row`. Now they count as told."""
+    def _waiters_of_news(self, pk: UUID, row: Operation | None) -> list[Waiter]:
+        """The waiters of `pk` to whom `row` is news. Now they count as told."""
         with self._changed:
             waiters = list(self._waiters.get(pk, ()))
             if row is None:
                 return waiters
-            behind = [waiter for waiter in waiters if waiter.version < row.version]
-            for waiter in behind:
-                waiter.version = row.version
+            behind = [waiter for waiter in waiters if waiter.takes(row)]
             if waiters:
-                self._set_version(pk, min(waiter.version for waiter in waiters))
+                self._set(self._versions, pk, min(waiter.version for waiter in waiters))
+            if pk in self._events:
+                numbers = [waiter.events for waiter in waiters if waiter.events is not None]
+                self._set(self._events, pk, min(numbers))
             return behind
 
 

@@ -13,7 +13,9 @@ from typing import Any
 from django.http import HttpRequest
 
 from async_reply.models import Operation
+from async_reply.status import FINAL
 from async_reply.waiting.callers import Caller
+from async_reply.waiting.ticker import Tell, Waiter, has_ended
 
 #: The key of the Handover in an ASGI scope, and in `request.META` under WSGI.
 HANDOVER_KEY = "async_reply.handover"
@@ -33,9 +35,22 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Wait(Ticket):
-    """A client waits for the end of the operation: by its own preference, or by ours."""
+    """A client waits for the end of the operation: by its own preference, or by ours.
+
+    A reader of its log waits for the next event as well: `events` is the last that its row had.
+    """
 
     is_preferred: bool = True
+    events: int | None = None
+
+    def waiter(self, tell: Tell) -> Waiter:
+        """Tells of the end, and of other changes that `ends_by` refuses."""
+        row = self.operation
+        return Waiter(row.pk, row.version, tell, events=self.events)
+
+    def ends_by(self, row: Operation | None) -> bool:
+        """Whether the wait is over, by a change that its waiter is told of."""
+        return self.events is not None or has_ended(row)
 
 
 @dataclass(frozen=True)
@@ -48,19 +63,46 @@ class Seen:
     """The events that the client of a stream has seen.
 
     `version` is the last one it knows, 0 for none. `status` is the last one that an event named.
-    `has_retry` says whether an event told the client when to reconnect.
+    `has_retry` says whether an event told the client when to reconnect. `events` is the number of
+    the last event in a stream of the log, and None in a stream of changes.
     """
 
     version: int = 0
     status: str = ""
     has_retry: bool = False
+    events: int | None = None
+
+    @property
+    def number(self) -> int:
+        """The number of the last event that the client has seen."""
+        return self.version if self.events is None else self.events
+
+    def newest(self, row: Operation) -> int:
+        """The number of the last event that there is. In a log the outcome has the next number."""
+        return row.version if self.events is None else row.events + has_ended(row)
 
 
 @dataclass(frozen=True)
 class Stream(Ticket):
-    """A client reads a stream. The view's answer is the first event; then the client has `seen`."""
+    """A client reads a stream. The view's answer is the first part; then the client has `seen`."""
 
     seen: Seen
+
+    def waiter(self, tell: Tell) -> Waiter:
+        """Tells of the changes that make an event in this stream."""
+        row = self.operation
+        events = None if self.seen.events is None else row.events
+        return Waiter(row.pk, row.version, tell, events=events)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are more events already: the view's answer was a page of them."""
+        return self.seen.number < self.seen.newest(self.operation)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has seen the last event that there will ever be."""
+        return self.operation.status in FINAL and not self.is_behind
 
 
 @dataclass
@@ -70,7 +112,7 @@ class Handover:
     can_hold: the application can hold the client.
     is_stopping: the server stops, so no new client may wait.
     is_follow_up: the client has waited, and this request makes its answer.
-    seen: the events that the client of a stream has seen; the view answers with the next one.
+    seen: the events that the client of a stream has seen; the view answers with the next ones.
     ticket: the view asks the application to hold the client.
     caller: the view accepted the submit of this caller.
     is_result: the response is the operation's result, and not an answer in its place.

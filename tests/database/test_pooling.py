@@ -93,7 +93,7 @@ def test_take_back__goes_on_while_the_pool_is_empty(caplog: pytest.LogCaptureFix
 def test_listener__takes_no_connection_of_the_pool(settings: Any) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": "postgresql"}
     listening = threading.Event()
-    with announcements.listening(lambda pk: listening.set()):
+    with announcements.listening(lambda pk, **_: listening.set()):
         assert listening.wait(30)
         connection.ensure_connection()
 

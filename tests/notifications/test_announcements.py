@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection, connections, transaction
@@ -15,7 +15,7 @@ from async_reply import lifecycle
 from async_reply.checks.settings import check_settings
 from async_reply.models import Operation
 from async_reply.notifications import announcements, base, postgresql, redis
-from async_reply.waiting import slots, ticker
+from async_reply.waiting import slots, ticker, tickets
 from tests.concurrency import in_thread, until, until_looked, until_waiting
 from tests.conftest import need_service
 
@@ -47,7 +47,18 @@ def notify(request: pytest.FixtureRequest, settings: Settings) -> str:
 
 
 def wait_for(operation: Operation) -> bool | None:
-    return slots.wait(operation, seconds=30, caller=("owner", uuid4().hex))
+    return slots.wait(tickets.Wait(operation, 30, ("owner", uuid4().hex), ""))
+
+
+class Heard:
+    """The ids that a listener was called with."""
+
+    def __init__(self) -> None:
+        self.pks: list[UUID | None] = []
+        self.only_events: list[UUID | None] = []
+
+    def __call__(self, pk: UUID | None, /, *, only_events: bool = False) -> None:
+        (self.only_events if only_events else self.pks).append(pk)
 
 
 def test_notification__wakes_a_waiter_without_a_look(
@@ -92,21 +103,39 @@ def test_notification__lost_costs_the_time_until_the_next_look(
 def test_notification__comes_only_of_a_committed_change(
     notify: str, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pks: list[Any] = []
-    with announcements.listening(pks.append):
-        until(lambda: pks == [None])
+    heard = Heard()
+    with announcements.listening(heard):
+        until(lambda: heard.pks == [None])
         with transaction.atomic():
             lifecycle.succeed(running)
             transaction.set_rollback(True)
         lifecycle.beat(running, progress=1, message="new")
-        until(lambda: len(pks) == 2)
-    assert pks == [None, running.pk]
+        until(lambda: len(heard.pks) == 2)
+    assert heard.pks == [None, running.pk]
+
+
+def test_notification__of_events_says_so(notify: str, running: Operation) -> None:
+    heard = Heard()
+    with announcements.listening(heard):
+        until(lambda: heard.pks == [None])
+        with transaction.atomic():
+            announcements.announce_events(running.pk)
+            transaction.set_rollback(True)
+        announcements.announce_events(running.pk)
+        until(lambda: heard.only_events == [running.pk])
+    assert heard.pks == [None]
+
+
+def test_notification__of_events_is_no_id_for_earlier_versions() -> None:
+    with pytest.raises(ValueError, match="badly formed"):
+        UUID(f"{uuid4()}{base.ONLY_EVENTS}")
 
 
 def test_notification__without_an_id_is_ignored() -> None:
-    pks: list[Any] = []
-    base.pass_on("no id", pks.append)
-    assert pks == []
+    heard = Heard()
+    base.pass_on("no id", heard)
+    base.pass_on("no id events", heard)
+    assert heard.pks == heard.only_events == []
 
 
 def test_heartbeat__without_a_new_version_announces_nothing(
@@ -126,7 +155,7 @@ def test_none__sends_nothing_and_starts_no_thread(
         assert set(threading.enumerate()) <= before
 
 
-def _fail(pk: Any) -> None:
+def _fail(pk: UUID | None, /, *, only_events: bool = False) -> None:
     raise AssertionError
 
 
@@ -137,15 +166,15 @@ def test_postgresql__broken_listener_connects_again(
         pytest.skip("needs PostgreSQL: DATABASE_URL names another database")
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": "postgresql"}
     monkeypatch.setattr(ticker, "TICK_NOTIFIED_SECONDS", NEVER)
-    pks: list[Any] = []
-    with announcements.listening(pks.append):
-        until(lambda: pks == [None])
+    heard = Heard()
+    with announcements.listening(heard):
+        until(lambda: heard.pks == [None])
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND query LIKE 'LISTEN%'"
             )
-        until(lambda: pks == [None, None])
+        until(lambda: heard.pks == [None, None])
 
 
 def test_postgresql__error_of_a_notification_is_none_of_the_change(

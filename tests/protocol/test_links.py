@@ -18,7 +18,7 @@ from rest_framework.reverse import reverse
 from async_reply import urls
 from async_reply.protocol import links
 
-NAMES = ["status", "monitor", "result", "events", "cancel"]
+NAMES = ["status", "monitor", "result", "events", "log", "cancel"]
 
 
 class OwnVersioning(versioning.BaseVersioning):

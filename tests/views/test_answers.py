@@ -59,7 +59,7 @@ ALLOW = {
     "cancel/": "POST, OPTIONS",
     "events/": "GET, HEAD, OPTIONS",
 }
-LINKS = {"self": "", "monitor": "monitor/", "result": "result/", "events": "events/"}
+LINKS = {"self": "", "monitor": "monitor/", "result": "result/", "events": "events/", "log": "log/"}
 LINKS |= {"cancel": "cancel/"}
 
 

@@ -14,7 +14,7 @@ from async_reply import lifecycle, services
 from async_reply.models import Operation
 from async_reply.status import Status
 from async_reply.testing import run_operations
-from async_reply.views import events
+from async_reply.views import events, streams
 from async_reply.waiting import ticker, tickets
 from tests.concurrency import in_thread, until, until_waiting
 from tests.project import tasks
@@ -236,4 +236,4 @@ def test_events__client_that_leaves_frees_its_slot(
             lifecycle.beat(running, progress=number, message="m")
         stream.close()  # type: ignore[attr-defined]
         until(lambda: ticker.ticker.waiting == 0)
-    assert events.MAX_STREAM_SECONDS > 60
+    assert streams.MAX_STREAM_SECONDS > 60

@@ -99,7 +99,7 @@ def test_key__opens_its_question_alone(api: APIClient) -> None:
     assert visitor.get(f"{links['input']}?{query}").status_code == 200
     # The document of the question has the same key, and no new one.
     assert visitor.get(f"{links['input']}?{query}").json()["link"].endswith(query)
-    own = [links["self"], links["monitor"], links["result"], links["events"]]
+    own = [links["self"], links["monitor"], links["result"], links["events"], links["log"]]
     foreign = link_of(other).partition("?")[0]
     missing = links["input"].replace("approve", "other")
     for url in (*own, foreign, missing):

@@ -49,6 +49,7 @@ def test_post__answers_202_with_links_and_retry_after(api: APIClient) -> None:
             "monitor": f"{base}monitor/",
             "result": f"{base}result/",
             "events": f"{base}events/",
+            "log": f"{base}log/",
             "cancel": f"{base}cancel/",
         },
     }

@@ -63,7 +63,7 @@ def test_anonymous__whole_conversation(nobody: APIClient) -> None:
 
 
 def test_anonymous__every_link_is_signed(links: Links) -> None:
-    assert set(links) == {"self", "monitor", "result", "events", "cancel"}
+    assert set(links) == {"self", "monitor", "result", "events", "log", "cancel"}
     assert all(key_of(url) for url in links.values())
 
 

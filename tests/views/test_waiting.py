@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from async_reply import lifecycle, services
 from async_reply.models import Operation
 from async_reply.testing import run_operations
-from async_reply.waiting import slots, versions
+from async_reply.waiting import slots, tickets, versions
 from async_reply.waiting.ticker import SharedAnswers, Ticker, Waiter
 from tests.concurrency import in_thread, until, until_waiting
 from tests.project.views import EchoView
@@ -378,7 +378,7 @@ def test_submit__default_of_the_view_and_its_limit(
     monkeypatch.setattr(EchoView, "default_wait", of_the_view)
     monkeypatch.setattr(EchoView, "max_wait", most)
     waits: list[Any] = []
-    monkeypatch.setattr(slots, "wait", lambda *_args, seconds, **_kwargs: waits.append(seconds))
+    monkeypatch.setattr(slots, "wait", lambda ticket: waits.append(ticket.seconds))
     answer = api.post("/echoes/", {}, headers={"Prefer": "return=minimal"})
     assert (answer.status_code, waits) == (202, [] if seconds is None else [seconds])
 
@@ -427,7 +427,7 @@ def _run_after_commit(view: EchoView, operation: Operation) -> None:
 
 
 def wait_for(operation: Operation) -> bool | None:
-    return slots.wait(operation, seconds=30, caller=("owner", str(operation.pk)))
+    return slots.wait(tickets.Wait(operation, 30, ("owner", str(operation.pk)), ""))
 
 
 def test_ticker__tells_of_a_change_between_read_and_wait(submit: Submit) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from async_reply import lifecycle
 from async_reply.models import Operation
-from async_reply.views import events
+from async_reply.views import streams
 from async_reply.waiting import ticker, tickets
 from tests.waiting.conftest import Site, in_database
 
@@ -98,7 +98,7 @@ def test_stream__keep_alive_is_no_event(
 def test_stream__ends_after_the_longest_time(
     site: Site, running: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "MAX_STREAM_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "MAX_STREAM_SECONDS", 0.1)
 
     async def talk() -> Any:
         return await site.get(url(running)).done()
