@@ -55,10 +55,6 @@ def _send(text: str) -> None:
         transaction.on_commit(lambda: postgresql.notify(text), using=alias(), robust=True)
 
 
-def announce_events(pk: UUID) -> None:
-    """STUB until the readers' side is merged."""
-
-
 def problem() -> str:
     """Why the setting NOTIFY cannot work; '' if no reason is known before it is tried."""
     target = conf.get("NOTIFY")

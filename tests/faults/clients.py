@@ -35,6 +35,8 @@ class ClientRequest:
     replies: set[str] = field(default_factory=set)
     seen: list[tuple[int, str]] = field(default_factory=list)
     cancel_answers: list[tuple[int, str]] = field(default_factory=list)
+    #: The events that it has read from the operation's log.
+    log: list[dict[str, Any]] = field(default_factory=list)
 
 
 def plan_requests(seed: int, count: int, *, longest: float, path: str = "") -> list[ClientRequest]:
@@ -169,10 +171,24 @@ class Client(threading.Thread):
         body = response.json()
         version = int(response.headers.get("ETag", 'W/"0"').strip('W/"') or 0)
         request.seen.append((version, body.get("status", str(response.status_code))))
+        has_read_all = self._read_log(request)
         if response.status_code == 200:
             self._polls[pk] = (_after(response), request)
-        else:
+        elif has_read_all:
             del self._polls[pk]
+
+    def _read_log(self, request: ClientRequest) -> bool:
+        """Read the log from where the last try ended; whether it was read to the outcome."""
+        after = request.log[-1]["id"] if request.log else 0
+        try:
+            response = self._http.get(f"{request.url}log/", params={"after": after})
+        except httpx.TransportError:
+            return False
+        if response.status_code != 200:
+            return response.status_code != 503
+        page = response.json()
+        request.log += page["events"]
+        return bool(page["complete"])
 
 
 def _after(response: httpx.Response) -> float:

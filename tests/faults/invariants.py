@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from async_reply.status import FINAL, Status
+from tests.faults.event_invariants import EVENT_INVARIANTS
 from tests.faults.evidence import Evidence
 from tests.faults.step_invariants import STEP_INVARIANTS
 
@@ -177,6 +178,7 @@ INVARIANTS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     keys_make_one_operation,
     cancels_are_kept,
     *STEP_INVARIANTS,
+    *EVENT_INVARIANTS,
 )
 
 

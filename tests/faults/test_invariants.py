@@ -1,6 +1,7 @@
 """The invariants: right evidence breaches none of them, and each breach is reported."""
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -27,8 +28,30 @@ ROW: dict[str, Any] = {
     "input": {"token": "t", "manner": "silent"},
     "published_at": None,
     "finished_at": "2026-11-24T12:00:10+00:00",
+    "events": 4,
 }
 NOON = 1795521600.0
+
+
+def emitted(pk: str, *attempts: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of events that these attempts wrote, each in one row."""
+    rows: list[dict[str, Any]] = []
+    number = 0
+    for attempt, parts in enumerate(attempts, 1):
+        first = number + 1
+        events = []
+        for name, data in parts:
+            number += 1
+            events.append({"id": number, "event": name, "at": "now", "data": data})
+        row = {"first": first, "last": number, "attempt": attempt, "events": json.dumps(events)}
+        rows.append({"operation_id": pk, **row})
+    return rows
+
+
+def read(rows: list[dict[str, Any]], status: str) -> list[dict[str, Any]]:
+    """What a reader of the whole log has seen."""
+    events = [event for row in rows for event in json.loads(row["events"])]
+    return [*events, {"id": len(events) + 1, "event": status, "at": "now", "data": {}}]
 
 
 def right() -> Evidence:
@@ -36,12 +59,15 @@ def right() -> Evidence:
     request = ClientRequest("t", {}, "/work/", cancels=False, id="a", replies={"a"})
     request.tries = [(NOON, 0.1, 503), (NOON, 0.1, 202)]
     request.seen = [(1, "pending"), (2, "running"), (3, "succeeded")]
+    events = emitted("a", [("start", 1)], [("reset", {"after": 0}), ("start", 2), ("end", 2)])
+    request.log = read(events, "succeeded")
     return Evidence(
         rows={
             "operations": [copy.deepcopy(ROW)],
             "results": [{"operation_id": "a", "attempt": 2, "value": {"token": "t"}}],
             "attempts": [{"operation_id": "a", "number": 1, "outcome": "lost", "exception": ""}],
             "effects": [{"operation": "a", "attempt": 2}],
+            "events": events,
             "steps": [],
             "step_effects": [],
         },
@@ -70,6 +96,17 @@ def right_steps() -> Evidence:
     journal += [Entry(NOON + at, "start", "s", at, 10) for at in (1, 2, 3)]
     journal.append(Entry(NOON + 9, "end", "s", 3, 10))
     steps = range(STEPS)
+    events = emitted(
+        "s",
+        [("step", number) for number in range(5)],
+        [
+            ("reset", {"after": 4}),
+            *[("step", number) for number in range(4, STEPS)],
+            *[("item", number) for number in range(10)],
+        ],
+        [("reset", {"after": 30}), *[("item", number) for number in range(8, ITEMS)]],
+    )
+    job["events"] = events[-1]["last"]
     lost = {"operation_id": "s", "outcome": "lost", "exception": ""}
     return Evidence(
         rows={
@@ -77,6 +114,7 @@ def right_steps() -> Evidence:
             "results": [{"operation_id": "s", "attempt": 3, "value": {"token": "s"}}],
             "attempts": [{**lost, "number": number} for number in (1, 2)],
             "effects": [],
+            "events": events,
             "steps": [
                 {"operation_id": "s", "name": f"step {n}", "attempt": 1 + (n > 3), "value": str(n)}
                 for n in steps
@@ -167,12 +205,45 @@ BREACHES: list[tuple[str, Callable[[Evidence], object]]] = [
 ]
 
 
+def change_events(change: Callable[[list[Any]], object], row: int = -1) -> Any:
+    """Change the list of events in a row."""
+
+    def act(evidence: Evidence) -> None:
+        rows = evidence.rows["events"]
+        events = json.loads(rows[row]["events"])
+        change(events)
+        rows[row]["events"] = json.dumps(events)
+
+    return act
+
+
+EVENT_BREACHES: list[tuple[str, Callable[[Evidence], object]]] = [
+    ("events_are_numbered", row(events=5)),
+    ("events_are_numbered", lambda e: e.rows["events"].pop(0)),
+    ("events_are_numbered", change_events(lambda events: events.pop(1))),
+    ("events_are_of_the_attempt_in_charge", lambda e: e.rows["events"][0].update(attempt=3)),
+    (
+        "kept_events_tell_the_whole_job",
+        change_events(lambda events: events[0].update(event="start")),
+    ),
+    ("kept_events_tell_the_whole_job", change_events(lambda events: events.pop())),
+    (
+        "kept_events_tell_the_whole_job",
+        change_events(lambda events: events[0]["data"].update(after=1)),
+    ),
+    ("readers_saw_what_was_committed", lambda e: e.requests[0].log.pop(1)),
+    ("readers_saw_what_was_committed", lambda e: e.requests[0].log[1].update(data="other")),
+    ("readers_saw_what_was_committed", lambda e: e.requests[0].log[-1].update(id=9)),
+    ("readers_saw_what_was_committed", lambda e: e.requests[0].log.insert(1, e.requests[0].log[0])),
+]
+
+
 @pytest.mark.parametrize("evidence", [right(), right_steps()], ids=["plain", "steps"])
 def test_breaches__of_right_evidence_are_none(evidence: Evidence) -> None:
     assert breaches(evidence) == {}
 
 
-@pytest.mark.parametrize(("rule", "change"), [*BREACHES, *STEP_BREACHES])
+@pytest.mark.parametrize(("rule", "change"), [*BREACHES, *STEP_BREACHES, *EVENT_BREACHES])
 def test_breaches__are_reported(rule: str, change: Callable[[Evidence], object]) -> None:
     evidence = right_steps() if (rule, change) in STEP_BREACHES else right()
     change(evidence)
@@ -191,5 +262,5 @@ def test_cursors__may_lose_a_lease_while_the_database_is_away() -> None:
 
 def test_breaches__cover_each_invariant() -> None:
     assert {rule.__name__ for rule in INVARIANTS} == {
-        rule for rule, _ in [*BREACHES, *STEP_BREACHES]
+        rule for rule, _ in [*BREACHES, *STEP_BREACHES, *EVENT_BREACHES]
     }

@@ -34,6 +34,7 @@ CAUGHT = {
     "stores steps later": ("killed in steps", "atomic_steps_happen_once"),
     "forgets cursors": ("killed in the loop", "cursors_lose_a_beat_at_most"),
     "never rescues": ("killed", "accepted_has_a_row"),
+    "forgets the last events": ("calm", "kept_events_tell_the_whole_job"),
 }
 
 

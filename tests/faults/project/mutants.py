@@ -92,6 +92,12 @@ def _forget_cursors() -> None:
     kept.Kept = lambda *_: Kept("")
 
 
+def _forget_last_events() -> None:
+    """An attempt ends without the events that its thread has not written yet."""
+    claim: Any = claims.Claim
+    claim.end_events = lambda self: self.events.close()
+
+
 MUTANTS = {
     "no fence": _drop_fence,
     "claims anything": _claim_anything,
@@ -102,4 +108,5 @@ MUTANTS = {
     "stores steps later": _store_steps_later,
     "forgets cursors": _forget_cursors,
     "never rescues": _never_rescue,
+    "forgets the last events": _forget_last_events,
 }

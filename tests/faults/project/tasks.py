@@ -36,6 +36,7 @@ def log(operation: Job, event: str, part: object = "") -> None:
 def work(operation: Job, *, seconds: float, manner: str, token: str) -> dict[str, Any]:
     """Take `seconds` in the given `manner`, and return `token`."""
     log(operation, "start")
+    operation.emit("start", operation.attempt)
     try:
         _spend(operation, seconds, manner)
     except JobInterrupted:
@@ -45,6 +46,7 @@ def work(operation: Job, *, seconds: float, manner: str, token: str) -> dict[str
         lambda: Effect.objects.create(operation=operation.id, attempt=operation.attempt)
     )
     log(operation, "end")
+    operation.emit("end", operation.attempt)
     return {"token": token}
 
 
@@ -90,6 +92,7 @@ def steps(operation: Job, *, seconds: float, token: str) -> dict[str, Any]:
 
     def run(number: int) -> int:
         log(operation, "step", number)
+        operation.emit("step", number)
         time.sleep(pause)
         if is_atomic(number):
             StepEffect.objects.create(operation=operation.id, step=f"step {number}")
@@ -100,6 +103,7 @@ def steps(operation: Job, *, seconds: float, token: str) -> dict[str, Any]:
     for number in operation.track(range(ITEMS), resume="items"):
         time.sleep(pause)
         log(operation, "item", number)
+        operation.emit("item", number)
     log(operation, "end")
     return {"token": token}
 

@@ -8,13 +8,20 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.core.serializers.json import DjangoJSONEncoder
 
-from async_reply.models import Operation, OperationAttempt, OperationResult, OperationStep
+from async_reply.models import (
+    Operation,
+    OperationAttempt,
+    OperationEvents,
+    OperationResult,
+    OperationStep,
+)
 from tests.faults.project.models import Effect, StepEffect, TutorialJob
 
 COLUMNS = (
     *("id", "kind", "status", "version", "attempt", "retries", "max_retries", "losses"),
     *("max_losses", "error", "input", "publishes", "worker", "created_at", "available_at"),
     *("published_at", "started_at", "lease_expires_at", "finished_at", "idempotency_digest"),
+    *("events", "kept_events"),
 )
 
 
@@ -37,6 +44,11 @@ class Command(BaseCommand):
                 )
             ),
             "steps": list(OperationStep.objects.values("operation_id", "name", "attempt", "value")),
+            "events": list(
+                OperationEvents.objects.order_by("operation_id", "last").values(
+                    "operation_id", "first", "last", "attempt", "events"
+                )
+            ),
             "step_effects": list(StepEffect.objects.values("operation", "step")),
             "effects": list(Effect.objects.values("operation", "attempt")),
             "tutorial": list(TutorialJob.objects.values("id", "status")),
