@@ -68,6 +68,8 @@ class Claim:
         self.inline = inline
         #: Held around each write of the row, so that an older write never follows a newer one.
         self.lock = threading.RLock()
+        #: Whether a transaction of the job locks the whole database, as that of a step on SQLite.
+        self.holds_database = False
         self._thread_id, self._depths = threading.get_ident(), sessions.depths()
         #: Whether the thread could not beat for long: the job has to renew the lease.
         self.is_neglected = False
@@ -171,10 +173,7 @@ class Claim:
         return sessions.changed_since(self._depths if is_of_job else {})
 
     def look_if_old(self) -> None:
-        """Renew the lease, or raise ClaimLost, if the last beat is older than half a lease.
-
-        A process that was frozen may have lost its operation, and hears of it here.
-        """
+        """Renew the lease, or raise ClaimLost, in a process that was frozen for half a lease."""
         if time.monotonic() - self._seen_at > lease_seconds() / 2:
             self._renew_at = time.monotonic()
             outages.read_for_job(self.operation.pk, lambda: beat([self]))
@@ -183,9 +182,9 @@ class Claim:
 
     @contextmanager
     def storing(self) -> Iterator[Columns]:
-        """A block that writes the columns it is given, which the row lacks, and renews the lease.
+        """A block that writes the columns it is given and renews the lease; events are written.
 
-        The lock is held, and the events are written. After an error all are written again later.
+        The lock is held. After an error the columns and the events are written again later.
         """
         with self.lock:
             began_at, progress = time.monotonic(), self.progress
@@ -201,7 +200,7 @@ class Claim:
             self.halftime.get_further()
 
     def end_events(self) -> None:
-        """Write the last events, and take no more. Raises ClaimLost, or DatabaseAway."""
+        """Write the last events; raises ClaimLost or DatabaseAway."""
         self.events.close()
         with self.lock:
             if not outages.read_for_job(self.operation.pk, self.events.write):
@@ -210,7 +209,7 @@ class Claim:
 
     def write_events(self) -> None:
         """Write the events that wait; the heartbeat's thread calls it when some are due."""
-        self._write_unless_busy(self._write_events)
+        self._write_unless_busy(self._write_events, is_urgent=False)
 
     def lose(self) -> NoReturn:
         """A write has missed: another attempt holds the operation, or it has ended."""
@@ -237,13 +236,14 @@ class Claim:
                 process_commands.obey(self.operation, thread=self._thread, inline=self.inline)
                 self._commands = commands
         finally:
-            if self.unsaved_progress or time.monotonic() >= self._renew_at:
-                self._write_unless_busy(self._renew)
+            is_urgent = time.monotonic() >= self._renew_at
+            if is_urgent or self.unsaved_progress:
+                self._write_unless_busy(self._renew, is_urgent=is_urgent)
         self._seen_at = time.monotonic() if began_at is None else began_at
 
-    def _write_unless_busy(self, write: Callable[[], None]) -> None:
+    def _write_unless_busy(self, write: Callable[[], None], *, is_urgent: bool) -> None:
         """Call `write`, unless a step is being stored: that writes it too, and may take long."""
-        if not self.lock.acquire(blocking=False):
+        if (self.holds_database and not is_urgent) or not self.lock.acquire(blocking=False):
             self.events.postpone()
             return
         try:

@@ -1,8 +1,8 @@
 """Stores a step under the guard of its attempt, and keeps trying while the database is away."""
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from django.db import Error, connections, transaction
 
@@ -55,7 +55,8 @@ def store_atomically(
             if tries > 1 and _is_stored(row):
                 _remember(claim.operation)
                 return None
-            return _once(claim, row, call)
+            with _alone(claim):
+                return _once(claim, row, call)
         except Error as error:
             # The transaction of a caller, in a test for example, cannot begin anew.
             if depth or not errors.is_temporary(error):
@@ -65,6 +66,21 @@ def store_atomically(
             if not errors.is_conflict(error):
                 database.disconnect()
                 time.sleep(outages.PAUSE_SECONDS)
+
+
+@contextmanager
+def _alone(claim: Claim) -> Iterator[None]:
+    """On SQLite a transaction locks the whole database: the heartbeat's thread writes nothing else.
+
+    It would hold the claim's lock meanwhile, for which this thread would wait.
+    """
+    locks_rows = connections[alias()].features.has_select_for_update
+    with claim.lock:
+        claim.holds_database = not locks_rows
+    try:
+        yield
+    finally:
+        claim.holds_database = False
 
 
 def _once(

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -637,3 +638,39 @@ def test_run__with_the_heartbeat_writes_all_events() -> None:
     runner.run(operation.pk, Kind(name=echo.name, function=function), worker="w1")
     assert [data for _, _, data in brief()] == list(range(500))
     assert Operation.objects.get().events == 500
+
+
+@in_threads
+def test_events__inside_an_atomic_step_wait_where_it_locks_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread that writes would hold the claim's lock, for which the step waits at its end."""
+    monkeypatch.setattr(events, "PAUSE_SECONDS", 0.01)
+    is_alone = not connection.features.has_select_for_update
+    write, postpone = event_storage.write, events.EventLog.postpone
+    calls: list[str] = []
+
+    def watched_write(*arguments: Any) -> bool:
+        calls.append("write")
+        return write(*arguments)
+
+    def watched_postpone(log: events.EventLog) -> None:
+        calls.append("postpone")
+        postpone(log)
+
+    monkeypatch.setattr(event_storage, "write", watched_write)
+    monkeypatch.setattr(events.EventLog, "postpone", watched_postpone)
+
+    def function(operation: Job) -> None:
+        def insert() -> None:
+            Group.objects.create(name="written")
+            operation.emit("row", 1)
+            until(lambda: bool(calls))
+            assert calls[0] == ("postpone" if is_alone else "write")
+
+        operation.step("one", insert, atomic=True)
+
+    operation = services.submit(echo)
+    report = runner.run(operation.pk, Kind(name=echo.name, function=function), worker="w1")
+    assert report.error is None
+    assert [data for _, _, data in brief()] == [1]
