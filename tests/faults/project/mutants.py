@@ -13,6 +13,7 @@ from async_reply.attempts.cursors import Kept
 from async_reply.database.clock import DatabaseNow
 from async_reply.models import Operation
 from async_reply.publishing import relay
+from async_reply.services import intake
 from tests.lifecycle.mutants import mutated, without
 
 _open = ExitStack()
@@ -39,13 +40,16 @@ def _claim_anything() -> None:
 
 
 def _publish_before_commit() -> None:
-    """The message is sent with the INSERT, so a worker gets it before the COMMIT."""
+    """The message is sent before the row is committed, so a worker finds no row."""
+    insert_row = intake._insert_row
 
-    def publish(operation: Operation) -> None:
+    def publish_and_insert(operation: Operation) -> None:
         relay._publish_first(operation)
         time.sleep(0.5)
+        insert_row(operation)
 
-    relay.publish_on_commit = publish
+    intake._insert_row = publish_and_insert
+    relay.publish_on_commit = lambda operation: None
 
 
 def _republish_by_age() -> None:
