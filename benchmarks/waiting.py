@@ -79,17 +79,17 @@ class Client(asyncio.Protocol):
                 future.exception()
 
 
-def create_database(url: str) -> str:
+def create_database(url: str, name: str = DATABASE) -> str:
     """Create the benchmark's database, empty, on the server of `url`; return its URL."""
-    drop_database(url)
+    drop_database(url, name)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {DATABASE}")
-    return urlunsplit(urlsplit(url)._replace(path=f"/{DATABASE}"))
+        connection.execute(f"CREATE DATABASE {name}")
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
-def drop_database(url: str) -> None:
+def drop_database(url: str, name: str = DATABASE) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 def prepare(number: int) -> tuple[str, list[UUID]]:

@@ -5,9 +5,9 @@ follow-up request has a thread and a context that hold nothing of any other requ
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from io import BytesIO
 from typing import Any
 
@@ -61,6 +61,11 @@ class Answer:
         elif message["type"] == "http.response.body":
             self._parts.append(message.get("body", b""))
 
+    @cached_property
+    def sets_cookie(self) -> bool:
+        """Whether it belongs to one client alone. Read once it is complete."""
+        return bool(self.field(b"set-cookie"))
+
     def field(self, name: bytes) -> str:
         values = [value for key, value in self.fields if key.lower() == name]
         return b", ".join(values).decode("latin-1")
@@ -90,34 +95,60 @@ def replaced(fields: Iterable[Field], names: Iterable[str], new: Mapping[str, st
 
 
 class Question:
-    """A follow-up request, and how many clients wait for its answer."""
+    """A follow-up request, and the clients that wait for its answer."""
 
     def __init__(self, scope: Scope, caller: Caller) -> None:
         self.scope = scope  # kept, since its identity is valid only as long
         self.clients = 0
-        self.answer: Future[Answer] = executor.submit(caller, partial(answer_to, scope))
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._answer: Future[Answer] = executor.submit(caller, partial(answer_to, scope))
+        self._arrival = asyncio.wrap_future(self._answer)
+        self._arrival.add_done_callback(self._wake)
+
+    @property
+    def is_canceled(self) -> bool:
+        return self._arrival.cancelled()
+
+    async def answer(self) -> Answer:
+        """The answer when it has come, or the error. The last client that leaves cancels it."""
+        self.clients += 1
+        try:
+            if not self._arrival.done():
+                # Cheaper than asyncio.shield for each of a thousand clients.
+                woken: asyncio.Future[None] = self._loop.create_future()
+                self._waiting.append(woken)
+                await woken
+            return self._arrival.result()
+        finally:
+            self.clients -= 1
+            if not self.clients:
+                self._arrival.cancel()
+
+    def _wake(self, arrival: "asyncio.Future[Answer]") -> None:
+        if not arrival.cancelled():
+            arrival.exception()  # read here, since there may be no client left to read it
+        for woken in self._waiting:
+            if not woken.done():
+                woken.set_result(None)
 
 
-async def ask(scope: Scope, caller: Caller, shared: SharedAnswers) -> Answer:
+async def ask(
+    scope: Scope, caller: Caller, shared: SharedAnswers, *, key: Hashable = None
+) -> Answer:
     """Django's answer to `scope`, a request without a body, when it is the caller's turn.
 
     Clients with the same request about the same change share an answer, unless it sets a cookie.
     If all of them have left before their turn, Django is not asked. What the project's code raises
-    is raised here, for each client.
+    is raised here, for each client. `key` is the identity of the scope, where it is known.
     """
-    key = (id(asyncio.get_running_loop()), identity(scope))
+    key = (id(asyncio.get_running_loop()), identity(scope) if key is None else key)
     question: Question | None = shared.get(key)
-    is_first = question is None or question.answer.cancelled()
+    is_first = question is None or question.is_canceled
     if question is None or is_first:
         question = shared[key] = Question(scope, caller)
-    question.clients += 1
-    try:
-        answer: Answer = await asyncio.shield(asyncio.wrap_future(question.answer))
-    finally:
-        question.clients -= 1
-        if not question.clients:
-            question.answer.cancel()
-    if answer.field(b"set-cookie") and not is_first:
+    answer = await question.answer()
+    if answer.sets_cookie and not is_first:
         return await ask(scope, caller, {})
     return answer
 

@@ -11,7 +11,7 @@ from async_reply import conf
 from async_reply.waiting.admission import Admission, DirectAdmission
 from async_reply.waiting.answers import Answer, is_plain_django
 from async_reply.waiting.callers import KnownCallers
-from async_reply.waiting.clients import hold, stream
+from async_reply.waiting.clients import hold
 from async_reply.waiting.connection import Connection
 from async_reply.waiting.registry import ClientRegistry
 from async_reply.waiting.scopes import (
@@ -22,6 +22,7 @@ from async_reply.waiting.scopes import (
     is_about_to_wait,
     without_body,
 )
+from async_reply.waiting.streams import stream
 from async_reply.waiting.ticker import has_ended
 from async_reply.waiting.tickets import HANDOVER_KEY, Handover, Stream, Submit, Ticket, Wait
 
