@@ -19,6 +19,8 @@ from async_reply.models import Operation, Worker
 from async_reply.tasks import get_task
 from tests.admin.conftest import page as url_of
 from tests.admin.test_browser import CHROMIUM
+from tests.admin.test_event_log import line
+from tests.admin.test_event_log import store as store_events
 from tests.project.tasks import break_down, echo
 
 pytestmark = [
@@ -163,4 +165,24 @@ def test_page__of_a_failed_a_stuck_and_a_running_operation(
         check(page)
         page.get_by_role("button", name="Yes").click()
         assert "An operator told its process to end at" in page.inner_text("#content")
+        assert errors == []
+
+
+def test_page__of_a_job_with_a_log_unfolds_a_value_by_keyboard(
+    submit: Callable[..., Operation], admin_client: Client, live_server: Any, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.strict", *settings.MIDDLEWARE]
+    operation = submit()
+    rows = [{"name": "x" * 200, "number": number} for number in range(5)]
+    store_events(operation, line("Begun " * 40), ("rows", rows), is_void=True)
+    store_events(operation, ("reset", {"after": 0}), line("Begun", level="WARNING"), first=3)
+    store_events(operation, line("y" * 300), first=60, private=True)
+    with browser_of(admin_client, live_server.url) as (page, errors):
+        page.goto(live_server.url + url_of(operation))
+        table = page.locator(".async-reply-events")
+        assert page.get_by_role("group", name="Log").count() == 1
+        assert table.get_by_text("void", exact=True).count() == 2
+        table.locator("summary").press("Enter")
+        assert table.get_by_text('"number": 4').is_visible()
+        check(page)
         assert errors == []
