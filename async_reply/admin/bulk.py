@@ -92,7 +92,7 @@ class BulkCommands(OperationList):
             query[frozen.NewestFilter.parameter_name] = str(newest or frozen.smallest_id(0))
             query[frozen.MomentFilter.parameter_name] = f"{time.time():.3f}"
         request.GET = query  # type: ignore[assignment]  # Django's own tests do so
-        changelist: Any = self.get_changelist_instance(request)
+        changelist = self.get_whole_list(request)
         if changelist.window.beyond is not None:
             query[frozen.BeyondFilter.parameter_name] = str(changelist.window.beyond)
         rows = changelist.queryset.order_by().values("pk")[: MAX_COUNTED + 1]

@@ -85,6 +85,12 @@ def run(command: Command, operations: Iterable[Operation | None]) -> Summary:
     return summary
 
 
+def _cancel(operation: Operation) -> None:
+    if operation.status == Status.CANCELED:
+        raise AlreadyFinished("The operation has already been canceled.")
+    services.cancel(operation)
+
+
 def _delete(operation: Operation) -> None:
     if operation.deleted_at is not None:
         raise OperationGone("The content was already deleted: nothing is left to do.")
@@ -128,7 +134,7 @@ CANCEL = Command(
     name="cancel",
     label=_("Cancel"),
     permission="cancel_operation",
-    perform=services.cancel,
+    perform=_cancel,
     is_offered=_may_be_canceled,
     done_message=ngettext_lazy(
         "%d operation was canceled or asked to stop.",
