@@ -6,8 +6,10 @@ from functools import partial
 from io import StringIO
 from typing import Any
 
-#: A page by its name, and a function that asks for it.
-Page = tuple[str, Callable[[], Any]]
+#: A page by its name, and a function that asks for it. It may return the rows of a list.
+Page = tuple[str, Callable[[], int | None]]
+#: Each row of a list has one.
+ROW = b'class="action-select"'
 
 LIST = "/admin/async_reply/operation/"
 RESULTS = "/admin/django_celery_results/taskresult/"
@@ -123,10 +125,12 @@ class Pages:
         for name, url in urls.items():
             yield name, partial(self._get, url.format(**self.ids))
 
-    def _get(self, url: str) -> None:
+    def _get(self, url: str) -> int:
         response = self.client.get(url)
         if response.status_code != 200:
             raise RuntimeError(f"{url} answers {response.status_code}.")
+        content: bytes = response.content
+        return content.count(ROW)
 
 
 def status_command() -> None:

@@ -20,6 +20,7 @@ from async_reply import services
 from async_reply.admin import bulk_job, filters, frozen, windows
 from async_reply.admin.commands import BULK_COMMANDS, Command
 from async_reply.admin.operation_list import OperationList
+from async_reply.admin.paginators import count_up_to
 
 #: The question counts up to this number.
 MAX_COUNTED = 100_000
@@ -92,12 +93,10 @@ class BulkCommands(OperationList):
             query[frozen.NewestFilter.parameter_name] = str(newest or frozen.smallest_id(0))
             query[frozen.MomentFilter.parameter_name] = f"{time.time():.3f}"
         request.GET = query  # type: ignore[assignment]  # Django's own tests do so
-        changelist: Any = self.get_changelist_instance(request)
+        changelist = self.get_whole_list(request)
         if changelist.window.beyond is not None:
             query[frozen.BeyondFilter.parameter_name] = str(changelist.window.beyond)
-        rows = changelist.queryset.order_by().values("pk")[: MAX_COUNTED + 1]
-        count: int = rows.count()
-        return count
+        return count_up_to(changelist.queryset, MAX_COUNTED + 1)
 
     def _submit(self, request: HttpRequest, command: Command, count: int) -> HttpResponse:
         query = request.GET.urlencode()

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from async_reply.admin.commands import BULK_COMMANDS, RERUN, Command, Summary
 from async_reply.admin.commands import run as run_command
 from async_reply.attempts.jobs import Job
-from async_reply.exceptions import OperationFailed
+from async_reply.exceptions import OperationCanceled, OperationFailed
 from async_reply.models import Operation
 from async_reply.tasks import operation_task
 
@@ -58,8 +58,17 @@ class Bulk:
             # The job acts as its first user, who may be allowed more than the user who reruns it.
             raise OperationFailed("Give the command again, in the list of operations.")
         self.check_permission()
-        operations = self.model_admin.get_changelist_instance(self.request).queryset.defer(None)
+        operations = self.model_admin.get_whole_list(self.request).queryset.defer(None)
         total = operations.order_by().count()
+        try:
+            self.act_on_all(operations, total)
+        except (OperationCanceled, OperationFailed):
+            self.log_all(total)
+            raise
+        self.log_all(total)
+        return {"done": self.done, "left": dict(self.left)}
+
+    def act_on_all(self, operations: QuerySet[Any], total: int) -> None:
         for batch in batches(operations):
             self.check_permission()
             finished = self.rerun_before(batch)
@@ -70,9 +79,6 @@ class Bulk:
                     self.act_on(operation, logs=total <= MAX_LOGGED)
                 seen = self.done + self.left.total()
                 self.job.progress(seen, max(total, seen), self.message())
-        if total > MAX_LOGGED:
-            self.log(self.row)
-        return {"done": self.done, "left": dict(self.left)}
 
     def check_permission(self) -> None:
         """Read the user again: a permission may have been taken away in the meantime."""
@@ -103,6 +109,11 @@ class Bulk:
         self.left += summary.refused
         if logs and summary.done:
             self.log(operation)
+
+    def log_all(self, total: int) -> None:
+        """One entry for all operations, if each of them has none."""
+        if total > MAX_LOGGED and self.done:
+            self.log(self.row)
 
     def log(self, operation: Operation) -> None:
         text = f"{self.command.label} (async_reply.bulk {self.job.id}). {self.message()}"

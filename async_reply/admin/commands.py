@@ -10,6 +10,7 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from async_reply import services
+from async_reply.admin import refusals
 from async_reply.database import alias, errors
 from async_reply.exceptions import (
     AlreadyFinished,
@@ -70,7 +71,7 @@ def run(command: Command, operations: Iterable[Operation | None]) -> Summary:
         try:
             summary.done.append((operation, command.perform(operation)))
         except REFUSALS as error:
-            summary.refused[str(error)] += 1
+            summary.refused[refusals.translated(error)] += 1
         except Error as error:
             if connections[alias()].in_atomic_block or not errors.is_temporary(error):
                 raise
@@ -85,9 +86,15 @@ def run(command: Command, operations: Iterable[Operation | None]) -> Summary:
     return summary
 
 
+def _cancel(operation: Operation) -> None:
+    if operation.status == Status.CANCELED:
+        raise AlreadyFinished(refusals.CANCELED)
+    services.cancel(operation)
+
+
 def _delete(operation: Operation) -> None:
     if operation.deleted_at is not None:
-        raise OperationGone("The content was already deleted: nothing is left to do.")
+        raise OperationGone(refusals.DELETED)
     services.delete(operation)
 
 
@@ -128,7 +135,7 @@ CANCEL = Command(
     name="cancel",
     label=_("Cancel"),
     permission="cancel_operation",
-    perform=services.cancel,
+    perform=_cancel,
     is_offered=_may_be_canceled,
     done_message=ngettext_lazy(
         "%d operation was canceled or asked to stop.",

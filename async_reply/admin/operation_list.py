@@ -1,6 +1,6 @@
 """Shows operators the list of operations: its columns, tabs, filters and search."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -16,6 +16,9 @@ from async_reply.admin.readonly import IndexedChangeList
 from async_reply.admin.tabs import Tab, tabs
 from async_reply.models import Operation
 from async_reply.status import Status
+
+#: The attribute of a request that needs all rows of a list, and no page of it.
+WITHOUT_PAGE = "async_reply_without_page"
 
 
 class OperationChangeList(IndexedChangeList):
@@ -35,6 +38,8 @@ class OperationChangeList(IndexedChangeList):
         return super().get_queryset(request, *args, **kwargs)
 
     def get_results(self, request: HttpRequest) -> None:
+        if getattr(request, WITHOUT_PAGE, False):
+            return
         super().get_results(request)
         rows = list(columns.with_errors(self.result_list))
         model_admin: Any = self.model_admin
@@ -85,6 +90,11 @@ class OperationList(OperationActions):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[OperationChangeList]:
         return OperationChangeList
+
+    def get_whole_list(self, request: HttpRequest) -> OperationChangeList:
+        """The list with its filters. Neither a page of it nor its length is read."""
+        setattr(request, WITHOUT_PAGE, True)
+        return cast("OperationChangeList", self.get_changelist_instance(request))
 
     def get_ordering(self, request: HttpRequest) -> Any:
         return filters.ordering(request)

@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from async_reply.admin import panels, processes
+from async_reply.admin import event_log, panels, processes
 from async_reply.admin.dashboard import Dashboard
 from async_reply.admin.moments import EMPTY, moment_column
 from async_reply.admin.steps import StepReruns
@@ -119,6 +119,7 @@ class OperationAdmin(StepReruns, Dashboard):
                 request, operation, with_payload=with_payload, link=self._file_url
             ),
             "stack": panels.stack(operation, commands=commands) if with_payload else "",
+            "event_log": event_log.panel(operation) if with_payload else "",
             "log": panels.log(operation),
         }
         return super().render_change_form(request, context, *args, **kwargs)
@@ -187,7 +188,7 @@ class OperationAdmin(StepReruns, Dashboard):
     @admin.display(description=gettext_lazy("payload"))
     def hidden_payload(self, _operation: Operation) -> str:
         return _(
-            "Input, result, files, and messages and tracebacks of exceptions are hidden. "
+            "Input, result, files, events, and messages and tracebacks of exceptions are hidden. "
             "To see them, a user needs the permission %(name)s."
         ) % {"name": f"{self.opts.app_label}.{PAYLOAD_PERMISSION}"}
 

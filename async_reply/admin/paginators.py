@@ -27,6 +27,13 @@ class CappedPaginator(Base):
 
     @cached_property
     def _count_up_to_cap(self) -> int:
-        """The number of rows, at most `cap` + 1. The database stops counting there."""
-        queryset = cast("QuerySet[Any]", self.object_list)
-        return queryset.order_by().values("pk")[: self.cap + 1].count()
+        return count_up_to(cast("QuerySet[Any]", self.object_list), self.cap + 1)
+
+
+def count_up_to(queryset: QuerySet[Any], most: int) -> int:
+    """The number of rows. The database stops counting at `most`.
+
+    It counts in the order of an index. Without an order, PostgreSQL may scan the table, and read
+    most of it if the rows that match came last.
+    """
+    return queryset.order_by("-pk").values("pk")[:most].count()

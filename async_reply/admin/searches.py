@@ -17,6 +17,8 @@ END_OF_ID = re.compile(r"[0-9a-f]{6,12}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 #: The most operations whose ids may have the same end.
 MAX_ENDS = 20
+#: The newest operations of an owner whose views a search for a key knows.
+MAX_VIEW_ROWS = 1_000
 #: The action in which REST framework's view sets submit.
 CREATE = "create"
 HELP = _(
@@ -48,9 +50,9 @@ def _ending(queryset: QuerySet[Any], end: str) -> list[UUID]:
 
 
 def _digests(queryset: QuerySet[Any], owner: str, key: str) -> list[str]:
-    """The digests of this owner's key, for the views to which the owner has submitted."""
-    views = queryset.exclude(view="").order_by().values_list("view", flat=True).distinct()
-    scopes = [scope for view in views for scope in _scopes(view)]
+    """The digests of this owner's key, for the views to which the owner has submitted lately."""
+    views = queryset.order_by("-pk").values_list("view", flat=True)[:MAX_VIEW_ROWS]
+    scopes = [scope for view in sorted(set(views) - {""}) for scope in _scopes(view)]
     return [payloads.digest(owner, scope, key) for scope in scopes]
 
 

@@ -42,9 +42,10 @@ def test_cancel__reports_successes_and_refusals(
     operations = {status: in_status(status) for status in Status}
     response = act(admin_client, "cancel", *operations.values(), uuid4().hex)
     assert messages(response) == [
-        "4 operations were canceled or asked to stop.",
+        "3 operations were canceled or asked to stop.",
         LEFT + "The operation has already succeeded.",
         LEFT + "The operation has already failed.",
+        LEFT + "The operation has already been canceled.",
         LEFT + "The operation no longer exists.",
     ]
     statuses = dict(Operation.objects.values_list("pk", "status"))

@@ -72,6 +72,25 @@ def test_bulk__cancels_what_the_list_shows_and_nothing_newer(
     assert value_of(operation) == {"done": 3, "left": {}}
 
 
+def test_bulk__leaves_canceled_operations_as_they_are(
+    in_status: Callable[..., Operation], submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    in_status(Status.CANCELED)
+    submit()
+    start(admin_client, "cancel")
+    reason = "The operation has already been canceled."
+    assert value_of(run()) == {"done": 1, "left": {reason: 1}}
+
+
+def test_bulk__counts_the_list_once_and_reads_no_page_of_it(
+    submit: Callable[..., Operation], admin_client: Client, django_assert_num_queries: Any
+) -> None:
+    submit()
+    # Session, user, newest operation, number of operations.
+    with django_assert_num_queries(4):
+        question(admin_client, "cancel", kind="tests.project.echo")
+
+
 def test_bulk__does_nothing_before_a_yes(
     submit: Callable[..., Operation], admin_client: Client
 ) -> None:
@@ -219,6 +238,7 @@ def test_bulk__stops_when_it_is_canceled(
     submit: Callable[..., Operation], admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk_job, "BATCH_ROWS", 1)
+    monkeypatch.setattr(bulk_job, "MAX_LOGGED", 1)
     rows = [submit() for _ in range(3)]
     operation = start(admin_client, "cancel")
     act_on = bulk_job.Bulk.act_on
@@ -232,6 +252,10 @@ def test_bulk__stops_when_it_is_canceled(
     assert run().status == Status.CANCELED
     after = statuses()
     assert [after[row.pk] for row in rows] == ["pending", "pending", "canceled"]
+    entry = LogEntry.objects.order_by("pk").last()
+    assert entry is not None
+    assert entry.object_id == str(operation.pk)
+    assert entry.change_message.endswith("Done: 1. Left as they are: 0.")
 
 
 def test_bulk__of_an_unknown_command_or_a_malformed_list_does_nothing(

@@ -13,7 +13,7 @@ from async_reply.publishing import broker
 from tests.admin import scenes
 from tests.admin.conftest import LIST
 from tests.admin.test_browser import CHROMIUM
-from tests.admin.test_page_in_browser import browser_of, check
+from tests.admin.test_page_in_browser import browser_of, check, tab_to
 
 pytestmark = [
     pytest.mark.clients,
@@ -180,6 +180,30 @@ def test_dashboard__is_readable_for_everybody(
         for summary in page.locator("summary").all()[1:3]:
             summary.press("Enter")
         check(page)
+        assert errors == []
+
+
+def test_dashboard__by_keyboard_alone_on_a_telephone(
+    admin_client: Client, live_server: Any, reachable: Broker
+) -> None:
+    scenes.busy_site()
+    with browser_of(admin_client, live_server.url) as (page, errors):
+        page.set_viewport_size({"width": 360, "height": 900})
+        page.goto(live_server.url + DASHBOARD)
+        tab_to(page, page.locator(SWITCH))
+        page.keyboard.press("Space")
+        assert not page.locator(SWITCH).is_checked()
+        summary = page.locator("summary").first
+        tab_to(page, summary)
+        page.keyboard.press("Enter")
+        assert page.locator("details[open]").count() == 1
+        page.reload()
+        tab_to(page, page.get_by_role("link", name="Past 7 days"))
+        page.keyboard.press("Enter")
+        page.wait_for_url("**span=week*")
+        tab_to(page, page.get_by_role("link", name="images.resize").first)
+        page.keyboard.press("Enter")
+        page.wait_for_load_state()
         assert errors == []
 
 

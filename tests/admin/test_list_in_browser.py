@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from playwright.sync_api import Locator, Page
 from pytest_django import Settings
 
 from async_reply.models import Operation, Worker
 from async_reply.status import Status
 from tests.admin.conftest import LIST
 from tests.admin.test_browser import CHROMIUM
-from tests.admin.test_page_in_browser import browser_of, check
+from tests.admin.test_page_in_browser import browser_of, check, tab_to
 
 pytestmark = [
     pytest.mark.clients,
@@ -31,13 +30,6 @@ URLS = [
     f"{LIST}bulk/delete/?status=failed",
     "/admin/async_reply/worker/",
 ]
-#: Whether the element that has the focus is outlined.
-OUTLINED = """() => {
-  const style = getComputedStyle(document.activeElement);
-  return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1;
-}"""
-#: More than a page has stops.
-MAX_STOPS = 200
 
 
 @pytest.fixture(autouse=True)
@@ -51,18 +43,6 @@ def _operations(settings: Settings, in_status: Callable[..., Operation], admin_u
     error = {"code": "no-paper", "detail": f"The printer {'x' * 80} has no paper."}
     Operation.objects.filter(status=Status.FAILED).update(error=error, kind="tests.project.echo")
     Worker.objects.create(name=f"celery@{'host' * 10}", queues=["celery", "reports" * 5])
-
-
-def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until the target has the focus. Each stop is visible."""
-    for _ in range(MAX_STOPS):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement === document.body"):
-            continue  # beyond the last stop
-        assert page.evaluate(OUTLINED), page.evaluate("document.activeElement.outerHTML")
-        if target.evaluate("node => node === document.activeElement"):
-            return
-    raise AssertionError(f"Tab does not reach {target}.")
 
 
 @pytest.mark.slow

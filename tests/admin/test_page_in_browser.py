@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Locator, Page, sync_playwright
 from pytest_django import Settings
 
 from async_reply import lifecycle, services
@@ -19,6 +19,8 @@ from async_reply.models import Operation, Worker
 from async_reply.tasks import get_task
 from tests.admin.conftest import page as url_of
 from tests.admin.test_browser import CHROMIUM
+from tests.admin.test_event_log import line
+from tests.admin.test_event_log import store as store_events
 from tests.project.tasks import break_down, echo
 
 pytestmark = [
@@ -42,6 +44,14 @@ OVERLAP = """() => {
   const buttons = [...document.querySelectorAll(".object-tools > li")];
   return title && buttons.some(button => button.getBoundingClientRect().top < title.bottom);
 }"""
+
+#: Whether the element that has the focus is outlined.
+OUTLINED = """() => {
+  const style = getComputedStyle(document.activeElement);
+  return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1;
+}"""
+#: More than a page has stops.
+MAX_STOPS = 200
 
 
 def strict(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -96,6 +106,18 @@ def check(page: Page) -> None:
         assert [(item["id"], [node["html"] for node in item["nodes"]]) for item in grave] == []
         assert not page.evaluate(OVERLAP)
     assert page.evaluate(TOO_WIDE) == []
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Press Tab until the target has the focus. Each stop is visible."""
+    for _ in range(MAX_STOPS):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            continue  # beyond the last stop
+        assert page.evaluate(OUTLINED), page.evaluate("document.activeElement.outerHTML")
+        if target.evaluate("node => node === document.activeElement"):
+            return
+    raise AssertionError(f"Tab does not reach {target}.")
 
 
 def test_page__of_a_job_of_steps_reruns_from_one_of_them(
@@ -164,3 +186,55 @@ def test_page__of_a_failed_a_stuck_and_a_running_operation(
         page.get_by_role("button", name="Yes").click()
         assert "An operator told its process to end at" in page.inner_text("#content")
         assert errors == []
+
+
+def test_page__of_a_job_with_a_log_unfolds_a_value_by_keyboard(
+    submit: Callable[..., Operation], admin_client: Client, live_server: Any, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.strict", *settings.MIDDLEWARE]
+    operation = submit()
+    rows = [{"name": "x" * 200, "number": number} for number in range(5)]
+    store_events(operation, line("Begun " * 40), ("rows", rows), is_void=True)
+    store_events(operation, ("reset", {"after": 0}), line("Begun", level="WARNING"), first=3)
+    store_events(operation, line("y" * 300), first=60, private=True)
+    with browser_of(admin_client, live_server.url) as (page, errors):
+        page.goto(live_server.url + url_of(operation))
+        table = page.locator(".async-reply-events")
+        assert page.get_by_role("group", name="Log").count() == 1
+        assert table.get_by_text("void", exact=True).count() == 2
+        table.locator("summary").press("Enter")
+        assert table.get_by_text('"number": 4').is_visible()
+        check(page)
+        assert errors == []
+
+
+@pytest.mark.slow
+def test_page__by_keyboard_alone_on_a_telephone(
+    admin_client: Client, live_server: Any, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.strict", *settings.MIDDLEWARE]
+    failed = services.submit(break_down, input={"title": "a"})
+    runner.run(failed.pk, get_task(failed.kind).kind, worker="celery@host/7-9f2c01ab", inline=True)
+    running = services.submit(echo)
+    Worker.objects.create(name="celery@host", pid=6, boot_id="9f2c01ab", queues=["celery"])
+    assert lifecycle.claim(running, worker="celery@host/8-9f2c01ab")
+    with browser_of(admin_client, live_server.url) as (page, errors):
+        page.set_viewport_size({"width": 360, "height": 900})
+        page.goto(live_server.url + url_of(failed))
+        tab_to(page, page.locator("summary", has_text="Traceback"))
+        page.keyboard.press("Enter")
+        assert page.get_by_text("a secret of the server").first.is_visible()
+        tab_to(page, page.locator("details[open] pre"))
+        page.reload()
+        tab_to(page, page.get_by_role("button", name="Rerun", exact=True))
+        page.keyboard.press("Enter")
+        page.get_by_text("1 operation was submitted again, as a new one.").wait_for()
+        page.goto(live_server.url + url_of(running))
+        tab_to(page, page.get_by_role("button", name="End its process"))
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Yes").wait_for()
+        tab_to(page, page.get_by_role("button", name="Yes"))
+        page.keyboard.press("Enter")
+        page.get_by_text("An operator told its process to end at").first.wait_for()
+        assert errors == []
+    assert Operation.objects.get(rerun_of=failed).attempt == 0

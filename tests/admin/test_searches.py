@@ -7,10 +7,12 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from async_reply.admin import windows
+from async_reply.admin import searches, windows
+from async_reply.database import payloads
 from async_reply.models import Operation
 from async_reply.status import Status
 from tests.admin.conftest import LIST, shown
+from tests.project.tasks import export
 
 
 def test_search__finds_the_end_of_an_id_as_the_list_shows_it(
@@ -63,3 +65,19 @@ def test_search__finds_an_idempotency_key_in_the_list_of_its_owner(
     assert shown(admin_client.get(LIST, {"q": "second-order"})) == []
     digest = second.idempotency_digest
     assert shown(admin_client.get(LIST, {"q": digest})) == [second]
+
+
+def test_search__finds_a_key_of_a_view_to_which_the_owner_has_submitted_lately(
+    submit: Callable[..., Operation], admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searches, "MAX_VIEW_ROWS", 2)
+    row = submit(task=export)
+    Operation.objects.filter(pk=row.pk).update(
+        view="shop.Orders", idempotency_digest=payloads.digest("ada", "shop.Orders", "first-order")
+    )
+    query = {"q": "first-order", "owner": "ada"}
+    submit()
+    assert shown(admin_client.get(LIST, query)) == [row]
+    submit()
+    assert shown(admin_client.get(LIST, query)) == []
+    assert shown(admin_client.get(LIST, {**query, "kind": row.kind})) == [row]

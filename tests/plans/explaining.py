@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ TABLE = Operation._meta.db_table
 MENTIONS = re.compile(rf"\b{TABLE}\b")
 OURS = "async_reply_op_"
 PRIMARY = "primary"
+ANY_SORT = 10**9
 #: One name for the index of a constraint. Databases name them differently; SQLite numbers them.
 NAMES = {
     "PRIMARY": PRIMARY,
@@ -28,7 +29,7 @@ class Plan(NamedTuple):
 
     `indexes` are those by which the table is read. None among them stands for a scan of the table.
     `sorts` is the number of rows that the database expects to sort. SQLite does not tell the
-    number, so a billion stands for any sort.
+    number, so `ANY_SORT` stands for it.
     """
 
     sql: str
@@ -52,6 +53,14 @@ def explained() -> Iterator[list[Plan]]:
 
     with connection.execute_wrapper(explain):
         yield plans
+
+
+def plans_of(function: Callable[[], Any]) -> list[Plan]:
+    """The plans of the statements on operations that the function executes, one at least."""
+    with explained() as plans:
+        function()
+    assert plans
+    return plans
 
 
 def _normal(indexes: set[str | None]) -> frozenset[str | None]:
@@ -88,7 +97,7 @@ def _read_sqlite(rows: list[Any]) -> tuple[set[str | None], int]:
         if TABLE in detail.split():
             _, used, index = detail.partition("INDEX ")
             indexes.add(index.split()[0] if used else None)
-    return indexes, 10**9 * any("TEMP B-TREE FOR ORDER BY" in detail for detail in details)
+    return indexes, ANY_SORT * any("TEMP B-TREE FOR ORDER BY" in detail for detail in details)
 
 
 def _read_mysql(rows: list[Any]) -> tuple[set[str | None], int]:

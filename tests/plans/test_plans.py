@@ -1,7 +1,7 @@
 """Each query that a growing table could slow down reads its rows by an index."""
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -20,7 +20,7 @@ from async_reply.services.quotas import Quota
 from async_reply.statistics import backlog, kinds, releases, rollup, workers
 from async_reply.status import Status
 from tests.plans import filling
-from tests.plans.explaining import PRIMARY, Plan, explained
+from tests.plans.explaining import PRIMARY, plans_of
 
 pytestmark = [pytest.mark.plans, pytest.mark.django_db]
 
@@ -37,27 +37,12 @@ BACKLOG = 5_000
 RUNNING = 200
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    with django_db_blocker.unblock():
-        filling.fill()
-        yield
-        filling.clear()
-
-
 @pytest.fixture
 def owner() -> APIClient:
     """A client of the owner of a thousand operations."""
     client = APIClient()
     client.force_authenticate(get_user_model()(pk=filling.OWNER))
     return client
-
-
-def plans_of(function: Callable[[], Any]) -> list[Plan]:
-    with explained() as plans:
-        function()
-    assert plans
-    return plans
 
 
 def test_filling__is_realistic() -> None:
