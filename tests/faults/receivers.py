@@ -27,7 +27,11 @@ HANG_SECONDS = 30
 def serve(port: int, journal: Path, manner: str, inner_port: int) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length).decode()
+            if len(body) < length:
+                # The sender has died.
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             behaves = _write(journal, manner, headers, body)
             self.close_connection = True
