@@ -47,18 +47,18 @@ def _is_text(value: Any) -> bool:
 
 def _is_rate_or_none(value: Any) -> bool:
     """REST framework reads the first letter of the period only."""
-    if not isinstance(value, str):
-        return value is None
-    return re.fullmatch(r"0*[1-9][0-9]*/[smhd][^/]*", value) is not None
+    return value is None or _all_match(r"0*[1-9][0-9]*/[smhd][^/]*", [value])
 
 
 def _are_hosts(value: Any) -> bool:
     """Hosts are compared exactly: no host of a request equals a URL or a pattern."""
-    if isinstance(value, str):
-        return False
-    return all(
-        isinstance(host, str) and re.fullmatch(r"[^.\s/*][^\s/*]*", host) is not None
-        for host in value
+    return _all_match(r"[^.\s/*][^\s/*]*", value)
+
+
+def _all_match(pattern: str, value: Any) -> bool:
+    """Whether `value` is a list of texts that match; a text is no list."""
+    return not isinstance(value, str) and all(
+        isinstance(item, str) and re.fullmatch(pattern, item) is not None for item in value
     )
 
 
@@ -68,16 +68,18 @@ def _is_notify(value: Any) -> bool:
 
 
 def _are_networks(value: Any) -> bool:
-    if isinstance(value, str):
-        return False
     try:
-        return all(isinstance(item, str) and bool(ip_network(item)) for item in value)
+        return _all_match(".*", value) and all(map(ip_network, value))
     except ValueError:
         return False
 
 
 def _is_base_url(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"https?://[^\s?#]+", value) is not None
+    return _all_match(r"https?://[^\s?#]+", [value])
+
+
+def _is_proxy(value: Any) -> bool:
+    return _all_match(r"https?://([^\s/?#@]+@)?[A-Za-z0-9._-]+(:[0-9]+)?/?", [value])
 
 
 def _are_schemes(value: Any) -> bool:
@@ -85,13 +87,7 @@ def _are_schemes(value: Any) -> bool:
 
 
 def _are_private_keys(value: Any) -> bool:
-    if isinstance(value, str):
-        return False
-    return all(
-        isinstance(key, str)
-        and re.fullmatch(r"whsk_([A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==)", key) is not None
-        for key in value
-    )
+    return _all_match(r"whsk_([A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==)", value)
 
 
 PATH = Values("a dotted path", _is_text)
@@ -275,6 +271,15 @@ SETTINGS: dict[str, Setting] = {
         Values('a list of "https" and "http"', _are_schemes),
         'Schemes of the URLs that webhooks may be sent to. "http" is for tests: anybody on the way '
         "reads the messages.",
+    ),
+    "WEBHOOK_PROXY": Setting(
+        None,
+        Values(
+            "the URL of an HTTP proxy, or None", lambda value: value is None or _is_proxy(value)
+        ),
+        'HTTP proxy that webhooks go through, such as "http://user:password@proxy:3128". It looks '
+        "the names up, so it has to refuse addresses of your network: only a URL's own text, with "
+        "a literal address in it, is checked here. None: no proxy, whatever HTTPS_PROXY says.",
     ),
     "WEBHOOK_RETRY": Setting(
         24 * 3600, SECONDS, "Seconds for which an event is sent again to a receiver that fails."

@@ -14,6 +14,9 @@ from async_reply.checks.registry import register, register_for_deployment
 from async_reply.checks.views import check_names
 from async_reply.notifications import announcements
 
+#: Keys whose value holds a secret: a check must not show it.
+SECRET = frozenset({"WEBHOOK_KEYS", "WEBHOOK_PROXY"})
+
 Configs = Sequence[AppConfig] | None
 
 
@@ -32,7 +35,8 @@ def check_settings(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
                 Error(f'ASYNC_REPLY["{key}"] does not exist.', hint=hint, id="async_reply.E011")
             )
         elif not conf.SETTINGS[key].values.include(value):
-            text = f'ASYNC_REPLY["{key}"] is {value!r}: it takes {conf.SETTINGS[key].values.words}.'
+            shown = "another value" if key in SECRET else repr(value)
+            text = f'ASYNC_REPLY["{key}"] is {shown}: it takes {conf.SETTINGS[key].values.words}.'
             messages.append(Error(text, id="async_reply.E012"))
     return messages or [*_check_references()]
 

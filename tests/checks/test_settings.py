@@ -64,6 +64,14 @@ def test_settings__each_default_is_valid() -> None:
     assert refused == []
 
 
+@pytest.mark.parametrize("key", ["WEBHOOK_KEYS", "WEBHOOK_PROXY"])
+def test_wrong_value_of_a_secret__is_not_shown(settings: Settings, key: str) -> None:
+    settings.ASYNC_REPLY = {key: "socks5://user:the-secret@proxy"}
+    (message,) = run_checks()
+    assert message.id == "async_reply.E012"
+    assert "the-secret" not in str(message)
+
+
 def test_storage__published_by_web_servers(settings: Settings) -> None:
     settings.ASYNC_REPLY = {"STORAGE": "default"}
     assert ids(include_deployment_checks=True) == ["async_reply.W104"]

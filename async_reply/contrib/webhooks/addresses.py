@@ -44,6 +44,15 @@ INNER: tuple[IPv4Network | IPv6Network, ...] = (
 )
 
 
+#: Names that one process looks up at a time. Each costs a thread for as long as its resolver hangs.
+MAX_LOOK_UPS = 50
+_look_ups = threading.BoundedSemaphore(MAX_LOOK_UPS)
+
+
+class Overloaded(Exception):
+    """So many look-ups hang that no other is begun: the message is to be sent later."""
+
+
 class Refused(Exception):
     """The URL may not be used. The message is for the owner, and tells nothing of our network."""
 
@@ -132,33 +141,46 @@ def _allowed_networks() -> list[Any]:
 def resolve(host: str, port: int, *, timeout: float) -> list[Address]:
     """The addresses of a host, in the resolver's order. All of them are allowed.
 
-    Raises Refused if one is not allowed or there is none, TimeoutError if the resolver hangs.
+    Raises Refused if one is not allowed or there is none, TimeoutError if the resolver hangs, and
+    Overloaded.
     """
-    addresses: list[Address] = []
-    try:
-        answers = _look_up(host, port, timeout=timeout)
-    except (OSError, UnicodeError) as error:
-        if isinstance(error, TimeoutError):
-            raise
-        raise Refused(REFUSED_ADDRESS) from None
-    for answer in answers:
-        address = ipaddress.ip_address(answer[4][0])
-        if address not in addresses:
-            addresses.append(address)
+    addresses = look_up(host, port, timeout=timeout)
     if not addresses or not all(map(is_allowed, addresses)):
         raise Refused(REFUSED_ADDRESS)
     return addresses
 
 
-def _look_up(host: str, port: int, *, timeout: float) -> list[Any]:
+def look_up(host: str, port: int, *, timeout: float) -> list[Address]:
+    """The addresses of a host, allowed or not; none for an unknown name.
+
+    Raises TimeoutError if the resolver hangs, and Overloaded.
+    """
+    try:
+        return [ipaddress.ip_address(host)]
+    except ValueError:
+        pass
+    try:
+        answers = _ask(host, port, timeout=timeout)
+    except TimeoutError:
+        raise
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(ipaddress.ip_address(answer[4][0]) for answer in answers))
+
+
+def _ask(host: str, port: int, *, timeout: float) -> list[Any]:
     """`getaddrinfo`, in a thread of its own: it has no timeout."""
+    if not _look_ups.acquire(blocking=False):
+        raise Overloaded
     result: Future[list[Any]] = Future()
 
-    def look_up() -> None:
+    def ask() -> None:
         try:
             result.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except BaseException as error:  # noqa: BLE001 raised in the thread that waits for it
             result.set_exception(error)
+        finally:
+            _look_ups.release()
 
-    threading.Thread(target=look_up, name="async_reply-resolver", daemon=True).start()
+    threading.Thread(target=ask, name="async_reply-resolver", daemon=True).start()
     return result.result(max(0.0, timeout))

@@ -61,10 +61,15 @@ def due() -> QuerySet[Delivery]:
     return Delivery.objects.filter(is_free, may_be_sent, state=Delivery.State.OPEN, due_at__lte=now)
 
 
+def claimable() -> QuerySet[Delivery]:
+    """Due deliveries to hosts to which nobody is posting now."""
+    return due().exclude(host__in=_posted_to())
+
+
 def claim_due(most: int, *, busy_hosts: Collection[str] = ()) -> list[Message]:
     """Claim up to `most` due deliveries, one for each host that is not busy."""
-    rows = due().exclude(host__in=busy_hosts).exclude(host__in=_posted_to())
-    by_host = rows.order_by().values("host").annotate(oldest=Min("due_at")).order_by("oldest")
+    rows = claimable().exclude(host__in=busy_hosts).order_by()
+    by_host = rows.values("host").annotate(oldest=Min("due_at")).order_by("oldest")
     hosts = list(by_host.values_list("host", flat=True)[:most])
     messages = [_claim_first(host) for host in hosts]
     return [message for message in messages if message is not None]
@@ -167,6 +172,10 @@ def _address(delivery: Delivery) -> Message | None:
 def record(message: Message, answer: posts.Answer) -> None:
     """Write the answer into the ledger, and decide how the delivery goes on."""
     delivery = message.delivery
+    if answer.is_postponed and _seconds_left(delivery) > 0:
+        # Nothing was tried, so it counts for nothing.
+        _free(delivery, {"due_at": _unless_hinted(after(pause_seconds(0)))})
+        return
     with transaction.atomic(using=alias()):
         _write_ledger(delivery, answer)
         if answer.is_success:

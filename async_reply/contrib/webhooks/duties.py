@@ -39,7 +39,7 @@ def make_purge(_consumer: Any) -> Duty:
 
 def start_due() -> int:
     """Have a worker deliver what is due: another try, or what a dead process had claimed."""
-    if not deliveries.due().exists():
+    if not deliveries.claimable().exists():
         return 0
     hints.start()
     return 1

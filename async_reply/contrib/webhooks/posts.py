@@ -1,7 +1,8 @@
 """Posts one message to one URL: to a checked address, without redirects, within a deadline.
 
 The address that was checked is the one that is connected to, so a name cannot change in between.
-TLS and the Host header still have the name. No environment variable names a proxy.
+TLS and the Host header still have the name. Through the proxy of WEBHOOK_PROXY it is the proxy that
+looks the name up. No environment variable names a proxy.
 """
 
 import ssl
@@ -10,11 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpcore
 from httpcore import NetworkBackend, NetworkStream
 
+from async_reply import conf
 from async_reply.contrib.webhooks import addresses
 from async_reply.protocol.headers import CONTENT_TYPE, RETRY_AFTER
 
@@ -40,6 +42,8 @@ class Answer:
     body: str
     seconds: float
     retry_after: str = ""
+    #: Nothing was tried.
+    is_postponed: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -58,41 +62,44 @@ def post(
     clock = _Clock(began_at + deadline_seconds)
     status: int | None = None
     error, body, retry_after = "", b"", ""
+    is_postponed = False
     try:
         for response, chunk in _exchange(url, content, headers, clock):
             status = response.status
             body += chunk[: ANSWER_BYTES - len(body)]
             retry_after = _header(response, RETRY_AFTER)
-    except addresses.Refused as refusal:
-        error = str(refusal)
-    except (TimeoutError, httpcore.TimeoutException):
-        error = f"The receiver took longer than {deadline_seconds:g} seconds."
-    except httpcore.ConnectError as failure:
-        is_tls = isinstance(failure.__cause__ or failure.__context__, ssl.SSLError)
-        error = INVALID_TLS if is_tls else "The receiver cannot be connected to."
-    except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
-        error = "The receiver ended the connection before its answer was complete."
-    except Exception:  # noqa: BLE001 the ledger has a line for each try
-        error = "The message could not be sent."
+    except addresses.Overloaded:
+        error, is_postponed = "Our name server does not answer.", True
+    except Exception as failure:  # noqa: BLE001 the ledger has a line for each try
+        error = _reason(failure, deadline_seconds)
     if not error and status is not None and not HTTP_OK <= status < HTTP_REDIRECT:
         error = f"The receiver answered {status}."
         if HTTP_REDIRECT <= status < 400:
             error = f"The receiver answered {status}: redirects are not followed."
     text = body.decode(errors="replace").replace("\x00", "�")
-    return Answer(status, error, text, time.monotonic() - began_at, retry_after)
+    seconds = time.monotonic() - began_at
+    return Answer(status, error, text, seconds, retry_after, is_postponed)
+
+
+def _reason(failure: Exception, deadline_seconds: float) -> str:
+    """Why there is no complete answer, for the owner."""
+    if isinstance(failure, addresses.Refused):
+        return str(failure)
+    if isinstance(failure, TimeoutError | httpcore.TimeoutException):
+        return f"The receiver took longer than {deadline_seconds:g} seconds."
+    if isinstance(failure, httpcore.ConnectError):
+        is_tls = isinstance(failure.__cause__ or failure.__context__, ssl.SSLError)
+        return INVALID_TLS if is_tls else "The receiver cannot be connected to."
+    if isinstance(failure, httpcore.ProxyError):
+        return "The proxy has not connected us to the receiver."
+    if isinstance(failure, httpcore.NetworkError | httpcore.ProtocolError | OSError):
+        return "The receiver ended the connection before its answer was complete."
+    return "The message could not be sent."
 
 
 def _exchange(url: str, content: bytes, headers: Mapping[str, str], clock: "_Clock") -> Any:
     """The response with each part of its body, up to ANSWER_BYTES."""
-    parts = addresses.check_url(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    allowed = addresses.resolve(parts.hostname or "", port, timeout=clock.left())
-    pool = httpcore.ConnectionPool(
-        ssl_context=_ssl_context() if parts.scheme == "https" else None,
-        network_backend=_PinnedBackend([str(address) for address in allowed], clock),
-        max_connections=1,
-        max_keepalive_connections=0,
-    )
+    pool = _pool(addresses.check_url(url), clock)
     sent = {"User-Agent": "async_reply", CONTENT_TYPE: "application/json", **headers}
     target = urlsplit(url)._replace(fragment="").geturl()
     with pool, pool.stream("POST", target, headers=list(sent.items()), content=content) as response:
@@ -103,6 +110,33 @@ def _exchange(url: str, content: bytes, headers: Mapping[str, str], clock: "_Clo
             received += len(chunk)
             if received >= ANSWER_BYTES:
                 break
+
+
+def _pool(receiver: SplitResult, clock: "_Clock") -> httpcore.ConnectionPool:
+    """Connects to the receiver's checked addresses, or to the proxy."""
+    proxy = conf.get("WEBHOOK_PROXY")
+    peer = urlsplit(proxy) if proxy else receiver
+    port = peer.port or (443 if peer.scheme == "https" else 80)
+    # The project trusts its proxy, whose address may be an inner one.
+    find = addresses.look_up if proxy else addresses.resolve
+    pinned = [str(address) for address in find(peer.hostname or "", port, timeout=clock.left())]
+    options: dict[str, Any] = {
+        "ssl_context": _ssl_context() if receiver.scheme == "https" else None,
+        "network_backend": _PinnedBackend(pinned, clock),
+        "max_connections": 1,
+        "max_keepalive_connections": 0,
+    }
+    if not proxy:
+        return httpcore.ConnectionPool(**options)
+    has_user = peer.username is not None
+    return httpcore.HTTPProxy(
+        peer._replace(netloc=peer.netloc.rpartition("@")[2]).geturl(),
+        proxy_auth=(unquote(peer.username or ""), unquote(peer.password or ""))
+        if has_user
+        else None,
+        proxy_ssl_context=_ssl_context() if peer.scheme == "https" else None,
+        **options,
+    )
 
 
 def _header(response: httpcore.Response, name: str) -> str:

@@ -1,9 +1,13 @@
-"""Delivers what is due: up to 20 posts at a time, one to each host, in one task of each worker."""
+"""Delivers what is due: posts beside each other, one to each host, in one task of each worker.
+
+A post that takes longer than a second leaves its place to another. Receivers that hang therefore
+hold up others for a second at most, until there are a hundred of them.
+"""
 
 import fcntl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,38 +18,67 @@ from async_reply.contrib.webhooks.deliveries import Message
 from async_reply.contrib.webhooks.posts import Answer
 from async_reply.tasks import BOOT_ID
 
-MAX_POSTS = 20
+#: Posts at a time that have just begun, and posts at a time. Each takes a thread.
+MAX_NEW_POSTS, MAX_POSTS = 20, 100
+#: Seconds after which a post is no new one.
+NEW_SECONDS = 1.0
 #: Seconds for which a task claims deliveries. Then others get its process for a while.
 CLAIM_SECONDS = 20.0
 #: Seconds between two looks at what is due while posts are under way.
 LOOK_SECONDS = 0.25
 
 
-def deliver() -> bool:
-    """Deliver until nothing is due or the time is over; whether another task has to go on."""
-    with _turn() as has_turn:
-        if not has_turn:
-            return False
-        _deliver()
-    # A hint that came just now found the turn taken, and its task has ended.
-    return deliveries.due().exists()
-
-
-def _deliver() -> None:
+def deliver(*, go_on: Callable[[], object]) -> None:
+    """Deliver until nothing is due or the time is over. `go_on` starts a task for the rest."""
     give_up = time.monotonic() + CLAIM_SECONDS
-    under_way: dict[Future[Answer], Message] = {}
     with ThreadPoolExecutor(MAX_POSTS, thread_name_prefix="async_reply-webhooks") as executor:
-        while True:
-            free = MAX_POSTS - len(under_way)
-            if free and time.monotonic() < give_up and not interrupts.stopping.is_set():
-                hosts = {message.delivery.host for message in under_way.values()}
-                for message in deliveries.claim_due(free, busy_hosts=hosts):
-                    under_way[executor.submit(message.post)] = message
-            if not under_way:
+        posts = _Posts(executor)
+        with _turn() as has_turn:
+            if not has_turn:
                 return
-            done, _ = wait(under_way, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                deliveries.record(under_way.pop(future), future.result())
+            while time.monotonic() < give_up and not interrupts.stopping.is_set():
+                posts.begin()
+                if not posts.are_under_way:
+                    break
+                posts.record()
+        # Another task need not wait for receivers that hang. And a hint that came just now found
+        # the turn taken: its task has ended.
+        if deliveries.claimable().exists():
+            go_on()
+        while posts.are_under_way:
+            posts.record()
+
+
+class _Posts:
+    """The posts of one task that are under way."""
+
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
+        self._executor = executor
+        self._messages: dict[Future[Answer], Message] = {}
+        self._began_at: dict[Future[Answer], float] = {}
+
+    @property
+    def are_under_way(self) -> bool:
+        return bool(self._messages)
+
+    def begin(self) -> None:
+        """Claim what is due and post it, as far as there are places."""
+        now = time.monotonic()
+        new = sum(now - self._began_at[future] < NEW_SECONDS for future in self._messages)
+        free = min(MAX_NEW_POSTS - new, MAX_POSTS - len(self._messages))
+        if free <= 0:
+            return
+        hosts = {message.delivery.host for message in self._messages.values()}
+        for message in deliveries.claim_due(free, busy_hosts=hosts):
+            future = self._executor.submit(message.post)
+            self._messages[future], self._began_at[future] = message, now
+
+    def record(self) -> None:
+        """Record the answers that came, or that come soon."""
+        done, _ = wait(self._messages, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+        for future in done:
+            del self._began_at[future]
+            deliveries.record(self._messages.pop(future), future.result())
 
 
 @contextmanager

@@ -23,8 +23,7 @@ def deliver() -> None:
     # Imported here, since a worker imports this module with all others at its start.
     from async_reply.contrib.webhooks import rounds
 
-    if rounds.deliver():
-        publish()
+    rounds.deliver(go_on=publish)
 
 
 def publish() -> bool:

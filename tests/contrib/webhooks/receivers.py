@@ -1,6 +1,7 @@
 """A receiver of webhooks: a real HTTP server whose answers a test chooses."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,7 +79,7 @@ def dying(handler: BaseHTTPRequestHandler) -> None:
 
 
 @contextmanager
-def receiving(host: str = "127.0.0.1") -> Iterator[Receiver]:
+def receiving(host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -104,6 +105,8 @@ def receiving(host: str = "127.0.0.1") -> Iterator[Receiver]:
             """Clients that hang up are what these tests are about."""
 
     server = Server((host, 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     receiver = Receiver(host, server.server_port)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

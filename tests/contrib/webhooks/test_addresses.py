@@ -2,6 +2,9 @@
 
 import ipaddress
 import socket
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -117,11 +120,43 @@ def test_unknown_name__gets_the_text_of_a_refused_address(monkeypatch: pytest.Mo
         addresses.resolve("nowhere.example", 443, timeout=5)
 
 
-def test_name_server_that_hangs__is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The name server answers nothing until the event is set."""
+    free = threading.Event()
 
-    forever = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: forever.wait(5) and [])
+    def hang(*_args: Any, **_kwargs: Any) -> Any:
+        free.wait(60)
+        return answers("93.184.215.14")()
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    yield free
+    free.set()
+
+
+def look_ups() -> int:
+    return sum(thread.name == "async_reply-resolver" for thread in threading.enumerate())
+
+
+def test_name_server_that_hangs__is_not_waited_for(hanging: threading.Event) -> None:
     with pytest.raises(TimeoutError):
         addresses.resolve("example.org", 443, timeout=0.05)
-    forever.set()
+
+
+def test_name_server_that_hangs__costs_a_bounded_number_of_threads(
+    hanging: threading.Event,
+) -> None:
+    for _ in range(addresses.MAX_LOOK_UPS):
+        with pytest.raises(TimeoutError):
+            addresses.resolve("example.org", 443, timeout=0.001)
+    assert look_ups() == addresses.MAX_LOOK_UPS
+    with pytest.raises(addresses.Overloaded):
+        addresses.resolve("example.org", 443, timeout=5)
+    assert look_ups() == addresses.MAX_LOOK_UPS
+    # An address needs no look-up.
+    assert addresses.resolve("93.184.215.14", 443, timeout=5)
+    hanging.set()
+    give_up = time.monotonic() + 60
+    while look_ups() and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert addresses.resolve("example.org", 443, timeout=60)

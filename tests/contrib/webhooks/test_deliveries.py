@@ -1,6 +1,7 @@
 """How a delivery goes on: tries, later events, receivers that refuse, and killed workers."""
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,15 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from async_reply import lifecycle, services
-from async_reply.contrib.webhooks import deliveries, duties, events, hints, replays
+from async_reply.contrib.webhooks import (
+    addresses,
+    deliveries,
+    duties,
+    events,
+    hints,
+    replays,
+    submits,
+)
 from async_reply.contrib.webhooks.models import Delivery, DeliveryTry, Endpoint
 from async_reply.database.clock import after
 from async_reply.models import Operation, Turn
@@ -236,6 +245,44 @@ def test_retry_after__never_outlasts_the_time_for_tries(
 @pytest.mark.parametrize("field", ["", "soon", "-1", "²", "Mon, 99 Xxx 2020 00:00:00 GMT"])
 def test_bad_retry_after__counts_as_none(field: str) -> None:
     assert deliveries.retry_after_seconds(field) == 0
+
+
+@pytest.fixture
+def _overloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many look-ups hang that no other is begun."""
+    monkeypatch.setattr(addresses, "_look_ups", threading.BoundedSemaphore(1))
+    addresses._look_ups.acquire()
+
+
+@pytest.mark.usefixtures("_overloaded")
+def test_post_without_a_look_up__is_postponed_and_counts_for_nothing(
+    endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver
+) -> None:
+    name = receiver.url.replace("127.0.0.1", "localhost")
+    replays.change_url(endpoint, name)
+    endpoint.save()
+    finish(start())
+    Delivery.objects.update(host=submits.host(name))
+    assert deliver() == 1
+    assert (row().tries, row().lease_expires_at) == (0, None)
+    assert row().due_at > timezone.now()
+    assert not DeliveryTry.objects.exists()
+    addresses._look_ups.release()
+    make_due()
+    assert deliver() == 1
+    assert row().state == Delivery.State.DELIVERED
+
+
+@pytest.mark.usefixtures("_overloaded")
+def test_post_without_a_look_up__fails_at_the_end_of_the_time(
+    endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver, settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "WEBHOOK_RETRY": 0.000001}
+    Endpoint.objects.update(url=receiver.url.replace("127.0.0.1", "localhost"))
+    finish(start())
+    deliver()
+    assert row().state == Delivery.State.FAILED
+    assert DeliveryTry.objects.get().error == "Our name server does not answer."
 
 
 def test_410__disables_the_endpoint(

@@ -1,6 +1,10 @@
-"""The app of the fault suite. It installs the mutant that FAULTS_MUTANT names."""
+"""The app of the fault suite.
+
+It installs the mutant that FAULTS_MUTANT names, and the deaths of FAULTS_DEATHS.
+"""
 
 import os
+from pathlib import Path
 
 from django.apps import AppConfig
 
@@ -15,3 +19,8 @@ class FaultsConfig(AppConfig):
             from tests.faults.project import mutants
 
             mutants.install(mutant)
+        if folder := os.environ.get("FAULTS_DEATHS"):
+            from tests.faults.project import deaths
+
+            deaths.hasten()
+            deaths.install(Path(folder))
