@@ -18,7 +18,7 @@ from kombu.transport import virtual
 from async_reply import conf
 from async_reply.logs import logger
 from async_reply.models import Operation
-from async_reply.publishing import connections, routing
+from async_reply.publishing import configuration, connections, prepared, routing
 
 #: These errors mean that the broker is down. Other errors concern one kind or its queue only.
 DOWN_ERRORS = (KombuOperationalError, LimitExceeded, OSError)
@@ -71,10 +71,26 @@ def send(operation: Operation) -> None:
     Raises one of DOWN_ERRORS, or the error by which a router or the broker refuses this message.
     """
     deadline = time.monotonic() + conf.get("PUBLISH_TIMEOUT")
-    kind = operation.kind
-    if current_app.conf.task_always_eager:
-        current_app.tasks[kind].apply(task_id=str(operation.pk), throw=False)
+    kind, pk, celery = operation.kind, str(operation.pk), configuration.current()
+    if celery.is_eager:
+        current_app.tasks[kind].apply(task_id=pk, throw=False)
         return
+    address = kind, operation.queue, operation.priority
+    circumstances = prepared.circumstances(celery, kind)
+    message = prepared.find(address, circumstances)
+    connection, reply_to = connections.connection(), celery.app.thread_oid
+    if message is not None:
+        with connection._reraise_as_library_errors():  # noqa: SLF001 as Celery does it
+            options = message.options_for(pk, reply_to)
+            connections.publish(connection, deadline, (message.body,), options)
+        return
+    producer = connections.BoundedProducer(connection, deadline=deadline)
+    _send_by_celery(operation, producer)
+    prepared.learn(address, circumstances, producer.calls, pk=pk, reply_to=reply_to)
+
+
+def _send_by_celery(operation: Operation, producer: connections.BoundedProducer) -> None:
+    kind = operation.kind
     declared = routing.declared_options(kind)
     options = routing.routed_options(kind, queue=operation.queue, priority=operation.priority)
     router: Any = _FixedRouter(options)
@@ -84,7 +100,7 @@ def send(operation: Operation) -> None:
         kwargs={},
         task_id=str(operation.pk),
         task_type=current_app.tasks.get(kind),
-        producer=connections.BoundedProducer(connections.connection(), deadline=deadline),
+        producer=producer,
         router=router,
         ignore_result=True,
         retry=True,

@@ -12,6 +12,7 @@ from kombu import Producer
 from kombu.pools import PoolGroup
 
 from async_reply import conf
+from async_reply.publishing import configuration
 
 #: The most open connections if `broker_pool_limit` sets no limit. A broker that hangs keeps one
 #: thread for each of them.
@@ -27,34 +28,40 @@ class BoundedProducer(Producer):
     def __init__(self, connection: Any, *, deadline: float) -> None:
         super().__init__(connection)
         self._deadline = deadline
+        #: The bodies and options that were published.
+        self.calls: list[tuple[Any, dict[str, Any]]] = []
 
-    def publish(self, *args: Any, **kwargs: Any) -> Any:
-        """Raises TimeoutError at the deadline.
+    def publish(self, body: Any, *args: Any, **options: Any) -> None:
+        """Raises TimeoutError at the deadline."""
+        # Producer adds header fields.
+        self.calls.append((body, {**options, "headers": dict(options.get("headers") or {})}))
+        publish(self.__connection__, self._deadline, (body, *args), options)
 
-        AMQP limits each wait over an open connection, so this thread publishes: a thread for it
-        takes a twentieth of a submit. A connection that turns out to be stale goes to a thread.
-        """
-        pooled = acquire(self.__connection__, self._deadline)
-        if not (_keeps_connections() and _limits_waits(pooled)):
-            return self._publish_before(pooled, args, kwargs)
-        stale = pooled.connection_errors + pooled.channel_errors
-        try:
-            Producer(pooled).publish(*args, **{**kwargs, "retry": False})
-        except stale:
-            return self._publish_before(pooled, args, kwargs)
-        except BaseException:
-            # It may have been stopped in the middle of a message.
-            _start(pooled, _discard, pooled)
-            raise
-        pooled.release()
-        return None
 
-    def _publish_before(self, pooled: Any, args: Any, kwargs: Any) -> Any:
-        return call_before(
-            self._deadline,
-            pooled,
-            lambda connection: Producer(connection).publish(*args, **kwargs),
-        )
+def publish(connection: Any, deadline: float, args: Any, options: dict[str, Any]) -> None:
+    """Do as `Producer.publish`, over a pooled connection. Raises TimeoutError at the deadline.
+
+    AMQP limits each wait over an open connection, so this thread publishes: a thread for it takes a
+    twentieth of a submit. A connection that turns out to be stale goes to a thread.
+    """
+    pooled = acquire(connection, deadline)
+    if not (_keeps_connections() and _limits_waits(pooled)):
+        return _publish_before(deadline, pooled, args, options)
+    stale = pooled.connection_errors + pooled.channel_errors
+    try:
+        Producer(pooled).publish(*args, **{**options, "retry": False})
+    except stale:
+        return _publish_before(deadline, pooled, args, options)
+    except BaseException:
+        # It may have been stopped in the middle of a message.
+        _start(pooled, _discard, pooled)
+        raise
+    pooled.release()
+    return None
+
+
+def _publish_before(deadline: float, pooled: Any, args: Any, options: dict[str, Any]) -> None:
+    call_before(deadline, pooled, lambda connection: Producer(connection).publish(*args, **options))
 
 
 class _Pools(PoolGroup):
@@ -80,7 +87,7 @@ _template: tuple[tuple[Any, ...], Any] | None = None
 def acquire(connection: Any, deadline: float) -> Any:
     """A pooled connection like `connection`. Raises LimitExceeded at the deadline."""
     with _opening:
-        _pools.limit = current_app.conf.broker_pool_limit or MAX_CONNECTIONS
+        _pools.limit = configuration.current().pool_limit or MAX_CONNECTIONS
         pool = _pools[connection]
     return pool.acquire(block=True, timeout=max(0.0, deadline - time.monotonic()))
 
@@ -131,7 +138,7 @@ def _discard(pooled: Any) -> None:
 
 
 def _keeps_connections() -> bool:
-    return bool(current_app.conf.broker_pool_limit)
+    return bool(configuration.current().pool_limit)
 
 
 def _limits_waits(pooled: Any) -> bool:
@@ -144,15 +151,9 @@ def connection() -> Any:
     Making one takes a tenth of a submit, since kombu searches the disk for its transports.
     """
     global _template
-    settings = current_app.conf
     timeout = conf.get("PUBLISH_TIMEOUT")
-    key = (
-        current_app._get_current_object(),  # type: ignore[attr-defined]  # noqa: SLF001 a proxy
-        timeout,
-        settings.broker_write_url,
-        settings.broker_transport,
-        dict(settings.broker_transport_options or {}),
-    )
+    celery = configuration.current()
+    key = celery.app, timeout, celery.broker
     if _template is None or _template[0] != key:
         _template = key, _new_connection(wait=timeout / 2)
     return _template[1]
