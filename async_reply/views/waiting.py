@@ -1,4 +1,7 @@
-"""Lets a request wait for the end of its operation, as its client prefers by `Prefer: wait`."""
+"""Lets a request wait for the end of its operation, as its client prefers by `Prefer: wait`.
+
+A question of the job ends the wait as well, unless the client knows it by its If-None-Match.
+"""
 
 from typing import Any
 
@@ -33,7 +36,8 @@ def hold(request: Request, ticket: tickets.Wait, response: Response) -> HttpResp
     thread waits.
     """
     has_ended = ticker.has_ended(ticket.operation)
-    if not ticket.seconds and not has_ended:
+    is_news = ticker.is_news(ticket.operation, known_version=ticket.known_version)
+    if not has_ended and (is_news or not ticket.seconds):
         return _applied(response, ticket)
     handover = tickets.of(request)
     if handover.can_hold:
@@ -53,7 +57,7 @@ def hold(request: Request, ticket: tickets.Wait, response: Response) -> HttpResp
 
 
 def _wait(environ: dict[str, Any], ticket: tickets.Wait) -> bool | None:
-    """Whether the operation ended in time; None at once if this thread must not wait.
+    """Whether the operation ended or asked in time; None at once if this thread must not wait.
 
     A submit without an owner never holds a thread: anybody may send any number of them.
     """
@@ -61,7 +65,12 @@ def _wait(environ: dict[str, Any], ticket: tickets.Wait) -> bool | None:
         return None
     if not environs.has_threads(environ):
         return None
-    return slots.wait(ticket.operation, seconds=ticket.seconds, caller=ticket.caller)
+    return slots.wait(
+        ticket.operation,
+        seconds=ticket.seconds,
+        caller=ticket.caller,
+        known_version=ticket.known_version,
+    )
 
 
 def _result(

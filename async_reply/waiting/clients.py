@@ -23,11 +23,12 @@ COMMENT_INTERVAL_SECONDS = 0.25
 
 
 class WaitingClient:
-    """A client that waits for the end of an operation."""
+    """A client that waits for the end of an operation, or for a question of its job."""
 
-    def __init__(self) -> None:
+    def __init__(self, known_version: int) -> None:
         self._loop = asyncio.get_running_loop()
-        #: The answers shared by the waiters of the end; None if the operation has not ended.
+        self._known_version = known_version
+        #: The answers shared by the waiters of the same news; None if there is none.
         self.ended: asyncio.Future[ticker.SharedAnswers | None] = self._loop.create_future()
 
     def _end(self, shared: ticker.SharedAnswers | None) -> None:
@@ -40,7 +41,7 @@ class WaitingClient:
 
     def tell(self, row: Operation | None, shared: ticker.SharedAnswers) -> None:
         """Called by the ticker, in its thread."""
-        if ticker.has_ended(row):
+        if ticker.is_news(row, known_version=self._known_version):
             self._loop.call_soon_threadsafe(self._end, shared)
 
 
@@ -51,7 +52,7 @@ async def hold(
     registry: ClientRegistry,
     application: Any,
 ) -> None:
-    """Send an answer when the operation has ended, the time is over or the server stops.
+    """Send an answer when the operation ends or asks, the time is over or the server stops.
 
     A submit gets its result by `application`, or else its first `answer`, the 202.
     """
@@ -70,10 +71,10 @@ async def hold(
 
 
 async def _wait(ticket: tickets.Wait, registry: ClientRegistry) -> ticker.SharedAnswers | None:
-    """Return the shared answers when the operation has ended, None if it did not end in time."""
+    """Return the shared answers when the operation has ended or asks, None after the time."""
     if ticker.has_ended(ticket.operation):
         return {}
-    client = WaitingClient()
+    client = WaitingClient(ticket.known_version)
     waiter = ticker.Waiter(ticket.operation.pk, ticket.operation.version, client.tell)
     timer = asyncio.get_running_loop().call_later(ticket.seconds, client.close)
     try:

@@ -35,8 +35,10 @@ def slot(caller: Caller) -> Iterator[bool]:
                 del _used[caller]
 
 
-def wait(operation: Operation, *, seconds: float, caller: Caller) -> bool | None:
-    """Whether the operation finished, or was deleted, within `seconds`. The thread waits for that.
+def wait(
+    operation: Operation, *, seconds: float, caller: Caller, known_version: int = 0
+) -> bool | None:
+    """Whether the operation finished, was deleted, or asks, within `seconds`. The thread waits.
 
     None at once if no slot is free or the thread is in a transaction, which would stay open. The
     thread's database connections are closed before it waits.
@@ -44,7 +46,7 @@ def wait(operation: Operation, *, seconds: float, caller: Caller) -> bool | None
     ended = threading.Event()
 
     def tell(row: Operation | None, shared: ticker.SharedAnswers) -> None:
-        if ticker.has_ended(row):
+        if ticker.is_news(row, known_version=known_version):
             ended.set()
 
     with slot(caller) as is_free:

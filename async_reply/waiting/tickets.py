@@ -33,9 +33,13 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Wait(Ticket):
-    """A client waits for the end of the operation: by its own preference, or by ours."""
+    """A client waits for the end of the operation: by its own preference, or by ours.
+
+    `known_version` is the version that the client has by its If-None-Match, else 0.
+    """
 
     is_preferred: bool = True
+    known_version: int = 0
 
 
 @dataclass(frozen=True)
