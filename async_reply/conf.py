@@ -1,28 +1,28 @@
 """The settings of async_reply: one dict, `ASYNC_REPLY`, which is read at each use."""
 
-import re
-from collections.abc import Callable
-from ipaddress import ip_network
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from django.conf import settings
 
-Check: TypeAlias = Callable[[Any], bool]
-
-
-class Values(NamedTuple):
-    """The values that a setting takes."""
-
-    #: In words that follow "it takes".
-    words: str
-    check: Check
-
-    def include(self, value: Any) -> bool:
-        """Whether the setting takes `value`."""
-        try:
-            return self.check(value)
-        except TypeError:
-            return False
+from async_reply.setting_values import (
+    BYTES,
+    PATH,
+    PATH_OR_NONE,
+    SECONDS,
+    SECONDS_OR_NONE,
+    WAIT,
+    Values,
+    are_hosts,
+    are_networks,
+    are_private_keys,
+    are_schemes,
+    is_base_url,
+    is_count,
+    is_notify,
+    is_proxy,
+    is_rate_or_none,
+    is_text,
+)
 
 
 class Setting(NamedTuple):
@@ -32,72 +32,6 @@ class Setting(NamedTuple):
     values: Values
     meaning: str
 
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_rate_or_none(value: Any) -> bool:
-    """REST framework reads the first letter of the period only."""
-    return value is None or _all_match(r"0*[1-9][0-9]*/[smhd][^/]*", [value])
-
-
-def _are_hosts(value: Any) -> bool:
-    """Hosts are compared exactly: no host of a request equals a URL or a pattern."""
-    return _all_match(r"[^.\s/*][^\s/*]*", value)
-
-
-def _all_match(pattern: str, value: Any) -> bool:
-    """Whether `value` is a list of texts that match; a text is no list."""
-    return not isinstance(value, str) and all(
-        isinstance(item, str) and re.fullmatch(pattern, item) is not None for item in value
-    )
-
-
-def _is_notify(value: Any) -> bool:
-    schemes = ("redis://", "rediss://", "unix://")
-    return value in (None, "postgresql") or (isinstance(value, str) and value.startswith(schemes))
-
-
-def _are_networks(value: Any) -> bool:
-    try:
-        return _all_match(".*", value) and all(map(ip_network, value))
-    except ValueError:
-        return False
-
-
-def _is_base_url(value: Any) -> bool:
-    return _all_match(r"https?://[^\s?#]+", [value])
-
-
-def _is_proxy(value: Any) -> bool:
-    return _all_match(r"https?://([^\s/?#@]+@)?[A-Za-z0-9._-]+(:[0-9]+)?/?", [value])
-
-
-def _are_schemes(value: Any) -> bool:
-    return not isinstance(value, str) and bool(value) and set(value) <= {"http", "https"}
-
-
-def _are_private_keys(value: Any) -> bool:
-    return _all_match(r"whsk_([A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==)", value)
-
-
-PATH = Values("a dotted path", _is_text)
-PATH_OR_NONE = Values("a dotted path, or None", lambda value: value is None or _is_text(value))
-SECONDS = Values("a number of seconds above 0", _is_positive)
-WAIT = Values("a whole number of seconds, 0 for no waiting", _is_count)
-SECONDS_OR_NONE = Values(
-    "a number of seconds above 0, or None", lambda value: value is None or _is_positive(value)
-)
-BYTES = Values("a whole number of bytes", _is_count)
 
 SETTINGS: dict[str, Setting] = {
     "ACCESS": Setting(
@@ -114,7 +48,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "URL_NAMESPACE": Setting(
         "async_reply",
-        Values("the name of a URL namespace", _is_text),
+        Values("the name of a URL namespace", is_text),
         "Instance namespace under which the project's URLconf includes async_reply.urls.",
     ),
     "LEASE": Setting(
@@ -128,7 +62,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "BATCH": Setting(
         200,
-        Values("a whole number above 0", lambda value: _is_count(value) and value > 0),
+        Values("a whole number above 0", lambda value: is_count(value) and value > 0),
         "Rows that relay, rescue and purge take in one turn.",
     ),
     "PUBLISH_TIMEOUT": Setting(
@@ -172,7 +106,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "WAIT_THREADS": Setting(
         2,
-        Values("a whole number, 0 for no waiting", _is_count),
+        Values("a whole number, 0 for no waiting", is_count),
         "Threads of a process for clients that wait. 0: no client waits, under WSGI and ASGI "
         "alike. Under WSGI each thread holds one client, if the server has threads for other "
         "requests; of several threads one caller never has all. Under ASGI waiting needs no "
@@ -181,7 +115,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "NOTIFY": Setting(
         None,
-        Values('None, "postgresql" or a redis:// URL', _is_notify),
+        Values('None, "postgresql" or a redis:// URL', is_notify),
         "How waiting clients learn of a change. None: the database is asked twenty times a second. "
         '"postgresql": by LISTEN and NOTIFY. The URL of a Redis: by its publish and subscribe.',
     ),
@@ -199,13 +133,13 @@ SETTINGS: dict[str, Setting] = {
     ),
     "MAX_UNFINISHED": Setting(
         1000,
-        Values("a whole number, 0 for no bound", _is_count),
+        Values("a whole number, 0 for no bound", is_count),
         "Unfinished operations that an owner may have when submitting over HTTP, also with many "
         "requests at once. Callers without an owner share this number for each view. 0: no bound.",
     ),
     "POLL_RATE": Setting(
         None,
-        Values('a rate above 0 by s, m, h or d, such as "600/min", or None', _is_rate_or_none),
+        Values('a rate above 0 by s, m, h or d, such as "600/min", or None', is_rate_or_none),
         'Polls that an owner may make, in REST framework\'s notation ("600/min"). None: no bound.',
     ),
     "VALET_KEY": Setting(
@@ -216,12 +150,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "PROBLEM_TYPE_PREFIX": Setting(
         "urn:problem-type:async-reply/",
-        Values("a URI to which a name can be appended", _is_text),
+        Values("a URI to which a name can be appended", is_text),
         "The start of the `type` of our problem documents (RFC 9457, section 3.1.1).",
     ),
     "STORAGE": Setting(
         "default",
-        Values("an alias in STORAGES", _is_text),
+        Values("an alias in STORAGES", is_text),
         "Alias in STORAGES for the files of operations. Choose a storage that no web server "
         "publishes.",
     ),
@@ -240,43 +174,41 @@ SETTINGS: dict[str, Setting] = {
         (),
         Values(
             'a list of hosts such as "files.example.org" or "api:8443", without scheme or slash',
-            _are_hosts,
+            are_hosts,
         ),
         "Hosts that a job may redirect its client to, each exactly and with its port.",
     ),
     "WEBHOOK_URL": Setting(
         None,
-        Values("an absolute URL, or None", lambda value: value is None or _is_base_url(value)),
+        Values("an absolute URL, or None", lambda value: value is None or is_base_url(value)),
         "Scheme and host of the links in webhooks, and the prefix of a site that has one, such as "
         '"https://example.org". None: those of the request that registered the receiver.',
     ),
     "WEBHOOK_KEYS": Setting(
         (),
-        Values("a list of private keys, as Standard Webhooks writes them", _are_private_keys),
+        Values("a list of private keys, as Standard Webhooks writes them", are_private_keys),
         "The site's ed25519 keys. Each webhook has a signature by each of them, beside that of "
         "its receiver's own secret. Two of them for a while: a rotation.",
     ),
     "WEBHOOK_QUEUE": Setting(
         None,
-        Values("the name of a queue, or None", lambda value: value is None or _is_text(value)),
+        Values("the name of a queue, or None", lambda value: value is None or is_text(value)),
         "Celery's queue for the deliveries of webhooks. None: the default queue.",
     ),
     "WEBHOOK_NETWORKS": Setting(
         (),
-        Values('a list of networks such as "10.1.2.0/24"', _are_networks),
+        Values('a list of networks such as "10.1.2.0/24"', are_networks),
         "Networks that webhooks may be sent to although they are not public.",
     ),
     "WEBHOOK_SCHEMES": Setting(
         ("https",),
-        Values('a list of "https" and "http"', _are_schemes),
+        Values('a list of "https" and "http"', are_schemes),
         'Schemes of the URLs that webhooks may be sent to. "http" is for tests: anybody on the way '
         "reads the messages.",
     ),
     "WEBHOOK_PROXY": Setting(
         None,
-        Values(
-            "the URL of an HTTP proxy, or None", lambda value: value is None or _is_proxy(value)
-        ),
+        Values("the URL of an HTTP proxy, or None", lambda value: value is None or is_proxy(value)),
         'HTTP proxy that webhooks go through, such as "http://user:password@proxy:3128". It looks '
         "the names up, so it has to refuse addresses of your network: only a URL's own text, with "
         "a literal address in it, is checked here. None: no proxy, whatever HTTPS_PROXY says.",

@@ -111,6 +111,7 @@ class Operation(models.Model):
         permissions = (
             ("cancel_operation", "Can cancel operations"),
             ("rerun_operation", "Can rerun operations"),
+            ("answer_operation", "Can answer the questions of operations"),
             ("end_operation_process", "Can end the processes of operations"),
             ("view_operation_payload", "Can view input, result and tracebacks of operations"),
         )
@@ -160,11 +161,8 @@ class Operation(models.Model):
     @property
     def was_deleted(self) -> bool:
         """Whether a client deleted it before it expired."""
-        return (
-            self.deleted_at is not None
-            and self.expires_at is not None
-            and self.deleted_at < self.expires_at
-        )
+        deleted, end = self.deleted_at, self.expires_at
+        return deleted is not None and end is not None and deleted < end
 
 
 class OperationFile(models.Model):

@@ -15,6 +15,7 @@ from async_reply.database import alias, errors
 from async_reply.exceptions import (
     AlreadyFinished,
     NoSuchStep,
+    NotAsked,
     NotCancelable,
     NotFinished,
     NotRunning,
@@ -28,8 +29,8 @@ from async_reply.status import ACTIVE, CANCELABLE, FINAL, Status
 
 #: The errors by which a service says that it leaves the operation as it is.
 REFUSALS = (
-    *(AlreadyFinished, NoSuchStep, NotCancelable, NotFinished, NotRunning, OperationGone),
-    UnknownKind,
+    *(AlreadyFinished, NoSuchStep, NotAsked, NotCancelable, NotFinished, NotRunning),
+    *(OperationGone, UnknownKind),
 )
 
 

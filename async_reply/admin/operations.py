@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from async_reply.admin import event_log, panels, processes
 from async_reply.admin.dashboard import Dashboard
 from async_reply.admin.moments import EMPTY, moment_column
-from async_reply.admin.steps import StepReruns
+from async_reply.admin.questions import QuestionAnswers
 from async_reply.estimates import reasons
 from async_reply.exceptions import StorageFailed
 from async_reply.files import store
@@ -79,7 +79,7 @@ DELIVERY_FIELDS = (
 REQUEST_FIELDS = ("view", "idempotency_digest", "traceparent", "reply_document")
 
 
-class OperationAdmin(StepReruns, Dashboard):
+class OperationAdmin(QuestionAnswers, Dashboard):
     """The pages of operations. A project subclasses it to show other columns."""
 
     change_form_template = "async_reply/admin/change_form.html"
@@ -114,6 +114,7 @@ class OperationAdmin(StepReruns, Dashboard):
             "why_process_stays": (
                 processes.why_it_stays(operation) if operation.status in ACTIVE else ""
             ),
+            "question": self.question_panel(request, operation),
             "timeline": panels.timeline(operation, commands=commands, with_payload=with_payload),
             "steps": self.steps_panel(
                 request, operation, with_payload=with_payload, link=self._file_url

@@ -31,6 +31,8 @@ class Row:
     """A step as the page shows it."""
 
     step: OperationStep
+    #: What became of a sleep or of a question; '' for another step.
+    note: str
     took: str
     #: '' for a user who may not see it, and for a file.
     value: str
@@ -112,9 +114,24 @@ def _row(step: Any, rerun_url: str, link: Callable[[OperationFile], str] | None)
     has_file = link is not None and step.file is not None
     return Row(
         step,
+        note=_note(step),
         took=wording.duration(step.seconds),
         value=step.head if link is not None and not has_file else "",
         is_truncated=link is not None and step.length > MAX_CHARACTERS,
         file_url=link(step.file) if link is not None and has_file else "",
         rerun_url=rerun_url,
     )
+
+
+def _note(step: OperationStep) -> str:
+    """Says of a sleep or a question what it is, and what became of it."""
+    if step.sort == OperationStep.Sort.STEP:
+        return ""
+    until = "" if step.until is None else wording.moment(step.until)
+    if step.sort == OperationStep.Sort.SLEEP:
+        return _("sleep until %s") % until
+    if step.exception:
+        return _("question, which nobody answered until %s") % until
+    if step.answered_by:
+        return _("question, answered by %s") % step.answered_by
+    return _("question")

@@ -9,7 +9,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
-from async_reply import conf, tasks
+from async_reply import conf, setting_values, tasks
 from async_reply.checks.discovery import check_module
 from async_reply.checks.inputs import check_input
 from async_reply.checks.mounted import MIXIN, VIEW, Mounted
@@ -24,21 +24,20 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _is_count_or_none(value: Any) -> bool:
-    return value is None or _is_count(value)
+    return value is None or setting_values.is_count(value)
 
 
 #: For each attribute: a function that tells whether a value is allowed, and the allowed values.
-ATTRIBUTES: dict[str, tuple[conf.Check, str]] = {
+ATTRIBUTES: dict[str, tuple[setting_values.Check, str]] = {
     "location_access": (("owner", "signed").__contains__, '"owner" or "signed"'),
     "location_target": (("status", "result").__contains__, '"status" or "result"'),
     "valet_key_scope": (("read", "cancel").__contains__, '"read" or "cancel"'),
     "redirect_status": ((302, 303, None).__contains__, "302, 303 or None"),
-    "result_status": (lambda value: _is_count(value) and 200 <= value < 300, "a status 2xx"),
+    "result_status": (
+        lambda value: setting_values.is_count(value) and 200 <= value < 300,
+        "a status 2xx",
+    ),
     "operation_headers": (_is_names, 'a list of names, such as ["Operation-Location"]'),
     "retention": (_is_count_or_none, "a whole number of seconds, or None"),
     "max_wait": (_is_count_or_none, "a whole number of seconds, or None"),

@@ -10,11 +10,27 @@ from typing import Any
 
 import httpx
 
-from async_reply.client.answers import Progress
-from async_reply.client.conversation import Conversation, OnChange, Steps, on_submit
+from async_reply.client.answers import Progress, Question
+from async_reply.client.conversation import (
+    Answer,
+    Consultation,
+    Conversation,
+    OnChange,
+    OnQuestion,
+    Steps,
+    on_submit,
+)
 from async_reply.client.errors import OperationFailed, OperationTimeout
 
-__all__ = ["OperationFailed", "OperationTimeout", "Progress", "follow", "submit", "wait_for"]
+__all__ = [
+    "OperationFailed",
+    "OperationTimeout",
+    "Progress",
+    "Question",
+    "follow",
+    "submit",
+    "wait_for",
+]
 
 
 def submit(
@@ -25,6 +41,7 @@ def submit(
     idempotency_key: str | None = None,
     timeout: float | None = None,
     on_change: OnChange | None = None,
+    on_question: OnQuestion | None = None,
     **options: Any,
 ) -> httpx.Response:
     """Send a request and return the answer that has its result.
@@ -32,10 +49,12 @@ def submit(
     `options` are those of `httpx.Client.request`: `json`, `data`, `files`, `headers` and so on.
     With an `idempotency_key` the request is sent again after a connection error. `on_change` gets a
     `Progress` at each change.
+    `on_question` gets each `Question` of the job once, and returns the answer as JSON-able data, or
+    None to leave it to others. An answer that the server refuses raises OperationFailed.
     Raises OperationFailed, or OperationTimeout after `timeout` seconds.
     """
     request = http.build_request(method, url, **on_submit(options, idempotency_key))
-    conversation = Conversation(http, timeout=timeout, on_change=on_change)
+    conversation = Conversation(http, timeout=timeout, on_change=on_change, on_question=on_question)
     return _drive(http, conversation.submit(request, is_repeatable=idempotency_key is not None))
 
 
@@ -45,12 +64,14 @@ def wait_for(
     *,
     timeout: float | None = None,
     on_change: OnChange | None = None,
+    on_question: OnQuestion | None = None,
 ) -> httpx.Response:
     """Return the answer that has the result, for the `response` to a submit.
 
     A response other than 202 is returned as it is. Raises OperationFailed or OperationTimeout.
     """
-    return _drive(http, Conversation(http, timeout=timeout, on_change=on_change).wait_for(response))
+    conversation = Conversation(http, timeout=timeout, on_change=on_change, on_question=on_question)
+    return _drive(http, conversation.wait_for(response))
 
 
 def follow(
@@ -59,17 +80,19 @@ def follow(
     *,
     timeout: float | None = None,
     on_change: OnChange | None = None,
+    on_question: OnQuestion | None = None,
 ) -> httpx.Response:
     """Return the answer that has the result, for the `Location` or `Operation-Location` of a 202.
 
     The client's credentials go to the host of its base URL, or else to that of `location`.
     Raises OperationFailed or OperationTimeout.
     """
-    return _drive(http, Conversation(http, timeout=timeout, on_change=on_change).follow(location))
+    conversation = Conversation(http, timeout=timeout, on_change=on_change, on_question=on_question)
+    return _drive(http, conversation.follow(location))
 
 
 def _drive(http: httpx.Client, steps: Steps) -> httpx.Response:
-    answer: httpx.Response | httpx.TransportError | None = None
+    answer: Answer = None
     while True:
         try:
             step = steps.send(answer)
@@ -79,6 +102,9 @@ def _drive(http: httpx.Client, steps: Steps) -> httpx.Response:
         answer = None
         if isinstance(step, float):
             time.sleep(step)
+            continue
+        if isinstance(step, Consultation):
+            answer = step.function(step.question)
             continue
         try:
             answer = http.send(step.request, follow_redirects=False, **step.options)

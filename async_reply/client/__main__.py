@@ -47,7 +47,9 @@ class Bar:
         percent = progress.progress or 0
         done = percent * BAR_CHARACTERS // 100
         bar = "#" * done + "-" * (BAR_CHARACTERS - done)
-        line = f"[{bar}] {percent:3} % {progress.status} {progress.message}".rstrip()
+        question = progress.question
+        asked = "" if question is None else f"asks {question.name}: answer at {question.link}"
+        line = f"[{bar}] {percent:3} % {progress.status} {asked or progress.message}".rstrip()
         if self._is_terminal:
             width = shutil.get_terminal_size().columns - 1
             sys.stderr.write(f"\r{line[:width]:<{width}}")

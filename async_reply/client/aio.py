@@ -1,11 +1,23 @@
-"""The functions of `async_reply.client` for an `httpx.AsyncClient`."""
+"""The functions of `async_reply.client` for an `httpx.AsyncClient`.
+
+`on_question` may also be an `async def`.
+"""
 
 import asyncio
+import inspect
 from typing import Any
 
 import httpx
 
-from async_reply.client.conversation import Conversation, OnChange, Steps, on_submit
+from async_reply.client.conversation import (
+    Answer,
+    Consultation,
+    Conversation,
+    OnChange,
+    OnQuestion,
+    Steps,
+    on_submit,
+)
 
 __all__ = ["follow", "submit", "wait_for"]
 
@@ -18,11 +30,12 @@ async def submit(
     idempotency_key: str | None = None,
     timeout: float | None = None,
     on_change: OnChange | None = None,
+    on_question: OnQuestion | None = None,
     **options: Any,
 ) -> httpx.Response:
     """Send a request and return the answer that has its result: see `async_reply.client.submit`."""
     request = http.build_request(method, url, **on_submit(options, idempotency_key))
-    conversation = Conversation(http, timeout=timeout, on_change=on_change)
+    conversation = Conversation(http, timeout=timeout, on_change=on_change, on_question=on_question)
     steps = conversation.submit(request, is_repeatable=idempotency_key is not None)
     return await _drive(http, steps)
 
@@ -33,9 +46,10 @@ async def wait_for(
     *,
     timeout: float | None = None,
     on_change: OnChange | None = None,
+    on_question: OnQuestion | None = None,
 ) -> httpx.Response:
     """Return the answer that has the result: see `async_reply.client.wait_for`."""
-    conversation = Conversation(http, timeout=timeout, on_change=on_change)
+    conversation = Conversation(http, timeout=timeout, on_change=on_change, on_question=on_question)
     return await _drive(http, conversation.wait_for(response))
 
 
@@ -45,14 +59,15 @@ async def follow(
     *,
     timeout: float | None = None,
     on_change: OnChange | None = None,
+    on_question: OnQuestion | None = None,
 ) -> httpx.Response:
     """Return the answer that has the result: see `async_reply.client.follow`."""
-    conversation = Conversation(http, timeout=timeout, on_change=on_change)
+    conversation = Conversation(http, timeout=timeout, on_change=on_change, on_question=on_question)
     return await _drive(http, conversation.follow(location))
 
 
 async def _drive(http: httpx.AsyncClient, steps: Steps) -> httpx.Response:
-    answer: httpx.Response | httpx.TransportError | None = None
+    answer: Answer = None
     while True:
         try:
             step = steps.send(answer)
@@ -62,6 +77,11 @@ async def _drive(http: httpx.AsyncClient, steps: Steps) -> httpx.Response:
         answer = None
         if isinstance(step, float):
             await asyncio.sleep(step)
+            continue
+        if isinstance(step, Consultation):
+            answer = step.function(step.question)
+            if inspect.isawaitable(answer):
+                answer = await answer
             continue
         try:
             answer = await http.send(step.request, follow_redirects=False, **step.options)

@@ -22,13 +22,30 @@ UNFINISHED = frozenset(
 
 
 @dataclass(frozen=True)
+class Question:
+    """A question of the job. `schema` is the JSON Schema of an answer, which `link` takes by POST.
+
+    `until` is the time at which the server gives up, as ISO 8601.
+    """
+
+    name: str
+    link: str = field(compare=False)
+    until: str = ""
+    schema: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Progress:
-    """The content of a status document. `progress` is 0 to 100, or None."""
+    """The content of a status document. `progress` is 0 to 100, or None.
+
+    `question` is what the job asks now, or None.
+    """
 
     status: str
     progress: int | None
     message: str
-    document: dict[str, Any] = field(repr=False, compare=False)
+    question: Question | None = None
+    document: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def document(response: httpx.Response) -> dict[str, Any]:
@@ -58,7 +75,22 @@ def progress(body: dict[str, Any]) -> Progress:
         status=str(body.get("status", "")),
         progress=shown,
         message=str(body.get("message") or ""),
+        question=question(body),
         document=body,
+    )
+
+
+def question(body: dict[str, Any]) -> Question | None:
+    """The question in a status document that this caller may answer."""
+    asked = body.get("input_required")
+    if not isinstance(asked, dict) or not isinstance(asked.get("link"), str):
+        return None
+    schema = asked.get("schema")
+    return Question(
+        name=str(asked.get("name") or ""),
+        link=asked["link"],
+        until=str(asked.get("until") or ""),
+        schema=schema if isinstance(schema, dict) else {},
     )
 
 

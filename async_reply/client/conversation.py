@@ -19,6 +19,8 @@ from async_reply.protocol import headers
 
 #: Answers of servers and proxies that are too busy, or that are restarted.
 BUSY = frozenset({429, 502, 503, 504})
+#: Answers to an answer that comes too late: somebody else answered, or its time is over.
+NOT_ASKED = frozenset({404, 409, 410})
 #: Errors of the request itself: another try would fail as well.
 MISTAKES = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 #: Seconds for which a server may be away before its error is raised.
@@ -38,9 +40,19 @@ class Step:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-Answer: TypeAlias = "httpx.Response | httpx.TransportError | None"
-Steps: TypeAlias = "Generator[Step | float, Answer, httpx.Response]"
+@dataclass(frozen=True)
+class Consultation:
+    """A call of the user's function, which returns the answer to a question, or None."""
+
+    function: "OnQuestion"
+    question: answers.Question
+
+
+#: The answer to a step: of a consultation it is any value.
+Answer: TypeAlias = Any
+Steps: TypeAlias = "Generator[Step | Consultation | float, Answer, httpx.Response]"
 OnChange: TypeAlias = Callable[[answers.Progress], object]
+OnQuestion: TypeAlias = Callable[[answers.Question], Any]
 
 
 def on_submit(options: dict[str, Any], idempotency_key: str | None) -> dict[str, Any]:
@@ -61,10 +73,13 @@ class Conversation:
         *,
         timeout: float | None,
         on_change: OnChange | None,
+        on_question: OnQuestion | None = None,
     ) -> None:
         self._http = http
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._on_change = on_change
+        self._on_change, self._on_question = on_change, on_question
+        #: The names of the questions that `on_question` has had.
+        self._asked: set[str] = set()
         self._progress: answers.Progress | None = None
         #: The URL that is polled: with it, somebody can wait on.
         self._location = ""
@@ -143,7 +158,25 @@ class Conversation:
                 self._show(body)
                 return (yield from self._finish(response, body, result))
             self._show(body)
-            yield from self._pause(answers.retry_after(response))
+            if not (yield from self._reply(response, answers.question(body))):
+                yield from self._pause(answers.retry_after(response))
+
+    def _reply(
+        self, response: httpx.Response, question: answers.Question | None
+    ) -> Generator[Step | Consultation | float, Answer, bool]:
+        """Send the user's answer to a question; whether it was sent. Each is asked once."""
+        if self._on_question is None or question is None or question.name in self._asked:
+            return False
+        self._asked.add(question.name)
+        value = yield Consultation(self._on_question, question)
+        if value is None:
+            return False
+        step = self._request("POST", _absolute(response, question.link), json=value)
+        # The same answer again changes nothing.
+        answered = yield from self._send(step, is_repeatable=True)
+        if answered.status_code not in NOT_ASKED:
+            _raise_for_status(answered)
+        return True
 
     def _finish(self, response: httpx.Response, body: dict[str, Any], result: str) -> Steps:
         links = body.get("links")
@@ -168,13 +201,15 @@ class Conversation:
         raise OperationFailed({"detail": "The result redirects again and again."}, response)
 
     def _get(self, url: str) -> Steps:
-        """Get `url`. Another server gets neither credentials nor the client's own headers."""
+        return (yield from self._send(self._request("GET", url), is_repeatable=True))
+
+    def _request(self, method: str, url: str, **options: Any) -> Step:
+        """A request. Another server gets neither credentials nor the client's own headers."""
         if _origin(httpx.URL(url)) == self._origin:
-            step = Step(self._http.build_request("GET", url))
-        else:
-            step = Step(httpx.Request("GET", url, headers={headers.ACCEPT: "*/*"}), {"auth": None})
-            step.request.extensions["timeout"] = self._http.timeout.as_dict()
-        return (yield from self._send(step, is_repeatable=True))
+            return Step(self._http.build_request(method, url, **options))
+        request = httpx.Request(method, url, headers={headers.ACCEPT: "*/*"}, **options)
+        request.extensions["timeout"] = self._http.timeout.as_dict()
+        return Step(request, {"auth": None})
 
     def _send(self, step: Step, *, is_repeatable: bool) -> Steps:
         while True:

@@ -84,7 +84,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'operation',
                 'verbose_name_plural': 'operations',
                 'base_manager_name': 'objects',
-                'permissions': (('cancel_operation', 'Can cancel operations'), ('rerun_operation', 'Can rerun operations'), ('end_operation_process', 'Can end the processes of operations'), ('view_operation_payload', 'Can view input, result and tracebacks of operations')),
+                'permissions': (('cancel_operation', 'Can cancel operations'), ('rerun_operation', 'Can rerun operations'), ('answer_operation', 'Can answer the questions of operations'), ('end_operation_process', 'Can end the processes of operations'), ('view_operation_payload', 'Can view input, result and tracebacks of operations')),
             },
         ),
         migrations.CreateModel(

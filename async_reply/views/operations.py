@@ -95,20 +95,25 @@ class OperationView(SingleOperationMixin):
     def answer_poll(self, operation: Operation) -> HttpResponseBase:
         """The document with its entity tag, or 304 if the client has this version already.
 
-        The answer waits while the operation is unfinished, if the client prefers to wait.
+        The answer waits while the operation is unfinished and asks nothing new, if the client
+        prefers to wait.
         """
         tag = headers.entity_tag(operation.version)
         condition = self.request.headers.get(headers.IF_NONE_MATCH, "")
         fields = {headers.ETAG: tag, headers.CACHE_CONTROL: headers.POLLED, **expiry(operation)}
         response = self.answer(operation, fields=fields)
-        if headers.none_match(condition, tag):
+        is_known = headers.none_match(condition, tag)
+        if is_known:
             response.status_code = 304
             response.data = None
         seconds = self.get_wait()
         if operation.status in FINAL or seconds is None:
             return response
         url = self.request.build_absolute_uri()
-        ticket = tickets.Wait(operation, seconds, self.get_caller(), url)
+        known_version = operation.version if is_known else 0
+        ticket = tickets.Wait(
+            operation, seconds, self.get_caller(), url, known_version=known_version
+        )
         return waiting.hold(self.request, ticket, response)
 
     def cancel(self, operation: Operation) -> Response:

@@ -1,4 +1,7 @@
-"""Lets a request wait for its operation, as its client prefers by `Prefer: wait`."""
+"""Lets a request wait for its operation, as its client prefers by `Prefer: wait`.
+
+A question of the job ends the wait as well, unless the client knows it by its If-None-Match.
+"""
 
 from typing import Any
 
@@ -33,7 +36,7 @@ def hold(request: Request, ticket: tickets.Wait, response: Response) -> HttpResp
     thread waits.
     """
     has_ended = ticker.has_ended(ticket.operation)
-    if not ticket.seconds and not has_ended:
+    if not has_ended and (ticket.has_news(ticket.operation) or not ticket.seconds):
         return _applied(response, ticket)
     handover = tickets.of(request)
     if handover.can_hold:
@@ -53,7 +56,7 @@ def hold(request: Request, ticket: tickets.Wait, response: Response) -> HttpResp
 
 
 def _wait(environ: dict[str, Any], ticket: tickets.Wait) -> bool | None:
-    """Whether the operation ended in time; None at once if this thread must not wait.
+    """Whether the operation ended or asked in time; None at once if this thread must not wait.
 
     A submit without an owner never holds a thread: anybody may send any number of them.
     """

@@ -17,12 +17,12 @@ from async_reply.waiting.scopes import Message, follow_up
 
 
 class WaitingClient:
-    """A client that waits for the end of an operation, or for the next event of its log."""
+    """A client that waits for the end of an operation, a question, or the next event of a log."""
 
     def __init__(self, ticket: tickets.Wait) -> None:
         self._loop = asyncio.get_running_loop()
         self._ticket = ticket
-        #: The answers shared by the waiters of the end; None if the operation has not ended.
+        #: The answers shared by the waiters of the same news; None if there is none.
         self.ended: asyncio.Future[ticker.SharedAnswers | None] = self._loop.create_future()
 
     def _end(self, shared: ticker.SharedAnswers | None) -> None:
@@ -46,7 +46,7 @@ async def hold(
     registry: ClientRegistry,
     application: Any,
 ) -> None:
-    """Send an answer when the operation has ended, the time is over or the server stops.
+    """Send an answer when the operation ends or asks, the time is over or the server stops.
 
     A submit gets its result by `application`, or else its first `answer`, the 202.
     """
@@ -65,7 +65,7 @@ async def hold(
 
 
 async def _wait(ticket: tickets.Wait, registry: ClientRegistry) -> ticker.SharedAnswers | None:
-    """Return the shared answers when the operation has ended, None if it did not end in time."""
+    """Return the shared answers when the operation has ended or asks, None after the time."""
     if ticker.has_ended(ticket.operation):
         return {}
     client = WaitingClient(ticket)

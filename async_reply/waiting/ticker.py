@@ -19,9 +19,9 @@ from django.db import Error, connections
 from async_reply import conf
 from async_reply.database import alias
 from async_reply.logs import logger
-from async_reply.models import Operation
+from async_reply.models import Operation, OperationStep
 from async_reply.notifications import announcements
-from async_reply.status import FINAL
+from async_reply.status import FINAL, Status
 from async_reply.waiting import versions
 from async_reply.waiting.executor import close_connections
 
@@ -244,7 +244,7 @@ class Ticker:
 
     def _read(self, pks: set[UUID]) -> None:
         """Read the rows, and tell each waiter to whom its row is news."""
-        columns = "status", "version", "events", "expires_at"
+        columns = "status", "version", "events", "expires_at", "pause"
         rows = Operation.objects.only(*columns).in_bulk(list(pks))
         for pk in pks:
             row: Operation | None = rows.get(pk)
@@ -276,3 +276,16 @@ ticker = Ticker()
 def has_ended(row: Operation | None) -> bool:
     """Whether the wait is over: the operation has finished or is gone, or its owner is."""
     return row is None or row.status in FINAL or row.expires_at is not None
+
+
+def is_news(row: Operation | None, *, known_version: int) -> bool:
+    """Whether a client that waits is told: the wait is over, or the job asks.
+
+    A client that knows this version of the row knows the question, and waits on.
+    """
+    return has_ended(row) or (row is not None and asks(row) and row.version != known_version)
+
+
+def asks(row: Operation) -> bool:
+    """Whether the job waits for an answer."""
+    return row.status == Status.PENDING and row.pause == OperationStep.Sort.QUESTION

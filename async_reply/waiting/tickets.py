@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from async_reply.models import Operation
 from async_reply.status import FINAL
 from async_reply.waiting.callers import Caller
-from async_reply.waiting.ticker import Tell, Waiter, has_ended
+from async_reply.waiting.ticker import Tell, Waiter, has_ended, is_news
 
 #: The key of the Handover in an ASGI scope, and in `request.META` under WSGI.
 HANDOVER_KEY = "async_reply.handover"
@@ -37,10 +37,13 @@ class Ticket:
 class Wait(Ticket):
     """A client waits for the end of the operation: by its own preference, or by ours.
 
-    A reader of its log waits for the next event as well: `events` is the last that its row had.
+    It waits for a question of the job as well: `known_version` is the version that it has by its
+    If-None-Match, else 0. A reader of the log waits for the next event instead: `events` is the
+    last that the row had.
     """
 
     is_preferred: bool = True
+    known_version: int = 0
     events: int | None = None
 
     def waiter(self, tell: Tell) -> Waiter:
@@ -48,9 +51,15 @@ class Wait(Ticket):
         row = self.operation
         return Waiter(row.pk, row.version, tell, events=self.events)
 
+    def has_news(self, row: Operation | None) -> bool:
+        """Whether the client need not wait: the operation has ended, or asks."""
+        if self.events is not None:
+            return has_ended(row)
+        return is_news(row, known_version=self.known_version)
+
     def ends_by(self, row: Operation | None) -> bool:
         """Whether the wait is over, by a change that its waiter is told of."""
-        return self.events is not None or has_ended(row)
+        return self.events is not None or self.has_news(row)
 
 
 @dataclass(frozen=True)

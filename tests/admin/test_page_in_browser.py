@@ -15,13 +15,14 @@ from async_reply import lifecycle, services
 from async_reply.attempts import heartbeats, runner
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
-from async_reply.models import Operation, Worker
+from async_reply.models import Operation, OperationStep, Worker
 from async_reply.tasks import get_task
+from async_reply.testing import run_operations
 from tests.admin.conftest import page as url_of
 from tests.admin.test_browser import CHROMIUM
 from tests.admin.test_event_log import line
 from tests.admin.test_event_log import store as store_events
-from tests.project.tasks import break_down, echo
+from tests.project.tasks import approve, break_down, echo
 
 pytestmark = [
     pytest.mark.clients,
@@ -148,6 +149,36 @@ def test_page__of_a_job_of_steps_reruns_from_one_of_them(
         check(page)
         assert errors == []
     assert Operation.objects.get(rerun_of=operation).steps == 1
+
+
+def test_page__of_a_question_is_answered_by_keyboard(
+    admin_client: Client, live_server: Any, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.strict", *settings.MIDDLEWARE]
+    operation = services.submit(approve)
+    run_operations()
+    with browser_of(admin_client, live_server.url) as (page, errors):
+        page.goto(live_server.url + url_of(operation))
+        check(page)
+        page.get_by_label("Note").fill("x" * 81)
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").wait_for()
+        assert "no more than 80 characters" in page.inner_text("#content")
+        check(page)
+        page.get_by_label("Note").fill("fine")
+        page.get_by_label("Approved").focus()
+        page.keyboard.press("Space")
+        for _ in range(6):
+            if page.evaluate("document.activeElement.type") == "submit":
+                break
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.get_by_text("The answer is stored, and 1 operation goes on.").wait_for()
+        assert "question, answered by staff-" in page.inner_text("#content")
+        check(page)
+        assert errors == []
+    row = OperationStep.objects.get(operation=operation)
+    assert row.value == '{"approved": true, "note": "fine"}'
 
 
 @pytest.mark.slow

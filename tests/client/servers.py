@@ -120,6 +120,28 @@ class Azure(Handler):
             self.answer(200, self.ending)
 
 
+class Asking(Handler):
+    """A job that asks until it has an answer, which is its result."""
+
+    given: ClassVar[Any] = None
+
+    def post(self) -> None:
+        if self.path == "/questions/7":
+            type(self).given = self.body
+            self.answer(200, {})
+        else:
+            self.answer(202, Location="/status/7", Retry_After="0")
+
+    def get(self) -> None:
+        asked = {"name": "approve", "link": "/questions/7", "until": "2030-01-01T00:00:00Z"}
+        if self.path == "/results/7":
+            self.answer(200, {"answer": self.given})
+        elif self.given is None:
+            self.answer(200, {"status": "pending", "input_required": asked}, Retry_After="0")
+        else:
+            self.answer(302, Location="/results/7")
+
+
 class AzureThatFails(Azure):
     ending = {"status": "Failed", "error": {"code": "NoSpace", "message": "The disk is full."}}
 

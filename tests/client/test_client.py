@@ -11,8 +11,9 @@ import pytest
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from async_reply import client
-from async_reply.client import OperationFailed, OperationTimeout, Progress, aio
+from async_reply import client, services
+from async_reply.client import OperationFailed, OperationTimeout, Progress, Question, aio, answers
+from async_reply.models import Operation
 from async_reply.testing import Operations
 from tests.client import servers
 from tests.client.servers import Handler, serving
@@ -172,6 +173,71 @@ def test_ours__the_problem(
     assert raised.value.status == status
 
 
+@pytest.mark.parametrize(
+    ("value", "result"),
+    [({"approved": True}, {"answer": {"approved": True}}), (None, {"answer": {"approved": False}})],
+)
+def test_ours__a_question(ours: httpx.Client, value: Any, result: Any) -> None:
+    """Each question is asked once. One that the user leaves to others is answered by another."""
+    questions: list[Question] = []
+    changes: list[Progress] = []
+
+    def answer(question: Question) -> Any:
+        questions.append(question)
+        return value
+
+    def watch(progress: Progress) -> None:
+        changes.append(progress)
+        if progress.question is not None and value is None:
+            services.answer(Operation.objects.get(), "approve", {"approved": False})
+
+    with ours as http:
+        response = client.submit(http, "/approvals/", json={}, on_question=answer, on_change=watch)
+    assert response.json() == result
+    assert [(question.name, bool(question.until)) for question in questions] == [("approve", True)]
+    assert [changes[0].question, changes[-1].question] == [*questions, None]
+
+
+def test_ours__an_answer_that_is_not_valid(ours: httpx.Client) -> None:
+    with ours as http, pytest.raises(OperationFailed) as raised:
+        client.submit(http, "/approvals/", json={}, on_question=lambda _: {"approved": "perhaps"})
+    assert raised.value.status == 400
+    assert set(raised.value.problem["errors"]) == {"approved"}
+
+
+def test_ours__an_answer_that_comes_too_late(ours: httpx.Client) -> None:
+    """Somebody else has answered otherwise: the client goes on, and gets the result."""
+
+    def answer(_question: Question) -> Any:
+        services.answer(Operation.objects.get(), "approve", {"approved": False})
+        return {"approved": True}
+
+    with ours as http:
+        result = client.submit(http, "/approvals/", json={}, on_question=answer)
+    assert result.json() == {"answer": {"approved": False}}
+
+
+@pytest.mark.parametrize("is_coroutine", [False, True])
+def test_asynchronous__a_question(is_coroutine: bool) -> None:
+    async def wait_and_answer(question: Question) -> Any:
+        await asyncio.sleep(0)
+        return {"to": question.name}
+
+    answer = wait_and_answer if is_coroutine else lambda question: {"to": question.name}
+    with serving(servers.Asking) as (url, seen):
+        response = asynchronous(url, "/exports/", on_question=answer)
+    assert response.json() == {"answer": {"to": "approve"}}
+    assert [path for method, path, _ in seen.requests if method == "POST"] == [
+        "/exports/",
+        "/questions/7",
+    ]
+
+
+def test_question__without_a_link_is_for_others() -> None:
+    documents: list[Any] = [{"input_required": 1}, {"input_required": {"name": "a", "link": None}}]
+    assert [answers.question(document) for document in documents] == [None, None]
+
+
 def test_ours__by_the_location(ours: httpx.Client) -> None:
     with ours as http:
         for url in http.post("/echoes/", json={"number": 7}).json()["links"].values():
@@ -219,6 +285,21 @@ def test_command__writes_the_result_and_shows_the_progress() -> None:
         process = subprocess.run(command, capture_output=True, text=True, check=True)
     assert process.stdout == '{"rows": 3}'
     assert " 25 % In progress" in process.stderr
+
+
+def test_command__shows_where_to_answer() -> None:
+    with serving(servers.Asking) as (url, _):
+        command = [
+            sys.executable,
+            "-m",
+            "async_reply.client",
+            f"{url}/exports/",
+            "--timeout",
+            "1",
+        ]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 3
+    assert "pending asks approve: answer at /questions/7" in process.stderr
 
 
 def test_command__that_fails_shows_the_problem() -> None:

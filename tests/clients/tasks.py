@@ -5,6 +5,7 @@ from typing import Any
 from async_reply.attempts.jobs import Job
 from async_reply.exceptions import OperationFailed
 from async_reply.tasks import operation_task
+from tests.project.questions import approve as approve
 
 
 @operation_task(name="clients.bulk_export")

@@ -14,7 +14,8 @@ from tests.static.foreign import Foreign
 
 #: Runs in the page: the module, its requests, and a promise that is over after a while.
 LIBRARY = """
-const {submit, follow, cancel, OperationFailed} = await import("/static/async_reply/client.js");
+const module = await import("/static/async_reply/client.js");
+const {submit, follow, cancel, answer, OperationFailed} = module;
 const requests = [], documents = [];
 const headers = {Authorization: "Token demo"};
 const logged = async (url, init) => {

@@ -48,6 +48,44 @@ def test_follow__brings_the_result_in_each_way(run: Run, stack: Stack, asgi_port
             assert (len(asked), len(seen["documents"]) > 2) == (3, True), name
 
 
+def test_answer__goes_on_in_each_way(run: Run, stack: Stack, asgi_port: int) -> None:
+    """The page is told of the question at once. It answers wrongly, and then rightly."""
+    program = """
+        const submission = await submit("/approvals/", {}, {headers});
+        const following = follow(submission, {...ARGUMENT, headers, onChange});
+        while (!documents.at(-1)?.input_required) await sleep(0.05);
+        const asked = documents.at(-1);
+        const refused = await failure(answer(asked, {approved: "perhaps"}, {headers}));
+        // The client waits on by now, or is about to.
+        await sleep(0.5);
+        const answered = await answer(asked, {approved: true}, {headers});
+        const again = await answer(asked, {approved: true}, {headers});
+        const late = await failure(answer(asked, {approved: false}, {headers}));
+        const value = await (await following).json();
+        const nothing = await failure(answer({...asked, input_required: null}, 1, {headers}));
+        const question = asked.input_required.name;
+        return {question, refused, answered, again, late, value, nothing};
+    """
+    ways: dict[str, tuple[Any, int]] = {
+        "events": ({}, stack.port),
+        "events by ASGI": ({}, asgi_port),
+        "wait": ({"modes": ["wait"], "waitSeconds": 30}, stack.port),
+        "wait by ASGI": ({"modes": ["wait"], "waitSeconds": 30}, asgi_port),
+    }
+    for name, (options, port) in ways.items():
+        seen = run(program, origin=f"http://127.0.0.1:{port}", argument=options)
+        assert seen["question"] == "approve", name
+        assert (seen["refused"]["status"], list(seen["refused"]["errors"])) == (
+            400,
+            ["approved"],
+        ), name
+        assert seen["answered"]["status"] == "answered", name
+        assert seen["again"] == seen["answered"], name
+        assert seen["late"]["status"] == 409, name
+        assert seen["value"] == {"answer": {"approved": True}}, name
+        assert seen["nothing"]["name"] == "TypeError", name
+
+
 def test_follow__ends_with_the_reason(run: Run) -> None:
     """A failure, a cancel, the caller's abort, a refusal, and an operation that nobody knows."""
     seen = run("""

@@ -20,7 +20,7 @@ from async_reply.models import Operation, OperationStep
 from async_reply.protocol import schemas, valet_keys
 from async_reply.testing import accepted, run_operations
 from async_reply.urls import urlpatterns as our_urls
-from async_reply.views import pages
+from async_reply.views import forms
 from tests.project.tasks import approve
 
 pytestmark = pytest.mark.django_db
@@ -256,6 +256,6 @@ APPROVAL = approve.kind.asks["approve"]
 
 def test_page__tells_errors_of_no_field() -> None:
     errors = {"non_field_errors": ["a"], "detail": "b", "approved": ["c"]}
-    assert pages._other_errors(APPROVAL(), errors) == ["a", "b"]
-    assert pages._other_errors(None, ["d"]) == ["d"]
-    assert pages._other_errors(None, None) == []
+    assert forms.other_errors(APPROVAL(), errors) == ["a", "b"]
+    assert forms.other_errors(None, ["d"]) == ["d"]
+    assert forms.other_errors(None, None) == []

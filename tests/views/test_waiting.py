@@ -19,6 +19,7 @@ from async_reply.testing import run_operations
 from async_reply.waiting import slots, tickets, versions
 from async_reply.waiting.ticker import SharedAnswers, Ticker, Waiter
 from tests.concurrency import in_thread, until, until_waiting
+from tests.project.tasks import approve
 from tests.project.views import EchoView
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ticker")]
@@ -80,6 +81,58 @@ def test_poll__with_the_present_version_is_304_at_the_end(api: APIClient, submit
     fields = {"Prefer": "wait=1", "If-None-Match": 'W/"1"'}
     answer = api.get(url(submit()), headers=fields)
     assert (answer.status_code, answer.content) == (304, b"")
+
+
+@pytest.fixture
+def approval(user: User) -> Operation:
+    """An operation of `approve`, which asks when it is run."""
+    return services.submit(approve, owner=str(user.pk))
+
+
+@pytest.mark.parametrize("name", ["", "monitor/"])
+def test_poll__is_answered_when_the_job_asks(
+    api: APIClient, approval: Operation, name: str
+) -> None:
+    with in_thread(lambda: api.get(url(approval, name), headers=LONG)) as answered:
+        until_waiting()
+        run_operations()
+        answer = answered.result()
+    assert (answer.status_code, answer.json()["status"]) == (200, "pending")
+    assert answer.json()["input_required"]["name"] == "approve"
+    assert answer["Preference-Applied"] == "wait=50"
+
+
+def test_poll__while_the_job_asks_is_answered_at_once(
+    api: APIClient, approval: Operation, ticker: Ticker
+) -> None:
+    run_operations()
+    answer = api.get(url(approval), headers=LONG)
+    assert answer.json()["input_required"]["name"] == "approve"
+    assert answer["Preference-Applied"] == "wait=50"
+    assert not ticker.is_running
+
+
+def test_poll__of_a_client_that_knows_the_question_waits_for_the_end(
+    api: APIClient, approval: Operation
+) -> None:
+    run_operations()
+    fields = {**LONG, "If-None-Match": api.get(url(approval))["ETag"]}
+    with in_thread(lambda: api.get(url(approval), headers=fields)) as answered:
+        until_waiting()
+        services.answer(Operation.objects.get(), "approve", {"approved": True})
+        run_operations()
+        answer = answered.result()
+    assert answer.status_code == 302
+
+
+def test_submit__is_answered_when_the_job_asks(api: APIClient) -> None:
+    with in_thread(lambda: api.post("/approvals/", {}, headers=LONG)) as answered:
+        until_waiting()
+        run_operations()
+        answer = answered.result()
+    assert (answer.status_code, answer["Preference-Applied"]) == (202, "wait=50")
+    question = api.get(answer["Location"]).json()["input_required"]
+    assert api.post(question["link"], {"approved": True}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ import async_reply.urls, async_reply.views
 SETUP_MODULES = {
     *("apps", "checks", "checks.registry", "conf", "database", "database.clock"),
     *("database.fields", "database.identifiers", "logs", "models", "monitoring", "querysets"),
-    *("services", "services.users", "status", "storage", "stored_events", "stored_steps"),
+    *("services", "services.users", "setting_values", "status", "storage", "stored_events"),
+    *("stored_steps",),
     *("worker", "worker.beat", "worker.tracebacks"),
 }
 #: The modules of `worker` that a web process imports, by `django.setup()`.

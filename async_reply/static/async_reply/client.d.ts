@@ -20,6 +20,8 @@ export interface Operation {
   attempt?: number;
   queue_position?: number;
   links: Links;
+  /** What the job asks now. Missing while it asks nothing. */
+  input_required?: Question;
   /** The URL of the result, once the operation has succeeded. */
   resourceLocation?: string;
   error?: Problem;
@@ -32,6 +34,19 @@ export interface Links {
   events: string;
   /** Missing if there is nothing to cancel. */
   cancel?: string;
+  /** Missing if this caller may answer no question. */
+  input?: string;
+}
+
+export interface Question {
+  name: string;
+  /** The JSON Schema of an answer. */
+  schema: { [keyword: string]: unknown };
+  since: string;
+  /** When the server gives up. */
+  until: string;
+  /** Where `answer` posts to, and a page with a form for a browser. Null for callers who may not answer. */
+  link: string | null;
 }
 
 /** A problem document (RFC 9457). A failed operation has `code` and `message` as well. */
@@ -124,3 +139,13 @@ export function follow(location: string | URL | Submission, options?: FollowOpti
 
 /** Ask the server to stop. Returns the document then; null if there is nothing to cancel. */
 export function cancel(target: string | URL | Operation, options?: RequestOptions): Promise<Operation | null>;
+
+/**
+ * Answer what the job asks. `value` is sent as JSON. Raises OperationFailed with status 400 and
+ * `problem.errors` if it is not valid, and with 409 if nobody waits for it any more.
+ */
+export function answer(
+  operation: Operation,
+  value: unknown,
+  options?: RequestOptions,
+): Promise<{ id: string; name: string; status: "answered" }>;

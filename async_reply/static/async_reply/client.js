@@ -59,6 +59,15 @@ export async function cancel(target, options = {}) {
   return documentOf(await client.persist(url, { method }));
 }
 
+export async function answer(operation, value, options = {}) {
+  const question = operation.input_required;
+  if (!question?.link) throw new TypeError("The operation asks nothing that this caller may answer.");
+  const headers = { "Content-Type": "application/json" };
+  const client = new Client(question.link, options);
+  // The same answer again changes nothing, so the request may be repeated.
+  return (await client.persist(question.link, { method: "POST", headers, body: JSON.stringify(value) })).json();
+}
+
 /** Sends requests. The caller's headers go to the origin of the first URL only. */
 class Client {
   constructor(url, { headers = {}, credentials = "same-origin", signal, fetch = FETCH, retries = 20 }) {
@@ -143,10 +152,14 @@ class Follower {
   async look(mode) {
     const start = Date.now();
     const wait = mode === "wait" ? this.options.waitSeconds ?? 20 : 0;
-    const more = { headers: wait ? { Prefer: `wait=${wait}` } : {}, seconds: REQUEST_SECONDS + wait };
+    const headers = wait ? { Prefer: `wait=${wait}` } : {};
+    // A question ends a wait, but for a client that knows it already.
+    if (wait && this.tag && this.operation.input_required) headers["If-None-Match"] = this.tag;
+    const more = { headers, seconds: REQUEST_SECONDS + wait };
     const response = await this.client.ask(this.operation?.links?.monitor ?? this.location, more);
     const [operation, retryAfter] = [await documentOf(response), retryAfterOf(response)];
-    if (!operation && response.status !== 202 && retryAfter === null) return response;
+    if (!operation && ![202, 304].includes(response.status) && retryAfter === null) return response;
+    if (operation) this.tag = response.headers.get("ETag");
     const answer = operation && (await this.note(operation, response));
     if (answer) return answer;
     this.looks += 1;

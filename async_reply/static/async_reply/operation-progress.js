@@ -25,7 +25,7 @@ export class OperationProgress extends HTMLElement {
   /** The words of the element. A page may replace them. */
   static labels = {
     progress: "Progress", cancel: "Cancel", left: (time) => `about ${time} left`,
-    pending: "Waiting for a worker", running: "Running", canceling: "Stopping",
+    pending: "Waiting for a worker", running: "Running", canceling: "Stopping", asked: "Waiting for an answer",
     succeeded: "Done", failed: "Failed", canceled: "Canceled",
   };
   /** Options of `follow`, such as headers, and of the request that cancels. */
@@ -134,7 +134,7 @@ export class OperationProgress extends HTMLElement {
     const { labels } = this.constructor;
     const { bar, fill, message, eta, cancel: button, said } = this.#parts;
     const status = String(operation.status).toLowerCase();
-    const label = labels[status] ?? operation.status;
+    const label = labels[operation.input_required ? "asked" : status] ?? operation.status;
     const percent = status === "succeeded" ? 100 : operation.progress;
     if (operation.links) this.operation = operation;
     this.dataset.status = status;

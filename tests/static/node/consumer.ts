@@ -1,4 +1,4 @@
-import { cancel, follow, OperationFailed, submit } from "async_reply/client.js";
+import { answer, cancel, follow, OperationFailed, submit } from "async_reply/client.js";
 import type { FollowOptions, Operation, Submission } from "async_reply/client.js";
 import { OperationProgress } from "async_reply/operation-progress.js";
 
@@ -17,6 +17,8 @@ try {
   if (error instanceof OperationFailed && !error.isCanceled) console.log(error.problem.detail, error.status);
 }
 const canceled: Operation | null = await cancel("https://example.org/", { headers });
+const answered: { status: "answered" } = await answer(canceled!, { approved: true }, { headers });
+const until: string | undefined = canceled?.input_required?.until;
 
 const element: OperationProgress = document.createElement("operation-progress");
 element.href = submission.location ?? "";
@@ -26,6 +28,6 @@ element.addEventListener("operation-result", (event) => event.detail.json());
 // @ts-expect-error a mode that does not exist
 await follow(submission, { modes: ["guess"] });
 // @ts-expect-error `status` has no such value
-if (canceled?.status === "cancelled") throw new Error();
+if (canceled?.status === "cancelled") throw new Error(answered.status + until);
 // @ts-expect-error an option of `follow`, not of `submit`
 await submit("/api/", {}, { onChange() {} });
