@@ -9,11 +9,12 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
-from async_reply import conf, setting_values, tasks
+from async_reply import conf, tasks
 from async_reply.checks.discovery import check_module
 from async_reply.checks.inputs import check_input
 from async_reply.checks.mounted import MIXIN, VIEW, Mounted
 from async_reply.inheritance import project_classes
+from async_reply.setting_values import Check, is_count
 
 #: Shorter names resemble too many others.
 MIN_NAME_LENGTH = 6
@@ -25,17 +26,17 @@ def _is_names(value: Any) -> bool:
 
 
 def _is_count_or_none(value: Any) -> bool:
-    return value is None or setting_values.is_count(value)
+    return value is None or is_count(value)
 
 
 #: For each attribute: a function that tells whether a value is allowed, and the allowed values.
-ATTRIBUTES: dict[str, tuple[setting_values.Check, str]] = {
+ATTRIBUTES: dict[str, tuple[Check, str]] = {
     "location_access": (("owner", "signed").__contains__, '"owner" or "signed"'),
     "location_target": (("status", "result").__contains__, '"status" or "result"'),
     "valet_key_scope": (("read", "cancel").__contains__, '"read" or "cancel"'),
     "redirect_status": ((302, 303, None).__contains__, "302, 303 or None"),
     "result_status": (
-        lambda value: setting_values.is_count(value) and 200 <= value < 300,
+        lambda value: is_count(value) and 200 <= value < 300,
         "a status 2xx",
     ),
     "operation_headers": (_is_names, 'a list of names, such as ["Operation-Location"]'),

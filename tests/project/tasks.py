@@ -13,6 +13,7 @@ from tests.project.disturbances import WAYS
 from tests.project.questions import approve as approve
 from tests.project.stepped import deadly_steps as deadly_steps
 from tests.project.stepped import long_steps as long_steps
+from tests.project.talking import talk as talk
 
 
 @operation_task

@@ -24,6 +24,7 @@ urlpatterns = [
     path("onces/", views.OnceView.as_view()),
     path("disturbances/", views.DisturbView.as_view()),
     path("gil/", views.GilView.as_view()),
+    path("talks/", views.TalkView.as_view()),
     path("deadly-steps/", views.DeadlyStepsView.as_view()),
     path("long-steps/", views.LongStepsView.as_view()),
     path("overruns/", views.OverrunView.as_view()),

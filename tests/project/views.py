@@ -133,6 +133,15 @@ class GilView(OverrunView):
     task: ClassVar[OperationTask[..., Any]] = tasks.hold_gil
 
 
+class TalkSerializer(serializers.Serializer[Any]):
+    dies = serializers.BooleanField()
+
+
+class TalkView(LongRunningOperationView):
+    serializer_class = TalkSerializer
+    task: ClassVar[OperationTask[..., Any]] = tasks.talk
+
+
 class DeadlyStepsSerializer(serializers.Serializer[Any]):
     boundary = serializers.CharField()
     journal = serializers.CharField()
