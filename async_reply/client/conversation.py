@@ -103,7 +103,7 @@ class Conversation:
         if not monitor and not location:
             raise OperationFailed({"detail": "The answer names no URL to wait at."}, response)
         self._location = monitor or location
-        yield from self._pause(answers.retry_after(response))
+        yield from self.pause(answers.retry_after(response))
         if not monitor:
             return (yield from self._poll(location))
         # Azure's rule: a PUT or PATCH changes the resource at its own URL.
@@ -116,6 +116,23 @@ class Conversation:
         if not self._origin[1]:
             self._origin = _origin(url)
         return (yield from self._poll(str(url)))
+
+    def get(self, location: str, fields: dict[str, str], *, held_seconds: float) -> Steps:
+        """Get a URL of an operation, with these fields; raises OperationFailed if it is refused.
+
+        The server may hold the request for so many seconds. They lengthen the timeout.
+        """
+        url = httpx.URL(location)
+        if not self._origin[1]:
+            self._origin = _origin(url)
+        step = self._step(str(url), fields)
+        timeout = dict(step.request.extensions["timeout"])
+        if timeout.get("read") is not None:
+            timeout["read"] += held_seconds
+        step.request.extensions["timeout"] = timeout
+        response = yield from self._send(step, is_repeatable=True)
+        _raise_for_status(response)
+        return response
 
     def _poll(self, url: str, *, result: str = "") -> Steps:
         """Ask at `url` until the operation has finished; `result` is the URL of its result."""
@@ -143,7 +160,7 @@ class Conversation:
                 self._show(body)
                 return (yield from self._finish(response, body, result))
             self._show(body)
-            yield from self._pause(answers.retry_after(response))
+            yield from self.pause(answers.retry_after(response))
 
     def _finish(self, response: httpx.Response, body: dict[str, Any], result: str) -> Steps:
         links = body.get("links")
@@ -168,13 +185,15 @@ class Conversation:
         raise OperationFailed({"detail": "The result redirects again and again."}, response)
 
     def _get(self, url: str) -> Steps:
-        """Get `url`. Another server gets neither credentials nor the client's own headers."""
+        return (yield from self._send(self._step(url, {}), is_repeatable=True))
+
+    def _step(self, url: str, fields: dict[str, str]) -> Step:
+        """A GET. Another server gets neither credentials nor the client's own headers."""
         if _origin(httpx.URL(url)) == self._origin:
-            step = Step(self._http.build_request("GET", url))
-        else:
-            step = Step(httpx.Request("GET", url, headers={headers.ACCEPT: "*/*"}), {"auth": None})
-            step.request.extensions["timeout"] = self._http.timeout.as_dict()
-        return (yield from self._send(step, is_repeatable=True))
+            return Step(self._http.build_request("GET", url, headers=fields))
+        request = httpx.Request("GET", url, headers={headers.ACCEPT: "*/*", **fields})
+        request.extensions["timeout"] = self._http.timeout.as_dict()
+        return Step(request, {"auth": None})
 
     def _send(self, step: Step, *, is_repeatable: bool) -> Steps:
         while True:
@@ -191,7 +210,7 @@ class Conversation:
             if delay is None and not is_repeatable:
                 _raise(answer)
             self._bear(answer)
-            yield from self._pause(delay)
+            yield from self.pause(delay)
 
     def _bear(self, answer: Answer) -> None:
         """Raise the error of a server that has been away for too long. A busy one is not away."""
@@ -203,7 +222,7 @@ class Conversation:
         if not (isinstance(answer, httpx.Response) and answer.status_code == 429):
             _raise(answer)
 
-    def _pause(self, seconds: float | None) -> Generator[float, Answer, None]:
+    def pause(self, seconds: float | None) -> Generator[float, Answer, None]:
         """Pause as long as the server asks, or longer each time; raises OperationTimeout."""
         if seconds is None:
             seconds = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 1.5 ** min(self._pauses, 20))
