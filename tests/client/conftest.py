@@ -12,9 +12,7 @@ from async_reply.testing import Operations
 
 
 @pytest.fixture
-def ours(
-    operations: Operations, user: User, monkeypatch: pytest.MonkeyPatch
-) -> httpx.Client:
+def ours(operations: Operations, user: User, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
     """A client of our own views in this process. A pause runs what is due."""
     token = Token.objects.create(user=user)
     monkeypatch.setattr("time.sleep", lambda _: operations.run())

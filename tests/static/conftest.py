@@ -15,6 +15,7 @@ from tests.static.foreign import Foreign
 #: Runs in the page: the module, its requests, and a promise that is over after a while.
 LIBRARY = """
 const {submit, follow, cancel, OperationFailed} = await import("/static/async_reply/client.js");
+const {followLog} = await import("/static/async_reply/log.js");
 const requests = [], documents = [];
 const headers = {Authorization: "Token demo"};
 const logged = async (url, init) => {

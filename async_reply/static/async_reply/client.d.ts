@@ -30,6 +30,8 @@ export interface Links {
   monitor: string;
   result: string;
   events: string;
+  /** Missing where the project has no such URL. */
+  log?: string;
   /** Missing if there is nothing to cancel. */
   cancel?: string;
 }
@@ -124,3 +126,12 @@ export function follow(location: string | URL | Submission, options?: FollowOpti
 
 /** Ask the server to stop. Returns the document then; null if there is nothing to cancel. */
 export function cancel(target: string | URL | Operation, options?: RequestOptions): Promise<Operation | null>;
+
+/** Sends requests and repeats them while the server is away. For log.js; it may change. */
+export class Client {}
+
+/** Reads a stream of server-sent events. For log.js; it may change. */
+export function eventsOf(response: Response, timer: unknown): AsyncGenerator<unknown>;
+
+/** Ends a request after a while. For log.js; it may change. */
+export function timerOf(signal?: AbortSignal): unknown;
