@@ -126,6 +126,7 @@ faults: $(INSTALLED) ## the fault suite in full, about an hour; renews docs/faul
 bench: $(INSTALLED) ## what polls, submits, jobs and waiting clients cost, into docs/performance.rst
 	$(BIN)/python -m benchmarks.rivals --write
 	$(BIN)/python -m benchmarks.waiting --wake LISTEN/NOTIFY none --write
+	$(BIN)/python -m benchmarks.log_readers --write
 
 growth: $(INSTALLED) ## how much slower calls become from 10,000 to 1,000,000 rows
 	$(BIN)/python -m benchmarks.growth

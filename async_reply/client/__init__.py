@@ -6,21 +6,23 @@ functions for an `httpx.AsyncClient`.
 """
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
 from async_reply.client.answers import Progress, Question
-from async_reply.client.conversation import (
+from async_reply.client.conversation import Conversation
+from async_reply.client.errors import OperationFailed, OperationTimeout
+from async_reply.client.log import LogReader
+from async_reply.client.steps import (
     Answer,
     Consultation,
-    Conversation,
     OnChange,
     OnQuestion,
     Steps,
     on_submit,
 )
-from async_reply.client.errors import OperationFailed, OperationTimeout
 
 __all__ = [
     "OperationFailed",
@@ -28,6 +30,7 @@ __all__ = [
     "Progress",
     "Question",
     "follow",
+    "read_log",
     "submit",
     "wait_for",
 ]
@@ -89,6 +92,20 @@ def follow(
     """
     conversation = Conversation(http, timeout=timeout, on_change=on_change, on_question=on_question)
     return _drive(http, conversation.follow(location))
+
+
+def read_log(http: httpx.Client, location: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
+    """The events of an operation's log as they come, for the URL `links["log"]` of its document.
+
+    An event has `id`, `event`, `at` and `data`. The last one is the outcome: its name is the final
+    status, and its data the document. To go on later, pass the `id` of the last event as `after`.
+    After an event `reset` those behind `data["after"]` are void, and come again.
+    Raises OperationFailed if the server refuses the request.
+    """
+    reader = LogReader(http, location, after=after)
+    while not reader.is_complete:
+        _drive(http, reader.page())
+        yield from reader.events
 
 
 def _drive(http: httpx.Client, steps: Steps) -> httpx.Response:

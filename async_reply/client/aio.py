@@ -5,21 +5,23 @@
 
 import asyncio
 import inspect
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 
-from async_reply.client.conversation import (
+from async_reply.client.conversation import Conversation
+from async_reply.client.log import LogReader
+from async_reply.client.steps import (
     Answer,
     Consultation,
-    Conversation,
     OnChange,
     OnQuestion,
     Steps,
     on_submit,
 )
 
-__all__ = ["follow", "submit", "wait_for"]
+__all__ = ["follow", "read_log", "submit", "wait_for"]
 
 
 async def submit(
@@ -64,6 +66,17 @@ async def follow(
     """Return the answer that has the result: see `async_reply.client.follow`."""
     conversation = Conversation(http, timeout=timeout, on_change=on_change, on_question=on_question)
     return await _drive(http, conversation.follow(location))
+
+
+async def read_log(
+    http: httpx.AsyncClient, location: str, *, after: int = 0
+) -> AsyncIterator[dict[str, Any]]:
+    """The events of an operation's log as they come: see `async_reply.client.read_log`."""
+    reader = LogReader(http, location, after=after)
+    while not reader.is_complete:
+        await _drive(http, reader.page())
+        for event in reader.events:
+            yield event
 
 
 async def _drive(http: httpx.AsyncClient, steps: Steps) -> httpx.Response:

@@ -6,15 +6,15 @@ that has the result. `async_reply.client` and `async_reply.client.aio` send and 
 
 import random
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Generator
+from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 
 from async_reply.client import answers
 from async_reply.client.errors import OperationFailed, OperationTimeout
+from async_reply.client.steps import Answer, Consultation, OnChange, OnQuestion, Step, Steps
 from async_reply.protocol import headers
 
 #: Answers of servers and proxies that are too busy, or that are restarted.
@@ -30,38 +30,6 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 #: The share of a pause that is added at random, so that clients do not poll at the same instant.
 JITTER = 0.2
 MAX_REDIRECTS = 10
-
-
-@dataclass(frozen=True)
-class Step:
-    """A request to send, with further options of `send`."""
-
-    request: httpx.Request
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Consultation:
-    """A call of the user's function, which returns the answer to a question, or None."""
-
-    function: "OnQuestion"
-    question: answers.Question
-
-
-#: The answer to a step: of a consultation it is any value.
-Answer: TypeAlias = Any
-Steps: TypeAlias = "Generator[Step | Consultation | float, Answer, httpx.Response]"
-OnChange: TypeAlias = Callable[[answers.Progress], object]
-OnQuestion: TypeAlias = Callable[[answers.Question], Any]
-
-
-def on_submit(options: dict[str, Any], idempotency_key: str | None) -> dict[str, Any]:
-    """The options of a request, with its idempotency key."""
-    if idempotency_key is None:
-        return options
-    fields = httpx.Headers(options.get("headers"))
-    fields[headers.IDEMPOTENCY_KEY] = f'"{idempotency_key}"'
-    return {**options, "headers": fields}
 
 
 class Conversation:
@@ -118,7 +86,7 @@ class Conversation:
         if not monitor and not location:
             raise OperationFailed({"detail": "The answer names no URL to wait at."}, response)
         self._location = monitor or location
-        yield from self._pause(answers.retry_after(response))
+        yield from self.pause(answers.retry_after(response))
         if not monitor:
             return (yield from self._poll(location))
         # Azure's rule: a PUT or PATCH changes the resource at its own URL.
@@ -131,6 +99,23 @@ class Conversation:
         if not self._origin[1]:
             self._origin = _origin(url)
         return (yield from self._poll(str(url)))
+
+    def get(self, location: str, fields: dict[str, str], *, held_seconds: float) -> Steps:
+        """Get a URL of an operation, with these fields; raises OperationFailed if it is refused.
+
+        The server may hold the request for so many seconds. They lengthen the timeout.
+        """
+        url = httpx.URL(location)
+        if not self._origin[1]:
+            self._origin = _origin(url)
+        step = self._request("GET", str(url), headers=fields)
+        timeout = dict(step.request.extensions["timeout"])
+        if timeout.get("read") is not None:
+            timeout["read"] += held_seconds
+        step.request.extensions["timeout"] = timeout
+        response = yield from self._send(step, is_repeatable=True)
+        _raise_for_status(response)
+        return response
 
     def _poll(self, url: str, *, result: str = "") -> Steps:
         """Ask at `url` until the operation has finished; `result` is the URL of its result."""
@@ -159,7 +144,7 @@ class Conversation:
                 return (yield from self._finish(response, body, result))
             self._show(body)
             if not (yield from self._reply(response, answers.question(body))):
-                yield from self._pause(answers.retry_after(response))
+                yield from self.pause(answers.retry_after(response))
 
     def _reply(
         self, response: httpx.Response, question: answers.Question | None
@@ -207,7 +192,8 @@ class Conversation:
         """A request. Another server gets neither credentials nor the client's own headers."""
         if _origin(httpx.URL(url)) == self._origin:
             return Step(self._http.build_request(method, url, **options))
-        request = httpx.Request(method, url, headers={headers.ACCEPT: "*/*"}, **options)
+        fields = {headers.ACCEPT: "*/*", **options.pop("headers", {})}
+        request = httpx.Request(method, url, headers=fields, **options)
         request.extensions["timeout"] = self._http.timeout.as_dict()
         return Step(request, {"auth": None})
 
@@ -226,7 +212,7 @@ class Conversation:
             if delay is None and not is_repeatable:
                 _raise(answer)
             self._bear(answer)
-            yield from self._pause(delay)
+            yield from self.pause(delay)
 
     def _bear(self, answer: Answer) -> None:
         """Raise the error of a server that has been away for too long. A busy one is not away."""
@@ -238,7 +224,7 @@ class Conversation:
         if not (isinstance(answer, httpx.Response) and answer.status_code == 429):
             _raise(answer)
 
-    def _pause(self, seconds: float | None) -> Generator[float, Answer, None]:
+    def pause(self, seconds: float | None) -> Generator[float, Answer, None]:
         """Pause as long as the server asks, or longer each time; raises OperationTimeout."""
         if seconds is None:
             seconds = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 1.5 ** min(self._pauses, 20))

@@ -36,7 +36,8 @@ def read(operation: Operation, after: int) -> Page:
     if after >= operation.events:
         return Page([], operation.events, is_cut=False)
     rows = list(_rows(operation, after))
-    is_cut = bool(rows) and rows[-1].last < operation.events
+    is_full = bool(rows) and rows[-1].before + rows[-1].size >= PAGE_BYTES
+    is_cut = is_full and rows[-1].last < operation.events
     last = rows[-1].last if is_cut else operation.events
     stored = (event for row in rows for event in json.loads(row.events))
     return Page(list(_readable(stored, after=after, through=last)), last, is_cut=is_cut)
@@ -46,7 +47,7 @@ def _rows(operation: Operation, after: int) -> Any:
     """The rows of the page, by one statement that adds up the sizes of those before each."""
     before = Window(Sum("size"), order_by=F("last").asc()) - F("size")
     rows = OperationEvents.after(operation, after).filter(last__lte=operation.events)
-    return rows.annotate(before=before).filter(before__lt=PAGE_BYTES).only("last", "events")
+    return rows.annotate(before=before).filter(before__lt=PAGE_BYTES).only("last", "size", "events")
 
 
 def _readable(stored: Iterator[Event], *, after: int, through: int) -> Iterator[Event]:

@@ -8,13 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from async_reply import client, services
 from async_reply.client import OperationFailed, OperationTimeout, Progress, Question, aio, answers
 from async_reply.models import Operation
-from async_reply.testing import Operations
 from tests.client import servers
 from tests.client.servers import Handler, serving
 
@@ -119,30 +116,6 @@ def test_submit__gives_up_and_says_where_to_wait_on(submit: Submit) -> None:
             client.wait_for(http, accepted, timeout=0)
         assert raised.value.location == f"{url}/status/7"
         assert client.follow(http, raised.value.location).json() == {"rows": 3}
-
-
-@pytest.fixture
-def ours(
-    operations: Operations, django_user_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> httpx.Client:
-    """A client of our own views in this process. A pause runs what is due."""
-    token = Token.objects.create(user=django_user_model.objects.create_user("ada"))
-    monkeypatch.setattr("time.sleep", lambda _: operations.run())
-    fields = {"Authorization": f"Token {token.key}"}
-    transport = httpx.MockTransport(ask_django)
-    return httpx.Client(base_url="http://testserver", transport=transport, headers=fields)
-
-
-def ask_django(request: httpx.Request) -> httpx.Response:
-    """The answer of our own views, in the transaction of the test."""
-    fields = {name: value for name, value in request.headers.items() if name != "content-length"}
-    path, content_type = request.url.raw_path.decode(), fields.pop("content-type", "")
-    answer: Any = Client().generic(
-        request.method, path, request.read(), content_type=content_type, headers=fields
-    )
-    return httpx.Response(
-        answer.status_code, headers=list(answer.items()), content=b"".join(answer)
-    )
 
 
 def test_ours__the_result(ours: httpx.Client) -> None:

@@ -80,6 +80,17 @@ def test_operation__has_its_answers(
     assert parameters(operation, "query") == {"sig": False}
 
 
+def test_log__has_pages_and_streams(operations: Schema) -> None:
+    operation = operations["/api/operations/{id}/log/"]["get"]
+    expected = {200, 204, 400, 401, 403, 404, 410, 429, 503}
+    assert set(map(int, operation["responses"])) == expected
+    content = operation["responses"]["200"]["content"]
+    assert set(content) == {"application/json", "text/event-stream"}
+    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/LogPage"}
+    assert parameters(operation, "query") == {"after": False, "sig": False}
+    assert parameters(operation, "header") == {"Last-Event-ID": False, "Prefer": False}
+
+
 def test_result__may_be_anything(operations: Schema) -> None:
     responses = operations["/api/operations/{id}/result/"]["get"]["responses"]
     assert set(responses["200"]["content"]) == {"application/json", "*/*"}

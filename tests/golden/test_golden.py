@@ -21,6 +21,7 @@ from async_reply.models import Operation
 from async_reply.protocol import problems
 from async_reply.services import retention
 from async_reply.testing import run_operations
+from tests.event_log import event, flush, store
 
 pytestmark = pytest.mark.django_db
 
@@ -298,3 +299,47 @@ def test_conversation__asked_while_clients_wait(conversation: Conversation) -> N
     conversation.say("GET", links["events"])
     conversation.say("POST", question, {"approved": True})
     conversation.say("GET", links["events"], Last_Event_ID="3")
+
+
+def test_conversation__log(conversation: Conversation) -> None:
+    links = conversation.say("POST", "/echoes/", {"number": 7}).json()["links"]
+    operation = start(conversation)
+    conversation.say("GET", links["log"])
+    flush(operation, 2)
+    flush(operation, 2, private={3})
+    conversation.say("GET", links["log"])
+    conversation.say("HEAD", f"{links['log']}?after=2")
+    conversation.say("GET", f"{links['log']}?after=4", Prefer="wait=0")
+    conversation.say("GET", f"{links['log']}?after=x")
+    lifecycle.succeed(operation)
+    conversation.say("GET", f"{links['log']}?after=4")
+    conversation.say("GET", f"{links['log']}?after=5")
+    conversation.say("GET", links["log"], Accept="text/event-stream", Last_Event_ID="1")
+    conversation.say("GET", links["log"], Accept="text/event-stream", Last_Event_ID="5")
+
+
+def test_conversation__log_with_a_reset_and_gaps(conversation: Conversation) -> None:
+    links = conversation.say("POST", "/echoes/", {"number": 7}).json()["links"]
+    operation = start(conversation)
+    Operation.objects.update(events=9)
+    reset = event(7, "reset", data={"after": 4})
+    store(operation, [event(3), event(4), event(6), reset, event(8)])
+    conversation.say("GET", links["log"])
+    conversation.say("GET", links["log"], Accept="text/event-stream", Last_Event_ID="4")
+
+
+def test_conversation__log_by_a_valet_key(
+    conversation: Conversation, client_of: Callable[..., APIClient], stranger: AbstractBaseUser
+) -> None:
+    conversation.client = client_of()
+    links = conversation.say("POST", "/open/", {"number": 7}).json()["links"]
+    operation = start(conversation)
+    flush(operation)
+    conversation.say("GET", links["log"])
+    conversation.say("GET", links["log"] + "x")
+    conversation.say("GET", links["log"].partition("?")[0])
+    conversation.client = client_of(stranger)
+    conversation.say("GET", links["log"].partition("?")[0])
+    lifecycle.succeed(operation)
+    Operation.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    conversation.say("GET", links["log"])

@@ -101,6 +101,7 @@ def conversation(api: APIClient, victim: Any) -> list[tuple[str, str]]:
         ],
         ("GET", f"{base}{waiting.pk}/monitor/"),
         ("GET", f"{base}{waiting.pk}/events/"),
+        ("GET", f"{base}{waiting.pk}/log/"),
         ("GET", f"{base}{file.pk}/result/"),
         ("HEAD", f"{base}{file.pk}/result/"),
         ("OPTIONS", f"{base}{value.pk}/"),

@@ -109,6 +109,7 @@ def test_field__malformed_is_harmless(server: Server, urls: dict[str, bytes], na
         b"/api/operations/",
         urls["value"],
         urls["value"] + b"events/",
+        urls["value"] + b"log/",
         urls["value"] + b"result/",
         urls["pending"] + b"monitor/",
         urls["file"] + b"result/",

@@ -16,6 +16,7 @@ from tests.static.foreign import Foreign
 LIBRARY = """
 const module = await import("/static/async_reply/client.js");
 const {submit, follow, cancel, answer, OperationFailed} = module;
+const {followLog} = await import("/static/async_reply/log.js");
 const requests = [], documents = [];
 const headers = {Authorization: "Token demo"};
 const logged = async (url, init) => {

@@ -34,6 +34,8 @@ class Foreign(BaseHTTPRequestHandler):
         if kind == "result":
             return self.answer(200, RESULT)
         polls = self.count()
+        if kind == "log":
+            return self.log(polls)
         if style == "azure":
             return self.azure(polls)
         if style == "broken" and polls in (1, 2):
@@ -50,6 +52,20 @@ class Foreign(BaseHTTPRequestHandler):
         if polls < 3:
             return self.answer(202, None, {"Retry-After": "1"})
         return self.answer(302, None, {"Location": f"/result/{style}"})
+
+    def log(self, polls: int) -> None:
+        """A stream that breaks inside of an event, a server that is away, and the rest."""
+        last = self.headers["Last-Event-ID"]
+        if polls == 2:
+            return self.answer(503, {"title": "Busy"}, {"Retry-After": "1"})
+        events = [("row", 1), ("row", 2), ("reset", 3), ("row", 4), ("truncated", 7)]
+        rest = [(name, number) for name, number in events if number > int(last or 0)]
+        outcome = {"status": "failed", "links": {}}
+        data: list[tuple[str, int, Any]] = [(*event, {"after": 1}) for event in rest]
+        data += [("failed", 8, outcome)] if polls > 2 else []
+        lines = [f"event: {n}\nid: {i}\ndata: {json.dumps(d)}\n\n" for n, i, d in data]
+        content = "".join(lines) if polls > 2 else lines[0] + lines[1][:-1]
+        return self.answer(200, content.encode(), {"Content-Type": "text/event-stream"})
 
     def azure(self, polls: int) -> None:
         status = {1: "Running", 2: "Verifying"}.get(polls, "Succeeded")

@@ -51,11 +51,12 @@ def test_types__are_strict_and_refuse_mistakes(tmp_path: Path) -> None:
     assert (checked.stdout, checked.returncode) == ("", 0)
 
 
-def test_types__name_what_the_module_exports(tmp_path: Path) -> None:
-    program = f"import * as m from {json.dumps((STATIC / 'client.js').as_uri())};"
+@pytest.mark.parametrize("module", ["client", "log"])
+def test_types__name_what_the_module_exports(tmp_path: Path, module: str) -> None:
+    program = f"import * as m from {json.dumps((STATIC / f'{module}.js').as_uri())};"
     (tmp_path / "names.mjs").write_text(f"{program} console.log(Object.keys(m).join())")
     names = run("node", "names.mjs", folder=tmp_path).stdout.strip().split(",")
-    types = (STATIC / "client.d.ts").read_text()
+    types = (STATIC / f"{module}.d.ts").read_text()
     assert sorted(re.findall(r"^export (?:class|function) (\w+)", types, re.MULTILINE)) == names
 
 

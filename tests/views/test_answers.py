@@ -29,11 +29,12 @@ WRITES = {
     "delete": ("DELETE", ""),
     "delete R": ("DELETE", "result/"),
 }
-EVENTS = {"events": ("GET", "events/")}
+EVENTS = {"events": ("GET", "events/"), "log": ("GET", "log/")}
 ASKS = READS | WRITES | EVENTS
 
 STATUSES: dict[str, dict[str, int]] = {
-    situation: dict(zip(ASKS, statuses, strict=True))
+    # The log is read like the events.
+    situation: dict(zip(ASKS, (*statuses, statuses[-1]), strict=True))
     for situation, statuses in {
         #            S    M    R    cancel  DELETE S, R  events
         "pending": (200, 200, 202, 200, 200, 200, 200),
@@ -58,6 +59,7 @@ ALLOW = {
     "result/": "GET, DELETE, HEAD, OPTIONS",
     "cancel/": "POST, OPTIONS",
     "events/": "GET, HEAD, OPTIONS",
+    "log/": "GET, HEAD, OPTIONS",
 }
 LINKS = {"self": "", "monitor": "monitor/", "result": "result/", "events": "events/", "log": "log/"}
 LINKS |= {"cancel": "cancel/"}
@@ -144,7 +146,7 @@ def expected_fields(ask: str, status: int, situation: str) -> set[str]:
         fields.add("ETag")
     if status == 302 or (ask, status) == ("R", 202):
         fields.add("Location")
-    if situation in UNFINISHED or ask not in {"S", "M", "R"}:
+    if situation in UNFINISHED or ask not in {"S", "M", "R", "log"}:
         return fields
     fields.add("Expires")
     return of_result(fields, situation) if ask == "R" else fields
@@ -203,7 +205,7 @@ def test_answer__locations(api: APIClient, operation: Operation, situation: str)
 
 
 @situations
-@pytest.mark.parametrize("ask", [*READS, "events"])
+@pytest.mark.parametrize("ask", [*READS, *EVENTS])
 def test_head__equals_get_without_the_body(api: APIClient, operation: Operation, ask: str) -> None:
     get, head = (api.generic(method, url(operation, ASKS[ask][1])) for method in ("GET", "HEAD"))
     body_of(get)
@@ -253,6 +255,8 @@ def documents(api: APIClient, operation: Operation, situation: str) -> Iterator[
         yield api.get(url(operation, "result/")).json()
     (listed,) = api.get("/api/operations/").json()["results"]
     yield listed
+    if situation not in UNFINISHED:
+        yield api.get(url(operation, "log/")).json()["events"][-1]["data"]
     data = re.search(rb"^data: (.*)$", body_of(api.get(url(operation, "events/"))), re.MULTILINE)
     assert data is not None
     yield json.loads(data[1])
@@ -310,7 +314,8 @@ def test_accept__never_changes_the_answer(
     if response.status_code >= 400:
         assert response["Content-Type"] == "application/problem+json"
     elif response.status_code not in {204, 302}:
-        plain = {"events": "text/event-stream"}.get(ask, "application/json")
+        is_stream = ask == "events" or (ask == "log" and accept == "text/event-stream")
+        plain = "text/event-stream" if is_stream else "application/json"
         assert response["Content-Type"] == (
             "text/csv" if (situation, ask) == ("file", "R") else plain
         )
@@ -337,7 +342,9 @@ def test_urls__are_absolute_and_need_no_redirect(
     api: APIClient, operation: Operation, situation: str
 ) -> None:
     targets: set[str] = set()
-    answers = [api.get(url(operation, end)) for end in ("", "monitor/", "result/", "events/")]
+    answers = [
+        api.get(url(operation, end)) for end in ("", "monitor/", "result/", "events/", "log/")
+    ]
     answers.append(api.get("/api/operations/?page_size=1"))
     for response in answers:
         fields = "\n".join(response.get(name, "") for name in ("Location", "Link"))

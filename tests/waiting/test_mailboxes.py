@@ -29,8 +29,8 @@ def test_put__calls_in_order_and_wakes_the_loop_once(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(loop, "call_soon_threadsafe", count)
         for turn in range(2):
             # The loop stands still meanwhile, as it does while it is busy.
-            with in_thread(put_three) as put:
-                put.result()
+            with in_thread(put_three) as done:
+                done.result()
             while len(calls) < 3 * (turn + 1):
                 await asyncio.sleep(0)
 

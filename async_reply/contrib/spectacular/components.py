@@ -52,6 +52,7 @@ class OperationLinksSerializer(serializers.Serializer[Any]):
     result = serializers.URLField()
     cancel = serializers.URLField(required=False)
     events = serializers.URLField(required=False)
+    log = serializers.URLField(required=False)
     input = serializers.URLField(required=False, help_text="While the job asks.")
 
 
@@ -103,6 +104,23 @@ class OperationPageSerializer(serializers.Serializer[Any]):
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
     results = OperationSerializer(many=True)
+
+
+class LogEventSerializer(serializers.Serializer[Any]):
+    """An event of a log. The last one is named by the final status and has the document as data."""
+
+    id = serializers.IntegerField(min_value=1, help_text="Counts from 1 in each operation.")
+    event = serializers.CharField(
+        help_text='The name that the job gave, or "log", "reset", "truncated" or a final status.'
+    )
+    at = serializers.DateTimeField(allow_null=True, help_text="Null where events were removed.")
+    data = serializers.JSONField(allow_null=True)  # type: ignore[assignment]  # its own name
+
+
+class LogPageSerializer(serializers.Serializer[Any]):
+    events = LogEventSerializer(many=True)
+    last = serializers.IntegerField(min_value=0, help_text="The `after` of the next page.")
+    complete = serializers.BooleanField(help_text="Whether nothing will follow.")
 
 
 class WebhookDataSerializer(serializers.Serializer[Any]):

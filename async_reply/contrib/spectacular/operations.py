@@ -1,4 +1,4 @@
-"""Describes the views of operations: status, monitor, result, events, cancel and list."""
+"""Describes the views of operations: status, monitor, result, events, log, cancel and list."""
 
 from typing import Any
 
@@ -17,6 +17,7 @@ from async_reply.contrib.spectacular.answers import (
     PREFER,
     RETRY_ACCEPTED,
     RETRY_ERROR,
+    RETRY_UNFINISHED,
     SIG,
     cancel,
     field,
@@ -26,6 +27,7 @@ from async_reply.contrib.spectacular.answers import (
 )
 from async_reply.contrib.spectacular.components import (
     AnsweredSerializer,
+    LogPageSerializer,
     OperationPageSerializer,
     OperationSerializer,
     ProblemSerializer,
@@ -33,6 +35,7 @@ from async_reply.contrib.spectacular.components import (
 )
 from async_reply.protocol import headers, problems
 from async_reply.views.lists import FilterSerializer
+from async_reply.views.log import MAX_NUMBER
 
 
 class StatusExtension(OpenApiViewExtension):
@@ -115,6 +118,29 @@ class EventsExtension(OpenApiViewExtension):
                 (200, headers.EVENT_STREAM): OpenApiResponse(str, description="Events."),
                 204: OpenApiResponse(description="The client has seen the last event."),
                 **refusals(*COMMON),
+            },
+        )
+        return with_schemas(self.target, get=get)
+
+
+class LogExtension(OpenApiViewExtension):
+    target_class = "async_reply.views.log.LogView"
+
+    def view_replacement(self) -> Any:
+        text = "Answer with the events after this one."
+        after = OpenApiParameter(
+            "after", {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER}, description=text
+        )
+        text = "Counts before `after`, in a stream."
+        last_id = OpenApiParameter(headers.LAST_EVENT_ID, str, HEADER, description=text)
+        get = extend_schema(
+            operation_id="operation_log",
+            parameters=[ID, SIG, after, last_id, PREFER, RETRY_UNFINISHED, RETRY_ERROR, LINK],
+            responses={
+                (200, "application/json"): LogPageSerializer,
+                (200, headers.EVENT_STREAM): OpenApiResponse(str, description="Events."),
+                204: OpenApiResponse(description="The client of a stream has seen the outcome."),
+                **refusals(400, *COMMON),
             },
         )
         return with_schemas(self.target, get=get)

@@ -42,6 +42,7 @@ LINKS = {
     "result": "operation_result",
     "cancel": "operation_cancel",
     "events": "operation_events",
+    "log": "operation_log",
 }
 #: Errors of `submit` that are problem documents in every view.
 OUR_ERRORS = (400, 410, 413, 422, 429, 503)

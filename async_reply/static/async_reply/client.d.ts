@@ -32,6 +32,8 @@ export interface Links {
   monitor: string;
   result: string;
   events: string;
+  /** Missing where the project has no such URL. */
+  log?: string;
   /** Missing if there is nothing to cancel. */
   cancel?: string;
   /** Missing if this caller may answer no question. */
@@ -149,3 +151,11 @@ export function answer(
   value: unknown,
   options?: RequestOptions,
 ): Promise<{ id: string; name: string; status: "answered" }>;
+/** Sends requests and repeats them while the server is away. For log.js; it may change. */
+export class Client {}
+
+/** Reads a stream of server-sent events. For log.js; it may change. */
+export function eventsOf(response: Response, timer: unknown): AsyncGenerator<unknown>;
+
+/** Ends a request after a while. For log.js; it may change. */
+export function timerOf(signal?: AbortSignal): unknown;

@@ -7,7 +7,7 @@ const FAILED = ["failed", "canceled", "cancelled"];
 const UNFINISHED = ["pending", "running", "canceling", "accepted", "queued", "notstarted", "inprogress"];
 const [REQUEST_SECONDS, UPLOAD_SECONDS, LONGEST_PAUSE_SECONDS] = [60, 3600, 30];
 // A stream has a comment every 30 seconds. A server that cannot keep it open ends it at once.
-const [SILENCE_SECONDS, SHORT_STREAM_SECONDS] = [75, 3];
+const [SILENCE_SECONDS, SHORT_STREAM_SECONDS, FIELDS] = [75, 3, /^(event|id|data): ?(.*)$/gm];
 
 // Bodies that are sent as they are. All others are sent as JSON.
 const RAW = [String, FormData, URLSearchParams, Blob, ArrayBuffer, Uint8Array];
@@ -68,8 +68,8 @@ export async function answer(operation, value, options = {}) {
   return (await client.persist(question.link, { method: "POST", headers, body: JSON.stringify(value) })).json();
 }
 
-/** Sends requests. The caller's headers go to the origin of the first URL only. */
-class Client {
+/** Sends requests. The caller's headers go to the origin of the first URL only. For log.js, too. */
+export class Client {
   constructor(url, { headers = {}, credentials = "same-origin", signal, fetch = FETCH, retries = 20 }) {
     Object.assign(this, { origin: absolute(url).origin, headers, credentials, signal, fetch, retries });
   }
@@ -174,7 +174,7 @@ class Follower {
     const headers = { Accept: "text/event-stream" };
     const response = await this.client.ask(this.operation.links.events, { headers, timer });
     let count = 0;
-    for await (const operation of eventsOf(response, timer)) {
+    for await (const { data: operation } of eventsOf(response, timer)) {
       count += 1;
       const answer = await this.note(operation, null);
       if (answer) return answer;
@@ -209,8 +209,8 @@ class Follower {
   }
 }
 
-/** A signal that aborts with the caller's, or when the started time is over. */
-function timerOf(signal) {
+/** A signal that aborts with the caller's, or when the started time is over. For log.js, too. */
+export function timerOf(signal) {
   const silence = new AbortController();
   const end = () => silence.abort();
   const stop = () => clearTimeout(stop.id);
@@ -218,8 +218,8 @@ function timerOf(signal) {
   return { start, stop, end, signal: AbortSignal.any([silence.signal, ...(signal ? [signal] : [])]) };
 }
 
-/** The documents in a stream of server-sent events. */
-async function* eventsOf(response, timer) {
+/** The events in a stream of server-sent events: `id`, `event` and the parsed `data`. For log.js, too. */
+export async function* eventsOf(response, timer) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   try {
     for (let text = ""; ; ) {
@@ -228,8 +228,8 @@ async function* eventsOf(response, timer) {
       if (done) return;
       const blocks = (text + value).split(/\r?\n\r?\n/);
       text = blocks.pop();
-      const data = blocks.map((block) => block.match(/^data: ?(.*)$/m)?.[1]).filter(Boolean);
-      yield* data.map((line) => JSON.parse(line));
+      const events = blocks.map((block) => Object.fromEntries(Array.from(block.matchAll(FIELDS), (field) => field.slice(1))));
+      yield* events.filter(({ data }) => data).map((event) => ({ ...event, data: JSON.parse(event.data) }));
     }
   } catch (error) {
     throw passing(error);

@@ -1,5 +1,7 @@
 import { answer, cancel, follow, OperationFailed, submit } from "async_reply/client.js";
 import type { FollowOptions, Operation, Submission } from "async_reply/client.js";
+import { followLog } from "async_reply/log.js";
+import type { LogEvent } from "async_reply/log.js";
 import { OperationProgress } from "async_reply/operation-progress.js";
 
 const headers = async (): Promise<HeadersInit> => ({ Authorization: "Token demo" });
@@ -25,6 +27,17 @@ element.href = submission.location ?? "";
 element.options = options;
 element.addEventListener("operation-result", (event) => event.detail.json());
 
+const tokens: string[] = [];
+const outcome: Operation | null = await followLog(canceled?.links.log ?? "/log/", {
+  headers,
+  after: 3,
+  onEvent: (event: LogEvent<{ text: string }>) => void tokens.push(event.data.text),
+  onReset: (after: number) => void (tokens.length = after),
+});
+console.log(outcome?.status);
+
+// @ts-expect-error an option of `follow`, not of `followLog`
+await followLog("/log/", { onChange() {} });
 // @ts-expect-error a mode that does not exist
 await follow(submission, { modes: ["guess"] });
 // @ts-expect-error `status` has no such value
