@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, F
+from django.db.models.expressions import DatabaseDefault
 from django.db.models.functions import Coalesce, Least, Upper
 from django.db.models.signals import ModelSignal, post_init, post_save, pre_init, pre_save
 from django.db.models.sql import compiler
@@ -251,6 +252,48 @@ def test_insert__stores_the_same_as_save(number: int) -> None:
     assert_close(stored, {**expected, "id": fixed.pk})
     assert {name: getattr(fixed, name) for name in stored} == stored
     assert (fixed._state.adding, fixed._state.db) == (False, alias())
+
+
+COLUMNS: dict[str, Any] = {"kind": "tests.kind", "owner": "ada", "retention": None}
+
+
+def test_new__makes_the_instance_that_django_makes() -> None:
+    first, second = (statements.new(Operation, **COLUMNS, reply={"status": 200}) for _ in range(2))
+    by_django = Operation(**COLUMNS, reply={"status": 200})
+    own, expected = (
+        {
+            name: DatabaseDefault if isinstance(value, DatabaseDefault) else value
+            for name, value in vars(row).items()
+            if name not in ("id", "_state")
+        }
+        for row in (first, by_django)
+    )
+    assert own == expected
+    assert (first._state.adding, first._state.db, first.rerun_of) == (True, None, None)
+    assert len({first.pk, second.pk, by_django.pk}) == 3
+    assert first.input is not second.input
+
+
+def test_new__row_is_inserted_like_one_that_django_makes() -> None:
+    for row in (Operation(**COLUMNS), statements.new(Operation, **COLUMNS)):
+        statements.insert(row, alias())
+    by_django, own = Operation.objects.order_by("id").values()
+    assert_close(own, {**by_django, "id": own["id"]})
+
+
+@pytest.mark.parametrize("signal", [pre_init, post_init])
+def test_new__receivers_of_signals_hear_of_it(signal: ModelSignal) -> None:
+    heard: list[Any] = []
+
+    def hear(**kwargs: Any) -> None:
+        heard.append(kwargs["signal"])
+
+    signal.connect(hear, sender=Operation)
+    try:
+        statements.new(Operation, **COLUMNS)
+    finally:
+        signal.disconnect(hear, sender=Operation)
+    assert heard == [signal]
 
 
 def test_insert__again_after_a_rollback() -> None:

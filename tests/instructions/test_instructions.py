@@ -22,7 +22,7 @@ COUNT = 30
 BOUNDS = [
     ("poll", "naive poll", 0.77),
     ("poll by key", "limit", 2.95),
-    ("submit", "naive submit", 1.42),
+    ("submit", "naive submit", 1.38),
 ]
 
 
