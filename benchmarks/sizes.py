@@ -118,11 +118,11 @@ def settle() -> None:
             vacuum.execute("CHECKPOINT")
 
 
-def set_up(prefix: str) -> Sizes:
-    """Set Django up for the server of DATABASE_URL, with the demo's settings and without DEBUG."""
+def set_up(prefix: str, *, settings: str = "demo_project.settings") -> Sizes:
+    """Set Django up for the server of DATABASE_URL, without DEBUG."""
     server = os.environ.get("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
     os.environ["DATABASE_URL"] = urlunsplit(urlsplit(server)._replace(path="/postgres"))
-    os.environ |= {"DJANGO_SETTINGS_MODULE": "demo_project.settings", "DEBUG": "0"}
+    os.environ |= {"DJANGO_SETTINGS_MODULE": settings, "DEBUG": "0"}
     os.environ |= {"SECRET_KEY": "only-for-the-benchmark" * 3}
     import django
 

@@ -101,12 +101,12 @@ def run(
             possible=injector.possible(),
         )
         requests = plan_requests(seed, scale.operations, longest=scale.longest_job, path=path)
-        clients = _clients(system, requests, scale, watches=path != "/tutorial/")
+        clients = make_clients(system, requests, scale, watches=path != "/tutorial/")
         for client in clients:
             client.start()
         injector.carry_out(planned)
         faults_ended_at = time.monotonic()
-        _join(clients, scale.drain)
+        join(clients, scale.drain)
         rows = _drained(system, scale.drain)
         drained_after = time.monotonic() - faults_ended_at
         evidence = Evidence(
@@ -132,8 +132,8 @@ def run(
         )
 
 
-def _clients(
-    system: System, requests: list[ClientRequest], scale: Scale, *, watches: bool
+def make_clients(
+    system: System, requests: list[ClientRequest], scale: Scale, *, watches: bool = True
 ) -> list[Client]:
     pace = scale.seconds * 0.9 / (scale.operations / scale.clients)
     return [
@@ -148,7 +148,7 @@ def _clients(
     ]
 
 
-def _join(clients: list[Client], seconds: float) -> None:
+def join(clients: list[Client], seconds: float) -> None:
     give_up = time.monotonic() + seconds
     for client in clients:
         client.join(max(0.1, give_up - time.monotonic()))

@@ -1,6 +1,6 @@
 """The settings of the fault suite with webhooks, to receivers on this machine.
 
-FAULTS_DEATHS is a folder: each process dies once at each boundary (see `project.deaths`).
+FAULTS_DEATHS is a folder: a process dies once at each boundary (see `project.deaths`).
 """
 
 from tests.faults.settings import *  # noqa: F403

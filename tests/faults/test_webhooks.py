@@ -14,16 +14,21 @@ pytest.importorskip("httpcore", reason="needs the extra webhooks")
 pytest.importorskip("standardwebhooks", reason="needs the extra webhooks")
 
 from demo_project.processes import Process, free_port, listens, wait_for
-from tests.faults.clients import Client, ClientRequest
+from tests.faults import chaos
+from tests.faults.clients import Client, ClientRequest, plan_requests
+from tests.faults.conftest import FULL
 from tests.faults.hook_invariants import HookEvidence, breaches
+from tests.faults.injector import FaultInjector
 from tests.faults.project.deaths import DELIVERY, SUBMIT
 from tests.faults.receivers import MANNERS, MISBEHAVIOURS
+from tests.faults.schedule import plan
 from tests.faults.system import System
 
 pytestmark = pytest.mark.faults
 
 RECEIVING = [manner for manner in MANNERS if manner != "inner"]
 OPERATIONS = 8
+CHAOS = chaos.Scale(operations=10, faults=9, seconds=9, lease=3, longest_job=1, drain=60, clients=2)
 
 
 @contextmanager
@@ -51,7 +56,7 @@ def requests_of(journal: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in journal.read_text().splitlines()]
 
 
-def plan(count: int) -> list[ClientRequest]:
+def short_jobs(count: int) -> list[ClientRequest]:
     """Submits of short jobs. Every fourth job fails once or for good."""
     manners = ("polite", "polite", "flaky", "failing")
     return [
@@ -77,7 +82,7 @@ def test_boundaries__each_outcome_is_delivered_although_a_process_dies_at_each(
     system = System(tmp_path, database=None, broker=None, lease=2, environment=environment)
     with receivers(tmp_path, journal) as ports, system:
         secrets = register(system, ports)
-        requests = plan(OPERATIONS)
+        requests = short_jobs(OPERATIONS)
         Client(system.base_url, requests, pace=0.5, seed=0, watches=False).run()
         rows = json.loads(system.manage("faults_deliveries", "--wait", "120"))
     evidence = HookEvidence(rows, requests_of(journal), secrets)
@@ -87,6 +92,32 @@ def test_boundaries__each_outcome_is_delivered_although_a_process_dies_at_each(
         death.name for death in (*SUBMIT, *DELIVERY)
     )
     _check_receivers(evidence)
+
+
+@pytest.mark.skipif(not FULL, reason="make faults runs it")
+def test_chaos__each_outcome_is_delivered(tmp_path: Path) -> None:
+    """Workers and servers are killed and frozen at random."""
+    seed, journal = chaos.seed(), tmp_path / "received"
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.faults.hooked", "FAULTS_DEATHS": ""}
+    system = chaos.make("PostgreSQL + Redis", tmp_path, CHAOS, environment)
+    print(f"FAULTS_SEED={seed}")  # noqa: T201 a repetition needs it
+    with receivers(tmp_path, journal) as ports, system:
+        secrets = register(system, ports)
+        injector = FaultInjector(system)
+        possible = injector.possible()
+        planned = plan(
+            seed, count=CHAOS.faults, seconds=CHAOS.seconds, lease=CHAOS.lease, possible=possible
+        )
+        requests = plan_requests(seed, CHAOS.operations, longest=CHAOS.longest_job, path="/work/")
+        clients = chaos.make_clients(system, requests, CHAOS)
+        for client in clients:
+            client.start()
+        injector.carry_out(planned)
+        chaos.join(clients, CHAOS.drain)
+        rows = json.loads(system.manage("faults_deliveries", "--wait", str(CHAOS.drain)))
+    assert breaches(HookEvidence(rows, requests_of(journal), secrets)) == {}
+    assert injector.errors == []
+    assert len(injector.done) == CHAOS.faults
 
 
 def _check_receivers(evidence: HookEvidence) -> None:

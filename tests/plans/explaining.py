@@ -10,18 +10,39 @@ from django.db import connection
 
 from async_reply.models import Operation
 
-TABLE = Operation._meta.db_table
-MENTIONS = re.compile(rf"\b{TABLE}\b")
-OURS = "async_reply_op_"
 PRIMARY = "primary"
 ANY_SORT = 10**9
-#: One name for the index of a constraint. Databases name them differently; SQLite numbers them.
-NAMES = {
-    "PRIMARY": PRIMARY,
-    f"{TABLE}_pkey": PRIMARY,
-    f"sqlite_autoindex_{TABLE}_1": PRIMARY,
-    f"sqlite_autoindex_{TABLE}_2": "async_reply_op_idempotency",
-}
+
+
+class Table(NamedTuple):
+    """A table, and how the names of its indexes begin.
+
+    SQLite and MariaDB name a table by its alias: `alias` is the one of its subqueries.
+    """
+
+    name: str
+    prefix: str
+    alias: str = ""
+
+    def normal(self, index: str | None) -> str | None:
+        """One name for the index of a constraint. Databases name them differently."""
+        return self._names.get(index, index) if index else None
+
+    def has_index(self, name: str) -> bool:
+        return name.startswith(self.prefix) or name in self._names
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """SQLite numbers them."""
+        return {
+            "PRIMARY": PRIMARY,
+            f"{self.name}_pkey": PRIMARY,
+            f"sqlite_autoindex_{self.name}_1": PRIMARY,
+            f"sqlite_autoindex_{self.name}_2": f"{self.prefix}idempotency",
+        }
+
+
+OPERATIONS = Table(Operation._meta.db_table, "async_reply_op_")
 
 
 class Plan(NamedTuple):
@@ -38,17 +59,18 @@ class Plan(NamedTuple):
 
 
 @contextmanager
-def explained() -> Iterator[list[Plan]]:
-    """Collects the plans of the statements on operations that the block executes."""
+def explained(table: Table = OPERATIONS) -> Iterator[list[Plan]]:
+    """Collects the plans of the statements on `table` that the block executes."""
     plans: list[Plan] = []
+    mentions = re.compile(rf"\b{table.name}\b")
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if MENTIONS.search(sql) and not sql.startswith("INSERT"):
+        if mentions.search(sql) and not sql.startswith("INSERT"):
             prefix, read = READERS[connection.vendor]
             execute(f"{prefix} {sql}", params, many, context)
-            indexes, sorts = read(context["cursor"].fetchall())
+            indexes, sorts = read(context["cursor"].fetchall(), table)
             if indexes:
-                plans.append(Plan(sql, _normal(indexes), sorts))
+                plans.append(Plan(sql, frozenset(map(table.normal, indexes)), sorts))
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(explain):
@@ -63,21 +85,17 @@ def plans_of(function: Callable[[], Any]) -> list[Plan]:
     return plans
 
 
-def _normal(indexes: set[str | None]) -> frozenset[str | None]:
-    return frozenset(index and NAMES.get(index, index) for index in indexes)
-
-
-def _read_postgresql(rows: list[Any]) -> tuple[set[str | None], int]:
+def _read_postgresql(rows: list[Any], table: Table) -> tuple[set[str | None], int]:
     document = rows[0][0]
     plan = (json.loads(document) if isinstance(document, str) else document)[0]["Plan"]
     indexes: set[str | None] = set()
     sorts = 0
     for node in _nodes(plan):
         kind = node["Node Type"]
-        if kind == "Seq Scan" and node["Relation Name"] == TABLE:
+        if kind == "Seq Scan" and node["Relation Name"] == table.name:
             indexes.add(None)
         index = node.get("Index Name", "")
-        if index.startswith(OURS) or index in NAMES:
+        if table.has_index(index):
             indexes.add(index)
         if kind in {"Sort", "Incremental Sort"}:
             sorts = max(sorts, node["Plans"][0]["Plan Rows"])
@@ -90,19 +108,19 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(part)
 
 
-def _read_sqlite(rows: list[Any]) -> tuple[set[str | None], int]:
+def _read_sqlite(rows: list[Any], table: Table) -> tuple[set[str | None], int]:
     indexes: set[str | None] = set()
     details = [row[3] for row in rows]
     for detail in details:
-        if TABLE in detail.split():
+        if {table.name, table.alias} & {*detail.split()}:
             _, used, index = detail.partition("INDEX ")
             indexes.add(index.split()[0] if used else None)
     return indexes, ANY_SORT * any("TEMP B-TREE FOR ORDER BY" in detail for detail in details)
 
 
-def _read_mysql(rows: list[Any]) -> tuple[set[str | None], int]:
+def _read_mysql(rows: list[Any], table: Table) -> tuple[set[str | None], int]:
     """(id, select_type, table, type, possible_keys, key, key_len, ref, rows, Extra)."""
-    tables = [row for row in rows if row[2] == TABLE]
+    tables = [row for row in rows if row[2] in (table.name, table.alias)]
     indexes: set[str | None] = set()
     for row in tables:
         indexes.update([None] if row[3] == "ALL" else row[5].split(","))

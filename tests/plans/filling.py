@@ -90,8 +90,11 @@ OTHERS = {
 
 def fill() -> None:
     """Insert the rows, and update the statistics with which the database makes its plans."""
-    table = Operation._meta.db_table
-    columns = {**COLUMNS, **OTHERS}
+    insert(Operation._meta.db_table, {**COLUMNS, **OTHERS})
+
+
+def insert(table: str, columns: dict[str, str]) -> None:
+    """Insert ROWS rows. The value of a column is SQL, with `n` for the number of its row."""
     quote = connection.ops.quote_name
     numbers = (
         "WITH RECURSIVE numbers(n) AS "
@@ -111,8 +114,8 @@ def fill() -> None:
             cursor.execute(f"ANALYZE {table}")
 
 
-def clear() -> None:
-    """Delete all rows by TRUNCATE, outside of a transaction, like TransactionTestCase."""
-    tables = [model._meta.db_table for model in apps.get_app_config("async_reply").get_models()]
+def clear(label: str = "async_reply") -> None:
+    """Delete all rows of an app by TRUNCATE, outside of a transaction."""
+    tables = [model._meta.db_table for model in apps.get_app_config(label).get_models()]
     statements = connection.ops.sql_flush(no_style(), tables, allow_cascade=True)
     connection.ops.execute_sql_flush(statements)

@@ -4,19 +4,17 @@ A claim is one UPDATE with a guard: the number of claims that was read. It sets 
 delivery whose process dies is due again when the lease is over, and is sent a second time.
 """
 
-import random
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Case, F, Min, Q, QuerySet, Value, When
 
 from async_reply import conf
-from async_reply.contrib.webhooks import encryption, events, posts, signatures
+from async_reply.contrib.webhooks import encryption, events, pauses, posts, signatures
 from async_reply.contrib.webhooks.models import CallbackSecret, Delivery, DeliveryTry, Endpoint
 from async_reply.database import alias
 from async_reply.database.clock import DatabaseNow, after
@@ -25,8 +23,6 @@ from async_reply.models import Operation
 
 #: Seconds for which a delivery is claimed: a post, and some time for the database.
 LEASE_SECONDS = 3 * posts.DEADLINE_SECONDS
-#: Seconds until the second try. Each pause is twice as long as the one before it.
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 3600.0
 #: Seconds for which the other messages wait for a receiver that gave no answer to one of them.
 LONGEST_SPARE_SECONDS = 60.0
 HTTP_GONE = 410
@@ -44,12 +40,17 @@ class Message:
     # A query may hold a password of the receiver.
     url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
+    #: When its claim began, by `time.monotonic()`.
+    claimed_at: float
     #: Why nothing can be sent; '' otherwise.
     refusal: str = ""
 
     def post(self) -> posts.Answer:
         if self.refusal:
             return posts.Answer(None, self.refusal, "", 0.0)
+        if time.monotonic() - self.claimed_at > LEASE_SECONDS - posts.DEADLINE_SECONDS:
+            # This process was frozen. Another one may send a later event meanwhile.
+            return posts.Answer(None, "Its lease was nearly over.", "", 0.0, is_postponed=True)
         return posts.post(self.url, self.delivery.body.encode(), self.headers)
 
 
@@ -93,6 +94,7 @@ def _posted_to() -> QuerySet[Any]:
 
 def claim(delivery: Delivery) -> Message | None:
     """Claim a delivery whose event is found now; None if there is nothing to send."""
+    claimed_at = time.monotonic()
     operation = Operation.objects.filter(pk=delivery.operation).defer(*UNREAD).first()
     found = events.find(delivery, operation)
     changes: dict[str, Any] = {}
@@ -110,7 +112,7 @@ def claim(delivery: Delivery) -> Message | None:
     if not due().filter(pk=delivery.pk, **guard).update(**changes):
         return None
     claimed = Delivery.objects.get(pk=delivery.pk)
-    return _address(claimed) if claimed.claims == delivery.claims + 1 else None
+    return _address(claimed, claimed_at) if claimed.claims == delivery.claims + 1 else None
 
 
 def _new_event(
@@ -145,7 +147,7 @@ def _rest(delivery: Delivery, operation: Operation | None) -> None:
     ).update(**changes, claims=F("claims") + 1)
 
 
-def _address(delivery: Delivery) -> Message | None:
+def _address(delivery: Delivery, claimed_at: float) -> Message | None:
     """The message with its URL and signatures, as receiver and secret are now."""
     url, signed, refusal = delivery.url, None, ""
     if delivery.endpoint is not None:
@@ -164,9 +166,9 @@ def _address(delivery: Delivery) -> Message | None:
     if not keys and not refusal:
         refusal = "Nothing signs this message: make a secret."
     if refusal:
-        return Message(delivery, url, {}, refusal)
+        return Message(delivery, url, {}, claimed_at, refusal)
     headers = signatures.sign(keys, delivery.message_id, datetime.now(UTC), delivery.body)
-    return Message(delivery, url, headers)
+    return Message(delivery, url, headers, claimed_at)
 
 
 def record(message: Message, answer: posts.Answer) -> None:
@@ -174,7 +176,7 @@ def record(message: Message, answer: posts.Answer) -> None:
     delivery = message.delivery
     if answer.is_postponed and _seconds_left(delivery) > 0:
         # Nothing was tried, so it counts for nothing.
-        _free(delivery, {"due_at": _unless_hinted(after(pause_seconds(0)))})
+        _free(delivery, {"due_at": _unless_hinted(after(pauses.pause_seconds(0)))})
         return
     with transaction.atomic(using=alias()):
         _write_ledger(delivery, answer)
@@ -251,8 +253,8 @@ def close(delivery: Delivery, reason: str) -> None:
 
 
 def _try_later(delivery: Delivery, answer: posts.Answer) -> None:
-    wanted = retry_after_seconds(answer.retry_after)
-    pause = max(pause_seconds(delivery.tries), wanted)
+    wanted = pauses.retry_after_seconds(answer.retry_after)
+    pause = max(pauses.pause_seconds(delivery.tries), wanted)
     left = _seconds_left(delivery)
     changes: dict[str, Any] = {"tries": F("tries") + 1}
     if left <= 0:
@@ -270,26 +272,6 @@ def _spare(delivery: Delivery, seconds: float) -> None:
     """Leave a receiver alone that hangs or is away: each further try would cost ten seconds."""
     others = due().filter(host=delivery.host).exclude(pk=delivery.pk)
     others.update(due_at=after(seconds))
-
-
-def pause_seconds(tries: int) -> float:
-    """Seconds until the next try after so many before this one; some are shorter by chance."""
-    longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 20))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 no secret
-
-
-def retry_after_seconds(text: str) -> float:
-    """The seconds of a Retry-After, a number or a date (RFC 9110, section 10.2.3); 0 without."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - time.time())
 
 
 def _seconds_left(delivery: Delivery) -> float:

@@ -5,14 +5,13 @@ One worker does each of them for all.
 
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 
 from async_reply import conf
 from async_reply.contrib.webhooks import deliveries, events, hints
 from async_reply.contrib.webhooks.models import Delivery
 from async_reply.database.clock import DatabaseNow, after
 from async_reply.models import Operation, Turn
-from async_reply.status import Status
 from async_reply.worker.maintenance import Duty
 from async_reply.worker.turns import OneForAll
 
@@ -20,6 +19,13 @@ DUE_SECONDS, NET_SECONDS, PURGE_SECONDS = 5, 30, 3600
 NET = "webhooks net"
 #: Open deliveries that one turn compares with their operations.
 NET_ROWS = 5000
+#: Deliveries whose operations one statement reads.
+COMPARED_ROWS = 1000
+DELIVERY_COLUMNS = (
+    *("operation", "event", "number", "is_told", "has_outcome", "outcomes", "due_at"),
+    *("wants_started", "wants_input", "wants_expired"),
+)
+OPERATION_COLUMNS = ("status", "pause", "attempt", "expires_at", "deleted_at")
 PURGE_ROWS = 1000
 
 
@@ -55,36 +61,37 @@ def cast_net() -> int:
     rows = Delivery.objects.filter(state=Delivery.State.OPEN).order_by("id")
     if findings.get("after"):
         rows = rows.filter(id__gt=findings["after"])
-    ids = list(rows.values_list("id", flat=True)[:NET_ROWS])
-    turn.update(findings={"after": str(ids[-1]) if len(ids) == NET_ROWS else ""})
-    if not ids:
-        return 0
-    marked = mark_between(ids[0], ids[-1])
+    compared = list(rows.only(*DELIVERY_COLUMNS)[:NET_ROWS])
+    is_full = len(compared) == NET_ROWS
+    turn.update(findings={"after": str(compared[-1].pk) if is_full else ""})
+    marked = 0
+    for first in range(0, len(compared), COMPARED_ROWS):
+        marked += mark_late(compared[first : first + COMPARED_ROWS])
     if marked:
         hints.start()
     return marked
 
 
-def mark_between(first: Any, last: Any) -> int:
-    """Mark the open deliveries with these ids whose event is not the one of their operation."""
-    operations = Operation.objects.filter(pk=OuterRef("operation"))
-    has_ended = Exists(operations.filter(status__in=list(events.OUTCOMES)))
-    has_begun = Exists(operations.filter(attempt__gt=OuterRef("number")))
-    asking = operations.filter(status=Status.PENDING, pause=events.QUESTION)
-    # The number of an event before an outcome is that of an attempt. An attempt asks once.
-    is_told_it = Q(event=events.INPUT_REQUIRED) & ~Exists(
-        asking.filter(attempt__gt=OuterRef("number"))
-    )
-    is_gone = Q(expires_at__lte=DatabaseNow()) | Q(deleted_at__isnull=False)
-    late = (
-        Q(has_ended, has_outcome=False)
-        | Q(has_begun, has_outcome=False, wants_started=True)
-        | Q(Exists(asking), has_outcome=False, wants_input=True) & ~is_told_it
-        | Q(Exists(operations.filter(is_gone)), wants_expired=True, has_outcome=True, is_told=True)
-        | Q(~Exists(operations), is_told=True)
-    )
+def mark_late(compared: list[Delivery]) -> int:
+    """Mark those of these open deliveries whose event is not the one of their operation.
+
+    The operations are read by their keys. A comparison by the database itself would read the whole
+    table where its planner prefers that.
+    """
+    keys = [delivery.operation for delivery in compared]
+    operations = Operation.objects.only(*OPERATION_COLUMNS).in_bulk(keys)
+    late = [row.pk for row in compared if _is_late(row, operations.get(row.operation))]
     is_not_due = Q(due_at=None) | Q(due_at__gt=DatabaseNow())
-    return hints.mark(late & is_not_due, id__gte=first, id__lte=last)
+    return hints.mark(is_not_due, pk__in=late) if late else 0
+
+
+def _is_late(delivery: Delivery, operation: Operation | None) -> bool:
+    """Whether a claim would find another event than the row has, or that the row can end."""
+    found = events.find(delivery, operation)
+    if found is not None:
+        return delivery.due_at is None or found != (delivery.event, delivery.number)
+    is_final = operation is None or operation.status in events.OUTCOMES
+    return is_final and not (delivery.has_outcome and operation is not None)
 
 
 def purge() -> int:

@@ -1,6 +1,6 @@
 """The app of the fault suite.
 
-It installs the mutant that FAULTS_MUTANT names, and the deaths of FAULTS_DEATHS.
+It installs the mutant that FAULTS_MUTANT names, and the deaths of FAULTS_DEATHS (see `deaths`).
 """
 
 import os
@@ -19,8 +19,9 @@ class FaultsConfig(AppConfig):
             from tests.faults.project import mutants
 
             mutants.install(mutant)
-        if folder := os.environ.get("FAULTS_DEATHS"):
+        if "FAULTS_DEATHS" in os.environ:
             from tests.faults.project import deaths
 
             deaths.hasten()
-            deaths.install(Path(folder))
+            if folder := os.environ["FAULTS_DEATHS"]:
+                deaths.install(Path(folder))

@@ -1,6 +1,7 @@
 """The boundaries of a delivery at which each process dies once, and shorter times for the test.
 
-FAULTS_DEATHS is a folder. It gets a file for each boundary at which a process has died.
+FAULTS_DEATHS is a folder. It gets a file for each boundary at which a process has died. If it is
+empty, times are shorter, and nobody dies.
 """
 
 import os
@@ -12,7 +13,15 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from async_reply.contrib.webhooks import deliveries, duties, hints, posts, submits, tasks
+from async_reply.contrib.webhooks import (
+    deliveries,
+    duties,
+    hints,
+    pauses,
+    posts,
+    submits,
+    tasks,
+)
 from async_reply.models import Operation
 from async_reply.publishing import broker
 from async_reply.status import FINAL
@@ -102,12 +111,12 @@ DELIVERY = (
     Death("answer written, next try not scheduled", deliveries, "_try_later", before=True),
     Death("next try written, not committed", deliveries, "_try_later"),
     Death("answer stored", deliveries, "record"),
-    Death("found by the net, worker not told", duties, "mark_between", counts=bool),
+    Death("found by the net, worker not told", duties, "mark_late", counts=bool),
 )
 
 
 def install(folder: Path) -> None:
-    """Arm this process, and shorten the times for which others wait for a dead one."""
+    """Arm this process."""
     for death in DELIVERY if _is_worker() else SUBMIT:
         death.arm(folder)
 
@@ -117,5 +126,6 @@ def hasten() -> None:
     kwdefaults: Any = posts.post.__kwdefaults__
     kwdefaults["deadline_seconds"] = 1.0
     deliveries.LEASE_SECONDS = 3.0
-    deliveries.FIRST_PAUSE_SECONDS, deliveries.LONGEST_PAUSE_SECONDS = 0.5, 1.0
+    posts.DEADLINE_SECONDS = 1.0
+    pauses.FIRST_PAUSE_SECONDS, pauses.LONGEST_PAUSE_SECONDS = 0.5, 1.0
     duties.DUE_SECONDS, duties.NET_SECONDS = 1, 2
