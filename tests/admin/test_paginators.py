@@ -1,5 +1,6 @@
 """The count of a list stops at a cap."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_count__is_one_statement_with_the_limit_and_the_order_of_an_index_inside
     with django_assert_num_queries(1) as captured:
         assert (paginator.count, paginator.is_capped, paginator.num_pages) == (1, False, 1)
     [query] = captured.captured_queries
-    assert "ORDER BY 1 DESC LIMIT 4) subquery" in query["sql"]
+    assert re.search(r"ORDER BY .+ DESC LIMIT 4\) subquery", query["sql"])
 
 
 def test_changelist__says_that_there_are_more_rows_than_the_cap(
