@@ -113,7 +113,10 @@ class CodeFilter(TextFilter):
         value = self.value()
         if not value:
             return queryset
-        return windows.of(request).narrow(queryset).filter(error__code=value)
+        window = windows.of(request)
+        # No other operation has an error.
+        failed = window.equal(queryset, "status", Status.FAILED)
+        return window.narrow(failed).filter(error__code=value)
 
 
 class ExceptionFilter(admin.SimpleListFilter):

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from async_reply import tasks
-from async_reply.admin import filters, frozen
+from async_reply.admin import filters, frozen, windows
 from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation, OperationAttempt
 from async_reply.status import Status
@@ -134,6 +134,17 @@ def test_code__shows_failures_with_this_code_only(
     operation = in_status(Status.FAILED)
     Operation.objects.filter(pk=operation.pk).update(error={"code": "no-paper"})
     assert [operation] == shown(admin_client.get(LIST, {"code": "no-paper"}))
+
+
+def test_code__is_looked_for_among_failures(
+    in_status: Callable[..., Operation], admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "MAX_ROWS", 2)
+    failed = in_status(Status.FAILED)
+    for _ in range(3):
+        in_status(Status.PENDING)
+    assert shown(admin_client.get(LIST, {"code": "tests"})) == [failed]
+    assert shown(admin_client.get(LIST, {"code": "tests", "status": "pending"})) == []
 
 
 def test_exception__shows_failures_whose_last_attempt_raised_it(

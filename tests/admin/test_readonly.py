@@ -102,8 +102,8 @@ def test_changelist__is_always_ordered_by_its_index(
     for order in ("2", "-4", "4.3", "nonsense"):
         with django_assert_num_queries(7) as captured:
             admin_client.get(LIST, {"o": order})
-        ordered = [query["sql"] for query in captured if "ORDER BY" in query["sql"]]
-        assert [_order(sql) for sql in ordered] == ["id"]
+        rows = [query["sql"] for query in captured if not query["sql"].startswith("SELECT COUNT")]
+        assert [_order(sql) for sql in rows if "ORDER BY" in sql] == ["id"]
 
 
 def _order(sql: str) -> str:
