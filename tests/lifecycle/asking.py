@@ -162,7 +162,7 @@ class AskingOutsider(Outsider):
 
 
 class AskingChecker(Checker):
-    """Explores the actors of a job that asks. Its questions are steps: a boundary of its attempts."""
+    """Explores the actors of a job that asks. Each question is a step between its attempts."""
 
     def _starts(self) -> Iterator[State]:
         yield Row(published=True), 1, (Actor(),) * self.workers, (Actor(),) * self.outsiders
