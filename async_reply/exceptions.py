@@ -162,7 +162,7 @@ class NoAnswer(AsyncReplyError):
 
 
 class NotAsked(AsyncReplyError):
-    """The job asks nothing under this name now, or it was answered otherwise: read it again."""
+    """The job asks nothing under this name now, or it was answered: read it again."""
 
 
 class JobInterrupted(BaseException):

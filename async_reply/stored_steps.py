@@ -54,7 +54,7 @@ class OperationStep(models.Model):
     # Of sleeps and questions: by the clock of the database.
     since = models.DateTimeField(_("since"), null=True, blank=True)
     until = models.DateTimeField(_("until"), null=True, blank=True)
-    # The owner who answered, or the scope of the valet key.
+    # The owner who answered, or the scope of the valet key; `staff-7` for user 7 of the admin.
     answered_by = ExactCharField(_("answered by"), max_length=255, blank=True, default="")
 
     objects = PrimaryManager()

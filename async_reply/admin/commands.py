@@ -27,6 +27,8 @@ from async_reply.models import Operation
 from async_reply.services import cancellation, process_commands
 from async_reply.status import ACTIVE, CANCELABLE, FINAL, Status
 
+#: The codename of the permission to answer questions, and to keep answers in a rerun.
+ANSWER_PERMISSION = "answer_operation"
 #: The errors by which a service says that it leaves the operation as it is.
 REFUSALS = (
     *(AlreadyFinished, NoSuchStep, NotAsked, NotCancelable, NotFinished, NotRunning),
@@ -49,6 +51,8 @@ class Command:
     done_message: Any
     #: The text that asks for confirmation; '' for a command that needs none.
     warning: Any = ""
+    #: The name and the label of a checkbox on the page that asks; None for no checkbox.
+    option: tuple[str, Any] | None = None
     #: One more sentence for the operation that is shown.
     consequence: Callable[[Operation], str] = lambda _operation: ""
 

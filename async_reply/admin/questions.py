@@ -19,7 +19,7 @@ from django.utils.translation import gettext_noop, ngettext_lazy
 from rest_framework.exceptions import ValidationError
 
 from async_reply import services
-from async_reply.admin.commands import Command
+from async_reply.admin.commands import ANSWER_PERMISSION, Command
 from async_reply.admin.steps import StepReruns
 from async_reply.exceptions import AlreadyFinished, NotAsked
 from async_reply.models import Operation, OperationStep
@@ -112,7 +112,7 @@ def command_for(request: HttpRequest, name: str) -> Command:
     return Command(
         name="answer",
         label=_("Answer %s") % name,
-        permission="answer_operation",
+        permission=ANSWER_PERMISSION,
         perform=partial(_answer, name=name, request=request),
         is_offered=lambda operation: bool(operation.pause),
         done_message=ngettext_lazy(

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.db.models.functions import Length, Substr
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.loader import render_to_string
@@ -15,13 +16,15 @@ from django.utils.translation import gettext as _
 
 from async_reply import services
 from async_reply.admin.actions import OperationActions
-from async_reply.admin.commands import RERUN, Command
+from async_reply.admin.commands import ANSWER_PERMISSION, RERUN, Command
 from async_reply.estimates import wording
 from async_reply.models import Operation, OperationFile, OperationStep
 from async_reply.status import Status
 
 #: The number of steps that a page shows, the last ones.
 MAX_STEPS = 50
+#: The name of the checkbox that keeps the answers of questions.
+KEEP_ANSWERS = "keep_answers"
 #: The number of characters of a value that a page shows.
 MAX_CHARACTERS = 500
 
@@ -43,12 +46,15 @@ class Row:
     rerun_url: str
 
 
-def command_from(ordinal: int) -> Command:
+def command_from(ordinal: int, *, keep_answers: bool, offers_answers: bool) -> Command:
     """The command that reruns an operation from the step with this number."""
+    label = _("Rerun from step %d with its answers") if keep_answers else _("Rerun from step %d")
+    option = (KEEP_ANSWERS, _("Keep the answers that were given, and ask nobody again."))
     return replace(
         RERUN,
-        label=_("Rerun from step %d") % ordinal,
-        perform=partial(services.rerun, from_step=ordinal),
+        label=label % ordinal,
+        perform=partial(services.rerun, from_step=ordinal, keep_answers=keep_answers),
+        option=option if offers_answers else None,
         warning=_(
             "A new operation gets copies of the steps before this one, with their values and "
             "files. This step and all after it run once more. So does all code outside of steps."
@@ -68,7 +74,15 @@ class StepReruns(OperationActions):
         """Answers the button of a step. Only POST is allowed."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        return self.run_on_shown(request, pk, command_from(ordinal))
+        may_keep = request.user.has_perm(f"{self.opts.app_label}.{ANSWER_PERMISSION}")
+        keep_answers = KEEP_ANSWERS in request.POST
+        if keep_answers and not may_keep:
+            raise PermissionDenied
+        questions = OperationStep.objects.filter(operation=pk, sort=OperationStep.Sort.QUESTION)
+        answered = questions.filter(ordinal__lt=ordinal).exclude(value="")
+        offers_answers = may_keep and answered.exists()
+        command = command_from(ordinal, keep_answers=keep_answers, offers_answers=offers_answers)
+        return self.run_on_shown(request, pk, command)
 
     def steps_panel(
         self,

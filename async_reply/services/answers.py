@@ -55,9 +55,10 @@ def answer(
     """Store the answer to the question `name`, so that the job goes on; returns the question.
 
     The serializer that the task declares validates `data`, with this `context`. `by` says who
-    answers. The same answer by the same person again changes nothing. Raises REST framework's
-    ValidationError; NotAsked where nothing is asked or it was answered otherwise; AlreadyFinished
-    after a cancel.
+    answers. The same answer by the same person again changes nothing. All who have a link to the
+    question are one person: nothing tells them apart, or a second try from a first one.
+    Raises REST framework's ValidationError; NotAsked where nothing is asked, or it was answered by
+    somebody else or otherwise; AlreadyFinished after a cancel.
     """
     while True:
         row = check(operation, name)
@@ -65,7 +66,7 @@ def answer(
         if not row.is_open:
             if (row.value, row.answered_by) == (text, by):
                 return row
-            raise NotAsked(f"The question {name!r} was answered otherwise.")
+            raise NotAsked(f"The question {name!r} was answered by somebody else, or otherwise.")
         if _store(operation, row, text, by):
             logger.event("answered", operation)
             return row

@@ -18,13 +18,17 @@ class CopiedSteps:
     """The steps before `from_step`: a name, or a number from 1 to one more than there are.
 
     They end before the first question. A person answered the other operation, so the rerun asks
-    again.
+    again. With `keep_answers` they end before the first question that has no answer.
     """
 
-    def __init__(self, operation: Operation, *, from_step: str | int) -> None:
+    def __init__(
+        self, operation: Operation, *, from_step: str | int, keep_answers: bool = False
+    ) -> None:
         self._operation = operation
         first = _ordinal(operation, from_step)
         questions = OperationStep.of(operation).filter(sort=OperationStep.Sort.QUESTION)
+        if keep_answers:
+            questions = questions.filter(value="")
         asked = questions.filter(ordinal__lt=first).values_list("ordinal", flat=True).first()
         self.count = (asked or first) - 1
         #: Copies of the steps' files in the storage.

@@ -11,16 +11,22 @@ from async_reply.status import FINAL
 from async_reply.tasks import get_task
 
 
-def rerun(operation: Operation, *, from_step: str | int | None = None) -> Operation:
+def rerun(
+    operation: Operation, *, from_step: str | int | None = None, keep_answers: bool = False
+) -> Operation:
     """Submit the input of a finished operation again; returns the new operation.
 
     With `from_step`, a name or a number, the new operation gets copies of the steps before, and
-    goes on behind them. One more than the number of steps lets it go on behind the last one.
+    goes on behind them. One more than the number of steps lets it go on behind the last one. The
+    copies end before the first question, so that a person is asked again. With `keep_answers` they
+    have the answers of the other operation, and end before the first question without one.
 
     Raises NoSuchStep if the operation has stored no such step, NotFinished while it has no
     outcome, OperationGone if it was deleted or has expired, UnknownKind if no task has its name,
     StorageFailed if its files cannot be copied.
     """
+    if keep_answers and from_step is None:
+        raise ValueError("rerun(keep_answers=True) copies steps: name the first one by from_step.")
     if operation.status not in FINAL:
         raise NotFinished("Only a finished operation can be rerun: cancel it first, or wait.")
     if operation.is_gone:
@@ -36,7 +42,9 @@ def rerun(operation: Operation, *, from_step: str | int | None = None) -> Operat
         rerun_of=operation,
     )
     intake.configure(again, task, available_at=None)
-    steps = None if from_step is None else CopiedSteps(operation, from_step=from_step)
+    steps = None
+    if from_step is not None:
+        steps = CopiedSteps(operation, from_step=from_step, keep_answers=keep_answers)
     if steps is not None:
         again.steps = steps.count
         again.kept = operation.kept if steps.are_all else ""

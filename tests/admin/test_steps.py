@@ -15,12 +15,14 @@ from async_reply.attempts import runner
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.models import Operation, OperationStep
+from async_reply.testing import run_operations
 from tests.admin.conftest import messages, page
-from tests.project.tasks import echo
+from tests.project.tasks import approve, echo
 
 pytestmark = pytest.mark.django_db
 
 VIEW, RERUN, PAYLOAD = "view_operation", "rerun_operation", "view_operation_payload"
+ANSWER = "answer_operation"
 
 
 @pytest.fixture
@@ -114,6 +116,49 @@ def test_rerun_from__asks_and_then_submits_a_new_operation(
     assert [row.name for row in OperationStep.of(again)] == ["account", "file"]
     assert LogEntry.objects.get().get_change_message() == "Rerun from step 3."
     assert ">copied<" in text_of(client, again)
+
+
+@pytest.fixture
+def answered() -> Operation:
+    """An operation that has asked, and got an answer."""
+    operation = services.submit(approve)
+    run_operations()
+    services.answer(Operation.objects.get(), "approve", {"approved": True}, by="7")
+    run_operations()
+    operation.refresh_from_db()
+    return operation
+
+
+def test_rerun_from__keeps_answers_if_told_to(
+    answered: Operation, staff_client: Callable[..., Client]
+) -> None:
+    client, url = staff_client(VIEW, RERUN, ANSWER), from_step(answered, 2)
+    assert 'name="keep_answers"' in client.post(url).content.decode()
+    client.post(url, {"confirmed": "1", "keep_answers": "1"})
+    again = Operation.objects.get(rerun_of=answered)
+    assert [row.name for row in OperationStep.of(again)] == ["approve"]
+    entry = LogEntry.objects.get()
+    assert entry.get_change_message() == "Rerun from step 2 with its answers."
+    client.post(url, {"confirmed": "1"})
+    assert [row.steps for row in answered.reruns.order_by("pk")] == [1, 0]
+
+
+def test_rerun_from__keeps_answers_for_who_may_answer(
+    answered: Operation, staff_client: Callable[..., Client]
+) -> None:
+    client, url = staff_client(VIEW, RERUN), from_step(answered, 2)
+    assert "keep_answers" not in client.post(url).content.decode()
+    keeping = client.post(url, {"confirmed": "1", "keep_answers": "1"})
+    assert keeping.status_code == 403
+    assert not answered.reruns.exists()
+
+
+def test_rerun_from__offers_answers_of_earlier_steps_alone(
+    answered: Operation, admin_client: Client
+) -> None:
+    page = admin_client.post(from_step(answered, 1)).content.decode()
+    assert "Rerun from step 1" in page
+    assert "keep_answers" not in page
 
 
 def test_rerun_from__a_step_that_is_not_there(

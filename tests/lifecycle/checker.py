@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from async_reply.status import ACTIVE, FINAL
-from tests.lifecycle.actors import IDLE, Actor, Knowledge, Step, clock, moved
+from tests.lifecycle.actors import IDLE, Actor, Knowledge, Step, moved
 from tests.lifecycle.interpreter import Time
 from tests.lifecycle.model import MAX_STEPS, Row, Table
 from tests.lifecycle.outsiders import Outsider
@@ -42,13 +42,16 @@ class Checker:
     def __init__(
         self, *, workers: int, outsiders: int, messages: int, steps: int = MAX_STEPS
     ) -> None:
-        self.table = Table()
         self.workers, self.outsiders, self.messages = workers, outsiders, messages
-        outsider = Outsider(self.table)
-        self._worker_steps = cache(Worker(self.table, max_steps=steps).steps)
+        self.table, worker, outsider = self.make_actors(steps)
+        self._worker_steps = cache(worker.steps)
         self._outsider_steps = cache(outsider.steps)
-        self._others_steps = cache(lambda row: [*outsider.at_once(row), *clock(row)])
+        self._others_steps = cache(lambda row: [*outsider.at_once(row), *outsider.clock(row)])
         self._moved = cache(lambda actors, effect: tuple(moved(actor, effect) for actor in actors))
+
+    def make_actors(self, steps: int) -> tuple[Table, Worker, Outsider]:
+        table = Table()
+        return table, Worker(table, max_steps=steps), Outsider(table)
 
     def explore(self) -> Exploration:
         with self.table.installed():

@@ -4,6 +4,7 @@ Bundles keep snapshots, deliveries and claims, so that a rule may use them much 
 after a rescue, after a purge.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,12 +25,11 @@ from async_reply.publishing.broker import breaker
 from async_reply.services import retention
 from async_reply.services.idempotency import IdempotencyKey
 from async_reply.status import ACTIVE, FINAL, Status
-from async_reply.tasks import operation_task
 from async_reply.worker import receivers
+from tests.lifecycle.playing import LATER, play, scripts
 from tests.lifecycle.rules import require
 from tests.lifecycle.world import World
 
-LATER = 600
 PROBLEM = {"title": "broken"}
 #: The final status that a function gives the row; None for pending.
 STATUSES = {
@@ -40,18 +40,6 @@ STATUSES = {
     "release": None,
 }
 COMMITS = ("stored", "answer lost", "not stored")
-
-
-def _play(operation: Job) -> Any:
-    """The job of these operations: runs the script of the rule."""
-    return _scripts[operation.id](operation)
-
-
-_scripts: dict[UUID, Any] = {}
-
-play = operation_task(
-    name="tests.lifecycle.play", max_retries=1, max_losses=1, default_retry_delay=LATER
-)(_play)
 
 
 class LifecycleMachine(RuleBasedStateMachine):
@@ -69,7 +57,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.world.close()
-        _scripts.clear()
+        scripts.clear()
 
     @invariant()
     def rules_are_kept(self) -> None:
@@ -219,13 +207,21 @@ class LifecycleMachine(RuleBasedStateMachine):
         }
 
         def script(job: Job) -> Any:
-            self.world.runs[pk] = self.world.runs.get(pk, 0) + 1
             job.progress(50, message="half")
             if way in ways:
                 raise ways[way]
             return way
 
-        _scripts[pk] = script
+        self.play(pk, script)
+
+    def play(self, pk: UUID, script: Callable[[Job], Any]) -> None:
+        """Let the runner run `script` as the job of an operation, if it is due."""
+
+        def counted(job: Job) -> Any:
+            self.world.runs[pk] = self.world.runs.get(pk, 0) + 1
+            return script(job)
+
+        scripts[pk] = counted
         is_due = Operation.objects.due().filter(pk=pk).exists()
         report = runner.run(pk, play.kind, worker="a worker", inline=True)
         require((report.ending is not Ending.NOT_MINE) == is_due, "only a due operation is run")
@@ -304,4 +300,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(pk=operations, long=st.booleans())
     def come_due(self, pk: UUID, long: bool) -> None:
         if pk in self.world.rows:
-            self.world.shift(pk, available_at=after(-12 * LATER if long else -LATER))
+            at: Any = after(-12 * LATER if long else -LATER)
+            self.world.shift(pk, available_at=at)
+            pauses = OperationStep.objects.filter(operation=pk, until__isnull=False)
+            pauses.update(until=at)

@@ -42,6 +42,14 @@ CONTENT = ("input", "extra", "error", "message", "kept")
 SEEN, CLAIMED, PUBLISHED, TAKEN = 1, 2, 4, 8
 
 
+class Question(NamedTuple):
+    """The last question of the job. A `fact` is an answer, or that nobody has answered."""
+
+    number: int
+    is_awaited: bool
+    fact: str = ""
+
+
 class Row(NamedTuple):
     """The columns that guards read, and counts: of results, releases, steps and pauses.
 
@@ -63,6 +71,7 @@ class Row(NamedTuple):
     steps: int = 0
     forgiven: int = 0
     pauses: int = 0
+    question: Question | None = None
 
 
 class Answer(NamedTuple):
@@ -77,7 +86,8 @@ class Answer(NamedTuple):
 class Table:
     """Replaces the database behind `lifecycle._update`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_retries: int = MAX_RETRIES) -> None:
+        self.max_retries = max_retries
         self._values: dict[str, Any] | None = None
         self._function = ""
         self._misses = 0
@@ -103,8 +113,10 @@ class Table:
         self._misses = options.pop("misses", 0)
         self._is_holder = options.pop("is_holder", True)
         self._function = function
-        self._values = before = None if row is None else _values(row)
-        snapshot = Operation(pk=PK, max_retries=MAX_RETRIES, max_losses=MAX_LOSSES, **read)
+        self._values = before = None
+        if row is not None:
+            self._values = before = _values(row, max_retries=self.max_retries)
+        snapshot = Operation(pk=PK, max_retries=self.max_retries, max_losses=MAX_LOSSES, **read)
         value = getattr(lifecycle, function)(snapshot, **options)
         after = self._values
         if before is None or after is None or after is before:
@@ -139,8 +151,8 @@ class Table:
         require(after["idempotency_digest"] == "key", "one operation per key, tombstones included")
         check_row(after)
         after["pauses"] += function == "pause"
-        if function in ("store_step", "pause"):
-            after["forgiven"] += before["retries"] + before["losses"]
+        for budget in ("retries", "losses"):
+            after["forgiven"] += max(0, before[budget] - after[budget])
         ended = sum(
             after[count] for count in ("retries", "losses", "releases", "forgiven", "pauses")
         )
@@ -150,7 +162,7 @@ class Table:
             require(after["attempt"] == ended + 1, "one attempt at a time")
 
 
-def _values(row: Row) -> dict[str, Any]:
+def _values(row: Row, *, max_retries: int) -> dict[str, Any]:
     # The deadline of an earlier attempt stays in the row, and no guard reads it.
     old_deadline = Time.PAST if row.attempt else None
     return {
@@ -158,7 +170,7 @@ def _values(row: Row) -> dict[str, Any]:
         "deadline_at": row.deadline_at if row.status in ACTIVE else old_deadline,
         "version": 0,
         "publishes": 0,
-        "max_retries": MAX_RETRIES,
+        "max_retries": max_retries,
         "max_losses": MAX_LOSSES,
         "published_at": Time.PAST if row.published else None,
         "deleted_at": Time.PAST if row.deleted else None,
@@ -166,7 +178,7 @@ def _values(row: Row) -> dict[str, Any]:
         "idempotency_digest": "key",
         **dict.fromkeys(UNGUARDED),
         **dict.fromkeys(("idle_releases", "total_retries", "total_losses"), 0),
-        "pause": "",
+        "pause": "question" if row.question is not None and row.question.is_awaited else "",
         **dict.fromkeys(CONTENT, "x"),
     }
 
@@ -190,7 +202,14 @@ def _row(values: dict[str, Any]) -> Row:
         values["steps"],
         values["forgiven"],
         values["pauses"],
+        _question(values),
     )
+
+
+def _question(values: dict[str, Any]) -> Question | None:
+    question: Question | None = values["question"]
+    is_awaited = values["pause"] == "question"
+    return None if question is None else question._replace(is_awaited=is_awaited)
 
 
 def _effect(before: dict[str, Any], after: dict[str, Any]) -> int:

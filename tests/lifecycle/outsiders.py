@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from async_reply.status import ACTIVE, FINAL, UNFINISHED, Status
-from tests.lifecycle.actors import IDLE, Actor, Knowledge, Step
+from tests.lifecycle.actors import IDLE, Actor, Knowledge, Step, clock
 from tests.lifecycle.interpreter import Time
 from tests.lifecycle.model import SEEN, TAKEN, Row, Table
 from tests.lifecycle.rules import require
@@ -40,6 +40,10 @@ class Outsider:
                 elif step.actor.stage == "send":
                     steps.append(step._replace(actor=IDLE, messages=1))
         return steps
+
+    def clock(self, row: Row | None) -> list[Step]:
+        """The steps of time."""
+        return clock(row)
 
     def _publish(self, row: Row | None, actor: Actor) -> Iterator[Step]:
         answer = self.table.call(row, "reserve", _published(row, actor))

@@ -36,6 +36,9 @@ def check_change(function: str, before: Values, after: Values, columns: set[str]
         require(before["available_at"] <= Time.PAST, "no attempt starts before available_at")
     if function == "purge":
         require(before["status"] in FINAL, "purge touches no unfinished row")
+    if function == "answer":
+        is_asked = (before["status"], before["pause"]) == (Status.PENDING, "question")
+        require(is_asked, "only a pending operation that asks is answered")
 
 
 def _check_status(before: Values, after: Values) -> None:
@@ -57,10 +60,11 @@ def _check_counters(function: str, before: Values, after: Values, columns: set[s
         "attempt": int(function == "claim"),
         "retries": int(function == "retry"),
         "losses": int(function == "rescue" and is_pending),
-        "publishes": int(function == "reserve"),
-        "steps": int(function in ("store_step", "pause")),
+        "publishes": int(function in ("reserve", "answer")),
+        "steps": int(function == "store_step" or (function == "pause" and "steps" in columns)),
     }
-    if function in ("store_step", "pause"):
+    # Whatever a job stores for its later attempts gives both budgets back.
+    if function in ("store_step", "pause", "beat") and "losses" in columns:
         expected |= {"retries": -before["retries"], "losses": -before["losses"]}
     for column, increase in increases.items():
         rule = f"{function} adds {expected[column]} to {column}"
@@ -74,6 +78,7 @@ def check_row(row: Values) -> None:
     is_held = has_lease and has_deadline
     require(not is_active or is_held, "an active operation has a lease and a deadline")
     require(is_active or not has_lease, "only an active operation has a lease")
+    require(not is_active or row["pause"] == "", "an active operation waits for nothing")
     require(row["retries"] <= row["max_retries"], "retries stay within their budget")
     require(row["losses"] <= row["max_losses"], "losses stay within their budget")
     has_result = row["status"] == Status.SUCCEEDED and row["deleted_at"] is None

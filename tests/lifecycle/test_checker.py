@@ -15,6 +15,7 @@ from django.db.models.functions import Least
 
 from async_reply.database.clock import DatabaseNow
 from async_reply.status import TRANSITIONS, Status
+from tests.lifecycle.asking import AskingChecker
 from tests.lifecycle.checker import Checker
 from tests.lifecycle.interpreter import Time, update
 from tests.lifecycle.test_state_machine import FULL
@@ -64,6 +65,16 @@ def test_lifecycle__keeps_every_rule_where_a_step_is_stored() -> None:
     exploration = Checker(workers=1, outsiders=1, messages=1).explore()
     assert exploration.dead_ends == 0
     assert exploration.labels >= {"step", "step misses", "pause", "pause refused"}
+
+
+@pytest.mark.checker
+def test_lifecycle__keeps_every_rule_where_a_job_asks() -> None:
+    exploration = AskingChecker(workers=2, outsiders=1, messages=1).explore()
+    assert exploration.dead_ends == 0
+    assert exploration.labels >= {
+        *("ask", "ask refused", "rest", "rest refused", "no answer", "no answer misses"),
+        *("answer", "answer misses", "cancel", "rescue", "claim misses", "succeed"),
+    }
 
 
 ROW: dict[str, Any] = {

@@ -7,6 +7,7 @@ from django.db.models import F
 
 from async_reply.status import ACTIVE, Status
 from tests.lifecycle import mutants
+from tests.lifecycle.asking import AskingChecker
 from tests.lifecycle.checker import Checker
 from tests.lifecycle.machine import LifecycleMachine
 from tests.lifecycle.mutants import Mutation, mutated, without
@@ -86,6 +87,29 @@ FINISHES = ("succeed", "fail", "end_canceled", "retry", "release")
 def test_checker__finds_a_broken_guard(mutation: Mutation, functions: list[str], rule: str) -> None:
     with mutated(mutation, *functions), pytest.raises(Violation, match=rule):
         Checker(workers=2, outsiders=1, messages=2).explore()
+
+
+@pytest.mark.parametrize(
+    ("mutation", "function", "rule"),
+    [
+        pytest.param(without("status"), "answer", "pending operation", id="answer-a-canceled-one"),
+        pytest.param(without("attempt"), "answer", "belongs to", id="answer-another-question"),
+        pytest.param(without("pause"), "answer", "pending operation", id="answer-twice"),
+        pytest.param(without("attempt"), "pause", OWN, id="pause-unfenced"),
+        pytest.param(without("status__in"), "pause", "no arrow leads", id="pause-by-attempt"),
+        pytest.param(
+            mutants.guarded(mutants.while_active), "pause", "no arrow leads", id="pause-canceling"
+        ),
+        pytest.param(
+            mutants.also(pause=F("pause")), "claim", "waits for nothing", id="claim-still-asks"
+        ),
+    ],
+)
+def test_checker__finds_a_broken_guard_where_a_job_asks(
+    mutation: Mutation, function: str, rule: str
+) -> None:
+    with mutated(mutation, function), pytest.raises(Violation, match=rule):
+        AskingChecker(workers=2, outsiders=1, messages=1).explore()
 
 
 def a_duplicate_after_the_lease(machine: LifecycleMachine) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.lifecycle.machine import LifecycleMachine
+from tests.lifecycle.asking_machine import AskingMachine
 
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 
@@ -27,4 +27,4 @@ PROFILE = settings(
 
 @pytest.mark.django_db(transaction=True)
 def test_lifecycle__keeps_every_rule_in_a_database() -> None:
-    run_state_machine_as_test(LifecycleMachine, settings=PROFILE)
+    run_state_machine_as_test(AskingMachine, settings=PROFILE)

@@ -116,7 +116,7 @@ class Worker:
         elif actor.stage == "unsure" and function in ENDINGS:
             self._read_row(row, actor, function)
             yield Step(f"{function} misses again, read the row", row, IDLE)
-        elif function in ("retry", "release", "pause"):
+        elif function not in ENDINGS:
             # The next step is the same whether or not the first try was stored.
             knowledge = (
                 Knowledge.OUTDATED if actor.knowledge == Knowledge.STORED else actor.knowledge

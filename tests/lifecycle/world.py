@@ -74,6 +74,10 @@ class World:
         require(bool(hit) == (after is not None), f"interpreter and database agree on {function}")
         if before is None or after is None:
             return hit
+        if any(isinstance(change, datetime) for change in changes.values()):
+            # The interpreter knows no dates.
+            dated = {name for name, change in changes.items() if isinstance(change, datetime)}
+            after |= {name: value for name, value in read([pk])[pk].items() if name in dated}
         check_change(function, before, after, set(changes))
         self.rows[pk] = after
         if function == "claim":

@@ -1,6 +1,9 @@
 """A rerun that goes on behind the first steps of the operation that it repeats."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +13,8 @@ from async_reply.attempts import runner
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.attempts.reports import Ending
-from async_reply.exceptions import NoSuchStep, OperationGone, StorageFailed
+from async_reply.database.clock import after
+from async_reply.exceptions import NoAnswer, NoSuchStep, OperationGone, StorageFailed
 from async_reply.files import store
 from async_reply.models import Operation, OperationFile, OperationStep
 from async_reply.services import copied_steps
@@ -141,6 +145,69 @@ def test_rerun__asks_a_person_again() -> None:
     run_operations()
     [question] = OperationStep.of(again)
     assert question.is_open
+
+
+@pytest.fixture
+def answered() -> Operation:
+    """Asks twice, and stores a step behind each question. The second is not answered."""
+
+    def job(operation: Job) -> None:
+        operation.ask("approve", timeout=timedelta(days=1))
+        operation.step("pay", lambda: 7)
+        with suppress(NoAnswer):
+            operation.ask("again", timeout=timedelta(days=1))
+        operation.step("end", lambda: 8)
+        raise ValueError
+
+    operation = services.submit(questions.approve)
+    asks = dict.fromkeys(("approve", "again"), questions.ApprovalSerializer)
+    kind = replace(questions.approve.kind, function=job, asks=asks)
+    runner.run(operation.pk, kind, worker="w", inline=True)
+    operation.refresh_from_db()
+    services.answer(operation, "approve", {"approved": True}, by="7")
+    runner.run(operation.pk, kind, worker="w", inline=True)
+    OperationStep.objects.filter(name="again").update(until=after(-1))
+    Operation.objects.update(available_at=after(-1))
+    runner.run(operation.pk, kind, worker="w", inline=True)
+    operation.refresh_from_db()
+    assert (operation.status, operation.steps) == ("failed", 4)
+    return operation
+
+
+@pytest.mark.parametrize(
+    ("from_step", "names"),
+    [("approve", []), ("pay", ["approve"]), ("again", ["approve", "pay"]), (5, ["approve", "pay"])],
+)
+def test_rerun__keeps_answers_on_request(
+    from_step: Any, names: list[str], answered: Operation
+) -> None:
+    """The copies end before the first question that nobody answered."""
+    again = services.rerun(answered, from_step=from_step, keep_answers=True)
+    rows = list(OperationStep.of(again))
+    assert ([row.name for row in rows], again.steps) == (names, len(names))
+    if names:
+        assert (rows[0].value, rows[0].answered_by) == ('{"approved": true}', "7")
+        assert not rows[0].is_open
+    assert services.rerun(answered, from_step=from_step).steps == 0
+
+
+def test_rerun__goes_on_with_the_answer() -> None:
+    operation = services.submit(questions.approve)
+    run_operations()
+    operation.refresh_from_db()
+    services.answer(operation, "approve", {"approved": True}, by="7")
+    run_operations()
+    operation.refresh_from_db()
+    again = services.rerun(operation, from_step=2, keep_answers=True)
+    run_operations()
+    again.refresh_from_db()
+    assert again.result.value == {"answer": {"approved": True}}
+
+
+def test_rerun__keeps_answers_of_copied_steps_alone(answered: Operation) -> None:
+    with pytest.raises(ValueError, match="from_step"):
+        services.rerun(answered, keep_answers=True)
+    assert Operation.objects.count() == 1
 
 
 def test_rerun__inserts_many_steps_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:

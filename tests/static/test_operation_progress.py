@@ -29,8 +29,8 @@ for (const name of ["change", "result", "error"]) {
     root.dataset.told = `${name} ${detail.status}`;
   });
 }
-window.show = async (body) => {
-  const {location} = await submit("/api/sleeps/", body, options);
+window.show = async (body, url = "/api/sleeps/") => {
+  const {location} = await submit(url, body, options);
   element.options = options;
   element.href = location;
 };
@@ -66,6 +66,8 @@ def test_element__shows_an_operation_from_start_to_end(stack: Stack, chromium: A
         page.evaluate("(body) => show(body)", body)
         page.wait_for_selector(f"operation-progress[data-status={status}]")
 
+    page.evaluate("() => show({}, '/approvals/')")
+    page.get_by_text("Waiting for an answer").first.wait_for()
     show("running", seconds=600, steps=6000)
     assert cancel.inner_text() == "Cancel"
     page.wait_for_selector("[role=progressbar][aria-valuenow]:not([aria-valuenow='0'])")

@@ -81,6 +81,19 @@ def test_form__of_a_session_has_a_token(user: Any, api: APIClient) -> None:
     assert answer_of(operation) == f'{{"approved": true}} by {user.pk}'
 
 
+def test_key__holders_of_links_are_one_person(api: APIClient) -> None:
+    """Links that were made at different times, too. The owner with the same answer is another."""
+    operation, links = asked(api)
+    urls = [link_of(operation), f"{link_of(operation)}&for=another"]
+    codes = [APIClient().post(url, {"approved": True}, format="json").status_code for url in urls]
+    assert codes == [200, 200]
+    late = APIClient().post(urls[1], {"approved": False}, format="json")
+    assert late.status_code == 409
+    owner = api.post(links["input"], {"approved": True}, format="json")
+    assert (owner.status_code, "by somebody else" in owner.json()["detail"]) == (409, True)
+    assert answer_of(operation) == '{"approved": true} by input-1'
+
+
 @pytest.mark.parametrize("scope", ["read", "cancel", "input-2", "input-", "input-01"])
 def test_key__of_another_scope_opens_nothing(api: APIClient, scope: str) -> None:
     operation, links = asked(api)

@@ -96,6 +96,7 @@ def test_poll__is_answered_when_the_job_asks(
     with in_thread(lambda: api.get(url(approval, name), headers=LONG)) as answered:
         until_waiting()
         run_operations()
+        until(answered.done)
         answer = answered.result()
     assert (answer.status_code, answer.json()["status"]) == (200, "pending")
     assert answer.json()["input_required"]["name"] == "approve"
@@ -121,6 +122,7 @@ def test_poll__of_a_client_that_knows_the_question_waits_for_the_end(
         until_waiting()
         services.answer(Operation.objects.get(), "approve", {"approved": True})
         run_operations()
+        until(answered.done)
         answer = answered.result()
     assert answer.status_code == 302
 
@@ -129,6 +131,7 @@ def test_submit__is_answered_when_the_job_asks(api: APIClient) -> None:
     with in_thread(lambda: api.post("/approvals/", {}, headers=LONG)) as answered:
         until_waiting()
         run_operations()
+        until(answered.done)
         answer = answered.result()
     assert (answer.status_code, answer["Preference-Applied"]) == (202, "wait=50")
     question = api.get(answer["Location"]).json()["input_required"]
