@@ -100,6 +100,8 @@ def receiving(host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None) -> 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
+        # Twenty messages come at once.
+        request_queue_size = 128
 
         def handle_error(self, *_args: Any) -> None:
             """Clients that hang up are what these tests are about."""

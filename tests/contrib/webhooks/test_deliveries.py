@@ -457,6 +457,32 @@ def test_lost_hints__are_found_by_the_net(
     assert published
 
 
+def test_net__finds_an_event_that_nobody_would_send(endpoint: Endpoint, start: Any) -> None:
+    """Whatever has set the time of its next try to none."""
+    finish(start())
+    assert deliveries.claim_due(20)
+    Delivery.objects.update(due_at=None, lease_expires_at=None)
+    assert duties.cast_net() == 1
+    assert deliveries.due().count() == 1
+
+
+@pytest.mark.parametrize("is_gone", [False, True], ids=["unwanted outcome", "row is gone"])
+def test_net__finds_a_delivery_that_can_end(
+    endpoint: Endpoint, start: Any, deliver: Deliver, is_gone: bool
+) -> None:
+    Endpoint.objects.update(events=[events.STARTED])
+    operation = start()
+    assert deliver() == 1
+    assert duties.cast_net() == 0
+    if is_gone:
+        Operation.objects.all().delete()
+    else:
+        assert lifecycle.succeed(operation)
+    assert duties.cast_net() == 1
+    assert deliver() == 0
+    assert row().state == Delivery.State.DELIVERED
+
+
 def test_net__takes_rows_in_turns(
     endpoint: Endpoint, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
