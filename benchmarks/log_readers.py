@@ -35,7 +35,7 @@ COLUMNS = (
     "p50 ms",
     "p99 ms",
     "last reader, median ms",
-    "processor ms of the server",
+    "processor ms",
 )
 
 
