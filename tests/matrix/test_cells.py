@@ -6,6 +6,7 @@ import pytest
 
 from async_reply.checks import pools
 from tests.matrix.cell import LEASE, Cell
+from tests.project.talking import PARTS
 from tests.stacks.stack import follow, wait_until
 
 pytestmark = pytest.mark.matrix
@@ -32,6 +33,19 @@ def test_failure__is_readable(cell: Cell) -> None:
     url = cell.submit("/api/sleeps/", seconds=0, outcome="fail")
     result = follow(cell.client, url, seconds=WAIT_SECONDS)
     assert (result.status_code, result.json()["detail"]) == (409, "The sleep was asked to fail.")
+
+
+def test_log__is_read_while_the_job_runs(cell: Cell) -> None:
+    url = cell.submit("/talks/", dies=False)
+
+    def parts() -> list[int]:
+        events = cell.client.get(f"{url}log/").json()["events"]
+        return [event["data"]["number"] for event in events if event["event"] == "part"]
+
+    wait_until(lambda: bool(parts()), seconds=WAIT_SECONDS)
+    assert cell.client.get(url).status_code == 200
+    assert follow(cell.client, url, seconds=WAIT_SECONDS).status_code == 200
+    assert parts() == list(range(PARTS))
 
 
 def test_cancel__of_a_running_job(cell: Cell) -> None:
