@@ -229,3 +229,22 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
 def test_traceparent__is_stored_as_version_00_or_dropped(field: str, expected: str) -> None:
     assert headers.traceparent(field) == expected
     assert len(headers.traceparent(field)) in (0, 55)
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("text/event-stream", True),
+        ("Text/Event-Stream; charset=utf-8", True),
+        ("application/json, text/event-stream;q=0.5", True),
+        ("text/event-stream;q=0", False),
+        ("text/event-stream ; q=0.000", False),
+        ("text/event-stream-other", False),
+        ('application/json; profile="text/event-stream"', False),
+        ("*/*", False),
+        ("text/*", False),
+        ("", False),
+    ],
+)
+def test_accepts_stream(field: str, expected: bool) -> None:
+    assert headers.accepts_stream(field) is expected
