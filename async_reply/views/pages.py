@@ -53,7 +53,9 @@ class QuestionPage(BaseRenderer):
             errors = data.get("errors")
             has_form = "schema" in data or errors is not None
             serializer = view.make_form() if has_form else None
-            sent = request.data if request.method == "POST" else {}
+            # A body that cannot be read is refused, and leads to no form.
+            is_sent = serializer is not None and request.method == "POST"
+            sent = request.data if is_sent else {}
             page = {
                 "page_language": translation.get_language(),
                 "style": mark_safe(STYLE),  # noqa: S308 our own constant

@@ -179,6 +179,19 @@ def test_options__describe_the_view(api: APIClient, name: str, query: str) -> No
     assert set(answer.json()) == {"name", "description", "renders", "parses"}
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [("text/plain", "yes", 415), ("application/json", "{", 400)],
+)
+def test_page__of_a_body_that_cannot_be_read(
+    api: APIClient, content_type: str, body: str, status: int
+) -> None:
+    _operation, links = asked(api)
+    answer = api.generic("POST", links["input"], body, content_type=content_type, headers=PAGE)
+    assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert "<h1>" in answer.content.decode()
+
+
 def test_unknown_questions(api: APIClient) -> None:
     operation, links = asked(api)
     assert api.get(links["input"].replace("approve", "other")).status_code == 404
