@@ -59,8 +59,8 @@ def write(operation: Operation, batch: Batch, sizes: Sizes) -> bool:
     with nullcontext() if is_one_statement else transaction.atomic(using=alias()):
         row = _row(operation, batch)
         if not statements.update(Operation, alias(), guard, changes, insert=row):
-            # An error may have hidden that the last try was committed. Then the row shows it.
-            return bool(Operation.objects.filter(**held, **changes).exists())
+            # An error may have hidden that an earlier try was committed. Then the row shows it.
+            return bool(Operation.objects.filter(**held, events__gte=batch.last).exists())
         if batch.has_reset:
             _void(operation, before=row.first)
         if is_too_long:

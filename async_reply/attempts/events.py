@@ -57,8 +57,8 @@ class EventLog:
         self._changed = threading.Condition()
         self._waiting: list[WaitingEvent] = []
         self._waiting_bytes = 0
-        #: What is being written. It stays the same until it is known to be stored.
-        self._batch: Batch | None = None
+        #: What is being written. Each stays the same until it is known to be stored.
+        self._batches: list[Batch] = []
         self._may_write_at = -math.inf
         self._sizes: Sizes | None = None
         self.is_closed = False
@@ -71,7 +71,7 @@ class EventLog:
     @property
     def due_at(self) -> float:
         """When something is to be written, by `time.monotonic()`; infinite while nothing waits."""
-        has_some = self._waiting or self._batch is not None
+        has_some = self._waiting or self._batches
         return self._may_write_at if has_some and not self._is_lost else math.inf
 
     def emit(self, name: str, data: Any) -> None:
@@ -141,16 +141,17 @@ class EventLog:
         return True
 
     def write(self) -> bool:
-        """Write what waits. False if the attempt has lost its operation.
+        """Write all that waits. False if the attempt has lost its operation.
 
         The caller holds the claim's lock, and calls `mark_written` when this is committed. Until
-        then the same is written again.
+        then the same is written again, and what has come since behind it.
         """
         with self._changed:
-            if self._batch is None and self._waiting:
-                self._batch = self._take()
-            batch = self._batch
-        if batch is not None and not self._is_lost:
+            if self._waiting:
+                self._batches.append(self._take())
+        for batch in self._batches:
+            if self._is_lost:
+                break
             is_held = event_storage.write(self._operation, batch, self._read_sizes())
             self._is_lost = not is_held
         return not self._is_lost
@@ -160,7 +161,7 @@ class EventLog:
         has_to_reset, self._has_to_reset = self._has_to_reset, False
         self._waiting_bytes = 0
         return Batch(
-            after=self._written,
+            after=self._batches[-1].last if self._batches else self._written,
             last=self.last,
             text=f"[{','.join(event.text for event in events)}]",
             size=sum(event.size for event in events),
@@ -171,12 +172,12 @@ class EventLog:
     def mark_written(self) -> None:
         """What `write` has written is committed."""
         with self._changed:
-            batch, self._batch = self._batch, None
-            if batch is None or self._is_lost:
+            batches, self._batches = self._batches, []
+            if not batches or self._is_lost:
                 return
-            self._written = self._operation.events = batch.last
+            self._written = self._operation.events = batches[-1].last
             if self._sizes is not None:
-                self._sizes.stored += batch.size - batch.removed
+                self._sizes.stored += sum(batch.size - batch.removed for batch in batches)
             self._may_write_at = -math.inf if self.is_full else time.monotonic() + PAUSE_SECONDS
             self._changed.notify_all()
 

@@ -588,6 +588,37 @@ def test_events__after_an_error_are_stored_once(
 
 
 @in_threads
+@pytest.mark.parametrize("failures", [1, 2])
+@pytest.mark.parametrize("stored_first", [False, True])
+def test_write__after_an_error_writes_later_events_too(
+    stored_first: bool, failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`stored_first`: the events of the tries that failed are committed nevertheless."""
+    operation = services.submit(echo)
+    assert lifecycle.claim(operation, worker="w1")
+    log = events.EventLog(operation)
+    write = event_storage.write
+
+    def broken(operation: Operation, batch: Any, sizes: Any) -> bool:
+        if stored_first:
+            assert write(operation, batch, sizes)
+        raise OperationalError("away")
+
+    log.emit("first", None)
+    for number in range(failures):
+        with monkeypatch.context() as patch:
+            patch.setattr(event_storage, "write", broken)
+            with pytest.raises(OperationalError):
+                log.write()
+        log.emit("later", number)
+    assert log.write()
+    log.mark_written()
+    assert [name for _, name, _ in brief()] == ["first", *["later"] * failures]
+    assert Operation.objects.get().events == failures + 1
+    assert log.due_at == float("inf")
+
+
+@in_threads
 def test_events__of_a_database_that_stays_away_lose_the_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
