@@ -128,8 +128,8 @@ SETTINGS: dict[str, Setting] = {
     "MAX_EVENTS": Setting(
         1024 * 1024,
         BYTES,
-        "Bytes of an operation's log. The oldest lines go when it is longer. What a job emits "
-        "stays, and the job fails when that alone is longer.",
+        "Bytes of an operation's log. The oldest lines go when it is longer. Emitted events stay, "
+        "and the job fails when these alone are longer.",
     ),
     "MAX_UNFINISHED": Setting(
         1000,

@@ -86,7 +86,7 @@ class PayloadTooLarge(PayloadError):
 
 
 class EventsTooLarge(PayloadTooLarge):
-    """What a job emits is larger than MAX_EVENTS, or one event than 64 KiB: use the result."""
+    """The events of a job exceed MAX_EVENTS, or one of them exceeds 64 KiB: use the result."""
 
 
 class EventRefused(AsyncReplyError):

@@ -91,7 +91,7 @@ def _void(operation: Operation, *, before: int) -> None:
 def _shorten(operation: Operation, stored: int, *, before: int) -> int:
     """Remove the oldest void events and lines of the log; returns how many bytes.
 
-    What a job has emitted is never removed.
+    Emitted events are never removed.
     """
     excess = stored - int(conf.get("MAX_EVENTS") * SHORTENED)
     rows = OperationEvents.objects.filter(operation_id=operation.pk, last__lt=before)

@@ -57,7 +57,7 @@ class EventLog:
         self._changed = threading.Condition()
         self._waiting: list[WaitingEvent] = []
         self._waiting_bytes = 0
-        #: What is being written. Each stays the same until it is known to be stored.
+        #: The batches that are being written. Each stays the same until it is known to be stored.
         self._batches: list[Batch] = []
         self._may_write_at = -math.inf
         self._sizes: Sizes | None = None
