@@ -71,8 +71,7 @@ class Claim:
         #: Whether a transaction of the job locks the whole database, as that of a step on SQLite.
         self.holds_database = False
         self._thread_id, self._depths = threading.get_ident(), sessions.depths()
-        #: Whether the thread could not beat for long: the job has to renew the lease.
-        self.is_neglected = False
+        self.is_neglected = False  # whether the job has to renew the lease: the thread could not
         self.interruption: type[JobInterrupted] | None = None
         #: Whether its process is being ended without a reason: this costs one of `max_losses`.
         self.is_lost = False
@@ -220,10 +219,8 @@ class Claim:
         """Compare with status and attempt of the `row`. Write new progress, or renew the lease.
 
         Before, obey an operator if the number of commands in the row has grown. An error there
-        does not keep the claim from its renewal. `began_at`: when the row was read.
-
-        A row that is locked, above all by the job itself, is not waited for: other claims need
-        their renewals.
+        does not keep the claim from its renewal. `began_at`: when the row was read. A row that is
+        locked is not waited for: other claims need their renewals.
         """
         status, attempt, commands = ("", 0, 0) if row is None else row
         if attempt != self.operation.attempt or status not in ACTIVE:
@@ -241,17 +238,23 @@ class Claim:
                 self._write_unless_busy(self._renew, is_urgent=is_urgent)
         self._seen_at = time.monotonic() if began_at is None else began_at
 
-    def _write_unless_busy(self, write: Callable[[], None], *, is_urgent: bool) -> None:
-        """Call `write`, unless a step is being stored: that writes it too, and may take long."""
+    def _write_unless_busy(self, write: Callable[[], Columns | None], *, is_urgent: bool) -> None:
+        """Call `write`, unless a step is being stored. A renewal returns its columns."""
         if (self.holds_database and not is_urgent) or not self.lock.acquire(blocking=False):
             self.events.postpone()
             return
         try:
+            progress = self.progress
             # An inline job beats with its own connection, which may hold the lock.
             with nullcontext() if self.inline else locked(self.operation.pk):
-                write()
+                written = write()
             if self._may_write_events:
                 self.events.mark_written()
+            if written is not None:
+                self._saved_progress = progress
+                self.kept.saved(written)
+                self._renew_at = time.monotonic() + renewal_seconds()
+                self.is_neglected = False
         except BaseException:
             self.events.postpone()
             raise
@@ -272,16 +275,12 @@ class Claim:
         if self.interruptible is not None:
             self.interruptible.interrupt()
 
-    def _renew(self) -> None:
-        progress, unsaved = self.progress, self.unsaved_progress
+    def _renew(self) -> Columns:
+        unsaved = self.unsaved_progress
         self._write_events()
-        is_held = lifecycle.beat(self.operation, **unsaved)
-        self._saved_progress = progress
-        self.kept.saved(unsaved)
-        if not is_held:
+        if not lifecycle.beat(self.operation, **unsaved):
             self._interrupt(ClaimLost)
-        self._renew_at = time.monotonic() + renewal_seconds()
-        self.is_neglected = False
+        return unsaved
 
 
 def beat(claims: list[Claim]) -> None:

@@ -1,14 +1,15 @@
 """Loops that go on behind the last item that was done, and the state that a job keeps."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from async_reply import lifecycle, services
 from async_reply.attempts import claims, cursors, runner
@@ -218,6 +219,33 @@ def test_cursor__rides_in_the_heartbeat_without_a_version(running: Operation) ->
     assert json.loads(row.kept)["cursors"] == {"rows": [str(uuid.UUID(int=7)), 2, None]}
     assert (row.version, row.idle_releases) == (version, 0)
     assert claim.unsaved_progress == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_cursor__of_a_heartbeat_that_is_not_committed_is_written_again(
+    running: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def broken(_pk: Any) -> Iterator[None]:
+        with transaction.atomic():
+            yield
+            raise OperationalError("away")
+
+    claim = claims.Claim(running, inline=False)
+    claim.events.emit("row", 1)
+    claim.kept.move("rows", 1, 1, None)
+    claim.progress = (50, "half", 0, None)
+    claim._renew_at = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "locked", broken)
+        with pytest.raises(OperationalError):
+            claim.beat(("running", 1, 0))
+    assert Operation.objects.get().kept == ""
+    assert time.monotonic() >= claim._renew_at
+    claim.beat(("running", 1, 0))
+    row = Operation.objects.get()
+    assert json.loads(row.kept)["cursors"] == {"rows": [1, 1, None]}
+    assert (row.progress, row.events, row.kept_events) == (50, 1, 1)
 
 
 def test_release__after_a_moved_cursor_is_the_first(running: Operation) -> None:
