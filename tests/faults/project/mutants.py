@@ -27,9 +27,17 @@ def install(name: str) -> None:
 def _drop_fence() -> None:
     """Only the status guards a worker's writes, so a worker without a lease may write, too.
 
-    Events are not written, since they have a guard of their own.
+    Events are not written, since they have a guard of their own. The heartbeat does not look at
+    the attempt either: whether it beats before the job ends would be chance.
     """
     event_storage.write = lambda *_: True
+    claim: Any = claims.Claim
+    beat = claim.beat
+
+    def beat_of_any(self: Any, row: Any, **options: Any) -> None:
+        beat(self, row and (row[0], self.operation.attempt, row[2]), **options)
+
+    claim.beat = beat_of_any
     _open.enter_context(mutated(without("attempt"), "beat", "succeed", "fail", "end_canceled"))
 
 
