@@ -17,7 +17,7 @@ from django.db.models import F, Model
 
 from async_reply import columns
 from async_reply.database import alias, statements
-from async_reply.database.clock import DatabaseNow, after
+from async_reply.database.clock import after
 from async_reply.database.shapes import NO_COLUMNS, Columns
 from async_reply.models import Operation, OperationResult, OperationStep
 from async_reply.notifications import announcements
@@ -62,7 +62,7 @@ def beat(
     """Renew the lease of an active attempt, up to its deadline; with a message, show progress."""
     changes = {**kept, **columns.renewed()}
     if message is not None:
-        changes |= {"progress": progress, "message": message, **columns.new_version()}
+        changes |= {"progress": progress, "message": message, **columns.NEW_VERSION}
     return _update(operation.pk, _held(operation), changes)
 
 
@@ -80,7 +80,7 @@ def store_step(
         "steps": F("steps") + 1,
     }
     if "message" in unsaved:
-        changes |= columns.new_version()
+        changes |= columns.NEW_VERSION
     return _update(operation.pk, _held(operation), changes, insert=step)
 
 
@@ -147,10 +147,10 @@ def rescue(operation: Operation) -> Status | None:
     else → pending. None if the lease is not over, or the attempt has ended.
     """
     guard = {"status": operation.status, "attempt": operation.attempt}
-    guard["lease_expires_at__lte"] = DatabaseNow()
+    guard["lease_expires_at__lte"] = columns.NOW
     if operation.status == Status.CANCELING:
         return _reached(operation, Status.CANCELED, guard, **columns.canceled(operation))
-    overdue = guard | {"deadline_at__lte": DatabaseNow()}
+    overdue = guard | {"deadline_at__lte": columns.NOW}
     timed_out = columns.timed_out(operation)
     if _move(operation, Status.FAILED, overdue, error=timed_out, **columns.finished(operation)):
         operation.error = timed_out
@@ -169,13 +169,13 @@ def expire_lease(pk: UUID, *, worker: str, timed_out: bool) -> bool:
     `worker` is the process that claimed it: attempts of other processes keep their lease.
     """
     guard = {"worker": worker, "status__in": sorted(ACTIVE)}
-    columns = ("lease_expires_at", "deadline_at") if timed_out else ("lease_expires_at",)
-    return _update(pk, guard, dict.fromkeys(columns, DatabaseNow()))
+    times = ("lease_expires_at", "deadline_at") if timed_out else ("lease_expires_at",)
+    return _update(pk, guard, dict.fromkeys(times, columns.NOW))
 
 
 def cancel(operation: Operation) -> bool:
     """pending → canceled, running → canceling; False if the status or the attempt has changed."""
-    now: dict[str, Any] = {"cancel_requested_at": DatabaseNow()}
+    now: dict[str, Any] = {"cancel_requested_at": columns.NOW}
     if operation.status == Status.PENDING:
         # Some kinds can be canceled before their first attempt only.
         guard = {"status": Status.PENDING, "attempt": operation.attempt}
@@ -185,7 +185,7 @@ def cancel(operation: Operation) -> bool:
 
 def reject(operation: Operation) -> bool:
     """pending → failed, if it has been due for an hour and no worker knows its kind."""
-    since = DatabaseNow() - columns.UNKNOWN_KIND_AFTER
+    since = columns.NOW - columns.UNKNOWN_KIND_AFTER
     guard = {"status": Status.PENDING, "available_at__lte": since}
     error = problems.failure("unknown-kind", "No worker knows this kind of operation.")
     return _move(operation, Status.FAILED, guard, error=error, **columns.finished(operation))
@@ -194,14 +194,14 @@ def reject(operation: Operation) -> bool:
 def give_up(operation: Operation) -> bool:
     """pending → failed, if the time of all its attempts together is over."""
     guard = {"status": Status.PENDING, "attempt": operation.attempt}
-    guard |= {"available_at__lte": DatabaseNow(), "give_up_at__lte": DatabaseNow()}
+    guard |= {"available_at__lte": columns.NOW, "give_up_at__lte": columns.NOW}
     changes = {"error": columns.given_up(), **columns.finished(operation)}
     return _move(operation, Status.FAILED, guard, **changes)
 
 
 def reserve(operation: Operation) -> bool:
     """Mark a due operation as published, before its message is sent; False if another did so."""
-    guard = {**_unclaimed(operation), "available_at__lte": DatabaseNow()}
+    guard = {**_unclaimed(operation), "available_at__lte": columns.NOW}
     reserved = _update(operation.pk, guard, columns.published())
     if reserved:
         operation.publishes += 1
@@ -220,7 +220,7 @@ def hand_back(operation: Operation, *, delay: float = 0) -> bool:
 def expire(operation: Operation) -> bool:
     """Let an unfinished operation expire now. Its content is purged once it has finished."""
     guard = {"status__in": sorted(UNFINISHED)}
-    return _update(operation.pk, guard, {"expires_at": DatabaseNow(), **columns.new_version()})
+    return _update(operation.pk, guard, {"expires_at": columns.NOW, **columns.NEW_VERSION})
 
 
 def purge(operation: Operation, *, only_expired: bool) -> bool:
@@ -272,7 +272,7 @@ def _arrow(target: Status, guard: Columns, changes: Columns) -> Statement:
     sources = guard["status__in"] if "status__in" in guard else [guard["status"]]
     if not all(target in TRANSITIONS[Status(source)] for source in sources):
         raise ValueError(f"No arrow leads from {sources} to {target}: see status.TRANSITIONS.")
-    return guard, {"status": target, **columns.new_version(), **changes}
+    return guard, {"status": target, **columns.NEW_VERSION, **changes}
 
 
 def _reached(operation: Operation, target: Status, guard: Columns, **changes: Any) -> Status | None:
@@ -280,12 +280,12 @@ def _reached(operation: Operation, target: Status, guard: Columns, **changes: An
 
 
 def _claim(version: int | F, time_limit: int | F, *, worker: str) -> Statement:
-    guard = {"status": Status.PENDING, "version": version, "available_at__lte": DatabaseNow()}
+    guard = {"status": Status.PENDING, "version": version, "available_at__lte": columns.NOW}
     return _arrow(Status.RUNNING, guard, columns.claimed(time_limit, worker=worker))
 
 
 def _purge(*, only_expired: bool) -> Statement:
-    due = {"purge_at__lte": DatabaseNow()} if only_expired else {}
+    due = {"purge_at__lte": columns.NOW} if only_expired else {}
     return {"status__in": sorted(FINAL), "deleted_at": None, **due}, columns.purged()
 
 

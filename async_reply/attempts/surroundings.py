@@ -5,6 +5,8 @@ context of decimals are among them. State of the whole process is restored only 
 main thread (prefork, solo), because other jobs may run in the process beside any other job.
 """
 
+# `signal.getsignal` makes a member of an enum of each number: a twentieth of a job without work.
+import _signal  # type: ignore[import-not-found]
 import contextvars
 import decimal
 import locale
@@ -57,12 +59,12 @@ _SIGNALS = (
 
 
 def _handlers() -> list[Any]:
-    return [signal.getsignal(number) for number in _SIGNALS]
+    return [_signal.getsignal(number) for number in _SIGNALS]
 
 
 def _write_handlers(handlers: list[Any]) -> None:
     for number, handler in zip(_SIGNALS, handlers, strict=True):
-        if handler is not None and signal.getsignal(number) is not handler:
+        if handler is not None and _signal.getsignal(number) is not handler:
             signal.signal(number, handler)
 
 

@@ -15,6 +15,8 @@ Columns = Mapping[str, Any]
 NO_COLUMNS: Columns = {}
 #: Types of values that are no expressions.
 PLAIN = frozenset({bool, int, float, str, dict, list, UUID, datetime})
+#: The attribute in which an expression keeps its shape and its values, since most are used again.
+KNOWN = "_async_reply_shape"
 
 
 class Placeholder(Expression):
@@ -48,6 +50,19 @@ def _shape(value: Any, values: list[Any]) -> Any:
         return Ellipsis
     if value is None:
         return None
+    if not hasattr(value, "resolve_expression"):
+        values.append(value)
+        return Ellipsis
+    if (known := getattr(value, KNOWN, None)) is None:
+        parts: list[Any] = []
+        known = _shape_of_expression(value, parts), parts
+        setattr(value, KNOWN, known)
+    shape, parts = known
+    values += parts
+    return shape
+
+
+def _shape_of_expression(value: Any, values: list[Any]) -> Any:
     if isinstance(value, F):
         return F, value.name  # type: ignore[attr-defined]
     if isinstance(value, Value):
@@ -59,10 +74,7 @@ def _shape(value: Any, values: list[Any]) -> Any:
         return value.connector, _shape(value.lhs, values), _shape(value.rhs, values)
     if isinstance(value, Func | ExpressionWrapper):
         return type(value), *[_shape(part, values) for part in value.get_source_expressions()]
-    if hasattr(value, "resolve_expression"):
-        raise TypeError(f"A fixed statement takes no {type(value).__name__}: see shapes.")
-    values.append(value)
-    return Ellipsis
+    raise TypeError(f"A fixed statement takes no {type(value).__name__}: see shapes.")
 
 
 def with_placeholders(model: Any, columns: Columns, places: Iterator[int]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -455,6 +456,7 @@ def test_emit__first_event_is_written_at_once(
     job = Job(claim.operation, claim)
     job.emit("first")
     until(lambda: brief() == [(1, "first", None)])
+    until(lambda: claim.events.due_at == math.inf)  # the thread knows that it is written
     job.emit("second")
     job.emit("third")
     assert claim.events.due_at > 3000

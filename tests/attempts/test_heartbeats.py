@@ -168,6 +168,31 @@ def test_heart__beats_for_several_claims_and_sleeps_without_a_connection(
     assert disconnected.wait(10)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_heart__beats_for_a_claim_that_did_not_wake_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waking the thread for each of many short jobs costs much, and it looks once a beat anyway."""
+    heart = Heart()
+    notify, woken = heart._changed.notify, []
+
+    def count() -> None:
+        woken.append(True)
+        notify()
+
+    monkeypatch.setattr(heart._changed, "notify", count)
+    for number in (1, 2):
+        submitted = services.submit(echo)
+        assert lifecycle.claim(submitted, worker="w1")
+        claim = Claim(submitted, inline=False)
+        heart.add(claim)
+        wait_until(lambda: not heart._is_idle)
+        if number == 1:
+            heart.remove(claim)
+    assert len(woken) <= 1  # the first claim starts the thread, which may be idle by then
+    claim.progress = (7, "", 0, None)
+    wait_until(lambda: Operation.objects.filter(pk=submitted.pk, progress=7).exists())
+    heart.remove(claim)
+
+
 def and_set(event: threading.Event, function: Callable[[], None]) -> Callable[[], None]:
     def call() -> None:
         function()

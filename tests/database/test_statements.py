@@ -159,6 +159,17 @@ def test_update__is_compiled_once_for_all_values(monkeypatch: pytest.MonkeyPatch
     assert Operation.objects.get().message == "3"
 
 
+def test_update__expression_that_is_used_again_keeps_its_values() -> None:
+    """An expression keeps its shape, and other columns follow it in other statements."""
+    guard = {"pk": services.submit(echo).pk}
+    later = F("attempt") + 5
+    for attempt, others in ((5, {}), (10, {"message": "a"}), (15, {"owner": "b"})):
+        statements.update(Operation, alias(), guard, {"attempt": later, **others})
+        assert Operation.objects.get().attempt == attempt
+    operation = Operation.objects.get()
+    assert (operation.message, operation.owner) == ("a", "b")
+
+
 def test_update__refuses_an_expression_without_a_known_shape() -> None:
     guard = {"pk": services.submit(echo).pk}
     statements.update(Operation, alias(), guard, {"message": Upper("owner")})

@@ -23,12 +23,14 @@ BOUNDS = [
     ("poll", "naive poll", 0.77),
     ("poll by key", "limit", 2.95),
     ("submit", "naive submit", 1.38),
+    ("job", "naive job", 1.12),
+    ("job", "limit job", 8.0),
 ]
 
 
 @pytest.fixture(scope="module")
 def counts() -> dict[str, float]:
-    """Instructions of one request, by its name."""
+    """Instructions of one request or job, by its name."""
     if not shutil.which("valgrind"):
         pytest.skip("needs valgrind: apt install valgrind")
     need_service("RabbitMQ", port=5672)
@@ -41,20 +43,20 @@ def counts() -> dict[str, float]:
             "PYTHONHASHSEED": "0",
         }
         subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], env=environment, check=True)
-        totals = run(environment)
-    return {name: (total - totals["nothing"]) / COUNT for name, total in totals.items()}
+        return {**run("requests", environment), **run("jobs", environment)}
 
 
-def run(environment: dict[str, str]) -> dict[str, int]:
-    """Instructions of the process that answered COUNT requests of a name, by this name."""
+def run(module: str, environment: dict[str, str]) -> dict[str, float]:
+    """Instructions of one request or job of each name, from the children of `module`."""
     command = ["valgrind", "--tool=cachegrind", "--cache-sim=no"]
     command += ["--cachegrind-out-file=/dev/null", sys.executable]
-    command += ["-m", "tests.instructions.requests", str(COUNT)]
+    command += ["-m", f"tests.instructions.{module}", str(COUNT)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     names = dict(line.split(": ")[::-1] for line in done.stdout.splitlines())
     counts = re.findall(r"^==(\d+)== I\s+refs:\s+([\d,]+)", done.stderr, re.MULTILINE)
-    return {names[pid]: int(count.replace(",", "")) for pid, count in counts if pid in names}
+    totals = {names[pid]: int(count.replace(",", "")) for pid, count in counts if pid in names}
+    return {name: (total - totals["nothing"]) / COUNT for name, total in totals.items()}
 
 
 @pytest.mark.parametrize(("name", "rival", "most"), BOUNDS)
