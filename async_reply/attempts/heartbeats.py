@@ -16,7 +16,7 @@ from django.db import Error
 
 from async_reply.attempts import outages
 from async_reply.attempts.claims import BEAT_SECONDS, Claim, beat
-from async_reply.database import disconnect, pooling
+from async_reply.database import disconnect, errors, pooling
 from async_reply.logs import logger
 from async_reply.models import Operation
 
@@ -27,6 +27,7 @@ class Heart:
     def __init__(self) -> None:
         self._claims: list[Claim] = []
         self._is_failing = False
+        self._was_locked = False  # whether the last step found a locked row
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -55,7 +56,7 @@ class Heart:
         while True:
             with self._changed:
                 if not self._claims:
-                    self._is_failing = False
+                    self._is_failing = self._was_locked = False
                     disconnect()
                     self._changed.wait_for(lambda: self._claims)
                     beat_at = time.monotonic() + BEAT_SECONDS
@@ -91,12 +92,16 @@ class Heart:
         try:
             step()
         except Exception as error:  # noqa: BLE001 as the first line says
+            if errors.is_locked(error) and not self._was_locked:
+                # The row's own job stores its outcome, or a client cancels it.
+                self._was_locked = True
+                return False
             disconnect()
             level = logging.DEBUG if self._is_failing else logging.WARNING
             logger.log(level, "Heartbeat failed, it is tried again: %s", error)
             self._is_failing = True
             return False
-        self._is_failing = False
+        self._is_failing = self._was_locked = False
         return True
 
 
