@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -50,7 +51,7 @@ SUMMARY_FIELDS = (
     "kind",
     "state",
     "message",
-    "owner",
+    "person",
     "lineage",
     "celery_result",
     "error_document",
@@ -92,8 +93,11 @@ class OperationAdmin(QuestionAnswers, Dashboard):
         payload: tuple[str, ...] = ("hidden_payload",)
         if self.has_payload_permission(request):
             payload = ("result_panel", "input_document", "file_table", "extra_document")
+        summary: tuple[str, ...] = SUMMARY_FIELDS
+        if not apps.is_installed("django_celery_results"):
+            summary = tuple(name for name in SUMMARY_FIELDS if name != "celery_result")
         return [
-            (None, {"fields": SUMMARY_FIELDS}),
+            (None, {"fields": summary}),
             (_("Input and outcome"), {"fields": payload}),
             (_("Times"), {"fields": TIME_FIELDS}),
             (_("Budgets"), {"fields": BUDGET_FIELDS}),
@@ -105,6 +109,7 @@ class OperationAdmin(QuestionAnswers, Dashboard):
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
         operation = context["original"]
+        self.describe_owners(request, [operation])
         commands = list(operation.process_commands.all()) if operation.commands else []
         with_payload = self.has_payload_permission(request)
         reason = reasons.why_pending(operation)

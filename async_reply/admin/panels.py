@@ -129,8 +129,6 @@ def log(operation: Operation) -> SafeString:
 
 def celery_result(operation: Operation) -> int | None:
     """The primary key of the row that Celery's result backend keeps under the operation's id."""
-    if not apps.is_installed("django_celery_results"):
-        return None
     model = apps.get_model("django_celery_results", "TaskResult")
     pk: int | None = (
         model._default_manager.filter(task_id=str(operation.pk))  # noqa: SLF001 Django's own API

@@ -16,7 +16,7 @@ from django.db import Error
 
 from async_reply.attempts import outages
 from async_reply.attempts.claims import BEAT_SECONDS, Claim, beat
-from async_reply.database import disconnect, pooling
+from async_reply.database import disconnect, errors, pooling
 from async_reply.logs import logger
 from async_reply.models import Operation
 
@@ -29,6 +29,7 @@ class Heart:
         self._is_failing = False
         #: Whether the thread waits without an end. Otherwise it looks at all claims within a beat.
         self._is_idle = False
+        self._was_locked = False  # whether the last step found a locked row
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -59,7 +60,7 @@ class Heart:
         while True:
             with self._changed:
                 if not self._claims:
-                    self._is_failing = False
+                    self._is_failing = self._was_locked = False
                     disconnect()
                     self._is_idle = True
                     self._changed.wait_for(lambda: self._claims)
@@ -97,12 +98,16 @@ class Heart:
         try:
             step()
         except Exception as error:  # noqa: BLE001 as the first line says
+            if errors.is_locked(error) and not self._was_locked:
+                # The row's own job stores its outcome, or a client cancels it.
+                self._was_locked = True
+                return False
             disconnect()
             level = logging.DEBUG if self._is_failing else logging.WARNING
             logger.log(level, "Heartbeat failed, it is tried again: %s", error)
             self._is_failing = True
             return False
-        self._is_failing = False
+        self._is_failing = self._was_locked = False
         return True
 
 

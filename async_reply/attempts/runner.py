@@ -297,4 +297,4 @@ def _log_refused_claim(pk: UUID, kind: Kind) -> None:
         for other_kind in rows.values_list("kind", flat=True):
             logger.warning("Operation id=%s kind=%s not claimed for %s", pk, other_kind, kind.name)
     row = {"id": pk, "kind": kind.name}
-    logger.event("not_claimed", row, reason="it is not due, or another worker has it")
+    logger.event("not_claimed", row, reason="it is not due, has finished, or another worker has it")

@@ -26,7 +26,8 @@ def check_sqlite(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
     return [
         checks.Warning(
             "SQLite transactions are not IMMEDIATE: writers fail with 'database is locked'.",
-            hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 20} in DATABASES.',
+            hint=f'Set DATABASES["{alias()}"]["OPTIONS"] = '
+            '{"transaction_mode": "IMMEDIATE", "timeout": 20}.',
             id="async_reply.W103",
         )
     ]

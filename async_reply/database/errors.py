@@ -98,6 +98,11 @@ def is_conflict(error: BaseException) -> bool:
     return _trouble(error) is Trouble.CONFLICT
 
 
+def is_locked(error: BaseException) -> bool:
+    """Whether another transaction holds the lock that the statement needs."""
+    return _trouble(error) is Trouble.LOCKED
+
+
 def is_refusal(error: BaseException) -> bool:
     """Whether the server refuses a value, and will do so each time."""
     if isinstance(error, DataError | IntegrityError):

@@ -8,8 +8,9 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from async_reply import lifecycle, services
-from async_reply.attempts import rescue
-from async_reply.attempts.claims import Claim, beat
+from async_reply.attempts import outages, rescue
+from async_reply.attempts.claims import BEAT_SECONDS, Claim, beat
+from async_reply.attempts.heartbeats import Heart
 from async_reply.database.clock import after
 from async_reply.models import Operation
 from async_reply.status import Status
@@ -52,6 +53,21 @@ def test_beat__does_not_wait_for_a_locked_row() -> None:
     renewed = dict(Operation.objects.values_list("pk", "lease_expires_at"))
     was_renewed = [renewed[operation.pk] > before[operation.pk] for operation in operations]
     assert was_renewed == [False, True, True]
+
+
+def test_heart__warns_of_a_row_that_stays_locked(caplog: pytest.LogCaptureFixture) -> None:
+    """A row that is locked for an instant is none of the operator's business."""
+    claim, heart = Claim(claimed_operation(), inline=False), Heart()
+    claim.progress = (50, "half", 0, None)
+    heart._claims.append(claim)
+    with locked(claim.operation):
+        for warnings in (0, 1, 1):
+            with in_thread(heart._beat) as future:
+                assert future.result(30) == outages.PAUSE_SECONDS
+            texts = [record.message for record in caplog.records if record.levelname == "WARNING"]
+            assert len(texts) == warnings
+    assert heart._beat() == BEAT_SECONDS
+    assert Operation.objects.get().message == "half"
 
 
 def test_rescue__does_not_wait_for_a_locked_row() -> None:
