@@ -15,7 +15,8 @@ from tests.static.foreign import Foreign
 #: Runs in the page: the module, its requests, and a promise that is over after a while.
 LIBRARY = """
 const module = await import("/static/async_reply/client.js");
-const {submit, follow, cancel, answer, OperationFailed} = module;
+const {submit, follow, cancel, OperationFailed} = module;
+const {answer} = await import("/static/async_reply/answer.js");
 const {followLog} = await import("/static/async_reply/log.js");
 const requests = [], documents = [];
 const headers = {Authorization: "Token demo"};

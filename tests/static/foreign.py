@@ -54,8 +54,13 @@ class Foreign(BaseHTTPRequestHandler):
         return self.answer(302, None, {"Location": f"/result/{style}"})
 
     def log(self, polls: int) -> None:
-        """A stream that breaks inside of an event, a server that is away, and the rest."""
+        """A stream that breaks inside of an event, a server that is away, and the rest.
+
+        With `sig=old` the signed link expires after the first answer.
+        """
         last = self.headers["Last-Event-ID"]
+        if polls > 1 and "sig=old" in self.path:
+            return self.answer(404, {"title": "Not found"})
         if polls == 2:
             return self.answer(503, {"title": "Busy"}, {"Retry-After": "1"})
         events = [("row", 1), ("row", 2), ("reset", 3), ("row", 4), ("truncated", 7)]

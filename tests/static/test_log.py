@@ -36,6 +36,36 @@ def test_follow_log__goes_on_behind_the_last_event(run: Run, foreign: Callable[[
     assert last == [None, "1", "1"]
 
 
+def test_follow_log__survives_an_expired_link(run: Run, foreign: Callable[[], str]) -> None:
+    """It goes on by the URL of `renew`, or as the user who is logged in."""
+    seen = run(
+        """
+        const read = async (url, options) => {
+          const ids = [], onEvent = ({id}) => { ids.push(id); };
+          const end = await followLog(url, {headers, fetch: logged, onEvent, ...options});
+          return {ids, status: end.status};
+        };
+        return {
+          owner: await read("/log/owner?sig=old"),
+          renewed: await read("/log/guest?sig=old", {renew: async () => "/log/guest?sig=new"}),
+          vain: await failure(read("/log/vain?sig=old", {renew: () => "/log/vain?sig=old"})),
+          requests,
+        };
+        """,
+        origin=foreign(),
+    )
+    assert seen["owner"] == seen["renewed"] == {"ids": [1, 2, 3, 4, 7, 8], "status": "failed"}
+    assert seen["vain"]["status"] == 404
+    paths = [request["url"].partition("/log/")[2] for request in seen["requests"]]
+    assert paths == [
+        *["owner?sig=old"] * 2,
+        *["owner"] * 3,
+        *["guest?sig=old"] * 2,
+        *["guest?sig=new"] * 3,
+        *["vain?sig=old"] * 3,
+    ]
+
+
 def test_follow_log__ends_with_a_refusal_and_with_a_bug_of_the_page(
     run: Run, foreign: Callable[[], str]
 ) -> None:

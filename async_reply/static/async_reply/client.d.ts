@@ -142,20 +142,11 @@ export function follow(location: string | URL | Submission, options?: FollowOpti
 /** Ask the server to stop. Returns the document then; null if there is nothing to cancel. */
 export function cancel(target: string | URL | Operation, options?: RequestOptions): Promise<Operation | null>;
 
-/**
- * Answer what the job asks. `value` is sent as JSON. Raises OperationFailed with status 400 and
- * `problem.errors` if it is not valid, and with 409 if nobody waits for it any more.
- */
-export function answer(
-  operation: Operation,
-  value: unknown,
-  options?: RequestOptions,
-): Promise<{ id: string; name: string; status: "answered" }>;
-/** Sends requests and repeats them while the server is away. For log.js; it may change. */
+/** Sends requests and repeats them while the server is away. For the other modules; it may change. */
 export class Client {}
 
-/** Reads a stream of server-sent events. For log.js; it may change. */
+/** Reads a stream of server-sent events. For the other modules; it may change. */
 export function eventsOf(response: Response, timer: unknown): AsyncGenerator<unknown>;
 
-/** Ends a request after a while. For log.js; it may change. */
+/** Ends a request after a while. For the other modules; it may change. */
 export function timerOf(signal?: AbortSignal): unknown;

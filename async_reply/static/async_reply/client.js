@@ -8,7 +8,6 @@ const UNFINISHED = ["pending", "running", "canceling", "accepted", "queued", "no
 const [REQUEST_SECONDS, UPLOAD_SECONDS, LONGEST_PAUSE_SECONDS] = [60, 3600, 30];
 // A stream has a comment every 30 seconds. A server that cannot keep it open ends it at once.
 const [SILENCE_SECONDS, SHORT_STREAM_SECONDS, FIELDS] = [75, 3, /^(event|id|data): ?(.*)$/gm];
-
 // Bodies that are sent as they are. All others are sent as JSON.
 const RAW = [String, FormData, URLSearchParams, Blob, ArrayBuffer, Uint8Array];
 const FETCH = (...request) => globalThis.fetch(...request);
@@ -59,16 +58,7 @@ export async function cancel(target, options = {}) {
   return documentOf(await client.persist(url, { method }));
 }
 
-export async function answer(operation, value, options = {}) {
-  const question = operation.input_required;
-  if (!question?.link) throw new TypeError("The operation asks nothing that this caller may answer.");
-  const headers = { "Content-Type": "application/json" };
-  const client = new Client(question.link, options);
-  // The same answer again changes nothing, so the request may be repeated.
-  return (await client.persist(question.link, { method: "POST", headers, body: JSON.stringify(value) })).json();
-}
-
-/** Sends requests. The caller's headers go to the origin of the first URL only. For log.js, too. */
+/** Sends requests. The caller's headers go to the origin of the first URL only. For the other modules, too. */
 export class Client {
   constructor(url, { headers = {}, credentials = "same-origin", signal, fetch = FETCH, retries = 20 }) {
     Object.assign(this, { origin: absolute(url).origin, headers, credentials, signal, fetch, retries });
@@ -133,8 +123,7 @@ class Follower {
         if (answer) return answer;
         failures = 0;
       } catch (error) {
-        failures += 1;
-        this.strikes[mode] += 1;
+        [failures, this.strikes[mode]] = [failures + 1, this.strikes[mode] + 1];
         // If the stream is refused, the next poll says why.
         const isRefused = mode === "events" && error instanceof OperationFailed && !error.operation;
         if (!isRefused && !(await this.renew(error))) await this.client.recover(error, failures);
@@ -170,10 +159,9 @@ class Follower {
 
   /** Read events until the operation finishes or the stream ends. */
   async stream() {
-    const [start, timer] = [Date.now(), timerOf(this.client.signal)];
+    let [start, timer, count] = [Date.now(), timerOf(this.client.signal), 0];
     const headers = { Accept: "text/event-stream" };
     const response = await this.client.ask(this.operation.links.events, { headers, timer });
-    let count = 0;
     for await (const { data: operation } of eventsOf(response, timer)) {
       count += 1;
       const answer = await this.note(operation, null);
@@ -209,7 +197,7 @@ class Follower {
   }
 }
 
-/** A signal that aborts with the caller's, or when the started time is over. For log.js, too. */
+/** A signal that aborts with the caller's, or when the started time is over. For the other modules, too. */
 export function timerOf(signal) {
   const silence = new AbortController();
   const end = () => silence.abort();
@@ -218,7 +206,7 @@ export function timerOf(signal) {
   return { start, stop, end, signal: AbortSignal.any([silence.signal, ...(signal ? [signal] : [])]) };
 }
 
-/** The events in a stream of server-sent events: `id`, `event` and the parsed `data`. For log.js, too. */
+/** The events in a stream of server-sent events: `id`, `event` and the parsed `data`. For the other modules, too. */
 export async function* eventsOf(response, timer) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   try {
@@ -250,8 +238,7 @@ async function documentOf(response) {
 async function failureOf(response) {
   const { status, statusText: title } = response;
   const body = await response.json().catch(() => null);
-  const more = { status, retryAfter: retryAfterOf(response) };
-  const failure = new OperationFailed({ status, title, ...Object(body) }, more);
+  const failure = new OperationFailed({ status, title, ...Object(body) }, { status, retryAfter: retryAfterOf(response) });
   return [408, 425, 429].includes(status) || (status >= 500 && status !== 501) ? passing(failure) : failure;
 }
 

@@ -18,6 +18,8 @@ export interface FollowLogOptions extends RequestOptions {
   onReset?: (after: number) => void | Promise<void>;
   /** The number of the last event that is known from before; 0 by default. */
   after?: number;
+  /** Returns another URL of the log when its signed link has expired. */
+  renew?: () => string | URL | Promise<string | URL>;
 }
 
 /**

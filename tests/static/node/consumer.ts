@@ -1,4 +1,5 @@
-import { answer, cancel, follow, OperationFailed, submit } from "async_reply/client.js";
+import { answer } from "async_reply/answer.js";
+import { cancel, follow, OperationFailed, submit } from "async_reply/client.js";
 import type { FollowOptions, Operation, Submission } from "async_reply/client.js";
 import { followLog } from "async_reply/log.js";
 import type { LogEvent } from "async_reply/log.js";
