@@ -1,9 +1,11 @@
-"""The built distribution, and a maker of environments that install it."""
+"""The built distribution, a maker of environments that install it, and the previous commit."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests.packaging.commits import export, previous_commit
 from tests.packaging.environments import Distribution, Environment
 
 Make = Callable[..., Environment]
@@ -25,3 +27,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory, distribution: Distribu
         return environment
 
     return make
+
+
+@pytest.fixture(scope="session")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of the previous commit."""
+    return export(previous_commit(), tmp_path_factory.mktemp("commit") / "previous")

@@ -19,10 +19,16 @@ ROOT = Path(__file__).parents[2]
 
 
 class Stack:
-    """Processes of the demo with the same environment. Their logs are in `folder`."""
+    """Processes of the demo with the same environment. Their logs are in `folder`.
 
-    def __init__(self, folder: Path, environment: dict[str, str], *, database: str) -> None:
+    They run the code of `source`: the repository, or a folder with the files of another commit.
+    """
+
+    def __init__(
+        self, folder: Path, environment: dict[str, str], *, database: str, source: Path = ROOT
+    ) -> None:
         self.folder = folder
+        self.source = source
         self.database = database
         clean = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
         self.environment = {**clean, "DEMO_DIR": str(folder), **environment}
@@ -33,7 +39,7 @@ class Stack:
         """Run `manage.py`; its output."""
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
+            cwd=self.source,
             env=self.environment | environment,
             capture_output=True,
             text=True,
@@ -43,7 +49,13 @@ class Stack:
         return done.stdout
 
     def start(self, name: str, command: list[str]) -> Process:
-        process = Process(name, command, logs=self.folder / "logs", environment=self.environment)
+        process = Process(
+            name,
+            command,
+            logs=self.folder / "logs",
+            environment=self.environment,
+            folder=self.source,
+        )
         self.processes.append(process)
         return process
 
@@ -78,7 +90,13 @@ class Stack:
 
 @contextmanager
 def prepared(
-    folder: Path, *, database: str, broker: str, settings: str, lease: float
+    folder: Path,
+    *,
+    database: str,
+    broker: str,
+    settings: str,
+    lease: float,
+    source: Path = ROOT,
 ) -> Iterator[Stack]:
     """A stack with a web server and the demo's users, but without a worker."""
     pytest.importorskip("gunicorn", reason="needs the extra demo")
@@ -93,6 +111,7 @@ def prepared(
                 **services.enter_context(BROKERS[broker](name)),
             },
             database=database,
+            source=source,
         )
         services.callback(running.stop)
         running.manage("demo", "--prepare")
