@@ -58,12 +58,13 @@ class Side:
     def submit(self, path: str, **body: Any) -> str:
         """Submit; the path of the status URL, which both sides answer."""
         accepted = self.client.post(path, json=body)
-        assert accepted.status_code == 202, accepted.text
+        assert accepted.status_code == 202, accepted.text[:400]
         return f"/api/operations/{accepted.headers['Operation-Id']}/"
 
     def get(self, url: str) -> Any:
         """The answer as JSON or text, without the address of the server."""
         response = self.client.get(url)
+        assert response.status_code < 500, response.text[:400]
         if "json" not in response.headers["Content-Type"]:
             return response.text
         return httpx.Response(200, text=response.text.replace(self.origin, "")).json()
