@@ -35,7 +35,10 @@ def duplicate(system: System) -> None:
     pk = _submit(system, seconds=1, manner="polite")
     _started(system, pk)
     _send(system, pk)
-    system.wait_for(lambda: any(entry.event == "end" for entry in journal.read(system.journal)))
+    # The outcome is stored a moment after the job's function has returned.
+    system.wait_for(
+        lambda: system.logged(f"id={pk} kind=faults.work status=succeeded finished") > 0
+    )
     _send(system, pk)
     _started(system, _submit(system, seconds=0, manner="polite"))
 
