@@ -10,18 +10,19 @@ from django.db.models.functions import Coalesce, Least
 from async_reply import conf
 from async_reply.database.clock import DatabaseNow, after, microseconds, seconds_until
 from async_reply.database.leases import lease_seconds
+from async_reply.database.shapes import Columns
 from async_reply.protocol import problems
 
 #: A tombstone holds neither the client's input nor the job's answer.
 EMPTY_CONTENT: dict[str, Any] = {"input": {}, "extra": {}, "error": None, "message": "", "kept": ""}
 
 #: The budgets that an operation gets back when its job stores a step.
-FURTHER: dict[str, Any] = {"losses": 0, "retries": 0, "idle_releases": 0}
+FURTHER: Columns = {"losses": 0, "retries": 0, "idle_releases": 0}
 
 #: Expressions keep their shape, so those of each job are made once. This saves a tenth of their
 #: instructions.
 NOW = DatabaseNow()
-NEW_VERSION: dict[str, Any] = {"version": F("version") + 1, "updated_at": NOW}
+NEW_VERSION: Columns = {"version": F("version") + 1, "updated_at": NOW}
 
 #: A pending operation of a kind that no worker knows fails after this time.
 UNKNOWN_KIND_AFTER = timedelta(hours=1)
@@ -66,7 +67,7 @@ def claimed(time_limit: int | F, *, worker: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)
-def _claimed(time_limit: int | F, lease: float) -> dict[str, Any]:
+def _claimed(time_limit: int | F, lease: float) -> Columns:
     end = after(time_limit)
     give_up_at = Coalesce(F("give_up_at"), end)
     return {
@@ -80,13 +81,13 @@ def _claimed(time_limit: int | F, lease: float) -> dict[str, Any]:
     }
 
 
-def renewed() -> dict[str, Any]:
+def renewed() -> Columns:
     """A new lease, up to the deadline."""
     return _renewed(lease_seconds())
 
 
 @lru_cache(maxsize=64)
-def _renewed(lease: float) -> dict[str, Any]:
+def _renewed(lease: float) -> Columns:
     return {"lease_expires_at": Least(after(lease), F("deadline_at"))}
 
 
@@ -113,14 +114,14 @@ def purged() -> dict[str, Any]:
     return {**dates, **EMPTY_CONTENT, **NEW_VERSION}
 
 
-def finished(operation: Any) -> dict[str, Any]:
+def finished(operation: Any) -> Columns:
     """The end of an operation, which keeps its content for a while."""
     seconds = conf.get("RETENTION") if operation.retention is None else operation.retention
     return _finished(seconds)
 
 
 @lru_cache(maxsize=64)
-def _finished(retention: int) -> dict[str, Any]:
+def _finished(retention: int) -> Columns:
     # `lifecycle.expire` may have set a date already.
     end = Coalesce(F("expires_at"), after(retention))
     dates = {"finished_at": NOW, "expires_at": end, "purge_at": end}

@@ -144,7 +144,7 @@ class EventLog:
         """Write all that waits. False if the attempt has lost its operation.
 
         The caller holds the claim's lock, and calls `mark_written` when this is committed. Until
-        then the same is written again, and what has come since behind it.
+        then the same is written again, followed by events that have come since.
         """
         with self._changed:
             if self._waiting:

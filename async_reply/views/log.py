@@ -38,7 +38,7 @@ class ShownEvent(TypedDict):
 
 @dataclass(frozen=True)
 class ShownPage:
-    """A page of the log as clients see it, with the outcome behind the last event."""
+    """A page of the log as clients see it, with the outcome after the last event."""
 
     events: list[ShownEvent]
     last: int

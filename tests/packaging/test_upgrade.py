@@ -196,7 +196,7 @@ class LongJobs:
 
 
 def check_both_ways(old: Side, new: Side, receiver: Receiver) -> None:
-    """What one side submits is polled and canceled at the other, and webhooks tell of it."""
+    """Each side polls and cancels operations of the other one, and webhooks tell of them."""
     for here, there in ((old, new), (new, old)):
         url = here.submit("/hooked/", number=7, callback=receiver.url)
         assert there.result(url) == {"number": 7}

@@ -14,7 +14,7 @@ export interface LogEvent<Data = any> {
 export interface FollowLogOptions extends RequestOptions {
   /** Called with each event in order, once for each. The last one is the outcome. */
   onEvent?: (event: LogEvent) => void | Promise<void>;
-  /** Called before an event "reset": the events behind the number `after` are void, and come again. */
+  /** Called before an event "reset": the events after the number `after` are void, and come again. */
   onReset?: (after: number) => void | Promise<void>;
   /** The number of the last event that is known from before; 0 by default. */
   after?: number;

@@ -1,6 +1,6 @@
 // Follows the log of an operation: what its job has emitted and logged, through the outcome. It runs
 // in pages and in Node. log.d.ts describes the options. It reads the stream with fetch, as client.js
-// does, and goes on behind the last event when the stream has ended or the server was away.
+// does, and goes on after the last event when the stream has ended or the server was away.
 
 import { Client, eventsOf, timerOf } from "./client.js";
 
