@@ -30,6 +30,21 @@ class Placeholder(Expression):
         return "%s", [self]
 
 
+class Literal(Expression):
+    """A constant that the SQL says itself: None, a whole number, or the empty text."""
+
+    def __init__(self, value: int | str | None) -> None:
+        super().__init__()
+        self.sql = "NULL" if value is None else str(value) or "''"
+
+    @staticmethod
+    def takes(value: Any) -> bool:
+        return value is None or type(value) is int or value == ""
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        return self.sql, []
+
+
 def of(columns: Columns, values: list[Any]) -> Hashable:
     """The shapes of all columns; a list after `__in` belongs to the shape with its values."""
     return tuple(

@@ -1,4 +1,4 @@
-"""Executes fixed statements that Django compiles once: arrows, inserts, and reads of one row.
+"""Executes fixed statements that Django compiles once: arrows, and reads of one row.
 
 Django takes about a millisecond to compile an UPDATE with a dozen expressions, and the database a
 tenth of that to execute it. So the SQL is kept, by the shape of the statement. A caller writes
@@ -9,24 +9,25 @@ Only PostgreSQL has an UPDATE that returns its row, and one that inserts another
 databases need a read or a transaction.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
 from django.db import connections, transaction
-from django.db.models import NOT_PROVIDED, Field, Model
+from django.db.models import CharField, Field, IntegerField, Model, TextField
 from django.db.models.base import ModelState
 from django.db.models.expressions import DatabaseDefault
-from django.db.models.signals import post_init, post_save, pre_init, pre_save
-from django.db.models.sql import InsertQuery, UpdateQuery
+from django.db.models.signals import post_init, pre_init
+from django.db.models.sql import UpdateQuery
 
 from async_reply.database import shapes
 from async_reply.database.shapes import Columns
 
-#: A parameter, or the place of a value among the values of the statement and its field.
-Parameter = tuple[Any, None] | tuple[int, "Field[Any, Any]"]
+#: A parameter, or the place of a value among the values of the statement, its field, and the type
+#: whose values the field stores as they are.
+Parameter = tuple[Any, None, None] | tuple[int, "Field[Any, Any]", type | None]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,12 @@ class Statement:
 
     def bind(self, values: Sequence[Any], connection: Any) -> list[Any]:
         return [
-            parameter if field is None else field.get_db_prep_save(values[parameter], connection)
-            for parameter, field in self.parameters
+            parameter
+            if field is None
+            else value
+            if type(value := values[parameter]) is plain
+            else field.get_db_prep_save(value, connection)
+            for parameter, field, plain in self.parameters
         ]
 
     def to_python(self, row: Sequence[Any], connection: Any) -> dict[str, Any]:
@@ -60,7 +65,7 @@ class Statement:
 
 #: Statements by database, sort, model and shape. There are as many as the code has call sites.
 #: Their converters of times depend on USE_TZ.
-_compiled: dict[Hashable, Statement] = {}
+kept: dict[Hashable, Statement] = {}
 
 
 def are_possible(using: str) -> bool:
@@ -117,54 +122,6 @@ def _is_chosen(row: Model, field: "Field[Any, Any]") -> bool:
     return isinstance(value, DatabaseDefault) or (field.primary_key and value is None)
 
 
-def insert(row: Model, using: str) -> None:
-    """Insert `row` like `save(force_insert=True)`. It then has the values that the database chose.
-
-    Django does it where receivers of signals want to hear of it, and where the database cannot
-    return columns.
-    """
-    model, connection = type(row), connections[using]
-    has_receivers = any(signal.has_listeners(model) for signal in (pre_save, post_save))
-    if has_receivers or not connection.features.can_return_columns_from_insert:
-        row.save(force_insert=True, using=using)
-        return
-    statement, values = _inserting(row, using)
-    with transaction.mark_for_rollback_on_error(using=using), connection.cursor() as cursor:
-        cursor.execute(statement.sql, statement.bind(values, connection))
-        chosen = cursor.fetchone() if statement.fields else ()
-    vars(row).update(statement.to_python(chosen, connection))
-    row._state.adding = False  # noqa: SLF001 as save() does it
-    row._state.db = using  # noqa: SLF001
-
-
-def new(model: Any, **columns: Any) -> Any:
-    """An instance to insert, like `model(**columns)` makes it. The names are those of attributes.
-
-    Django asks each of forty fields for its default, which takes a twentieth of a submit.
-    """
-    if pre_init.has_listeners(model) or post_init.has_listeners(model):
-        return model(**columns)
-    constants, functions = _defaults(model)
-    row = model.__new__(model)
-    made = {name: function() for name, function in functions.items() if name not in columns}
-    vars(row).update(constants, **made, **columns, _state=ModelState())
-    return row
-
-
-@cache
-def _defaults(model: type[Model]) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
-    """By attribute: the defaults that are constants, and functions that make one for each row."""
-    constants: dict[str, Any] = {}
-    functions: dict[str, Callable[[], Any]] = {}
-    for field in model._meta.concrete_fields:
-        is_made = callable(field.default) and field.has_default()
-        if is_made or field.db_default is not NOT_PROVIDED:
-            functions[field.attname] = field.get_default
-        else:
-            constants[field.attname] = field.get_default()
-    return constants, functions
-
-
 def update_returning(model: type[Model], using: str, guard: Columns, changes: Columns) -> Any:
     """Write `changes` to the row that matches `guard`, and return the row or None."""
     statement, values = _updating(model, using, guard, changes, is_returning=True)
@@ -176,13 +133,13 @@ def read(model: Any, using: str, guard: Columns, *, defer: tuple[str, ...] = ())
     """The row that matches `guard`, without the fields `defer`; None if none does."""
     values: list[Any] = []
     key = ("read", using, settings.USE_TZ, model, defer, shapes.of(guard, values))
-    if (statement := _compiled.get(key)) is None:
+    if (statement := kept.get(key)) is None:
         conditions = shapes.with_placeholders(model, guard, iter(range(len(values))))
         rows = model.objects.using(using).filter(**conditions).defer(*defer)
         compiler = rows.query.get_compiler(using)
         sql, parameters = compiler.as_sql()
         fields = [field for field in model._meta.concrete_fields if field.name not in defer]
-        statement = _compiled[key] = _statement(sql, parameters, compiler, fields)
+        statement = kept[key] = compiled(sql, parameters, compiler, fields)
     return _one(model, using, statement, values)
 
 
@@ -190,13 +147,13 @@ def count(model: Any, using: str, guard: Columns, *, most: int) -> int:
     """How many rows match `guard`, counted up to `most`."""
     values: list[Any] = []
     key = ("count", using, settings.USE_TZ, model, most, shapes.of(guard, values))
-    if (statement := _compiled.get(key)) is None:
+    if (statement := kept.get(key)) is None:
         conditions = shapes.with_placeholders(model, guard, iter(range(len(values))))
         rows = model.objects.using(using).filter(**conditions).order_by().values("pk")[:most]
         compiler = rows.query.get_compiler(using)
         sql, parameters = compiler.as_sql()
         sql = f"SELECT COUNT(*) FROM ({sql}) AS counted"  # noqa: S608 compiled by Django
-        statement = _compiled[key] = _statement(sql, parameters, compiler, ())
+        statement = kept[key] = compiled(sql, parameters, compiler, ())
     connection = connections[using]
     with connection.cursor() as cursor:
         cursor.execute(statement.sql, statement.bind(values, connection))
@@ -235,7 +192,7 @@ def _updating(
     values: list[Any] = []
     shape = shapes.of(guard, values), shapes.of(changes, values)
     key = ("update", using, settings.USE_TZ, model, is_returning, *shape)
-    if (statement := _compiled.get(key)) is None:
+    if (statement := kept.get(key)) is None:
         places = iter(range(len(values)))
         rows = model.objects.using(using).filter(**shapes.with_placeholders(model, guard, places))
         query: Any = rows.query.chain(UpdateQuery)
@@ -246,43 +203,29 @@ def _updating(
         if is_returning:
             quote = connections[using].ops.quote_name
             sql += f" RETURNING {', '.join(quote(str(field.column)) for field in fields)}"
-        statement = _compiled[key] = _statement(sql, parameters, compiler, fields)
+        statement = kept[key] = compiled(sql, parameters, compiler, fields)
     return statement, values
 
 
-def _inserting(row: Model, using: str) -> tuple[Statement, list[Any]]:
-    """The compiled INSERT, which returns what `row` does not say itself, and its values."""
-    values: list[Any] = []
-    fields = row._meta.concrete_fields
-    columns = {field.name: field.pre_save(row, add=True) for field in fields}
-    key = ("insert", using, settings.USE_TZ, type(row), shapes.of(columns, values))
-    if (statement := _compiled.get(key)) is None:
-        marked = shapes.with_placeholders(row, columns, iter(range(len(values))))
-        template = type(row)(**{field.attname: marked[field.name] for field in fields})
-        query = InsertQuery(type(row))
-        query.insert_values(fields, [template])
-        compiler: Any = query.get_compiler(using)
-        compiler.returning_fields = [
-            field for field in fields if hasattr(columns[field.name], "resolve_expression")
-        ]
-        ((sql, parameters),) = compiler.as_sql()
-        statement = _statement(sql, parameters, compiler, compiler.returning_fields)
-        _compiled[key] = statement
-    return statement, values
-
-
-def _statement(
+def compiled(
     sql: str, parameters: Iterable[Any], compiler: Any, fields: Sequence[Any]
 ) -> Statement:
     columns = [field.get_col(field.model._meta.db_table) for field in fields]
     return Statement(
         sql,
         [
-            (parameter.place, parameter.output_field)
+            (parameter.place, parameter.output_field, _plain_type(parameter.output_field))
             if isinstance(parameter, shapes.Placeholder)
-            else (parameter, None)
+            else (parameter, None, None)
             for parameter in parameters
         ],
         fields,
         compiler.get_converters(columns),
     )
+
+
+def _plain_type(field: "Field[Any, Any]") -> type | None:
+    """The type whose values the field stores as they are. It is not asked about them."""
+    if isinstance(field, IntegerField):
+        return int
+    return str if isinstance(field, CharField | TextField) else None

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import Error, IntegrityError, connections, transaction
 
 from async_reply import conf, signals, traces
-from async_reply.database import alias, errors, payloads, statements
+from async_reply.database import alias, errors, inserts, payloads
 from async_reply.database.clock import DatabaseNow, after, as_stored
 from async_reply.files import inputs, store
 from async_reply.logs import logger
@@ -246,7 +246,7 @@ def _transaction(quota: Quota | None) -> AbstractContextManager[None]:
 
 def _insert_row(operation: Operation) -> None:
     try:
-        statements.insert(operation, alias())
+        inserts.insert(operation, alias())
     except IntegrityError as error:
         if operation.idempotency_digest is None:
             raise

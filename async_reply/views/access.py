@@ -79,9 +79,13 @@ class AccessMixin(ProblemsMixin):
         except (drf.APIException, Http404, PermissionDenied):
             return False
 
+    def get_deferred(self) -> tuple[str, ...]:
+        """Columns that the view does not read. The input may be large, and no view shows it."""
+        return ("input", "extra")
+
     def get_queryset(self) -> OperationQuerySet:
-        """The caller's operations, without their input: it may be large and no view shows it."""
-        return self.access.get_queryset(self.request).defer("input", "extra")
+        """The caller's operations, without the columns that the view does not need."""
+        return self.access.get_queryset(self.request).defer(*self.get_deferred())
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
@@ -151,7 +155,7 @@ class SingleOperationMixin(AccessMixin):
     def get_queryset(self) -> OperationQuerySet:
         if self.valet_key is None:
             return super().get_queryset()
-        return Operation.objects.defer("input", "extra")
+        return Operation.objects.defer(*self.get_deferred())
 
     def get_pk(self) -> UUID:
         """The id in the URL."""
@@ -186,7 +190,7 @@ class SingleOperationMixin(AccessMixin):
             if not guard["owner"]:
                 return None
         found: Operation | None = statements.read(
-            Operation, alias(), guard, defer=("input", "extra")
+            Operation, alias(), guard, defer=self.get_deferred()
         )
         return found
 

@@ -22,6 +22,13 @@ from async_reply.waiting import callers, tickets
 
 #: A client that waits by a valet key is answered so long before the key expires.
 ANSWER_SECONDS = 1.0
+#: Columns that no answer to a poll needs. Reading them too makes a poll 4 % dearer.
+NOT_POLLED = (
+    *("retries", "max_retries", "losses", "max_losses", "total_retries", "total_losses"),
+    *("idle_releases", "kept_events", "kept", "time_limit", "retention", "view", "input_files"),
+    *("worker", "published_at", "publishes", "deadline_at", "give_up_at", "lease_expires_at"),
+    *("purge_at", "idempotency_digest", "fingerprint", "traceparent", "commands", "rerun_of"),
+)
 
 
 def expiry(operation: Operation) -> dict[str, str]:
@@ -48,6 +55,10 @@ class OperationView(SingleOperationMixin):
     #: Whether clients of this view wait: "never", "if preferred", "if streamed or preferred" or
     #: "always".
     wait_mode: ClassVar[str] = "never"
+
+    def get_deferred(self) -> tuple[str, ...]:
+        deferred = super().get_deferred()
+        return (*deferred, *NOT_POLLED) if self.request.method in ("GET", "HEAD") else deferred
 
     def get_caller(self) -> callers.Caller:
         """The caller in whose name the request waits. A valet key names no owner."""

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from async_reply import conf, permissions, services
-from async_reply.database import payloads, statements
+from async_reply.database import inserts, payloads
 from async_reply.exceptions import KeyMalformed, KeyMissing, OperationGone, QuotaExceeded
 from async_reply.models import Operation
 from async_reply.protocol import headers
@@ -119,7 +119,7 @@ class Submission:
             raise drf.NotAuthenticated
         name = f"{type(view).__module__}.{type(view).__qualname__}"[-200:]
         quota = quotas.Quota(owner, view=name)
-        operation: Operation = statements.new(
+        operation: Operation = inserts.new(
             Operation,
             owner=owner,
             view=name,
