@@ -2,10 +2,10 @@
 
 from contextlib import suppress
 from datetime import datetime
-from functools import cached_property
 from math import ceil
 
 from django.db import Error
+from django.utils.functional import cached_property
 
 from async_reply.attempts.kinds import Kind
 from async_reply.database.clock import seconds_until

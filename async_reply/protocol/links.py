@@ -5,6 +5,7 @@ URLconf and all else that a path depends on.
 """
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -40,7 +41,7 @@ _paths: WeakKeyDictionary[URLResolver, dict[Hashable, list[tuple[str, str]]]] = 
 
 def make(names: Sequence[str], pk: UUID, request: Request, *, key: str = "") -> list[str]:
     """The absolute URLs of these names for the operation; with a valet key, its `sig` besides."""
-    view_names = [f"{conf.get('URL_NAMESPACE')}:{name}" for name in names]
+    view_names = _view_names(conf.get("URL_NAMESPACE"), *names)
     urls = _from_kept_paths(view_names, str(pk), request)
     if urls is None:
         urls = [reverse(name, kwargs={"id": str(pk)}, request=request) for name in view_names]
@@ -52,6 +53,11 @@ def make(names: Sequence[str], pk: UUID, request: Request, *, key: str = "") -> 
     ]
 
 
+@lru_cache(maxsize=64)
+def _view_names(namespace: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{namespace}:{name}" for name in names)
+
+
 def make_input(name: str, pk: UUID, request: Request, *, key: str = "") -> str:
     """The absolute URL of the question `name`; raises NoReverseMatch where the project has none."""
     view_name = f"{conf.get('URL_NAMESPACE')}:input"
@@ -59,7 +65,7 @@ def make_input(name: str, pk: UUID, request: Request, *, key: str = "") -> str:
     return replace_query_param(url, "sig", key) if key else url
 
 
-def _from_kept_paths(names: list[str], pk: str, request: Request) -> list[str] | None:
+def _from_kept_paths(names: tuple[str, ...], pk: str, request: Request) -> list[str] | None:
     """The URLs; None if something else than the URLconf and the version has a say."""
     scheme = getattr(request, "versioning_scheme", None)
     if scheme is not None and not _is_simple(type(scheme)):
@@ -68,7 +74,7 @@ def _from_kept_paths(names: list[str], pk: str, request: Request) -> list[str] |
         return None
     kept = _paths.setdefault(get_resolver(get_urlconf()), {})
     version = getattr(request, "version", None)
-    key = (*names, type(scheme), version, get_script_prefix(), get_language())
+    key = (names, type(scheme), version, get_script_prefix(), get_language())
     if (paths := kept.get(key)) is None:
         paths = [_around_id(name, request) for name in names]
         if len(kept) >= MAX_KEPT:

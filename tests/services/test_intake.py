@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from async_reply import services, signals
 from async_reply.attempts.jobs import Job
-from async_reply.database import statements
+from async_reply.database import inserts
 from async_reply.database.clock import after
 from async_reply.estimates import backlogs, forecasts
 from async_reply.exceptions import (
@@ -294,7 +294,7 @@ def test_insert_once__constraint_of_the_project_is_not_tried_again(
         tries.append(operation)
         raise IntegrityError("refused")
 
-    monkeypatch.setattr(statements, "insert", refuse)
+    monkeypatch.setattr(inserts, "insert", refuse)
     with pytest.raises(IntegrityError, match="refused") as raised:
         services.submit(tasks.echo)
     assert type(raised.value) is IntegrityError

@@ -15,7 +15,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from async_reply import services
-from async_reply.database import statements
+from async_reply.database import inserts
 from async_reply.exceptions import PayloadTooLarge
 from async_reply.models import Operation, OperationFile
 from async_reply.services.idempotency import IdempotencyKey
@@ -225,7 +225,7 @@ def test_post__without_a_database_is_503_with_retry_after(
     def refuse(*_: Any, **__: Any) -> None:
         raise OperationalError("connection refused to db.internal:5432")
 
-    monkeypatch.setattr(statements, "insert", refuse)
+    monkeypatch.setattr(inserts, "insert", refuse)
     response = api.post("/echoes/", {})
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert "db.internal" not in response.content.decode()
@@ -254,7 +254,7 @@ def test_post__files_of_a_failed_submit_are_deleted(
     def refuse(*_: Any, **__: Any) -> None:
         raise OperationalError
 
-    monkeypatch.setattr(statements, "insert", refuse)
+    monkeypatch.setattr(inserts, "insert", refuse)
     upload = SimpleUploadedFile("a.txt", b"first")
     api.post("/files/", {"title": "one", "files": [upload]}, format="multipart")
     assert [name.rpartition("-")[2] for name in deleted] == ["a.txt"]
