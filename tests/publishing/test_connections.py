@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import pytest
-from kombu import Producer
+from kombu import Producer, Queue
 
 from async_reply.models import Operation
 from async_reply.publishing import connections
@@ -36,6 +36,14 @@ def amqp_queue(monkeypatch: pytest.MonkeyPatch) -> Any:
     return queue_of(echo.name, way, monkeypatch)
 
 
+def close_connections() -> None:
+    """Close the sockets of the open connections, which do not know it."""
+    (pool,) = [pool for pool in connections._pools.values() if pool._resource.queue]
+    for pooled in pool._resource.queue:
+        if not callable(pooled) and pooled.connected:
+            pooled.connection.transport.sock.close()
+
+
 def test_publish__over_an_open_connection_starts_no_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -49,12 +57,42 @@ def test_publish__over_an_open_connection_starts_no_thread(
 def test_publish__over_a_stale_connection_connects_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     with amqp_queue(monkeypatch) as queue:
         send(Operation(kind=echo.name))
-        (pool,) = [pool for pool in connections._pools.values() if pool._resource.queue]
-        for pooled in pool._resource.queue:
-            if not callable(pooled) and pooled.connected:
-                pooled.connection.transport.sock.close()
+        close_connections()
         send(Operation(kind=echo.name))
         assert queue.queue_declare(passive=True).message_count == 2
+
+
+def test_publish__declares_a_queue_once_over_each_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    declared: list[str] = []
+    declare = Queue.declare
+
+    def note(queue: Queue, *args: Any, **options: Any) -> Any:
+        declared.append(queue.name)
+        return declare(queue, *args, **options)
+
+    with amqp_queue(monkeypatch) as queue:
+        monkeypatch.setattr(Queue, "declare", note)
+        for _ in range(4):
+            send(Operation(kind=echo.name))
+        assert declared == [queue.name]
+        close_connections()
+        for _ in range(2):
+            send(Operation(kind=echo.name))
+        assert declared == [queue.name] * 2
+        assert queue.queue_declare(passive=True).message_count == 6
+
+
+def test_publish__declares_a_queue_that_may_vanish_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with amqp_queue(monkeypatch) as queue:
+        send(Operation(kind=echo.name))
+        queue.delete()
+        monkeypatch.setattr(Queue, "can_cache_declaration", False)
+        send(Operation(kind=echo.name))
+        assert queue.queue_declare(passive=True).message_count == 1
 
 
 def test_publish__stopped_in_the_middle_gives_up_the_connection(

@@ -12,8 +12,9 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from async_reply import lifecycle, services
+from async_reply.database.clock import after
 from async_reply.database.identifiers import uuid7
-from async_reply.models import Operation, OperationFile
+from async_reply.models import Operation, OperationFile, OperationStep
 from async_reply.services import retention
 from async_reply.status import FINAL, Status
 from async_reply.testing import run_operations
@@ -86,20 +87,28 @@ def test_monitor__never_redirects(api: APIClient, submit: Submit, status: Status
 
 @pytest.mark.usefixtures("_estimates_stay_cached")
 @pytest.mark.parametrize("name", ["", "monitor/", "result/"])
-@pytest.mark.parametrize("state", ["pending", "running", "succeeded", "failed"])
+@pytest.mark.parametrize("state", [*Status, "with steps", "sleeping"])
+@pytest.mark.parametrize("method", ["get", "head"])
 def test_poll__needs_one_query(
     api: APIClient,
     submit: Submit,
     django_assert_num_queries: DjangoAssertNumQueries,
     name: str,
     state: str,
+    method: str,
 ) -> None:
     operation = finished(submit, Status(state)) if state in FINAL else submit()
-    if state == "running":
+    if state in ("running", "canceling", "with steps"):
         lifecycle.claim(operation, worker="w")
+    if state == "canceling":
+        lifecycle.cancel(operation)
+    if state == "with steps":
+        Operation.objects.update(steps=2, earlier_seconds=7.0, progress=40)
+    if state == "sleeping":
+        Operation.objects.update(pause=OperationStep.Sort.SLEEP, available_at=after(60))
     api.get(url(operation, name))
     with django_assert_num_queries(1):
-        api.get(url(operation, name))
+        getattr(api, method)(url(operation, name))
 
 
 def test_result__unfinished_is_202(api: APIClient, running: Operation) -> None:
