@@ -52,6 +52,12 @@ def metadata(distribution: Distribution) -> Message:
         return HeaderParser().parsestr(archive.read(name).decode())
 
 
+def test_metadata__has_absolute_urls(metadata: Message) -> None:
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL") or [])
+    assert "Pattern" in urls
+    assert all(url.startswith("https://") for url in urls.values())
+
+
 def test_metadata__names_version_and_licence(metadata: Message) -> None:
     assert (metadata["Version"], metadata["License-Expression"], metadata["License-File"]) == (
         async_reply.__version__,
