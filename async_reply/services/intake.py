@@ -93,7 +93,8 @@ def accept(
     plain, uploads = inputs.take(dict(values))
     task.kind.check_input(plain)
     operation.input = payloads.to_json(plain, limit=conf.get("MAX_INPUT"))
-    operation.extra = payloads.to_json(dict(extra or {}), limit=conf.get("MAX_INPUT"))
+    if extra:
+        operation.extra = payloads.to_json(dict(extra), limit=conf.get("MAX_INPUT"))
     configure(operation, task, available_at=available_at)
     if key is not None:
         operation.idempotency_digest, operation.fingerprint = key.digest, key.fingerprint
