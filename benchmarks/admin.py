@@ -3,10 +3,16 @@
     DATABASE_URL=postgres://… python -m benchmarks.admin [--rows 10000 100000 1000000] [--rounds 9]
         [--only NAME …] [--write]
 
-Beside them are the pages that django-celery-results has for as many rows. Each size has a database
+Each table but the last is the smallest one with a longer history: the newest rows are the same, so
+are the rows that wait, run, failed or were canceled, and all older rows have succeeded. A page then
+shows the same on each of them, and its growth is that of the table. The last table is the busy one.
+It is as long as the longest, and in each part of it as many rows wait, have failed and so on as in
+the smallest. So the reads of its pages reach their bounds.
+
+Beside them are the pages that django-celery-results has for as many rows. Each table has a database
 of its own, which is dropped at the end, unless --keep is given. A figure is the processor time of
 the request and of its database connection together, in milliseconds: the median of rounds that are
-interleaved over the sizes. So it hardly depends on other load. The database has to be on this
+interleaved over the tables. So it hardly depends on other load. The database has to be on this
 machine. --only measures the pages whose name begins with one of the texts. --write puts the table
 into docs/performance.rst.
 """
@@ -17,6 +23,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -31,8 +38,11 @@ DATABASE = "ar_admin_bench"
 #: The most milliseconds of a page, and of a scrape.
 GOALS = {"scrape": 50}
 GOAL = 100
-#: The most that a page may slow down from the first size to another.
+#: The most that a page may slow down from the smallest table to the longest one.
 GROWTH = 1.5
+#: Seconds between two of the newest rows. So they span more than a day in each table, which is what
+#: the dashboard plots.
+PACE = 10
 USERS = 1000
 
 #: As many rows as operations. A result is a day old at most for each 86,400 rows.
@@ -62,19 +72,35 @@ class Cost(NamedTuple):
         return self.request + self.database
 
 
-Figures = dict[str, dict[int, list[Cost]]]
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table of operations in a database of its own."""
+
+    sizes: Sizes
+    rows: int
+    #: The rows that are the same in each table; None for the busy one.
+    alike: int | None
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows" if self.alike else f"{self.rows:,} rows, busy"
 
 
-def fill(sizes: Sizes, rows: int) -> None:
+Figures = dict[str, dict[Table, list[Cost]]]
+
+
+def fill(table: Table) -> None:
     from django.contrib.auth.models import User
     from django.db import connection
 
     from async_reply.statistics import rollup
 
-    sizes.create(rows)
+    if table.alike:
+        table.sizes.create(table.rows, varied=table.alike, pace=PACE)
+    else:
+        table.sizes.create(table.rows)
     User.objects.bulk_create(User(username=f"user{number}") for number in range(USERS))
     with connection.cursor() as cursor:
-        cursor.execute(RESULTS, [rows])
+        cursor.execute(RESULTS, [table.rows])
     while not rollup.roll_up():
         pass
     settle()
@@ -99,10 +125,8 @@ def selected(pages: Iterable[Page], beginnings: tuple[str, ...]) -> Iterator[Pag
     return (page for page in pages if page[0].startswith(beginnings))
 
 
-def measure(
-    sizes: Sizes, all_rows: list[int], rounds: int, only: tuple[str, ...]
-) -> tuple[Figures, Figures]:
-    """The costs of our pages and of theirs, by name and number of rows."""
+def measure(all_tables: list[Table], rounds: int, only: tuple[str, ...]) -> tuple[Figures, Figures]:
+    """The costs of our pages and of theirs, by name and table."""
     from django.db import connection
 
     from async_reply.database.clock import DatabaseNow
@@ -112,8 +136,8 @@ def measure(
     ours: Figures = defaultdict(lambda: defaultdict(list))
     theirs: Figures = defaultdict(lambda: defaultdict(list))
     for _ in range(rounds):
-        for rows in all_rows:
-            sizes.use(rows)
+        for table in all_tables:
+            table.sizes.use(table.rows)
             with connection.cursor() as cursor:
                 # The work of other processes would be missing.
                 cursor.execute("SET max_parallel_workers_per_gather = 0")
@@ -123,39 +147,38 @@ def measure(
                 for name, call in selected(listed, only):
                     call()  # the connection is new, and its caches are cold
                     backlogs.forget()
-                    figures[name][rows].append(cost_of(call))
+                    figures[name][table].append(cost_of(call))
     return ours, theirs
 
 
-def medians(costs: dict[int, list[Cost]]) -> dict[int, float]:
-    return {rows: statistics.median(cost.both for cost in some) for rows, some in costs.items()}
+def medians(costs: dict[Table, list[Cost]]) -> dict[Table, float]:
+    return {table: statistics.median(cost.both for cost in some) for table, some in costs.items()}
 
 
-def shortfalls(name: str, costs: dict[int, list[Cost]]) -> str:
-    """The goals that a page misses.
+def growth(costs: dict[Table, list[Cost]]) -> float:
+    """How much longer the longest table takes than the smallest one, with the same content."""
+    alike = [median for table, median in medians(costs).items() if table.alike]
+    return alike[-1] / alike[0]
 
-    A list with fifty rows takes longer than one with five. So the sizes that count are those at
-    which the list is as long as at the last one.
-    """
-    by_rows, last = medians(costs), max(costs)
-    alike = min(rows for rows in costs if costs[rows][0].shown == costs[last][0].shown)
+
+def shortfalls(name: str, costs: dict[Table, list[Cost]]) -> str:
+    """The goals that a page misses."""
     goal = GOALS.get(name, GOAL)
-    missed = [f"over {goal} ms"] if by_rows[last] > goal else []
-    if by_rows[last] > by_rows[alike] * GROWTH:
+    missed = [f"over {goal} ms"] if max(medians(costs).values()) > goal else []
+    if growth(costs) > GROWTH:
         missed.append(f"over x {GROWTH}")
-    if alike != min(costs):
-        missed.append(f"({costs[min(costs)][0].shown} and {costs[last][0].shown} rows shown)")
+    shown = {some[0].shown for table, some in costs.items() if table.alike}
+    if len(shown) > 1:
+        missed.append(f"({min(shown)} to {max(shown)} rows shown)")
     return " ".join(missed)
 
 
 def lines(figures: Figures) -> Iterator[list[str]]:
-    """Name, milliseconds at each size, the database's part of the last one, and the growth."""
+    """Name, growth, milliseconds of each table, and the database's part of the last one."""
     for name, costs in figures.items():
-        by_rows = medians(costs)
-        first, last = min(by_rows), max(by_rows)
-        database = statistics.median(cost.database for cost in costs[last])
-        growth = f"{by_rows[last] / by_rows[first]:.2f}"
-        yield [name, *(f"{ms:.1f}" for ms in by_rows.values()), f"{database:.1f}", growth]
+        cells = [f"{ms:.1f}" for ms in medians(costs).values()]
+        database = statistics.median(cost.database for cost in [*costs.values()][-1])
+        yield [name, f"{growth(costs):.2f}", *cells, f"{database:.1f}"]
 
 
 def report(figures: Figures, *, judged: bool) -> None:
@@ -164,9 +187,8 @@ def report(figures: Figures, *, judged: bool) -> None:
         print(f"{name:32}", *(f"{cell:>9}" for cell in cells), verdict, flush=True)
 
 
-def write(ours: Figures, theirs: Figures, all_rows: list[int], server: str) -> None:
-    sizes = [f"{rows:,} rows" for rows in all_rows]
-    header = ["Page", *sizes, "Of it the database", "Growth"]
+def write(ours: Figures, theirs: Figures, all_tables: list[Table], server: str) -> None:
+    header = ["Page", "Growth", *map(str, all_tables), "Of it the database"]
     rows = [[name.capitalize(), *cells] for part in (ours, theirs) for name, *cells in lines(part)]
     with psycopg.connect(server) as connection:
         database = connection.info.parameter_status("server_version")
@@ -191,22 +213,26 @@ def main() -> None:
     logging.disable(logging.WARNING)
     from django.db import connections
 
+    all_tables = [Table(sizes, rows, alike=min(options.rows)) for rows in sorted(options.rows)]
+    busy = Sizes(sizes.server, f"{options.database}_busy")
+    all_tables.append(Table(busy, max(options.rows), alike=None))
     try:
-        for rows in options.rows:
-            if not (options.keep and sizes.exists(rows)):
-                fill(sizes, rows)
-                print(f"{rows:,} rows filled", flush=True)
-        ours, theirs = measure(sizes, options.rows, options.rounds, tuple(options.only))
+        for table in all_tables:
+            if not (options.keep and table.sizes.exists(table.rows)):
+                fill(table)
+                print(f"{table} filled", flush=True)
+        ours, theirs = measure(all_tables, options.rounds, tuple(options.only))
     finally:
         connections.close_all()
         if not options.keep:
-            for rows in options.rows:
-                sizes.drop(rows)
-    print(f"{'':32}", *(f"{rows:>9,}" for rows in options.rows), " database   growth")
+            for table in all_tables:
+                table.sizes.drop(table.rows)
+    rows = [f"{table.rows:>9,}" for table in all_tables]
+    print(f"{'':32}", "   growth", *rows, " database")
     report(ours, judged=True)
     report(theirs, judged=False)
     if options.write:
-        write(ours, theirs, options.rows, sizes.server)
+        write(ours, theirs, all_tables, sizes.server)
 
 
 if __name__ == "__main__":

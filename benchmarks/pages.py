@@ -33,7 +33,7 @@ QUERIES = {
     "filter, finished in an hour": "?finished=hour",
     "filter, finished in a week": "?finished=week",
     "filter, owner": "?owner=1",
-    "filter, owner of few": "?owner=7",
+    "filter, owner of few": "?owner=few",
     "filter, kind": "?kind=demo.export",
     "filter, kind and status": "?kind=demo.export&status=failed",
     "filter, rare kind": "?kind=demo.sleep&status=canceled",

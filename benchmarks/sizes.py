@@ -7,8 +7,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-#: Row `n` was submitted `n` seconds ago. A fiftieth of the rows wait, fifty run, all others are
-#: finished. A twentieth has expired, and another twentieth are tombstones whose time is over.
+#: Row `n` was submitted `n` times {pace} seconds ago. Of the newest {varied} rows a fiftieth wait,
+#: fifty run, and all others are finished, some of them failed or canceled. Older rows are a second
+#: apart, and have succeeded. A twentieth of all rows has expired, and another twentieth are
+#: tombstones whose time is over.
 SEED = """
 INSERT INTO async_reply_operation (
     id, kind, status, version, attempt, retries, max_retries, losses, input_files, steps,
@@ -18,32 +20,37 @@ INSERT INTO async_reply_operation (
     deadline_at, updated_at, lease_expires_at,
     finished_at, expires_at, purge_at, deleted_at, idempotency_digest, fingerprint, traceparent)
 SELECT
-    CAST(lpad(to_hex(1000 * (CAST(extract(epoch FROM now()) AS bigint) - n)), 12, '0')
+    CAST(lpad(to_hex(1000 * (CAST(extract(epoch FROM now()) AS bigint) - age)), 12, '0')
          || '70008000' || lpad(to_hex(n), 12, '0') AS uuid),
     CASE WHEN n %% 50 = 3 THEN 'demo.sleep' ELSE 'demo.export' END,
-    CASE WHEN waits THEN 'pending' WHEN runs THEN 'running' WHEN n %% 101 = 7 THEN 'failed'
-         WHEN n %% 101 = 8 THEN 'canceled' ELSE 'succeeded' END,
+    CASE WHEN waits THEN 'pending' WHEN runs THEN 'running' WHEN fails THEN 'failed'
+         WHEN varies AND (n %% 101 = 8 OR n %% 150 = 3) THEN 'canceled' ELSE 'succeeded' END,
     3, CASE WHEN waits THEN 0 ELSE 1 END, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '',
     '', 2, 3600,
-    CASE WHEN n %% 53 = 0 THEN '1' ELSE CAST(2 + n %% 1000 AS text) END,
+    CASE WHEN n %% 53 = 0 THEN '1' WHEN varies AND n %% 150 = 4 THEN 'few'
+         ELSE CAST(2 + n %% 1000 AS text) END,
     'demo_project.views.ExportView', '{}', '',
-    CASE WHEN NOT (waits OR runs) AND n %% 101 = 7 THEN
+    CASE WHEN fails THEN
         CAST('{"code": "internal-error", "detail": "The job failed."}' AS jsonb) END,
     '{"rows": 10}', '{}', 0, '', CASE WHEN runs THEN 'w@h/' || n ELSE '' END,
-    now() - n * second, now() - n * second,
-    CASE WHEN n > 100 THEN now() - n * second END, CASE WHEN n > 100 THEN 1 ELSE 0 END,
-    CASE WHEN NOT waits THEN now() - (n - 1) * second END,
-    CASE WHEN runs THEN now() + 3600 * second END, now() - n * second,
+    now() - age * second, now() - age * second,
+    CASE WHEN n > 100 THEN now() - age * second END, CASE WHEN n > 100 THEN 1 ELSE 0 END,
+    CASE WHEN NOT waits THEN now() - (age - 1) * second END,
+    CASE WHEN runs THEN now() + 3600 * second END, now() - age * second,
     CASE WHEN runs THEN now() + (n %% 5 - 1) * second * 600 END,
-    CASE WHEN NOT (waits OR runs) THEN now() - (n - 2) * second END,
+    CASE WHEN NOT (waits OR runs) THEN now() - (age - 2) * second END,
     CASE WHEN NOT (waits OR runs) THEN now() + (keeps - n) * second END,
     CASE WHEN NOT (waits OR runs) THEN now() + (keeps - n) * second END,
-    CASE WHEN n > tombstones THEN now() - (n - 3) * second END,
+    CASE WHEN n > tombstones THEN now() - (age - 3) * second END,
     CASE WHEN n %% 3 = 0 THEN CAST(n AS text) END, '', ''
 FROM (
-    SELECT n, n <= {rows} / 50 AS waits, n > {rows} / 50 AND n <= {rows} / 50 + 50 AS runs,
-        interval '1 second' AS second, {rows} * 9 / 10 AS keeps, {rows} * 19 / 20 AS tombstones
-    FROM generate_series(1, {rows}) AS n
+    SELECT *, varies AND n %% 101 = 7 AND NOT (waits OR runs) AS fails FROM (
+        SELECT n, n <= {varied} AS varies,
+            CASE WHEN n <= {varied} THEN n * {pace} ELSE n + {varied} * ({pace} - 1) END AS age,
+            n <= {varied} / 50 AS waits, n > {varied} / 50 AND n <= {varied} / 50 + 50 AS runs,
+            interval '1 second' AS second, {rows} * 9 / 10 AS keeps, {rows} * 19 / 20 AS tombstones
+        FROM generate_series(1, {rows}) AS n
+    ) AS numbers
 ) AS numbers;
 INSERT INTO async_reply_operationresult (operation_id, attempt, value, content_type, headers)
 SELECT id, 1, '{"rows": 10}', '', '{}' FROM async_reply_operation
@@ -83,8 +90,11 @@ class Sizes:
             connection.settings_dict["NAME"] = self.name(rows)
             connection.ensure_connection()
 
-    def create(self, rows: int) -> None:
-        """Make the database of a size anew, with all of its rows, and connect to it."""
+    def create(self, rows: int, *, varied: int | None = None, pace: int = 1) -> None:
+        """Make the database of a size anew, with all of its rows, and connect to it.
+
+        `varied` and `pace`: see `SEED`. All rows vary by default.
+        """
         from django.contrib.auth.models import User
         from django.core.management import call_command
         from django.db import connection
@@ -103,7 +113,8 @@ class Sizes:
             for statement in SEED.split(";\n"):
                 if statement.strip():
                     sql = statement.replace("%%", "%").replace("{rows}", str(rows))
-                    cursor.execute(sql)
+                    sql = sql.replace("{varied}", str(varied or rows))
+                    cursor.execute(sql.replace("{pace}", str(pace)))
         settle()
 
 

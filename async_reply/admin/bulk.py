@@ -23,7 +23,7 @@ from async_reply.admin.operation_list import OperationList
 from async_reply.admin.paginators import count_up_to
 
 #: The question counts up to this number.
-MAX_COUNTED = 100_000
+MAX_COUNTED = 30_000
 #: Parameters of the page, and not of the list.
 OF_PAGE = (PAGE_VAR, ALL_VAR, ERROR_FLAG, ORDER_VAR, filters.OrderFilter.parameter_name)
 

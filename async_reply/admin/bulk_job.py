@@ -91,7 +91,8 @@ class Bulk:
             and self.model_admin.has_command_permission(self.request, self.command)
         )
         if not is_allowed:
-            text = f"The user who asked for this may no longer do it. {self.message()}"
+            text = _("The user who asked for this may no longer do it.")
+            text = f"{text} {self.message()}"
             raise OperationFailed(text, code="permission-denied", status_code=403)
 
     def rerun_before(self, batch: list[Operation]) -> set[UUID]:
@@ -132,7 +133,8 @@ def model_admin(site_name: str) -> Any:
     for site in all_sites:
         if site.name == site_name and site.is_registered(Operation):
             return site.get_model_admin(Operation)
-    raise OperationFailed(f"The worker does not know the admin site {site_name!r}.")
+    text = _("The worker does not know the admin site %(site)s.")
+    raise OperationFailed(text % {"site": repr(site_name)})
 
 
 def batches(operations: QuerySet[Any]) -> Iterator[list[Operation]]:

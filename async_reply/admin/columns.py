@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from async_reply.admin import texts
 from async_reply.admin.moments import (
     EMPTY,
     format_duration,
@@ -76,6 +77,7 @@ def error(operation: Any) -> SafeString | str:
     if not code or operation.status != Status.FAILED:
         return ""
     detail = (getattr(operation, "error_detail", None) or "").strip().partition("\n")[0]
+    detail = texts.translated(detail)
     return format_html('<div class="async-reply-error"><code>{}</code> {}</div>', code, detail)
 
 

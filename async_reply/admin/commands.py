@@ -10,7 +10,7 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from async_reply import services
-from async_reply.admin import refusals
+from async_reply.admin import texts
 from async_reply.database import alias, errors
 from async_reply.exceptions import (
     AlreadyFinished,
@@ -76,7 +76,7 @@ def run(command: Command, operations: Iterable[Operation | None]) -> Summary:
         try:
             summary.done.append((operation, command.perform(operation)))
         except REFUSALS as error:
-            summary.refused[refusals.translated(error)] += 1
+            summary.refused[texts.reason(error)] += 1
         except Error as error:
             if connections[alias()].in_atomic_block or not errors.is_temporary(error):
                 raise
@@ -93,13 +93,13 @@ def run(command: Command, operations: Iterable[Operation | None]) -> Summary:
 
 def _cancel(operation: Operation) -> None:
     if operation.status == Status.CANCELED:
-        raise AlreadyFinished(refusals.CANCELED)
+        raise AlreadyFinished(texts.CANCELED)
     services.cancel(operation)
 
 
 def _delete(operation: Operation) -> None:
     if operation.deleted_at is not None:
-        raise OperationGone(refusals.DELETED)
+        raise OperationGone(texts.DELETED)
     services.delete(operation)
 
 

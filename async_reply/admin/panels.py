@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from async_reply.admin import timelines
+from async_reply.admin.quantities import format_count
 from async_reply.models import (
     Operation,
     OperationAttempt,
@@ -36,8 +37,8 @@ def text(value: str, *, from_end: bool = False) -> SafeString:
     context = {
         "text": shown,
         "is_truncated": len(shown) < len(value),
-        "shown_length": f"{len(shown):,}",
-        "length": f"{len(value):,}",
+        "shown_length": format_count(len(shown)),
+        "length": format_count(len(value)),
         "from_end": from_end,
     }
     return render_to_string("async_reply/admin/text.html", context)

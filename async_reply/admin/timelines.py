@@ -12,6 +12,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from async_reply.admin import texts
 from async_reply.estimates import wording
 from async_reply.models import Operation, OperationAttempt, ProcessCommand
 from async_reply.status import FINAL, Status
@@ -150,7 +151,7 @@ def _last(operation: Operation) -> Step:
     step = Step(operation.status, operation.get_status_display(), operation.finished_at)
     error = operation.error or {}
     if operation.status == Status.FAILED and error.get("code"):
-        step.notes.append(f"{error['code']}: {error.get('message', '')}")
+        step.notes.append(f"{error['code']}: {texts.translated(str(error.get('message', '')))}")
     return step
 
 

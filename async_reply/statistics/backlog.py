@@ -1,6 +1,6 @@
 """Reads what waits now: operations in each queue, and operations that are still to be published.
 
-Each read takes a bounded number of rows, in the order of an index. Ages are by the database's
+Each statement reads a bounded number of rows, in the order of an index. Ages are by the database's
 clock.
 """
 
@@ -12,13 +12,14 @@ from django.db import connections
 from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 
+from async_reply.attempts.reports import MANY_RELEASES
 from async_reply.database import alias
 from async_reply.database.clock import DatabaseNow, microseconds
 from async_reply.models import Operation
 from async_reply.publishing import queues, routing
 
-#: The most pending operations that are counted.
-ROWS_COUNTED = 20_000
+#: The most operations that a statement reads, of those that wait and of those that run.
+ROWS_COUNTED = 10_000
 
 
 @dataclass
@@ -60,6 +61,8 @@ class Backlog:
     is_exact: bool
     #: Living workers.
     workers: int = 0
+    #: Operations that were released three times since their last step or item.
+    idle: int = 0
 
     @property
     def waiting(self) -> int:
@@ -73,28 +76,28 @@ class Backlog:
 def read() -> Backlog:
     """The operations that wait and run in each queue, by three queries."""
     by_name: dict[str, Queue] = {}
-    counted = 0
+    counted = idle = 0
 
     @cache  # asking Celery's routes takes as long as a statement
     def queue_of(queue: str, kind: str) -> Queue:
         name = routing.route_or_unknown(kind, queue=queue).queue
         return by_name.setdefault(name, Queue(name))
 
-    for queue, kind, count, age in _count(_waiting(), "queue", "kind"):
+    for queue, kind, count, age, idle_count in _count(_waiting(), "queue", "kind"):
         row = queue_of(queue, kind)
         row.waiting += count
         row.oldest_seconds = max(row.oldest_seconds, age / 1e6)
         counted += count
-    active = Operation.objects.active().values_list("queue", "kind")
-    for queue, kind in active[:ROWS_COUNTED]:
-        queue_of(queue, kind).running += 1
+        idle += idle_count
+    for queue, kind, count, _age, idle_count in _count(Operation.objects.active(), "queue", "kind"):
+        queue_of(queue, kind).running += count
+        idle += idle_count
     workers = list(queues.living().values_list("concurrency", "queues"))
     for concurrency, names in workers:
         for name in names:
             by_name.setdefault(name, Queue(name)).capacity += max(1, concurrency)
-    return Backlog(
-        dict(sorted(by_name.items())), is_exact=counted < ROWS_COUNTED, workers=len(workers)
-    )
+    is_exact = counted < ROWS_COUNTED
+    return Backlog(dict(sorted(by_name.items())), is_exact, workers=len(workers), idle=idle)
 
 
 def unpublished() -> Unpublished:
@@ -102,7 +105,7 @@ def unpublished() -> Unpublished:
 
     Operations in a queue that no living worker reads may stay unpublished, too.
     """
-    ((count, age),) = _count(_waiting().unpublished())
+    ((count, age, _idle),) = _count(_waiting().unpublished())
     return Unpublished(count, (age or 0) / 1e6, is_exact=count < ROWS_COUNTED)
 
 
@@ -110,25 +113,26 @@ def _waiting() -> Any:
     return Operation.objects.due().order_by("published_at", "available_at")
 
 
-def _count(waiting: Any, *columns: str) -> list[tuple[Any, ...]]:
-    """Count rows, and the microseconds since the oldest was due, for each value of the columns."""
-    bounded = waiting.values_list(*columns, "available_at")
-    sql, parameters = bounded[:ROWS_COUNTED].query.sql_with_params()
+def _count(rows: Any, *columns: str) -> list[tuple[Any, ...]]:
+    """For each value of the columns: rows, microseconds since the oldest was due, and idle rows."""
+    bounded = rows.values_list(*columns, "idle_releases", "available_at")[:ROWS_COUNTED]
+    sql, parameters = bounded.query.sql_with_params()
     connection = connections[alias()]
-    names = [connection.ops.quote_name(column) for column in columns]
-    age, age_parameters = _age(waiting.query, connection)
+    quote = connection.ops.quote_name
+    names = [quote(column) for column in columns]
+    age, age_parameters = _age_of_oldest(rows.query, connection)
+    idle = f"COUNT(CASE WHEN {quote('idle_releases')} >= {MANY_RELEASES} THEN 1 END)"
     group = f" GROUP BY {', '.join(names)}" if names else ""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {', '.join([*names, 'COUNT(*)', age])} "  # noqa: S608 our own columns
-            f"FROM ({sql}) AS waiting{group}",
+            f"SELECT {', '.join([*names, 'COUNT(*)', age, idle])} "  # noqa: S608 our own columns
+            f"FROM ({sql}) AS counted{group}",
             (*age_parameters, *parameters),
         )
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+        return list(cursor.fetchall())
 
 
-def _age(query: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+def _age_of_oldest(query: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
     """SQL for the age of a group. One computation a row takes as long as all the rest."""
     column = connection.ops.quote_name("available_at")
     oldest = RawSQL(f"MIN({column})", (), output_field=DateTimeField())  # noqa: S611 our own column

@@ -11,7 +11,7 @@ from async_reply import database
 from async_reply.database import schema
 from async_reply.publishing import broker
 from async_reply.publishing.queues import UNSERVED_AFTER
-from async_reply.statistics import backlog, kinds, releases, workers
+from async_reply.statistics import backlog, kinds, workers
 from async_reply.statistics.backlog import Queue, Unpublished
 from async_reply.statistics.workers import LivingWorker
 
@@ -107,9 +107,9 @@ def _read(health: Health, parts: Collection[str]) -> None:
     if WORKERS in parts:
         health.workers = workers.living()
     if QUEUES in parts:
-        health.queues = list(backlog.read().queues.values())
+        state = backlog.read()
+        health.queues, health.idle = list(state.queues.values()), state.idle
         health.unpublished = backlog.unpublished()
-        health.idle = releases.count_idle()
     if FAILURES in parts:
         totals = kinds.totals(FAILURES_OVER)
         health.failures = {kind: figures.failed for kind, figures in totals.items()}

@@ -40,7 +40,7 @@ PICTURES = Path(__file__).parents[2] / "docs/images"
 WIDTH = 1100
 #: The picture of a page -> its height, and a text that it shows.
 HEIGHTS = {
-    "dashboard": (1760, "Operations wait in queue gpu"),
+    "dashboard": (1840, "Operations wait in queue gpu"),
     "operations": (760, "internal-error"),
     "operation": (880, "What happened"),
 }

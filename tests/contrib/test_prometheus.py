@@ -111,14 +111,14 @@ def test_collector__what_waits_and_who_works() -> None:
     assert read["async_reply_workers", ""] == 1
 
 
-def test_collector__takes_eight_statements_however_many_kinds_there_are(
+def test_collector__takes_six_statements_however_many_kinds_there_are(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     for number in range(20):
         count(f"kind{number}", succeeded=1)
     read_by("celery")
     read_by("reports")
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(6):
         scrape()
 
 

@@ -85,6 +85,38 @@ def plans_of(function: Callable[[], Any]) -> list[Plan]:
     return plans
 
 
+def rows_read_by(function: Callable[[], Any], table: Table = OPERATIONS) -> dict[str, int]:
+    """How many rows of `table` each statement of the function reads, on PostgreSQL."""
+    rows_of: dict[str, int] = {}
+    mentions = re.compile(rf"\b{table.name}\b")
+
+    def measure(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("SELECT") and mentions.search(sql):
+            execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params, many, context)
+            document = context["cursor"].fetchone()[0]
+            plan = (json.loads(document) if isinstance(document, str) else document)[0]["Plan"]
+            rows_of[sql] = sum(_rows_read(node) for node in _nodes(plan) if _reads(node, table))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(measure):
+        function()
+    assert rows_of
+    return rows_of
+
+
+def _reads(node: dict[str, Any], table: Table) -> bool:
+    """Whether a node of a plan reads rows of the table, or entries of one of its indexes."""
+    return bool(
+        node.get("Relation Name") == table.name or table.has_index(node.get("Index Name", ""))
+    )
+
+
+def _rows_read(node: dict[str, Any]) -> int:
+    """The rows of all loops, with those that a condition sorts out."""
+    dropped = sum(value for name, value in node.items() if name.startswith("Rows Removed by"))
+    return int((node["Actual Rows"] + dropped) * node["Actual Loops"])
+
+
 def _read_postgresql(rows: list[Any], table: Table) -> tuple[set[str | None], int]:
     document = rows[0][0]
     plan = (json.loads(document) if isinstance(document, str) else document)[0]["Plan"]

@@ -1,16 +1,19 @@
-"""No page of the admin scans the table of operations, or sorts more than a window of it."""
+"""No page for operators scans the table of operations: each reads and sorts a window of it."""
 
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from async_reply.admin import bulk, windows
+from async_reply.contrib.prometheus import OperationCollector
 from async_reply.models import Operation
+from async_reply.statistics import backlog
 from async_reply.status import Status
 from tests.admin.conftest import LIST
 from tests.plans import filling
-from tests.plans.explaining import ANY_SORT, plans_of
+from tests.plans.explaining import ANY_SORT, plans_of, rows_read_by
 
 pytestmark = [pytest.mark.plans, pytest.mark.django_db]
 
@@ -60,6 +63,26 @@ def test_page(admin_client: Client, url: str) -> None:
     for plan in plans_of(load):
         assert None not in plan.indexes, plan
         assert plan.sorts <= most or plan.sorts == ANY_SORT, plan
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="counts rows by EXPLAIN ANALYZE")
+@pytest.mark.parametrize("url", PAGES.values(), ids=PAGES.keys())
+def test_page__reads_a_bounded_number_of_rows(admin_client: Client, url: str) -> None:
+    most = bulk.MAX_COUNTED if "/bulk/" in url else windows.MAX_ROWS
+    for sql, rows in rows_read_by(lambda: admin_client.get(url)).items():
+        # PostgreSQL may read a kind that nearly all rows have by the primary key.
+        assert rows <= most * 1.05, sql
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="counts rows by EXPLAIN ANALYZE")
+def test_scrape__reads_each_operation_that_waits_or_runs_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collector = OperationCollector()
+    read = rows_read_by(lambda: list(collector.collect()))
+    assert sorted(read.values()) == [100, 100, 2000]  # unpublished, running, waiting
+    monkeypatch.setattr(backlog, "ROWS_COUNTED", 50)
+    assert sorted(rows_read_by(lambda: list(collector.collect())).values()) == [50, 50, 50]
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.PENDING, Status.RUNNING])

@@ -17,7 +17,7 @@ from async_reply.publishing import queues, relay, routing
 from async_reply.services import retention
 from async_reply.services.idempotency import IdempotencyKey
 from async_reply.services.quotas import Quota
-from async_reply.statistics import backlog, kinds, releases, rollup, workers
+from async_reply.statistics import backlog, kinds, rollup, workers
 from async_reply.status import Status
 from tests.plans import filling
 from tests.plans.explaining import PRIMARY, plans_of
@@ -95,7 +95,7 @@ def test_read(settings: Any, function: Callable[[], Any], index: set[str]) -> No
 
 def test_figures() -> None:
     """Operators' figures read what waits and runs, and what finished in the last days."""
-    for function in (backlog.read, backlog.unpublished, releases.count_idle, workers.living):
+    for function in (backlog.read, backlog.unpublished, workers.living):
         for plan in plans_of(function):
             assert plan.indexes <= {DUE, STATUS}, plan
             assert plan.sorts <= BACKLOG, plan

@@ -53,6 +53,23 @@ def test_read__of_a_long_backlog_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     assert (state.waiting, state.is_exact) == (3, False)
 
 
+def test_read__counts_what_is_released_again_and_again() -> None:
+    """Of operations that wait and of those that run, by the same statements."""
+    waiting(seconds=5, idle_releases=2)
+    waiting(seconds=5, idle_releases=3)
+    waiting(seconds=-50, idle_releases=3)
+    for _ in range(2):
+        assert lifecycle.claim(waiting(seconds=5, idle_releases=4), worker="w1/1")
+    assert backlog.read().idle == 3
+
+
+def test_read__of_many_running_operations_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "ROWS_COUNTED", 2)
+    for _ in range(3):
+        assert lifecycle.claim(waiting(), worker="w1/1")
+    assert backlog.read().running == 2
+
+
 def test_read__without_operations() -> None:
     assert backlog.read() == backlog.Backlog({}, is_exact=True)
 
