@@ -257,7 +257,10 @@ def _try_later(delivery: Delivery, answer: posts.Answer) -> None:
     pause = max(pauses.pause_seconds(delivery.tries), wanted)
     left = _seconds_left(delivery)
     changes: dict[str, Any] = {"tries": F("tries") + 1}
-    if left <= 0:
+    if left <= 0 and not delivery.has_outcome:
+        # Nothing more is sent of this event. The outcome is to come, and has a time of its own.
+        changes |= {"is_told": True, "due_at": _unless_hinted(Value(None)), "not_before": None}
+    elif left <= 0:
         changes |= {"state": Delivery.State.FAILED, "ended_at": DatabaseNow(), "due_at": None}
     else:
         if answer.status is None:
