@@ -242,12 +242,13 @@ def _give_up_receiver(delivery: Delivery) -> None:
     """The receiver answered 410: nothing more is sent to it."""
     if delivery.endpoint is not None:
         Endpoint.objects.filter(pk=delivery.endpoint).update(state=Endpoint.State.GONE)
-    close(delivery, "The receiver answered 410: it is gone.")
+    close(delivery, "The receiver answered 410: it is gone.", tries=1)
 
 
-def close(delivery: Delivery, reason: str) -> None:
+def close(delivery: Delivery, reason: str, *, tries: int = 0) -> None:
     """End a delivery because of its receiver. It can be replayed."""
-    end = {"state": Delivery.State.CLOSED, "ended_at": DatabaseNow(), "due_at": None}
+    end: dict[str, Any] = {"state": Delivery.State.CLOSED, "ended_at": DatabaseNow()}
+    end |= {"due_at": None, "tries": F("tries") + tries}
     if _free(delivery, end):
         logger.info("Webhook %s closed: %s", delivery.message_id, reason)
 

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connections
 from django.utils import timezone
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from async_reply import services
@@ -64,6 +65,12 @@ def test_endpoint__is_made_and_shows_its_secret_once(api: APIClient) -> None:
 )
 def test_bad_endpoint__is_400(body: dict[str, Any], api: APIClient) -> None:
     assert api.post(PATH, body).status_code == 400
+    assert not Endpoint.objects.exists()
+
+
+def test_host_that_no_column_can_hold__is_400(api: APIClient, settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    assert api.post(PATH, {"url": URL}, HTTP_HOST="a" * 600).status_code == 400
     assert not Endpoint.objects.exists()
 
 
