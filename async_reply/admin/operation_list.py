@@ -3,7 +3,6 @@
 from typing import Any, cast
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -30,8 +29,6 @@ class OperationChangeList(IndexedChangeList):
     without_search: str
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
-        if any("\x00" in value for value in request.GET.values()):
-            raise IncorrectLookupParameters
         is_descending = filters.ordering(request)[0].startswith("-")
         self.window = windows.Window(oldest_first=not is_descending)
         setattr(request, windows.ATTRIBUTE, self.window)

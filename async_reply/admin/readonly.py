@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -23,6 +24,8 @@ class IndexedChangeList(ChangeList):
         return list(self.model_admin.get_ordering(request))
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        if any("\x00" in value for value in request.GET.values()):
+            raise IncorrectLookupParameters
         deferred: tuple[str, ...] = getattr(self.model_admin, "list_deferred", ())
         return super().get_queryset(request, *args, **kwargs).defer(*deferred)
 

@@ -19,6 +19,8 @@ UNFINISHED = frozenset(
         *("notstarted", "started", "inprogress", "processing", "creating", "updating", "deleting"),
     }
 )
+#: A date in Retry-After may be so far away that no system can sleep for so long.
+LONGEST_DELAY_SECONDS = 1_000_000.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def document(response: httpx.Response) -> dict[str, Any]:
         return {}
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
@@ -98,14 +100,15 @@ def retry_after(response: httpx.Response) -> float | None:
     """The seconds of Retry-After, a number or a date (RFC 9110, 10.2.3); None without a delay."""
     value = response.headers.get(headers.RETRY_AFTER, "").strip()
     if value.isascii() and value.isdigit():
-        return float(value[:9])
+        return min(LONGEST_DELAY_SECONDS, float(value[:12]))
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    seconds = (moment - datetime.now(UTC)).total_seconds()
+    return min(LONGEST_DELAY_SECONDS, max(0.0, seconds))
 
 
 def problem(body: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 #: The share of a pause that is added at random, so that clients do not poll at the same instant.
 JITTER = 0.2
 MAX_REDIRECTS = 10
+ENDLESS_REDIRECTS = "The server redirects again and again."
 
 
 class Conversation:
@@ -82,7 +83,7 @@ class Conversation:
         )
         is_accepted = response.status_code in (201, 202) if monitor else _is_pending(response)
         if not is_accepted:
-            return response
+            return _result(response)
         if not monitor and not location:
             raise OperationFailed({"detail": "The answer names no URL to wait at."}, response)
         self._location = monitor or location
@@ -119,7 +120,7 @@ class Conversation:
 
     def _poll(self, url: str, *, result: str = "") -> Steps:
         """Ask at `url` until the operation has finished; `result` is the URL of its result."""
-        was_202 = False
+        was_202, redirects = False, 0
         while True:
             self._location = url
             response = yield from self._get(url)
@@ -127,15 +128,18 @@ class Conversation:
                 target = _absolute(response, response.headers[headers.LOCATION])
                 if response.status_code in (302, 303):
                     return (yield from self._read(target))
-                url = target
+                url, redirects = target, redirects + 1
+                if redirects > MAX_REDIRECTS:
+                    raise OperationFailed({"detail": ENDLESS_REDIRECTS}, response)
                 continue
+            redirects = 0
             _raise_for_status(response)
             body = answers.document(response)
             if response.status_code == 202:
                 was_202 = True
                 url = _absolute(response, response.headers.get(headers.LOCATION)) or url
             elif was_202 or not _is_status(response, body, is_monitor=bool(result)):
-                return response
+                return _result(response)
             elif answers.word(body) in answers.FAILED:
                 self._show(body)
                 raise OperationFailed(answers.problem(body), response)
@@ -180,10 +184,9 @@ class Conversation:
             if response.status_code == 202:
                 return (yield from self._poll(url))
             if not response.has_redirect_location:
-                _raise_for_status(response)
-                return response
+                return _result(response)
             url = _absolute(response, response.headers[headers.LOCATION])
-        raise OperationFailed({"detail": "The result redirects again and again."}, response)
+        raise OperationFailed({"detail": ENDLESS_REDIRECTS}, response)
 
     def _get(self, url: str) -> Steps:
         return (yield from self._send(self._request("GET", url), is_repeatable=True))
@@ -268,8 +271,27 @@ def _raise_for_status(response: httpx.Response) -> None:
         raise OperationFailed(answers.problem(answers.document(response)), response)
 
 
+def _result(response: httpx.Response) -> httpx.Response:
+    """The answer with the result; raises OperationFailed for an error, and for a redirect."""
+    _raise_for_status(response)
+    if response.is_redirect:
+        target = response.headers.get(headers.LOCATION, "no other URL")
+        detail = f"The server answered {response.status_code}, and names {target}."
+        raise OperationFailed({"detail": detail}, response)
+    return response
+
+
 def _absolute(response: httpx.Response, location: str | None) -> str:
-    return urljoin(str(response.url), location) if location else ""
+    """The URL that an answer names; '' without one. Raises OperationFailed if it is not valid."""
+    if not location:
+        return ""
+    try:
+        url = urljoin(str(response.url), location)
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        detail = "The answer names a URL that is not valid."
+        raise OperationFailed({"detail": detail}, response) from None
+    return url
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

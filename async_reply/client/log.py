@@ -7,6 +7,7 @@ import httpx
 
 from async_reply.client import answers
 from async_reply.client.conversation import Conversation
+from async_reply.client.errors import OperationFailed
 from async_reply.client.steps import Steps
 from async_reply.protocol import headers
 
@@ -35,8 +36,11 @@ class LogReader:
         fields = {headers.PREFER: f"wait={WAIT_SECONDS}"}
         response = yield from self._conversation.get(str(url), fields, held_seconds=WAIT_SECONDS)
         page = answers.document(response)
-        self.events, self.is_complete = page["events"], page["complete"]
-        is_news, self._last = page["last"] > self._last, page["last"]
+        try:
+            self.events, self.is_complete, last = page["events"], page["complete"], page["last"]
+        except KeyError:
+            raise OperationFailed({"detail": "This URL has no log."}, response) from None
+        is_news, self._last = last > self._last, last
         was_held = time.monotonic() - started >= HELD_SECONDS
         if not (is_news or was_held or self.is_complete):
             yield from self._conversation.pause(answers.retry_after(response))

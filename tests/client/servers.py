@@ -150,6 +150,22 @@ class AzureThatNamesTheResource(Azure):
     ending = {"status": "Succeeded", "resourceLocation": "/things/7"}
 
 
+class Odd(Handler):
+    """A 202 with `accepted`, and then the same `answered` to each poll."""
+
+    accepted: ClassVar[tuple[int, dict[str, str]]] = (202, {"Location": "/status/7"})
+    answered: ClassVar[tuple[int, Any, dict[str, str]]] = (200, None, {})
+
+    def post(self) -> None:
+        status, fields = self.accepted
+        self.answer(status, None, **fields)
+
+    def get(self) -> None:
+        status, body, fields = self.answered
+        self.poll()
+        self.answer(status, body, **fields)
+
+
 @contextmanager
 def serving(handler: type[Handler]) -> Iterator[tuple[str, type[Handler]]]:
     """The URL of a server, and its handler with what it has seen."""

@@ -261,6 +261,68 @@ def test_submit__without_a_key_is_not_repeated_after_a_connection_error() -> Non
         client.submit(http, "/")
 
 
+BAD_URL = "http://[::1"
+
+
+@both
+@pytest.mark.parametrize(
+    ("accepted", "answered", "detail"),
+    [
+        pytest.param(
+            {}, (307, None, {"Location": "/status/7"}), "again and again", id="307 to itself"
+        ),
+        pytest.param(
+            {}, (302, None, {"Location": "/status/7"}), "again and again", id="302 to itself"
+        ),
+        pytest.param({}, (302, None, {}), "answered 302, and names no other URL", id="302 to none"),
+        pytest.param({"Location": BAD_URL}, (200, None, {}), "URL that is not valid", id="bad 202"),
+        pytest.param(
+            {"Operation_Location": "/status/7"},
+            (200, {"status": "Succeeded", "resourceLocation": BAD_URL}, {}),
+            "URL that is not valid",
+            id="bad resourceLocation",
+        ),
+    ],
+)
+def test_submit__at_a_server_that_leads_nowhere_fails(
+    submit: Submit, accepted: dict[str, str], answered: Any, detail: str
+) -> None:
+    class Nowhere(servers.Odd):
+        pass
+
+    Nowhere.answered = answered
+    Nowhere.accepted = 202, {"Location": "/status/7", **accepted}
+    with serving(Nowhere) as (url, seen), pytest.raises(OperationFailed, match=detail):
+        submit(url, "/exports/")
+    assert seen.polls < 20
+
+
+@pytest.mark.parametrize("status", [301, 307, 308])
+def test_submit__that_is_redirected_is_no_result(status: int) -> None:
+    """A redirect of the request itself, to https:// for example, is not followed."""
+
+    class Moved(servers.Odd):
+        accepted = status, {"Location": "https://example.org/exports/"}
+
+    with (
+        serving(Moved) as (url, seen),
+        pytest.raises(OperationFailed, match=r"names https://example\.org/exports/"),
+    ):
+        sync(url, "/exports/")
+    assert seen.polls == 0
+
+
+@pytest.mark.parametrize("delay", ["9" * 30, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_delay__is_one_that_a_system_can_sleep(delay: str) -> None:
+    response = httpx.Response(503, headers={"Retry-After": delay})
+    assert answers.retry_after(response) == answers.LONGEST_DELAY_SECONDS
+
+
+def test_document__that_is_nested_too_deeply_is_none() -> None:
+    fields = {"Content-Type": "application/json"}
+    assert answers.document(httpx.Response(200, headers=fields, content=b"[" * 200_000)) == {}
+
+
 def test_command__writes_the_result_and_shows_the_progress() -> None:
     with serving(servers.Plain) as (url, _):
         command = [sys.executable, "-m", "async_reply.client", f"{url}/exports/", "--json", "{}"]

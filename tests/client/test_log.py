@@ -110,3 +110,13 @@ def test_ours__from_each_number(ours: httpx.Client, running: Operation, after: i
         events = list(client.read_log(http, links["log"], after=after))
     assert [event["id"] for event in events] == [n for n in (1, 2, 4, 5) if n > after]
     assert after == 5 or events[-1]["event"] == "succeeded"
+
+
+@both
+@pytest.mark.parametrize("body", [None, {}, [], {"events": [], "last": 0}])
+def test_answer_that_is_no_log__fails(read: Read, body: Any) -> None:
+    class NoLog(Log):
+        answers: ClassVar[list[tuple[int, Any]]] = [(200, body)]
+
+    with serving(NoLog) as (url, _), pytest.raises(OperationFailed, match="has no log"):
+        read(url, "/log/")

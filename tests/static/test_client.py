@@ -1,5 +1,6 @@
 """client.js in Chromium, with our servers and with others."""
 
+import subprocess
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,7 +9,7 @@ import pytest
 
 from tests.clients.server import need
 from tests.stacks.stack import Stack
-from tests.static.foreign import RESULT
+from tests.static.foreign import CLIENT, RESULT
 
 pytestmark = pytest.mark.clients
 
@@ -233,3 +234,19 @@ def test_follow__works_with_other_servers(run: Run, foreign: Any, style: str) ->
     assert len(submits) == (3 if style == "unsure" else 1)
     streams = [request for request in requests if "/events/" in request["url"]]
     assert len(streams) == (2 if style == "streams" else 0)
+
+
+@pytest.mark.parametrize("delay", ["99999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_long_delay__is_no_short_one(delay: str) -> None:
+    """A timer of more than 24 days would end at once, and the client would poll without a pause."""
+    program = f"""
+        import {{ follow }} from "{CLIENT / "async_reply" / "client.js"}";
+        let polls = 0;
+        const headers = {{ "Content-Type": "application/json", "Retry-After": "{delay}" }};
+        const fetch = async () => (polls++, new Response('{{"status": "running"}}', {{ headers }}));
+        follow("http://localhost/status/7", {{ fetch }});
+        setTimeout(() => {{ console.log(polls); process.exit(); }}, 300);
+    """
+    command = ["node", "--input-type=module", "--no-warnings", "-e", program]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert process.stdout == "1\n"

@@ -125,7 +125,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.action(description=gettext_lazy("Send again"), permissions=["act"])
     def replay(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        count = replays.replay(*queryset.only("pk")[: replays.MAX_REPLAYS])
+        count = replays.replay(*queryset.only("pk")[: replays.REPLAYED_ROWS])
         text = ngettext(
             "%(count)s message is sent again.", "%(count)s messages are sent again.", count
         )

@@ -242,12 +242,13 @@ def _give_up_receiver(delivery: Delivery) -> None:
     """The receiver answered 410: nothing more is sent to it."""
     if delivery.endpoint is not None:
         Endpoint.objects.filter(pk=delivery.endpoint).update(state=Endpoint.State.GONE)
-    close(delivery, "The receiver answered 410: it is gone.")
+    close(delivery, "The receiver answered 410: it is gone.", tries=1)
 
 
-def close(delivery: Delivery, reason: str) -> None:
+def close(delivery: Delivery, reason: str, *, tries: int = 0) -> None:
     """End a delivery because of its receiver. It can be replayed."""
-    end = {"state": Delivery.State.CLOSED, "ended_at": DatabaseNow(), "due_at": None}
+    end: dict[str, Any] = {"state": Delivery.State.CLOSED, "ended_at": DatabaseNow()}
+    end |= {"due_at": None, "tries": F("tries") + tries}
     if _free(delivery, end):
         logger.info("Webhook %s closed: %s", delivery.message_id, reason)
 
@@ -257,7 +258,10 @@ def _try_later(delivery: Delivery, answer: posts.Answer) -> None:
     pause = max(pauses.pause_seconds(delivery.tries), wanted)
     left = _seconds_left(delivery)
     changes: dict[str, Any] = {"tries": F("tries") + 1}
-    if left <= 0:
+    if left <= 0 and not delivery.has_outcome:
+        # Nothing more is sent of this event. The outcome is to come, and has a time of its own.
+        changes |= {"is_told": True, "due_at": _unless_hinted(Value(None)), "not_before": None}
+    elif left <= 0:
         changes |= {"state": Delivery.State.FAILED, "ended_at": DatabaseNow(), "due_at": None}
     else:
         if answer.status is None:

@@ -10,8 +10,8 @@ from async_reply.contrib.webhooks.models import Delivery, Endpoint
 from async_reply.database.clock import DatabaseNow, after
 from async_reply.database.identifiers import uuid7
 
-#: Deliveries that one request replays at most, oldest first.
-MAX_REPLAYS = 1000
+#: Deliveries that one statement replays, oldest first.
+REPLAYED_ROWS = 1000
 
 
 def replay(*deliveries: Delivery) -> int:
@@ -42,8 +42,13 @@ def replay_since(endpoint: Endpoint, since: datetime) -> int:
     Deliveries count that were closed while the endpoint was disabled.
     """
     rows = Delivery.objects.filter(endpoint=endpoint.pk, ended_at__gte=since)
-    ended = rows.exclude(event=events.TEST).order_by("id")
-    return replay(*ended.only("pk")[:MAX_REPLAYS])
+    ended = rows.exclude(event=events.TEST).order_by("id").only("pk")
+    part, count = list(ended[:REPLAYED_ROWS]), 0
+    while part:
+        count += replay(*part)
+        # By now, some of this part may have ended once more.
+        part = list(ended.filter(pk__gt=part[-1].pk)[:REPLAYED_ROWS])
+    return count
 
 
 def send_test(endpoint: Endpoint) -> Delivery:

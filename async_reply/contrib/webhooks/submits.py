@@ -84,9 +84,17 @@ def is_signed(owner: str) -> bool:
 
 
 def base(request: Request) -> tuple[str, str | None]:
-    """The start of the links in messages, and the version of the API, as the request has them."""
+    """The start of the links in messages, and the version of the API, as the request has them.
+
+    Raises ValidationError for texts that no column can hold.
+    """
     prefix = get_script_prefix().rstrip("/") or "/"
-    return request.build_absolute_uri(prefix).rstrip("/"), request.version
+    base_url, version = request.build_absolute_uri(prefix).rstrip("/"), request.version
+    for name, text in (("base_url", base_url), ("api_version", version)):
+        column: Any = Delivery._meta.get_field(name)
+        if len(text or "") > column.max_length:
+            raise ValidationError(_("The host or the version of this request is too long."))
+    return base_url, version
 
 
 def add_deliveries(operation: Operation) -> None:

@@ -7,6 +7,7 @@ views of operations. Endpoints and deliveries of others are 404.
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db import transaction
 from rest_framework import exceptions as drf
 from rest_framework import status
 from rest_framework.permissions import BasePermission
@@ -21,6 +22,7 @@ from async_reply.contrib.webhooks.serializers import (
     SinceSerializer,
     TrySerializer,
 )
+from async_reply.database import alias
 from async_reply.permissions import HasOwner
 from async_reply.protocol import headers
 from async_reply.views.access import AccessMixin
@@ -47,9 +49,13 @@ class WebhooksMixin(AccessMixin):
     def get_queryset(self) -> Any:
         return self.model.objects.filter(owner=self.owner)
 
-    def get_object(self) -> Any:
+    def get_object(self, *, is_changed: bool = False) -> Any:
+        """The row; one that is changed is locked, so that two requests change it in turn."""
+        rows = self.get_queryset()
+        if is_changed:
+            rows = rows.select_for_update()
         try:
-            row = self.get_queryset().filter(pk=UUID(self.kwargs["id"])).first()
+            row = rows.filter(pk=UUID(self.kwargs["id"])).first()
         except ValueError:
             row = None
         if row is None:
@@ -106,16 +112,17 @@ class EndpointView(WebhooksMixin):
         return Response(EndpointSerializer(self.get_object()).data)
 
     def patch(self, request: Request, **kwargs: Any) -> Response:
-        endpoint = self.get_object()
-        serializer = EndpointSerializer(endpoint, data=request.data, partial=True)
-        serializer.is_valid(raise_exception=True)
-        values = dict(serializer.validated_data)
-        url = values.pop("shown_url", None)
-        if url is not None:
-            replays.change_url(endpoint, url)
-        for name, value in values.items():
-            setattr(endpoint, name, value)
-        endpoint.save()
+        with transaction.atomic(using=alias()):
+            endpoint = self.get_object(is_changed=True)
+            serializer = EndpointSerializer(endpoint, data=request.data, partial=True)
+            serializer.is_valid(raise_exception=True)
+            values = dict(serializer.validated_data)
+            url = values.pop("shown_url", None)
+            if url is not None:
+                replays.change_url(endpoint, url)
+            for name, value in values.items():
+                setattr(endpoint, name, value)
+            endpoint.save()
         return Response(EndpointSerializer(endpoint).data)
 
     def delete(self, request: Request, **kwargs: Any) -> Response:
@@ -129,9 +136,10 @@ class SecretView(WebhooksMixin):
     model = Endpoint
 
     def post(self, request: Request, **kwargs: Any) -> Response:
-        endpoint = self.get_object()
-        secret = endpoint.renew_secret()
-        endpoint.save()
+        with transaction.atomic(using=alias()):
+            endpoint = self.get_object(is_changed=True)
+            secret = endpoint.renew_secret()
+            endpoint.save()
         return Response({"secret": secret})
 
 
@@ -141,9 +149,15 @@ class CallbackSecretView(WebhooksMixin):
     model = CallbackSecret
 
     def post(self, request: Request, **kwargs: Any) -> Response:
-        row = self.get_queryset().first() or CallbackSecret(owner=self.owner)
-        secret = row.renew_secret()
-        row.save()
+        new = CallbackSecret(owner=self.owner)
+        secret = new.renew_secret()
+        values = {"secret": new.secret}
+        row, is_new = CallbackSecret.objects.get_or_create(owner=self.owner, defaults=values)
+        if not is_new:
+            with transaction.atomic(using=alias()):
+                row = CallbackSecret.objects.select_for_update().get(pk=row.pk)
+                secret = row.renew_secret()
+                row.save()
         return Response({"secret": secret}, status=status.HTTP_201_CREATED)
 
 

@@ -5,7 +5,7 @@
 const SUCCEEDED = ["succeeded", "completed"];
 const FAILED = ["failed", "canceled", "cancelled"];
 const UNFINISHED = ["pending", "running", "canceling", "accepted", "queued", "notstarted", "inprogress"];
-const [REQUEST_SECONDS, UPLOAD_SECONDS, LONGEST_PAUSE_SECONDS] = [60, 3600, 30];
+const [REQUEST_SECONDS, UPLOAD_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_DELAY_SECONDS] = [60, 3600, 30, 1e6];
 // A stream has a comment every 30 seconds. A server that cannot keep it open ends it at once.
 const [SILENCE_SECONDS, SHORT_STREAM_SECONDS, FIELDS] = [75, 3, /^(event|id|data): ?(.*)$/gm];
 // Bodies that are sent as they are. All others are sent as JSON.
@@ -242,9 +242,9 @@ async function failureOf(response) {
   return [408, 425, 429].includes(status) || (status >= 500 && status !== 501) ? passing(failure) : failure;
 }
 
-/** Seconds, at least one; null if the page cannot read the header. */
+/** Seconds, from one to a million (a longer timer would end at once); null if the page cannot read the header. */
 function retryAfterOf({ headers }) {
   const field = headers.get("Retry-After");
-  if (/^\d+$/.test(field ?? "")) return Math.max(1, Number(field));
-  return Date.parse(field) ? Math.max(1, (Date.parse(field) - Date.now()) / 1000) : null;
+  const seconds = /^\d+$/.test(field ?? "") ? Number(field) : (Date.parse(field) - Date.now()) / 1000;
+  return Number.isNaN(seconds) ? null : Math.min(LONGEST_DELAY_SECONDS, Math.max(1, seconds));
 }

@@ -219,6 +219,33 @@ def test_time_that_is_over__ends_the_delivery(
     assert row().ended_at is not None
 
 
+@pytest.mark.parametrize("event", [events.STARTED, events.INPUT_REQUIRED])
+def test_time_that_is_over_before_the_outcome__leaves_the_outcome_a_time_of_its_own(
+    event: str, endpoint: Any, start: Any, receiver: Receiver, deliver: Deliver
+) -> None:
+    """A receiver that was away for a day hears of the outcome of an operation that takes longer."""
+    Endpoint.objects.update(events=ALL)
+    receiver.answer = answering(500)
+    operation = start()
+    if event == events.INPUT_REQUIRED:
+        Operation.objects.update(status="pending", pause=events.QUESTION)
+        hints.give(operation)
+    deliver()
+    Delivery.objects.update(give_up_at=after(-1))
+    make_due()
+    assert deliver() == 1
+    assert (row().event, row().state, row().due_at) == (event, Delivery.State.OPEN, None)
+    make_due()
+    assert duties.cast_net() == 0
+    assert deliver() == 0
+    receiver.answer = answering(204)
+    Operation.objects.update(status="running", pause="")
+    finish(operation)
+    assert deliver() == 1
+    assert receiver.types[-1] == "operation.succeeded"
+    assert row().tries == 1
+
+
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after__is_obeyed(
     form: str, endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver
@@ -313,7 +340,7 @@ def test_410__closes_a_callback(
         host="h", outcomes=events.default(), due_at=after(0),
     )  # fmt: skip
     deliver()
-    assert row().state == Delivery.State.CLOSED
+    assert (row().state, row().tries) == (Delivery.State.CLOSED, 1)
 
 
 def endpoint_free_operation(user: AbstractBaseUser) -> Any:
@@ -637,6 +664,17 @@ def test_replay_since__sends_all_that_ended_since(
     assert oldest is not None
     Delivery.objects.filter(pk=oldest.pk).update(ended_at=after(-7200))
     assert replays.replay_since(endpoint, timezone.now() - timedelta(hours=1)) == 2
+
+
+def test_replay_since__leaves_none_out(
+    endpoint: Endpoint, start: Any, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replays, "REPLAYED_ROWS", 2)
+    for _ in range(5):
+        finish(start())
+    deliver()
+    assert replays.replay_since(endpoint, timezone.now() - timedelta(hours=1)) == 5
+    assert Delivery.objects.filter(state=Delivery.State.OPEN).count() == 5
 
 
 def test_test_message__is_delivered(

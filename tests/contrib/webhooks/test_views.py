@@ -1,18 +1,22 @@
 """An owner manages its own endpoints and deliveries, and sees a secret once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import connections
 from django.utils import timezone
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from async_reply import services
 from async_reply.contrib.webhooks import hints, submits
-from async_reply.contrib.webhooks.models import Delivery, Endpoint
+from async_reply.contrib.webhooks.models import CallbackSecret, Delivery, Endpoint, Signed
+from async_reply.contrib.webhooks.serializers import EndpointSerializer
 from async_reply.testing import run_operations
 from tests.contrib.webhooks.receivers import Receiver
 from tests.project.tasks import echo
@@ -61,6 +65,12 @@ def test_endpoint__is_made_and_shows_its_secret_once(api: APIClient) -> None:
 )
 def test_bad_endpoint__is_400(body: dict[str, Any], api: APIClient) -> None:
     assert api.post(PATH, body).status_code == 400
+    assert not Endpoint.objects.exists()
+
+
+def test_host_that_no_column_can_hold__is_400(api: APIClient, settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    assert api.post(PATH, {"url": URL}, HTTP_HOST="a" * 600).status_code == 400
     assert not Endpoint.objects.exists()
 
 
@@ -161,3 +171,103 @@ def test_others__see_and_change_nothing(
 
 def test_malformed_id__is_404(api: APIClient) -> None:
     assert api.get(f"{PATH}nothing/").status_code == 404
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]]]:
+    """Sends a second request once the first one has read its row, and returns both answers."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def send(second: Callable[[], Any], first: Callable[[], Any]) -> list[Any]:
+            answers: list[Future[Any]] = []
+            is_first = iter([True])
+
+            def run() -> Any:
+                try:
+                    return second()
+                finally:
+                    connections.close_all()
+
+            def late(function: Any) -> Any:
+                def call(*args: Any, **kwargs: Any) -> Any:
+                    if next(is_first, False):
+                        answers.append(pool.submit(run))
+                        # A request that waits for the row cannot end now.
+                        wait(answers, timeout=0.5)
+                    return function(*args, **kwargs)
+
+                return call
+
+            monkeypatch.setattr(EndpointSerializer, "is_valid", late(EndpointSerializer.is_valid))
+            monkeypatch.setattr(Signed, "renew_secret", late(Signed.renew_secret))
+            return [first(), answers[0].result()]
+
+        yield send
+
+
+@pytest.fixture
+def again(api: APIClient, client_of: Callable[..., APIClient], user: AbstractBaseUser) -> APIClient:
+    """A second client of `user`, for a thread of its own."""
+    return client_of(user)
+
+
+ALSO_STARTED = {"events": ["operation.started", "operation.failed"]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_change__keeps_a_secret_that_was_made_meanwhile(
+    api: APIClient, again: APIClient, endpoint: Endpoint, meanwhile: Callable[..., list[Any]]
+) -> None:
+    one = f"{PATH}{endpoint.pk}/"
+    _, shown = meanwhile(lambda: again.post(f"{one}secret/"), lambda: api.patch(one, ALSO_STARTED))
+    endpoint.refresh_from_db()
+    assert endpoint.keys()[0] == shown.data["secret"]
+    assert endpoint.events == ALSO_STARTED["events"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_new_secret__keeps_what_was_changed_meanwhile(
+    api: APIClient, again: APIClient, endpoint: Endpoint, meanwhile: Callable[..., list[Any]]
+) -> None:
+    one = f"{PATH}{endpoint.pk}/"
+    off = {"state": "disabled"}
+    shown, _ = meanwhile(lambda: again.patch(one, off), lambda: api.post(f"{one}secret/"))
+    endpoint.refresh_from_db()
+    assert endpoint.keys()[0] == shown.data["secret"]
+    assert endpoint.state == "disabled"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("method", ["change", "secret"])
+def test_endpoint__that_is_deleted_meanwhile_stays_deleted(
+    method: str,
+    api: APIClient,
+    again: APIClient,
+    endpoint: Endpoint,
+    meanwhile: Callable[..., list[Any]],
+) -> None:
+    one = f"{PATH}{endpoint.pk}/"
+    requests = {
+        "change": lambda: api.patch(one, ALSO_STARTED),
+        "secret": lambda: api.post(f"{one}secret/"),
+    }
+    _, deleted = meanwhile(lambda: again.delete(one), requests[method])
+    assert deleted.status_code == 204
+    assert not Endpoint.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["callback-secret/", "{pk}/secret/"])
+def test_two_secrets_at_the_same_instant__sign_both(
+    path: str,
+    api: APIClient,
+    again: APIClient,
+    user: AbstractBaseUser,
+    endpoint: Endpoint,
+    meanwhile: Callable[..., list[Any]],
+) -> None:
+    url = PATH + path.format(pk=endpoint.pk)
+    answers = meanwhile(lambda: again.post(url), lambda: api.post(url))
+    row = Endpoint.objects.first() if "pk" in path else CallbackSecret.objects.first()
+    assert row is not None
+    assert {answer.data["secret"] for answer in answers} == set(row.keys())
