@@ -6,7 +6,7 @@ follow-up request has a thread and a context that hold nothing of any other requ
 
 import asyncio
 from collections.abc import Hashable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache, partial
 from io import BytesIO
 from typing import Any
@@ -99,31 +99,40 @@ class Question:
 
     def __init__(self, scope: Scope, caller: Caller) -> None:
         self.scope = scope  # kept, since its identity is valid only as long
-        self.clients = 0
-        self._loop = asyncio.get_running_loop()
+        self._clients = 0
+        self._is_taken = False
         self._waiting: list[asyncio.Future[None]] = []
-        self._answer: Future[Answer] = executor.submit(caller, partial(answer_to, scope))
-        self._arrival = asyncio.wrap_future(self._answer)
+        self._arrival = asyncio.wrap_future(executor.submit(caller, partial(answer_to, scope)))
         self._arrival.add_done_callback(self._wake)
 
     @property
     def is_canceled(self) -> bool:
         return self._arrival.cancelled()
 
-    async def answer(self) -> Answer:
-        """The answer when it has come, or the error. The last client that leaves cancels it."""
-        self.clients += 1
-        try:
-            if not self._arrival.done():
-                # Cheaper than asyncio.shield for each of a thousand clients.
-                woken: asyncio.Future[None] = self._loop.create_future()
-                self._waiting.append(woken)
-                await woken
-            return self._arrival.result()
-        finally:
-            self.clients -= 1
-            if not self.clients:
-                self._arrival.cancel()
+    def join(self, woken: asyncio.Future[None]) -> None:
+        """A client waits for the answer: `woken` gets a result when it has come. Then it leaves.
+
+        A future is cheaper than asyncio.shield for each of a thousand clients.
+        """
+        self._clients += 1
+        if self._arrival.done():
+            woken.set_result(None)
+        else:
+            self._waiting.append(woken)
+
+    def leave(self) -> None:
+        """A client that has joined does not wait any more. The last one cancels the request."""
+        self._clients -= 1
+        if not self._clients:
+            self._arrival.cancel()
+
+    def answer(self) -> Answer | None:
+        """The answer that has come, or its error. Only one client gets an answer with a cookie."""
+        answer: Answer = self._arrival.result()
+        if answer.sets_cookie and self._is_taken:
+            return None
+        self._is_taken = True
+        return answer
 
     def _wake(self, arrival: "asyncio.Future[Answer]") -> None:
         if not arrival.cancelled():
@@ -133,24 +142,33 @@ class Question:
                 woken.set_result(None)
 
 
-async def ask(
+def question(
     scope: Scope, caller: Caller, shared: SharedAnswers, *, key: Hashable = None
-) -> Answer:
-    """Django's answer to `scope`, a request without a body, when it is the caller's turn.
+) -> Question:
+    """The question to Django that `scope` is, a request without a body.
 
-    Clients with the same request about the same change share an answer, unless it sets a cookie.
-    If all of them have left before their turn, Django is not asked. What the project's code raises
-    is raised here, for each client. `key` is the identity of the scope, where it is known.
+    Clients with the same request about the same change share a question. If all of them have left
+    before the caller's turn, Django is not asked. `key` is the identity of the scope, where it is
+    known.
     """
     key = (id(asyncio.get_running_loop()), identity(scope) if key is None else key)
-    question: Question | None = shared.get(key)
-    is_first = question is None or question.is_canceled
-    if question is None or is_first:
-        question = shared[key] = Question(scope, caller)
-    answer = await question.answer()
-    if answer.sets_cookie and not is_first:
-        return await ask(scope, caller, {})
-    return answer
+    asked: Question | None = shared.get(key)
+    if asked is None or asked.is_canceled:
+        asked = shared[key] = Question(scope, caller)
+    return asked
+
+
+async def ask(scope: Scope, caller: Caller, shared: SharedAnswers) -> Answer:
+    """Django's answer to the question. What the project's code raises is raised here."""
+    asked = question(scope, caller, shared)
+    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    asked.join(woken)
+    try:
+        await woken
+        answer = asked.answer()
+    finally:
+        asked.leave()
+    return await ask(scope, caller, {}) if answer is None else answer
 
 
 def answer_to(scope: Scope) -> Answer:

@@ -5,7 +5,7 @@ thousand readers, and the loop is woken once for all of them.
 """
 
 import asyncio
-import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,22 +18,29 @@ class Mailbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._lock = threading.Lock()
-        self._calls: list[Call] = []
+        self._calls: deque[Call] = deque()
+        self._is_woken = False
 
     def put(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call the function soon, in the loop. Raises RuntimeError once the loop is closed."""
-        with self._lock:
-            self._calls.append((function, arguments))
-            is_first = len(self._calls) == 1
-        if is_first:
+        """Call the function soon, in the loop. The first call for a closed loop is a RuntimeError.
+
+        There is no lock. `_empty` resets the flag before it looks for calls. So it either sees this
+        call, or is called again.
+        """
+        self._calls.append((function, arguments))
+        if not self._is_woken:
+            self._is_woken = True
             self._loop.call_soon_threadsafe(self._empty)
 
     def _empty(self) -> None:
-        with self._lock:
-            calls, self._calls = self._calls, []
-        for function, arguments in calls:
-            self._loop.call_soon(function, *arguments)
+        self._is_woken = False
+        while self._calls:
+            function, arguments = self._calls.popleft()
+            try:
+                function(*arguments)
+            except Exception as error:  # noqa: BLE001 one call does not keep others back
+                context = {"message": f"Error in {function!r}", "exception": error}
+                self._loop.call_exception_handler(context)
 
 
 _mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()

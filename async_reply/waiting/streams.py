@@ -11,7 +11,7 @@ from async_reply.models import Operation
 from async_reply.protocol import headers
 from async_reply.status import FINAL
 from async_reply.waiting import events, ticker, tickets
-from async_reply.waiting.answers import Answer, ask, replaced
+from async_reply.waiting.answers import Answer, Question, ask, question, replaced
 from async_reply.waiting.connection import Connection
 from async_reply.waiting.mailboxes import mailbox
 from async_reply.waiting.registry import ClientRegistry
@@ -19,6 +19,8 @@ from async_reply.waiting.scopes import Scope, follow_up, identity
 
 #: Comments that are due on several streams within these seconds are sent together.
 COMMENT_INTERVAL_SECONDS = 0.25
+#: The earliest comment, as a part of KEEP_ALIVE_SECONDS: not all streams get theirs at once.
+EARLIEST_COMMENT = 0.9
 
 
 class Identity:
@@ -49,22 +51,30 @@ class StreamingClient:
         # A thousand readers are told at once, and the parts of a scope are many: it is made once.
         self._scope = follow_up(scope, ticket.url, seen=ticket.seen)
         self._identity = _same(identity(self._scope))
-        #: The number of the newest event, and of the newest for which Django had no answer.
+        #: The number of the newest event, of the newest that the client has asked for, and of the
+        #: newest for which Django had no answer.
         self._newest = ticket.seen.newest(ticket.operation)
+        self._asked_for = 0
         self._unanswered = 0
         self._shared: ticker.SharedAnswers = {}
-        self._has_news = asyncio.Event()
+        #: Done when the client's task has something to do; None while the task writes.
+        self._woken: asyncio.Future[None] | None = None
+        #: The question whose answer wakes the task.
+        self._asked: Question | None = None
         self._is_comment_due = False
-        self._timer = self._loop.call_later(ticket.seconds, self.close)
+        self._quiet_since = self._loop.time()
+        self._end_timer = self._loop.call_later(ticket.seconds, self.close)
+        self._comment_timer = self._loop.call_at(self._comment_at(), self._comment)
         self.is_over = ticket.is_over
 
     def close(self) -> None:
-        """End the stream."""
+        """End the stream, after the answer if the client has asked."""
         self.is_over = True
-        self._has_news.set()
+        self._wake()
 
-    def stop_timer(self) -> None:
-        self._timer.cancel()
+    def stop_timers(self) -> None:
+        self._end_timer.cancel()
+        self._comment_timer.cancel()
 
     def tell(self, row: Operation | None, shared: ticker.SharedAnswers) -> None:
         """Called by the ticker, in its thread."""
@@ -76,61 +86,85 @@ class StreamingClient:
             self.close()
         else:
             self._newest, self._shared = newest, shared
-            self._has_news.set()
+            self._ask_if_behind()
 
     async def next(self) -> bytes:
         """The next events, a comment if none comes for long, or nothing at the end."""
-        while not self.is_over:
-            if await self._gets_news():
-                body = await self._ask()
-                if body:
-                    return body
-            elif not self.is_over:
-                return events.KEEP_ALIVE_COMMENT
-        return b""
-
-    async def _gets_news(self) -> bool:
-        """Wait for newer events; False when a comment is due, or the stream is over."""
+        self._quiet_since = self._loop.time()
         self._is_comment_due = False
-        timer = self._loop.call_at(self._comment_at(), self._wake_for_comment)
+        body = b""
+        while not (body or self.is_over):
+            self._woken = self._loop.create_future()
+            try:
+                self._ask_if_behind()
+                await self._woken
+                if self._asked is not None:
+                    body = await self._take_answer(self._asked)
+                elif self._is_comment_due:
+                    body = events.KEEP_ALIVE_COMMENT
+            finally:
+                self._woken = None
+                if self._asked is not None:
+                    self._asked.leave()
+                    self._asked = None
+        return body
+
+    def _is_waiting(self) -> bool:
+        """Whether the task waits, and not for an answer."""
+        return self._woken is not None and self._asked is None and not self._woken.done()
+
+    def _wake(self) -> None:
+        if self._woken is not None and self._is_waiting():
+            self._woken.set_result(None)
+
+    def _ask_if_behind(self) -> None:
+        """Ask for newer events. The task that waits is woken by the answer."""
+        is_behind = self._newest > max(self._ticket.seen.number, self._unanswered)
+        if self._woken is None or not is_behind or not self._is_waiting():
+            return
         try:
-            while not (self.is_over or self._is_comment_due or self._is_behind()):
-                self._has_news.clear()
-                await self._has_news.wait()
-        finally:
-            timer.cancel()
-        return not self.is_over and self._is_behind()
+            self._asked = self._question(self._shared)
+        except RuntimeError as error:  # no thread can be started
+            self._woken.set_exception(error)
+        else:
+            self._asked_for = self._newest
+            self._asked.join(self._woken)
 
-    def _wake_for_comment(self) -> None:
-        self._is_comment_due = True
-        self._has_news.set()
-
-    def _is_behind(self) -> bool:
-        return self._newest > max(self._ticket.seen.number, self._unanswered)
-
-    async def _ask(self) -> bytes:
-        """The events that are new to the client; a client that may not read them is at the end."""
-        newest, seen = self._newest, self._ticket.seen
+    def _question(self, shared: ticker.SharedAnswers) -> Question:
+        seen = self._ticket.seen
         handover = tickets.Handover(is_follow_up=True, seen=seen)
         scope = {**self._scope, tickets.HANDOVER_KEY: handover}
-        key = self._identity, seen
-        answer = await ask(scope, self._ticket.caller, self._shared, key=key)
+        return question(scope, self._ticket.caller, shared, key=(self._identity, seen))
+
+    async def _take_answer(self, asked: Question) -> bytes:
+        """The events that are new to the client; a client that may not read them is at the end."""
+        answer = asked.answer()
+        if answer is None:
+            answer = await ask(asked.scope, self._ticket.caller, {})
         if answer.code == 204:
-            self._unanswered = newest
+            self._unanswered = self._asked_for
             return b""
         if answer.code != 200 or not isinstance(answer.ticket, tickets.Stream):
-            self.close()
+            self.is_over = True
             return b""
         self._ticket = answer.ticket
         self._newest = max(self._newest, self._ticket.seen.newest(self._ticket.operation))
         self.is_over = self.is_over or self._ticket.is_over
         return answer.body
 
+    def _comment(self) -> None:
+        """Called by a timer that goes on while events come, which is cheaper than a new one."""
+        if self._loop.time() >= self._quiet_since + tickets.KEEP_ALIVE_SECONDS * EARLIEST_COMMENT:
+            self._is_comment_due = True
+            self._wake()
+            self._quiet_since = self._loop.time()
+        self._comment_timer = self._loop.call_at(self._comment_at(), self._comment)
+
     def _comment_at(self) -> float:
         """When to send a comment: in groups, which is cheaper than one by one or all at once."""
-        pause = tickets.KEEP_ALIVE_SECONDS * random.uniform(0.9, 1.0)  # noqa: S311 no secret
-        intervals = math.ceil((self._loop.time() + pause) / COMMENT_INTERVAL_SECONDS)
-        return intervals * COMMENT_INTERVAL_SECONDS
+        part = random.uniform(EARLIEST_COMMENT, 1.0)  # noqa: S311 no secret
+        at = self._quiet_since + tickets.KEEP_ALIVE_SECONDS * part
+        return math.ceil(at / COMMENT_INTERVAL_SECONDS) * COMMENT_INTERVAL_SECONDS
 
 
 async def stream(
@@ -152,7 +186,7 @@ async def stream(
                     await _send_part(connection, chunk)
             await connection.send({"type": "http.response.body", "body": b""})
     finally:
-        client.stop_timer()
+        client.stop_timers()
 
 
 async def _send_part(connection: Connection, chunk: bytes) -> None:
