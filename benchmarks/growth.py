@@ -5,7 +5,8 @@
 Each size has a database of its own, which is dropped at the end. Rounds are interleaved: each round
 times every call on each size, so that other load meets all sizes alike. A figure is the median in
 milliseconds, and its ratio to the smallest size. Calls that change rows are rolled back. No message
-is sent: a broker does not notice how many rows the table has.
+is sent: a broker does not notice how many rows the table has. As many operations wait, run and have
+failed in each size: a longer queue is more work in a small table, too.
 """
 
 import argparse
@@ -195,7 +196,7 @@ def main() -> None:
         return
     try:
         for rows in options.rows:
-            sizes.create(rows)
+            sizes.create(rows, varied=min(options.rows))
             print(f"{rows:,} rows filled", flush=True)
         with without_broker():
             if options.only != "purge":
