@@ -66,7 +66,7 @@ def test_read__counts_what_is_released_again_and_again() -> None:
 def test_read__of_many_running_operations_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "ROWS_COUNTED", 2)
     for _ in range(3):
-        assert lifecycle.claim(waiting(), worker="w1/1")
+        assert lifecycle.claim(waiting(seconds=5), worker="w1/1")
     assert backlog.read().running == 2
 
 
