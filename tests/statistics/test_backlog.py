@@ -16,7 +16,8 @@ pytestmark = pytest.mark.django_db
 
 def waiting(*, seconds: float = 0, **changes: Any) -> Operation:
     operation = services.submit(echo)
-    due_at = timezone.now() - timedelta(seconds=seconds)
+    # SQLite's clock has milliseconds alone, and would find this process's time not yet past.
+    due_at = timezone.now() - timedelta(seconds=seconds, milliseconds=2)
     changes = {"available_at": due_at, "published_at": due_at, **changes}
     Operation.objects.filter(pk=operation.pk).update(**changes)
     operation.refresh_from_db()
