@@ -38,7 +38,8 @@ class OperationChangeList(IndexedChangeList):
         if getattr(request, WITHOUT_PAGE, False):
             return
         super().get_results(request)
-        rows = list(columns.with_errors(self.result_list))
+        # A filter without an index would read its window once more, and find nothing again.
+        rows = list(columns.with_errors(self.result_list)) if self.result_count else []
         model_admin: Any = self.model_admin
         model_admin.describe_owners(request, rows)
         columns.with_queues(rows)

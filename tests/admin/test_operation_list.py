@@ -210,6 +210,17 @@ def test_changelist__takes_seven_statements_however_many_rows(
         assert not [sql for sql in statements if f'"{column}"' in sql]
 
 
+def test_changelist__reads_no_rows_where_it_has_counted_none(
+    submit: Callable[..., Operation], admin_client: Client, django_assert_num_queries: Any
+) -> None:
+    submit()
+    # Session, user, the end of the window, count, and the counts of three tabs.
+    with django_assert_num_queries(7):
+        response = admin_client.get(LIST, {"code": "nothing"})
+    assert shown(response) == []
+    assert "0 operations" in response.content.decode()
+
+
 def test_changelist__ignores_facets_that_would_count(
     submit: Callable[..., Operation], admin_client: Client, django_assert_num_queries: Any
 ) -> None:

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.django_db
 
 def waiting(*, seconds: float = 0, **changes: Any) -> Operation:
     operation = services.submit(echo)
-    due_at = timezone.now() - timedelta(seconds=seconds)
+    # SQLite's clock has milliseconds alone, and would find this process's time not yet past.
+    due_at = timezone.now() - timedelta(seconds=seconds, milliseconds=2)
     changes = {"available_at": due_at, "published_at": due_at, **changes}
     Operation.objects.filter(pk=operation.pk).update(**changes)
     operation.refresh_from_db()
@@ -66,7 +67,7 @@ def test_read__counts_what_is_released_again_and_again() -> None:
 def test_read__of_many_running_operations_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "ROWS_COUNTED", 2)
     for _ in range(3):
-        assert lifecycle.claim(waiting(), worker="w1/1")
+        assert lifecycle.claim(waiting(seconds=5), worker="w1/1")
     assert backlog.read().running == 2
 
 
