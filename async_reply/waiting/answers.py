@@ -233,6 +233,10 @@ def _respond(
     set_script_prefix(prefix)
     _keep_connections()
     signals.request_started.send(sender=handler, **arguments)
+    connection: Any
+    for connection in connections.all(initialized_only=True):
+        # This thread used it a second ago at most. If it is lost, `answer_to` asks again.
+        connection.health_check_done = True
     response = _handler(tuple(settings.MIDDLEWARE)).get_response(request)
     response._handler_class = handler  # type: ignore[attr-defined]  # noqa: SLF001
     return response

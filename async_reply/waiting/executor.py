@@ -56,11 +56,14 @@ class FairExecutor:
         run = (contextvars.Context() if context is None else context).run
         future: Future[Any] = Future()
         with self._changed:
-            if self._queued >= self._idle and self._threads < self._max_threads:
+            # At its limit the caller gets the next thread that has done a work of the caller.
+            has_turn = self._queue.has_turn(caller)
+            if has_turn and self._queued >= self._idle and self._threads < self._max_threads:
                 self._start()
             self._queue.put([caller, *turns], (future, partial(run, function)))
             self._queued += 1
-            self._changed.notify()
+            if has_turn:
+                self._changed.notify()
         return future
 
     def _start(self) -> None:
@@ -83,7 +86,6 @@ class FairExecutor:
                 finally:
                     with self._changed:
                         self._queue.done(caller)
-                        self._changed.notify()
                 del taken, future, function
         except BaseException:
             with self._changed:

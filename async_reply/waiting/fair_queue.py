@@ -26,10 +26,14 @@ class FairQueue(Generic[Item]):
         """Queue `item` behind the earlier items of the same path."""
         self._callers.put(path, item)
 
+    def has_turn(self, caller: Hashable) -> bool:
+        """Whether `take` may give out an item of `caller` now."""
+        return self._in_service[caller] < self._max_per_caller
+
     def take(self) -> tuple[Hashable, Item] | None:
         """The next item and its caller, which has to be passed to `done`; None if none is next."""
         for caller in self._callers:
-            if self._in_service[caller] < self._max_per_caller:
+            if self.has_turn(caller):
                 self._in_service[caller] += 1
                 return caller, self._callers.pop_from(caller)
         return None

@@ -94,10 +94,10 @@ def identity(scope: Scope) -> Hashable:
 
 
 def _frozen(value: Any) -> Hashable:
-    if isinstance(value, Mapping):
-        return frozenset((_frozen(key), _frozen(item)) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return tuple(_frozen(item) for item in value)
     if isinstance(value, str | bytes | int | float | bool | None):
         return type(value), value
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, Mapping):
+        return frozenset((_frozen(key), _frozen(item)) for key, item in value.items())
     return id(value)

@@ -175,14 +175,17 @@ def execute(statements: dict[str, str], *arguments: Any) -> Any:
 @pytest.mark.skipif(connections[alias()].vendor not in KILL, reason="sessions cannot be ended")
 @pytest.mark.parametrize("path", ["", "monitor/"])
 @pytest.mark.parametrize("middleware", [[], [f"{__name__}.looking_into_the_database"]])
+@pytest.mark.parametrize("has_health_checks", [False, True])
 def test_poll__over_time_survives_a_lost_connection(
     site: Site,
     operation: Operation,
     settings: Settings,
     path: str,
     middleware: list[str],
+    has_health_checks: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(connections.settings[alias()], "CONN_HEALTH_CHECKS", has_health_checks)
     monkeypatch.setattr(ticker, "TICK_SECONDS", 60.0)  # otherwise the ticker meets the error
     monkeypatch.setattr(executor, "IDLE_SECONDS", 5.0)  # the thread keeps its connection
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, *middleware]
@@ -198,6 +201,26 @@ def test_poll__over_time_survives_a_lost_connection(
 
     answer = asyncio.run(talk())
     assert (answer.status, answer.json()["status"]) == (200, "pending")
+
+
+def test_poll__does_not_check_a_connection_that_was_just_used(
+    site: Site, operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections.settings[alias()], "CONN_HEALTH_CHECKS", True)
+    monkeypatch.setattr(executor, "IDLE_SECONDS", 5.0)  # the thread keeps its connection
+    checks: list[Any] = []
+
+    def check(connection: Any) -> bool:
+        checks.append(connection)
+        return True
+
+    monkeypatch.setattr(type(connections[alias()]), "is_usable", check)
+
+    async def talk() -> list[Any]:
+        return [await site.get(url(operation), prefer="wait=1").done() for _ in range(2)]
+
+    assert [answer.status for answer in asyncio.run(talk())] == [200] * 2
+    assert checks == []
 
 
 def looking_into_the_database(get_response: Any) -> Any:

@@ -55,6 +55,17 @@ def test_submit__one_caller_never_has_all_threads(threads: FairExecutor) -> None
     assert [future.result(PATIENCE) for future in slow] == [None] * 5
 
 
+def test_submit__starts_no_thread_for_a_caller_at_its_limit(threads: FairExecutor) -> None:
+    gate = Gate()
+    slow = [threads.submit(EVE, gate)]
+    assert gate.entered.acquire(timeout=PATIENCE)
+    slow += [threads.submit(EVE, gate) for _ in range(4)]
+    number = threads._threads
+    gate.opened.set()
+    assert [future.result(PATIENCE) for future in slow] == [None] * 5
+    assert number == 1
+
+
 def test_submit__callers_take_turns(threads: FairExecutor) -> None:
     """Also if the first caller has submitted everything before the others come."""
     gate, names = Gate(), list[str]()

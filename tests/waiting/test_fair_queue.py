@@ -34,7 +34,9 @@ def test_take__one_caller_has_no_more_than_its_maximum() -> None:
     queue: FairQueue[str] = FairQueue(2)
     for item in ("a1", "a2", "a3"):
         queue.put(["a"], item)
+    assert queue.has_turn("a")
     assert [queue.take(), queue.take(), queue.take()] == [("a", "a1"), ("a", "a2"), None]
+    assert (queue.has_turn("a"), queue.has_turn("b")) == (False, True)
     queue.put(["b"], "b1")
     assert queue.take() == ("b", "b1")
     queue.done("a")

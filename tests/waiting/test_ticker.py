@@ -73,34 +73,38 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 
 @pytest.mark.parametrize(
-    ("target", "look_seconds", "pause"),
+    ("target", "looks", "pause"),
     [
-        (None, 0.0, 0.05),
-        (None, 0.005, 0.05),
-        (None, 0.023, 0.23),
-        (None, 20.0, 5.0),
-        ("postgresql", 0.023, 5.0),
-        ("postgresql", 20.0, 5.0),
+        (None, [0.0, 0.0], 0.05),
+        (None, [0.009, 0.009], 0.05),
+        (None, [0.023, 0.04], 0.115),
+        (None, [0.04, 0.023], 0.115),
+        (None, [20.0], 0.05),
+        (None, [20.0, 20.0], 5.0),
+        ("postgresql", [0.023, 0.023], 5.0),
+        ("postgresql", [20.0, 20.0], 5.0),
     ],
 )
-def test_look__pause_is_ten_times_the_look_between_a_tick_and_five_seconds(
+def test_look__pause_is_five_times_the_quicker_of_two_looks_between_a_tick_and_five_seconds(
     clock: Clock,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     target: str | None,
-    look_seconds: float,
+    looks: list[float],
     pause: float,
 ) -> None:
     settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "NOTIFY": target}
+    seconds = iter(looks)
 
     def look(seen: versions.Seen) -> set[Any]:
-        clock.now += look_seconds
+        clock.now += next(seconds)
         return set()
 
     monkeypatch.setattr(versions, "changed", look)
     ticker = Ticker()
     ticker._versions = {Operation().pk: 1}
-    ticker._look()
+    for _ in looks:
+        ticker._look()
     assert ticker._next_look_at - clock.now == pytest.approx(pause)
 
 
