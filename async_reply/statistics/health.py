@@ -87,9 +87,11 @@ def read(parts: Collection[str] = ALL, limits: Limits | None = None) -> Health:
     try:
         _read(health, parts)
     except Error as error:
-        health.database = False
-        behind = schema.is_behind(error)
-        health.complain(schema.REMEDY if behind else "The database does not answer.")
+        if schema.is_behind(error):
+            health.complain(schema.REMEDY)
+        else:
+            health.database = False
+            health.complain("The database does not answer.")
     if BROKER in parts:
         health.broker = broker.answers()
         if not health.broker:
