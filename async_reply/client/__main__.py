@@ -15,8 +15,8 @@ from async_reply.client import OperationFailed, OperationTimeout, Progress, foll
 
 DESCRIPTION = "Submit a request, wait for its result, and write the result to standard output."
 BAR_CHARACTERS = 30
-#: Exit codes. argparse has 2 for wrong arguments.
-FAILED, UNFINISHED = 1, 3
+#: Exit codes. argparse has 2 for wrong arguments, and shells 130 for Ctrl-C.
+FAILED, UNFINISHED, INTERRUPTED = 1, 3, 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,10 +40,18 @@ def _parser() -> argparse.ArgumentParser:
 class Bar:
     """One line on standard error, which each change writes anew. Off a terminal, a line each."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._is_quiet = is_quiet
         self._is_terminal = sys.stderr.isatty()
+        #: Where to wait on, if the server has said so.
+        self.location = ""
 
     def show(self, progress: Progress) -> None:
+        links = progress.document.get("links")
+        if isinstance(links, dict):
+            self.location = str(links.get("monitor") or links.get("self") or "")
+        if self._is_quiet:
+            return
         percent = progress.progress or 0
         done = percent * BAR_CHARACTERS // 100
         bar = "#" * done + "-" * (BAR_CHARACTERS - done)
@@ -58,7 +66,7 @@ class Bar:
         sys.stderr.flush()
 
     def close(self) -> None:
-        if self._is_terminal:
+        if self._is_terminal and not self._is_quiet:
             sys.stderr.write("\n")
 
 
@@ -66,9 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    bar = Bar()
+    bar = Bar(is_quiet=options.quiet)
     try:
-        response = _ask(options, None if options.quiet else bar)
+        response = _ask(options, bar)
     except OperationFailed as error:
         return _end(json.dumps(error.problem, indent=2) if error.problem else str(error), FAILED)
     except OperationTimeout as error:
@@ -77,9 +85,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _end(f"{type(error).__name__}: {error}", FAILED)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        where = f"\nWait on by --follow {bar.location}" if bar.location else ""
+        return _end(f"Interrupted. What was accepted goes on.{where}", INTERRUPTED)
     finally:
-        if not options.quiet:
-            bar.close()
+        bar.close()
     sys.stdout.buffer.write(response.content)
     if sys.stdout.isatty():
         sys.stdout.write("\n")
@@ -87,23 +97,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _ask(options: argparse.Namespace, bar: Bar | None) -> httpx.Response:
+def _ask(options: argparse.Namespace, bar: Bar) -> httpx.Response:
     fields = [_split(text, ":", "--header") for text in options.header]
     user = None if options.user is None else _split(options.user, ":", "--user")
-    on_change = None if bar is None else bar.show
     with ExitStack() as stack:
         # A result may take long to be sent.
         limits = httpx.Timeout(10, read=60)
         http = stack.enter_context(httpx.Client(headers=fields, auth=user, timeout=limits))
         if options.follow:
-            return follow(http, options.url, timeout=options.timeout, on_change=on_change)
+            return follow(http, options.url, timeout=options.timeout, on_change=bar.show)
         return submit(
             http,
             options.url,
             method=options.method,
             idempotency_key=options.idempotency_key,
             timeout=options.timeout,
-            on_change=on_change,
+            on_change=bar.show,
             **_body(options, stack),
         )
 

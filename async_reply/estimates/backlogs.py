@@ -36,6 +36,8 @@ class Position:
     #: The name of the queue, and how many operations wait there; without `is_exact` in all queues.
     queue: str
     waiting: int
+    #: False: no living worker reads the queue, which is known, and none of its jobs runs.
+    is_served: bool
 
 
 @dataclass
@@ -102,6 +104,7 @@ def position(operation: Operation) -> Position:
         is_exact=snapshot.is_whole,
         queue=name,
         waiting=max(len(queue.waiting), ahead + 1) if snapshot.is_whole else ROWS_READ,
+        is_served=not name or queue.capacity + queue.running > 0,
     )
 
 

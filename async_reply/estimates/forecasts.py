@@ -12,6 +12,7 @@ from async_reply.database.clock import seconds_until
 from async_reply.estimates import backlogs, histories, plans
 from async_reply.exceptions import UnknownKind
 from async_reply.models import ESTIMATE_KEY, Operation, OperationStep
+from async_reply.publishing.queues import UNSERVED_AFTER
 from async_reply.status import FINAL, Status
 from async_reply.tasks import get_task
 
@@ -56,10 +57,10 @@ class Forecast:
             width = plans.width(self._durations)
         else:
             queued = self.queued_seconds
-            if not self._durations and not queued:
+            if queued is None or not (self._durations or queued):
                 return plans.retry_after((), _since(operation.created_at))
-            wait = plans.retry_after_in_queue(self._durations, queued or 0.0)
-            width = plans.width(self._durations) + plans.JITTER_IN_QUEUE * (queued or 0.0)
+            wait = plans.retry_after_in_queue(self._durations, queued)
+            width = plans.width(self._durations) + plans.JITTER_IN_QUEUE * queued
         longest = LONGEST_SECONDS.get(operation.pause, wait + ceil(width))
         return min(longest, plans.jitter(wait, width, operation.pk.int & RANDOM_BITS))
 
@@ -122,6 +123,8 @@ class Forecast:
         if delay > 0:
             return delay
         position = self._position
+        if not position.is_served and -delay >= UNSERVED_AFTER.total_seconds():
+            return None
         if position.ahead < position.idle:
             return 0.0
         mean = position.mean_seconds

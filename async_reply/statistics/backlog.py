@@ -4,7 +4,7 @@ Each statement reads a bounded number of rows, in the order of an index. Ages ar
 clock.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -35,6 +35,8 @@ class Queue:
     running: int = 0
     #: Jobs that the living workers of the queue can run at once. Some may read other queues, too.
     capacity: int = 0
+    #: Kinds that none of its living workers knows -> seconds for which the oldest has been due.
+    unknown_kinds: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_served(self) -> bool:
@@ -76,6 +78,7 @@ class Backlog:
 def read() -> Backlog:
     """The operations that wait and run in each queue, by three queries."""
     by_name: dict[str, Queue] = {}
+    ages: dict[tuple[str, str], float] = {}
     counted = idle = 0
 
     @cache  # asking Celery's routes takes as long as a statement
@@ -87,15 +90,21 @@ def read() -> Backlog:
         row = queue_of(queue, kind)
         row.waiting += count
         row.oldest_seconds = max(row.oldest_seconds, age / 1e6)
+        ages[row.name, kind] = max(ages.get((row.name, kind), 0.0), age / 1e6)
         counted += count
         idle += idle_count
     for queue, kind, count, _age, idle_count in _count(Operation.objects.active(), "queue", "kind"):
         queue_of(queue, kind).running += count
         idle += idle_count
-    workers = list(queues.living().values_list("concurrency", "queues"))
-    for concurrency, names in workers:
+    workers = list(queues.living().values_list("concurrency", "queues", "kinds"))
+    for concurrency, names, _kinds in workers:
         for name in names:
             by_name.setdefault(name, Queue(name)).capacity += max(1, concurrency)
+    for (name, kind), age in ages.items():
+        readers = [kinds for _concurrency, names, kinds in workers if name in names]
+        # A worker that has named no kinds counts as one that knows all.
+        if readers and all(kinds and kind not in kinds for kinds in readers):
+            by_name[name].unknown_kinds[kind] = age
     is_exact = counted < ROWS_COUNTED
     return Backlog(dict(sorted(by_name.items())), is_exact, workers=len(workers), idle=idle)
 

@@ -87,9 +87,11 @@ def read(parts: Collection[str] = ALL, limits: Limits | None = None) -> Health:
     try:
         _read(health, parts)
     except Error as error:
-        health.database = False
-        behind = schema.is_behind(error)
-        health.complain(schema.REMEDY if behind else "The database does not answer.")
+        if schema.is_behind(error):
+            health.complain(schema.REMEDY)
+        else:
+            health.database = False
+            health.complain("The database does not answer.")
     if BROKER in parts:
         health.broker = broker.answers()
         if not health.broker:
@@ -120,8 +122,11 @@ def _judge(health: Health, limits: Limits) -> None:
         health.complain("No worker lives.")
     for queue in health.queues or ():
         name = f"Queue {queue.name}" if queue.name else "Exchanges"
-        if queue.name and not queue.is_served and _is_late(queue):
+        if queue.name and not queue.is_served and _is_late(queue.oldest_seconds):
             health.complain(f"{name}: operations wait, and no living worker reads it.")
+        for kind in sorted(k for k, age in queue.unknown_kinds.items() if _is_late(age)):
+            text = f"{name}: operations of {kind} wait, and no living worker knows this kind."
+            health.complain(text, Level.WARNING)
         _compare(health, limits.oldest, queue.oldest_seconds, f"{name}: the oldest waits", " s")
         _compare(health, limits.waiting, queue.waiting, f"{name}: operations that wait:")
     if health.unpublished is not None:
@@ -137,8 +142,9 @@ def _judge(health: Health, limits: Limits) -> None:
         _compare(health, limits.failures, failures, "Operations that failed in an hour:")
 
 
-def _is_late(queue: Queue) -> bool:
-    return queue.oldest_seconds >= UNSERVED_AFTER.total_seconds()
+def _is_late(seconds: float) -> bool:
+    """Whether something waits for longer than a worker takes to restart."""
+    return seconds >= UNSERVED_AFTER.total_seconds()
 
 
 def _compare(health: Health, limit: Limit, value: float, subject: str, unit: str = "") -> None:

@@ -1,10 +1,11 @@
 """The client at foreign servers on real sockets and at our own views, sync and async."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -345,6 +346,28 @@ def test_command__that_fails_shows_the_problem() -> None:
         process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (process.returncode, process.stdout) == (1, "")
     assert "Row 7 has no date." in process.stderr
+
+
+def test_command__that_is_interrupted_says_where_to_wait_on() -> None:
+    class Endless(servers.Odd):
+        answered: ClassVar[Any] = (
+            200,
+            {"status": "running", "links": {"monitor": "http://x/monitor/"}},
+            {"Retry-After": "60"},
+        )
+
+    with serving(Endless) as (url, _):
+        command = [sys.executable, "-m", "async_reply.client", f"{url}/exports/"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert "0 % running" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.splitlines() == [
+        "Interrupted. What was accepted goes on.",
+        "Wait on by --follow http://x/monitor/",
+    ]
 
 
 def test_import__needs_no_django() -> None:

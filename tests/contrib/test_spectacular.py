@@ -225,6 +225,40 @@ def test_links__name_operations_of_the_schema() -> None:
     assert {link["operationId"] for link in links.values()} < {m["operationId"] for m in methods}
 
 
+class OwnDelivery(serializers.Serializer[Any]):
+    """A project's own component, with fields that the webhooks have too."""
+
+    state = serializers.ChoiceField(choices=["paid", "open"])
+    event = serializers.ChoiceField(choices=["fair", "concert"])
+
+
+class OwnDeliveryView(views.EchoView):
+    serializer_class: Any = OwnDelivery
+
+
+@pytest.mark.parametrize("own", [[], [path("own/", OwnDeliveryView.as_view())]])
+def test_webhooks__have_their_answers(own: list[Any]) -> None:
+    from async_reply.contrib.webhooks import serializers as real
+
+    schema = schema_of(*own, path("api/", include("async_reply.contrib.webhooks.urls")))
+    paths = {name: item for name, item in schema["paths"].items() if name != "/own/"}
+    components = schema["components"]["schemas"]
+    methods = [method for item in paths.values() for method in item.values()]
+    assert len({method["operationId"] for method in methods}) == len(methods) == 12
+    assert all(method["operationId"].startswith("webhook_") for method in methods)
+    for method in methods:
+        answers = {status[0] for status in method["responses"]}
+        assert answers == {"2", "4", "5"}
+    for name, serializer in {
+        "WebhookEndpoint": real.EndpointSerializer,
+        "WebhookDelivery": real.DeliverySerializer,
+        "WebhookTry": real.TrySerializer,
+    }.items():
+        assert set(components[name]["properties"]) == set(serializer().fields), name
+    made = components["WebhookNewEndpoint"]["properties"]
+    assert made.keys() - components["WebhookEndpoint"]["properties"].keys() == {"secret"}
+
+
 def test_command__finds_nothing_to_warn_of_in_the_demo(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

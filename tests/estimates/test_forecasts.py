@@ -82,6 +82,26 @@ def test_pending__starts_at_once_when_a_worker_is_free(ran: Ran) -> None:
     assert retry_after(last) in {10, 11}
 
 
+def test_pending__in_a_queue_that_no_worker_reads_has_no_eta(ran: Ran) -> None:
+    """For a minute a worker may be about to start. Then clients come back less and less often."""
+    ran(*[1.0] * 20)
+    Worker.objects.create(name="w", concurrency=4, queues=["another"])
+    last = pending_behind(0)
+    assert eta(last) == pytest.approx(1, abs=0.2)
+    assert retry_after(last) == 1
+    ago = timezone.now() - timedelta(minutes=30)
+    Operation.objects.update(created_at=ago, available_at=ago)
+    last.refresh_from_db()
+    backlogs.forget()
+    assert eta(last) is None
+    assert retry_after(last) > 60
+    assert queue_position(last) == 1
+    Worker.objects.update(queues=["celery"])
+    backlogs.forget()
+    assert eta(last) == pytest.approx(1, abs=0.2)
+    assert retry_after(last) == 1
+
+
 def test_pending__delay_counts(ran: Ran) -> None:
     ran(*[10.0] * 20)
     operation = services.submit(echo, available_at=timezone.now() + timedelta(seconds=100))

@@ -108,6 +108,27 @@ def test_read__warns_of_operations_that_are_released_and_get_no_further() -> Non
     assert health.document(state)["idle"] == 1
 
 
+@pytest.mark.parametrize(
+    ("seconds", "kinds", "is_told"),
+    [
+        (90, [["another.kind"]], True),
+        (90, [["another.kind"], [echo.name]], False),
+        # A worker of an older version does not say what it knows.
+        (90, [["another.kind"], []], False),
+        (30, [["another.kind"]], False),
+    ],
+)
+def test_read__kind_that_no_worker_knows_is_a_warning_after_a_minute(
+    seconds: float, kinds: list[list[str]], is_told: bool
+) -> None:
+    for names in kinds:
+        read_by("celery")
+        Worker.objects.filter(pk=Worker.objects.latest("pk").pk).update(kinds=names)
+    waiting(seconds=seconds)
+    text = f"Queue celery: operations of {echo.name} wait, and no living worker knows this kind."
+    assert problems() == ({text: Level.WARNING} if is_told else {})
+
+
 def test_read__broker_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("redis", reason="needs the extra redis")
     read_by("celery")
@@ -131,6 +152,9 @@ def test_read__database_that_is_down(error: Exception, text: str, parts: Any) ->
 
     with connection.execute_wrapper(refuse):
         assert problems(parts) == {text: Level.CRITICAL}
+        # A database without our tables answers all the same.
+        is_answering = (True if parts is ALL else None) if text == schema.REMEDY else False
+        assert health.read(parts).database is is_answering
 
 
 def test_lines_and_document__have_every_part() -> None:

@@ -53,8 +53,11 @@ def find(delivery: "Delivery", operation: "Operation | None") -> tuple[str, int]
             return question
     elif delivery.event == INPUT_REQUIRED:
         at_hand = None
+    may_expire = delivery.wants_expired and delivery.event != EXPIRED
     if operation is None:
-        return None if delivery.is_told else at_hand
+        if not delivery.is_told:
+            return at_hand
+        return (EXPIRED, 0) if may_expire else None
     outcome = OUTCOMES.get(operation.status)
     if outcome is not None and not delivery.has_outcome:
         if outcome in delivery.outcomes:
@@ -64,8 +67,8 @@ def find(delivery: "Delivery", operation: "Operation | None") -> tuple[str, int]
         return STARTED, operation.attempt
     if at_hand is not None and not delivery.is_told:
         return at_hand
-    is_over = outcome is not None and delivery.wants_expired and delivery.event != EXPIRED
-    return (EXPIRED, 0) if is_over and operation.is_gone else None
+    is_over = outcome is not None and operation.is_gone
+    return (EXPIRED, 0) if is_over and may_expire else None
 
 
 def _asks(operation: "Operation") -> bool:

@@ -571,6 +571,21 @@ def test_operation_without_a_row__keeps_its_message(
     assert row().state == Delivery.State.DELIVERED
 
 
+@pytest.mark.parametrize("names", [ALL, [events.EXPIRED]])
+def test_operation_without_a_row__has_expired(
+    names: list[str], endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver
+) -> None:
+    """The purge may come before anybody has seen that the operation expired."""
+    Endpoint.objects.update(events=names)
+    finish(start())
+    deliver()
+    Operation.objects.all().delete()
+    duties.cast_net()
+    assert deliver() == 1
+    assert receiver.types[-1] == events.EXPIRED
+    assert row().state == Delivery.State.DELIVERED
+
+
 def test_operation_without_a_row_and_event__ends_the_delivery(
     endpoint: Endpoint, start: Any, deliver: Deliver
 ) -> None:
