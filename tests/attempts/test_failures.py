@@ -281,8 +281,11 @@ def test_record__stores_the_message_of_the_exception(error: Exception, message: 
 
 
 def test_event__that_cannot_be_stored_is_not_called_a_result_alone() -> None:
+    def emit(operation: Any) -> None:
+        operation.emit("row", float("nan"))
+
     operation = services.submit(echo)
-    kind = Kind(name=echo.name, function=lambda job: job.emit("row", float("nan")))
+    kind = Kind(name=echo.name, function=emit)
     runner.run(operation.pk, kind, worker="w1", inline=True)
     operation.refresh_from_db()
     assert "or an event" in (operation.error or {})["detail"]
