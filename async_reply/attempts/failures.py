@@ -34,7 +34,7 @@ from async_reply.protocol import problems
 Outcome = OperationAttempt.Outcome
 
 INTERNAL_ERROR = "The operation failed because of an internal error."
-RESULT_NOT_STORED = "The operation's result could not be stored."
+VALUE_NOT_STORED = "A result or an event of the operation could not be stored."
 STORAGE_FAILED = "A file of the operation could not be stored or read."
 #: The text of `get_object_or_404`. It names a class, so no client is told.
 DJANGO_NOT_FOUND = re.compile(r"No \w+ matches the given query\.")
@@ -78,7 +78,7 @@ def _explain(kind: Kind, error: BaseException, operation: Operation) -> Failure:
         return Failure(error, Outcome.TIMED_OUT, columns.timed_out(operation))
     if isinstance(error, PayloadError):
         # The text of PayloadTooLarge names a remedy and quotes nothing. Other texts may quote.
-        text = error if isinstance(error, PayloadTooLarge) else RESULT_NOT_STORED
+        text = error if isinstance(error, PayloadTooLarge) else VALUE_NOT_STORED
         code = "events-too-large" if isinstance(error, EventsTooLarge) else "invalid-result"
         return Failure(error, Outcome.FAILED, _problem(code, text))
     if isinstance(error, StorageFailed):

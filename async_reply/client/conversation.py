@@ -19,6 +19,8 @@ from async_reply.protocol import headers
 
 #: Answers of servers and proxies that are too busy, or that are restarted.
 BUSY = frozenset({429, 502, 503, 504})
+#: Answers of proxies. The server behind may have stored the request all the same.
+UNSURE = frozenset({502, 504})
 #: Answers to an answer that comes too late: somebody else answered, or its time is over.
 NOT_ASKED = frozenset({404, 409, 410})
 #: Errors of the request itself: another try would fail as well.
@@ -72,7 +74,6 @@ class Conversation:
         request = response.request
         self._origin = _origin(request.url)
         _raise_for_status(response)
-        location = _absolute(response, response.headers.get(headers.LOCATION))
         monitor = next(
             (
                 _absolute(response, response.headers[name])
@@ -81,9 +82,10 @@ class Conversation:
             ),
             "",
         )
-        is_accepted = response.status_code in (201, 202) if monitor else _is_pending(response)
-        if not is_accepted:
+        # Without a monitor, each of these says that the result is elsewhere, or comes later.
+        if response.status_code not in ((201, 202) if monitor else (202, 302, 303)):
             return _result(response)
+        location = _absolute(response, response.headers.get(headers.LOCATION))
         if not monitor and not location:
             raise OperationFailed({"detail": "The answer names no URL to wait at."}, response)
         self._location = monitor or location
@@ -207,7 +209,8 @@ class Conversation:
                 self._outage_began = None
                 return answer
             if isinstance(answer, httpx.Response):
-                delay = answers.retry_after(answer)
+                is_unsure = answer.status_code in UNSURE and not is_repeatable
+                delay = None if is_unsure else answers.retry_after(answer)
             elif isinstance(answer, MISTAKES):
                 raise answer
             else:
@@ -245,11 +248,6 @@ class Conversation:
         if self._on_change is not None and body and progress != self._progress:
             self._on_change(progress)
         self._progress = progress
-
-
-def _is_pending(response: httpx.Response) -> bool:
-    """Whether an answer to a submit, without a monitor, has its result elsewhere or later."""
-    return response.status_code == 202 or response.status_code in (302, 303)
 
 
 def _is_status(response: httpx.Response, body: dict[str, Any], *, is_monitor: bool) -> bool:

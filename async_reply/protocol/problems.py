@@ -41,7 +41,7 @@ TITLES = {
     "unknown-kind": "No worker knows this kind of operation",
     "result-unreachable": "The operation's result cannot be reached",
     "events-too-large": "The operation's events take too much room",
-    "invalid-result": "The operation's result could not be stored",
+    "invalid-result": "A result or an event of the operation could not be stored",
 }
 
 

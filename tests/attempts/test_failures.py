@@ -280,6 +280,17 @@ def test_record__stores_the_message_of_the_exception(error: Exception, message: 
     assert (row.exception.rpartition(".")[2], row.message) == (type(error).__name__, message)
 
 
+def test_event__that_cannot_be_stored_is_not_called_a_result_alone() -> None:
+    def emit(operation: Any) -> None:
+        operation.emit("row", float("nan"))
+
+    operation = services.submit(echo)
+    kind = Kind(name=echo.name, function=emit)
+    runner.run(operation.pk, kind, worker="w1", inline=True)
+    operation.refresh_from_db()
+    assert "or an event" in (operation.error or {})["detail"]
+
+
 @pytest.mark.parametrize(
     "value",
     [Secret(), {"a": [Secret()]}, {Secret: 1}, {(1, 2): 3}, float("nan"), "\x00"],
@@ -293,7 +304,7 @@ def test_result__that_cannot_be_stored_is_shown_to_operators_only(
     runner.run(operation.pk, kind, worker="w1", inline=True)
     operation.refresh_from_db()
     shown = operation.error or {}
-    assert (shown["code"], shown["detail"]) == ("invalid-result", failures.RESULT_NOT_STORED)
+    assert (shown["code"], shown["detail"]) == ("invalid-result", failures.VALUE_NOT_STORED)
     assert set(shown) == MEMBERS
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info is not None

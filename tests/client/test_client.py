@@ -253,6 +253,18 @@ def test_submit__is_repeated_when_the_server_is_busy(
     assert 7 <= pause <= 7 * 1.2
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_submit__without_a_key_is_not_repeated_by_way_of_a_proxy(status: int) -> None:
+    """The proxy cannot know whether the server has stored the request."""
+
+    class Proxy(servers.Odd):
+        accepted = status, {"Retry-After": "0"}
+
+    with serving(Proxy) as (url, seen), pytest.raises(OperationFailed, match=str(status)):
+        sync(url, "/exports/")
+    assert len(seen.requests) == 1
+
+
 def test_submit__without_a_key_is_not_repeated_after_a_connection_error() -> None:
     def fail(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("gone")
