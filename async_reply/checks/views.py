@@ -19,6 +19,8 @@ from async_reply.setting_values import Check, is_count
 #: Shorter names resemble too many others.
 MIN_NAME_LENGTH = 6
 MIN_RESEMBLANCE = 0.91
+#: The length of a name that lacks a word of another one, as a part of the other's.
+MIN_PART = 0.7
 
 
 def _is_names(value: Any) -> bool:
@@ -159,7 +161,9 @@ def check_names(cls: type[Any], *, ours: set[str]) -> Iterator[CheckMessage]:
     for name in sorted({name for own in project_classes(cls) for name in vars(own)}):
         if name.startswith("_") or any(hasattr(base, name) for base in bases):
             continue
-        near = difflib.get_close_matches(name, names, n=1, cutoff=MIN_RESEMBLANCE)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=MIN_RESEMBLANCE) or [
+            other for other in names if _lacks_a_word(name, other)
+        ]
         if near:
             yield checks.Warning(
                 f"{cls.__name__}.{name} means nothing to async_reply.",
@@ -167,6 +171,13 @@ def check_names(cls: type[Any], *, ours: set[str]) -> Iterator[CheckMessage]:
                 obj=cls,
                 id="async_reply.W116",
             )
+
+
+def _lacks_a_word(name: str, other: str) -> bool:
+    """Whether `name` is `other` without one of its later words, as `result_serializer` is."""
+    words = other.split("_")
+    shorter = ("_".join(words[:place] + words[place + 1 :]) for place in range(1, len(words)))
+    return len(name) >= MIN_PART * len(other) and name in shorter
 
 
 def _check_access(view: Mounted) -> Iterator[CheckMessage]:

@@ -281,6 +281,8 @@ def test_view__with_hooks(urls: Callable[..., None]) -> None:
         ("permision_classes", "permission_classes"),
         ("result_serialiser_class", "result_serializer_class"),
         ("retenton", "retention"),
+        ("result_serializer", "result_serializer_class"),
+        ("idempotency_required", "idempotency_key_required"),
     ],
 )
 def test_view__with_a_misspelt_name(urls: Callable[..., None], misspelt: str, meant: str) -> None:

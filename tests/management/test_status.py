@@ -68,7 +68,7 @@ def test_status__exits_by_the_limits(arguments: list[str], expected: int) -> Non
     assert run(*arguments)[0] == expected
 
 
-@pytest.mark.parametrize("limits", [["9", "5"], ["1", "2", "3"], ["x"]])
+@pytest.mark.parametrize("limits", [["9", "5"], ["1", "2", "3"], ["x"], ["nan"], ["-1"]])
 def test_status__limits_that_make_no_sense(limits: list[str], capsys: Any) -> None:
     with pytest.raises((CommandError, SystemExit)):
         call_command("async_reply_status", "--oldest", *limits)

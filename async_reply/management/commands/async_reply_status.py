@@ -24,8 +24,9 @@ class LimitAction(Action):
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option: Any = None
     ) -> None:
-        if len(values) > 2 or values != sorted(values):
-            parser.error(f"{option} takes WARNING and CRITICAL, in this order")
+        is_number = all(value >= 0 for value in values)  # "nan" is none
+        if len(values) > 2 or values != sorted(values) or not is_number:
+            parser.error(f"{option} takes WARNING and CRITICAL, in this order, both 0 or more")
         setattr(namespace, self.dest, (values[0], values[-1]))
 
 
