@@ -23,7 +23,7 @@ from rest_framework.test import APIClient
 from async_reply import lifecycle, services
 from async_reply.database import clock
 from async_reply.estimates import forecasts, histories
-from async_reply.models import Operation
+from async_reply.models import Operation, Worker
 from async_reply.protocol import valet_keys
 from async_reply.status import Status
 from async_reply.testing import run_operations
@@ -127,6 +127,8 @@ def test_list__first_and_last_date_are_no_500(
 def test_submit__starts_at_its_available_at(
     zone: ZoneInfo, activated: ZoneInfo | None, form: str, minutes: int
 ) -> None:
+    # Without a worker an overdue operation has no estimate.
+    Worker.objects.create(name="w@h", queues=["celery"])
     moment = datetime.now(UTC) + timedelta(minutes=minutes)
     available_at = datetime.fromisoformat(written(moment, form, zone))
     operation = services.submit(tasks.expected, available_at=available_at)
