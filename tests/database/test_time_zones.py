@@ -128,7 +128,7 @@ def test_submit__starts_at_its_available_at(
     zone: ZoneInfo, activated: ZoneInfo | None, form: str, minutes: int
 ) -> None:
     # Without a worker an overdue operation has no estimate.
-    Worker.objects.create(name="w@h", queues=["celery"])
+    Worker.objects.create(name="w@h", concurrency=1, queues=["celery"])
     moment = datetime.now(UTC) + timedelta(minutes=minutes)
     available_at = datetime.fromisoformat(written(moment, form, zone))
     operation = services.submit(tasks.expected, available_at=available_at)
