@@ -8,6 +8,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from async_reply.models import Operation
+from async_reply.permissions import OperationAccess
 from async_reply.testing import run_operations
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +80,17 @@ def test_group__members_share_its_operations_only(settings: Settings) -> None:
     assert client.get(own["Location"], headers=bob).status_code == 404
     assert client.post(shared.json()["links"]["cancel"], headers=bob).json()["status"] == "canceled"
     assert client.get(shared["Location"], headers=bearer("ada")).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["", "monitor/", "result/", "events/"])
+def test_get_queryset__may_select_the_related_operation(
+    api: APIClient, running: Operation, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def get_queryset(self: OperationAccess, request: Any) -> Any:
+        return Operation.objects.filter(owner=self.get_owner(request)).select_related("rerun_of")
+
+    monkeypatch.setattr(OperationAccess, "get_queryset", get_queryset)
+    assert api.get(f"/api/operations/{running.pk}/{name}").status_code in {200, 202}
 
 
 @pytest.mark.parametrize("url_end", ["", "monitor/", "events/", "result/"])
