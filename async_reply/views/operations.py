@@ -22,8 +22,8 @@ from async_reply.waiting import callers, tickets
 
 #: A client that waits by a valet key is answered so long before the key expires.
 ANSWER_SECONDS = 1.0
-#: Columns that no answer to a poll needs. A poll by a valet key takes 3 % more with them. A project's
-#: queryset may select `rerun_of` along, which Django refuses for a deferred column.
+#: Columns that no answer to a poll needs. A poll by a valet key takes 3 % more with them.
+#: A project's queryset may select `rerun_of` along, which Django refuses for a deferred column.
 NOT_POLLED = (
     *("retries", "max_retries", "losses", "max_losses", "total_retries", "total_losses"),
     *("idle_releases", "kept_events", "kept", "time_limit", "retention", "view", "input_files"),
