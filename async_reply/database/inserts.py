@@ -69,11 +69,11 @@ def _inserting(row: Model, using: str) -> tuple[statements.Statement, list[Any]]
         query = InsertQuery(type(row))
         query.insert_values(fields, [template])
         compiler: Any = query.get_compiler(using)
-        compiler.returning_fields = [
+        ((sql, parameters),) = compiler.as_sql()
+        chosen = [
             field for field in fields if hasattr(columns.get(field.name), "resolve_expression")
         ]
-        ((sql, parameters),) = compiler.as_sql()
-        statement = statements.compiled(sql, parameters, compiler, compiler.returning_fields)
+        statement = statements.compiled(sql, parameters, compiler, chosen, is_returning=True)
         statements.kept[key] = statement
     return statement, values
 

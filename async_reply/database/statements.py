@@ -22,7 +22,7 @@ from django.db.models.expressions import DatabaseDefault
 from django.db.models.signals import post_init, pre_init
 from django.db.models.sql import UpdateQuery
 
-from async_reply.database import shapes
+from async_reply.database import moments, shapes
 from async_reply.database.shapes import Columns
 
 #: A parameter, or the place of a value among the values of the statement, its field, and the type
@@ -135,10 +135,11 @@ def read(model: Any, using: str, guard: Columns, *, defer: tuple[str, ...] = ())
     key = ("read", using, settings.USE_TZ, model, defer, shapes.of(guard, values))
     if (statement := kept.get(key)) is None:
         conditions = shapes.with_placeholders(model, guard, iter(range(len(values))))
-        rows = model.objects.using(using).filter(**conditions).defer(*defer)
+        fields = [field for field in model._meta.concrete_fields if field.name not in defer]
+        columns = [moments.column(field, connections[using]) for field in fields]
+        rows = model.objects.using(using).filter(**conditions).values_list(*columns)
         compiler = rows.query.get_compiler(using)
         sql, parameters = compiler.as_sql()
-        fields = [field for field in model._meta.concrete_fields if field.name not in defer]
         statement = kept[key] = compiled(sql, parameters, compiler, fields)
     return _one(model, using, statement, values)
 
@@ -200,17 +201,25 @@ def _updating(
         compiler = query.get_compiler(using)
         sql, parameters = compiler.as_sql()
         fields = model._meta.concrete_fields if is_returning else ()
-        if is_returning:
-            quote = connections[using].ops.quote_name
-            sql += f" RETURNING {', '.join(quote(str(field.column)) for field in fields)}"
-        statement = kept[key] = compiled(sql, parameters, compiler, fields)
+        statement = kept[key] = compiled(sql, parameters, compiler, fields, is_returning=True)
     return statement, values
 
 
 def compiled(
-    sql: str, parameters: Iterable[Any], compiler: Any, fields: Sequence[Any]
+    sql: str,
+    parameters: Iterable[Any],
+    compiler: Any,
+    fields: Sequence["Field[Any, Any]"],
+    *,
+    is_returning: bool = False,
 ) -> Statement:
-    columns = [field.get_col(field.model._meta.db_table) for field in fields]
+    """The statement that `compiler` compiled. Where it `is_returning`, it returns `fields`."""
+    columns = [
+        moments.column(field, compiler.connection).resolve_expression(compiler.query)
+        for field in fields
+    ]
+    if is_returning and fields:
+        sql += f" RETURNING {', '.join(compiler.compile(column)[0] for column in columns)}"
     return Statement(
         sql,
         [

@@ -42,12 +42,14 @@ def publish_on_commit(operation: Operation) -> None:
 def _publish_first(operation: Operation) -> None:
     """Publish, unless the broker has just failed.
 
-    A transaction that submits many operations then waits for the broker only once.
+    A transaction that submits many operations then waits for the broker only once. The event of
+    a submit says whether its message was sent: a line of its own takes 2 % of a submit.
     """
     if breaker.is_open:
         lifecycle.hand_back(operation)
-    else:
-        _publish_reserved(operation)
+        operation.published_at = None
+    elif _publish_reserved(operation) and operation.publishes > 1:
+        _log_published(operation)
 
 
 def publish_due() -> int:
@@ -165,9 +167,14 @@ def _publish_all(operations: Iterable[Operation]) -> int:
     for operation in operations:
         if breaker.is_open:
             break
-        if lifecycle.reserve(operation):
-            published += _publish_reserved(operation)
+        if lifecycle.reserve(operation) and _publish_reserved(operation):
+            _log_published(operation)
+            published += 1
     return published
+
+
+def _log_published(operation: Operation) -> None:
+    logger.event("published", operation, publishes=operation.publishes)
 
 
 def _publish_reserved(operation: Operation) -> bool:
@@ -190,9 +197,9 @@ def _publish_reserved(operation: Operation) -> bool:
             reason=str(error) or repr(error),
         )
         lifecycle.hand_back(operation, delay=delay)
+        operation.published_at = None
         return False
     breaker.reset()
-    logger.event("published", operation, publishes=operation.publishes)
     return True
 
 

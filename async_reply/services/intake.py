@@ -264,5 +264,5 @@ def _may_try_again(error: Error) -> bool:
 
 
 def _announce(operation: Operation) -> None:
-    logger.event("submitted", operation)
+    logger.event("submitted", operation, published=operation.published_at is not None)
     signals.send(signals.operation_submitted, operation)

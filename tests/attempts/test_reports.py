@@ -81,8 +81,8 @@ def test_log__of_a_submit_and_a_success(log: pytest.LogCaptureFixture) -> None:
         "queue": "",
     }
     assert 0 <= line["duration"] < 30
+    assert fields(log, "submitted")["published"]
     assert events(log) == [
-        ("INFO", "published", "pending"),
         ("INFO", "submitted", "pending"),
         ("INFO", "claimed", "running"),
         ("INFO", "finished", "succeeded"),

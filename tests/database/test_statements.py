@@ -1,7 +1,8 @@
 """Fixed statements do what Django's own would do, and are compiled once."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -186,6 +187,36 @@ def test_read__returns_the_row_as_django_does(defer: tuple[str, ...]) -> None:
             row = Operation.objects.values().get()
             assert {name: getattr(operation, name) for name in row} == row
     assert statements.read(Operation, alias(), {"pk": submitted.pk, "owner": "eve"}) is None
+
+
+MOMENTS = [
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+    datetime(2038, 1, 19, 3, 14, 8, 999999, tzinfo=UTC),
+    datetime(9998, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+]
+
+
+@pytest.mark.parametrize("zone", [None, "Asia/Kolkata", "America/New_York"])
+@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+def test_read__times_are_exact_and_in_the_time_zone_of_the_database(
+    moment: datetime, zone: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if zone is not None and connection.vendor == "postgresql":
+        # The other databases are told the zone when they store.
+        monkeypatch.setattr(connection, "timezone", ZoneInfo(zone))
+        connection.ensure_timezone()
+    guard = {"pk": services.submit(echo).pk}
+    statements.update(Operation, alias(), guard, {"expires_at": moment})
+    expected = Operation.objects.get()
+    returned = [statements.read(Operation, alias(), guard)]
+    if statements.are_possible(alias()):
+        changes = {"version": F("version") + 1}
+        returned.append(statements.update_returning(Operation, alias(), guard, changes))
+    for operation in returned:
+        assert operation.expires_at == moment
+        assert operation.expires_at.utcoffset() == expected.expires_at.utcoffset()
+        assert operation.finished_at is None
 
 
 @pytest.mark.parametrize("signal", [pre_init, post_init])

@@ -3,6 +3,7 @@
 The settings of a page are executed, its files imported, its tests run and its curl commands sent.
 """
 
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,8 @@ def example(
     example.write()
     registry = dict(admin.site._registry)
     monkeypatch.syspath_prepend(tmp_path)
+    # A job that is tried again at once would have ended before the page polls it.
+    monkeypatch.setattr(random, "uniform", max)
     stand_ins.install(monkeypatch)
     settings.ALLOWED_HOSTS = ["*"]
     settings.REST_FRAMEWORK = {"TEST_REQUEST_DEFAULT_FORMAT": "json"}

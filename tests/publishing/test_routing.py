@@ -132,6 +132,7 @@ def test_submit__without_a_route_is_accepted_and_published_later(
     monkeypatch.setattr("async_reply.publishing.broker.send", send)
     operation = services.submit(echo)
     assert "not published" in caplog.text
+    assert caplog.messages[-1].endswith("submitted published=False")
     assert not breaker.is_open
     Operation.objects.update(available_at=after(-60))
     assert relay.publish_due() == 0
