@@ -34,8 +34,11 @@ def after(seconds: float | F) -> Any:
     return DatabaseNow() + timedelta(seconds=seconds) if seconds else DatabaseNow()
 
 
-class _Microseconds(Func):
-    """A duration as a number. Databases without durations have a number already."""
+class Microseconds(Func):
+    """A duration as a number, or a time since 1970 (PostgreSQL).
+
+    Other databases have a number for a duration already.
+    """
 
     template = "%(expressions)s"
 
@@ -49,7 +52,7 @@ class _Microseconds(Func):
 def microseconds(difference: Any) -> Any:
     """The difference of two times as a whole number of microseconds."""
     duration = ExpressionWrapper(difference, output_field=DurationField())
-    return _Microseconds(duration, output_field=BigIntegerField())
+    return Microseconds(duration, output_field=BigIntegerField())
 
 
 def as_stored(moment: datetime) -> datetime:

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import DateTimeField, F, Field, Func
+from django.db.models import DateTimeField, F, Field
+
+from async_reply.database.clock import Microseconds
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,13 +26,10 @@ class _MicrosecondsField(DateTimeField):  # type: ignore[type-arg]
         return moment if zone is UTC else moment.astimezone(zone)
 
 
-class _Microseconds(Func):
-    template = "(EXTRACT(EPOCH FROM %(expressions)s) * 1000000)::bigint"
-    output_field = _MicrosecondsField()
-
-
 def column(field: "Field[Any, Any]", connection: Any) -> Any:
     """The expression to select for `field`; its converters give the field's value."""
     is_quicker = connection.vendor == "postgresql" and settings.USE_TZ
     is_time = is_quicker and isinstance(field, DateTimeField)
-    return _Microseconds(F(field.attname)) if is_time else F(field.attname)
+    if not is_time:
+        return F(field.attname)
+    return Microseconds(F(field.attname), output_field=_MicrosecondsField())
