@@ -1,6 +1,6 @@
 """Measures many readers of one log on one server: `python -m benchmarks.log_readers`.
 
-    DATABASE_URL=postgres://… python -m benchmarks.log_readers [--readers 1000] [--write]
+    DATABASE_URL=postgres://… python -m benchmarks.log_readers [--write]
 
 It prints the delay from the commit of a flush until each reader has its event: while a job flushes
 every 250 ms, and for the first event after a quiet time. It also prints what a flush costs.
@@ -11,6 +11,7 @@ loopback. This process commits the flush and receives the events.
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import resource
@@ -32,6 +33,7 @@ DATABASE = "ar_log_bench"
 COLUMNS = (
     "events",
     "readers",
+    "web processes",
     "p50 ms",
     "p99 ms",
     "last reader, median ms",
@@ -139,12 +141,12 @@ class Load:
         return [(arrival - committed_at) * 1000 for arrival in self.arrivals[line]]
 
 
-async def measure(number: int) -> list[list[str]]:
-    """The rows of the table."""
+async def measure(number: int, processes: int) -> list[list[str]]:
+    """The rows of the table for a number of readers and of uvicorn's processes."""
     from django.conf import settings
 
     settings.ASYNC_REPLY["NOTIFY"] = "postgresql"
-    with uvicorn(notify="postgresql") as server:
+    with uvicorn(notify="postgresql", processes=processes) as server:
         load = Load(server)
         token, (pk,) = await load.in_thread(prepare, 1)
         job = Job(pk)
@@ -167,7 +169,8 @@ async def measure(number: int) -> list[list[str]]:
             last = statistics.median(max(each) for each in delays)
             percentiles = statistics.quantiles(flat, n=100)
             figures = [statistics.median(flat), percentiles[98], last, used]
-            rows.append([name, f"{number:,}", *(f"{figure:.1f}" for figure in figures)])
+            sizes = [f"{number:,}", str(processes)]
+            rows.append([name, *sizes, *(f"{figure:.1f}" for figure in figures)])
         for reader in load.readers:
             reader.transport.close()
     return rows
@@ -176,6 +179,7 @@ async def measure(number: int) -> list[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readers", type=int, nargs="*", default=[100, 1000])
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="of uvicorn")
     parser.add_argument("--write", action="store_true", help="into docs/performance.rst")
     options = parser.parse_args()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -191,8 +195,8 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     rows = []
     try:
-        for number in options.readers:
-            for row in asyncio.run(measure(number)):
+        for number, processes in itertools.product(options.readers, options.processes):
+            for row in asyncio.run(measure(number, processes)):
                 rows.append(row)
                 print(" | ".join(row), f"(load {os.getloadavg()[0]:.1f})", flush=True)
     finally:

@@ -35,13 +35,14 @@ class Server:
 
 
 @contextmanager
-def uvicorn(*, notify: str) -> Iterator[Server]:
+def uvicorn(*, notify: str, processes: int = 1) -> Iterator[Server]:
     from demo_project.processes import free_port
 
     port = free_port()
     command = ["uvicorn", "demo_project.asgi:application", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning"]
     command += ["--timeout-graceful-shutdown", "5", "--backlog", "4096"]
+    command += ["--workers", str(processes)]
     with _running(Server(command, port, NOTIFY=notify)) as server:
         yield server
 
