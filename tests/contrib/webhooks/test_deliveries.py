@@ -272,7 +272,13 @@ def test_retry_after__never_outlasts_the_time_for_tries(
     assert row().due_at - timezone.now() < timedelta(hours=24, minutes=1)
 
 
-@pytest.mark.parametrize("field", ["", "soon", "-1", "²", "Mon, 99 Xxx 2020 00:00:00 GMT"])
+BAD_RETRY_AFTER = [
+    *("", "soon", "-1", "²", "Mon, 99 Xxx 2020 00:00:00 GMT"),
+    "Mon, 01 Jan 20269999900 00:00:00 GMT",  # a year that no C integer holds
+]
+
+
+@pytest.mark.parametrize("field", BAD_RETRY_AFTER)
 def test_bad_retry_after__counts_as_none(field: str) -> None:
     assert pauses.retry_after_seconds(field) == 0
 
