@@ -662,6 +662,18 @@ def test_secret_that_cannot_be_read__is_a_refusal_in_the_ledger(
     assert DeliveryTry.objects.get().error == "The secret cannot be read: make a new one."
 
 
+def test_secret_that_cannot_be_read__does_not_keep_a_new_one_from_signing(
+    endpoint: Any, start: Any, receiver: Receiver, deliver: Deliver, settings: Settings
+) -> None:
+    settings.SECRET_KEY = "another" * 10
+    secret = endpoint.renew_secret()
+    endpoint.save()
+    finish(start())
+    deliver()
+    receiver.verify(secret)
+    assert receiver.types == ["operation.succeeded"]
+
+
 def test_replay__sends_the_same_message_again(
     endpoint: Any, start: Any, receiver: Receiver, deliver: Deliver
 ) -> None:
