@@ -16,7 +16,7 @@ from django.db.models import Case, F, Min, Q, QuerySet, Value, When
 from async_reply import conf
 from async_reply.contrib.webhooks import encryption, events, pauses, posts, signatures
 from async_reply.contrib.webhooks.models import CallbackSecret, Delivery, DeliveryTry, Endpoint
-from async_reply.database import alias
+from async_reply.database import alias, errors
 from async_reply.database.clock import DatabaseNow, after
 from async_reply.logs import logger
 from async_reply.models import Operation
@@ -28,6 +28,7 @@ LONGEST_SPARE_SECONDS = 60.0
 HTTP_GONE = 410
 #: Deliveries of one host without anything to send that one look passes over.
 MAX_RESTS = 100
+UNWRITTEN = "Our server cannot write this message now."
 #: Columns that the messages need of an operation.
 UNREAD = ("input", "extra", "kept")
 
@@ -97,15 +98,14 @@ def claim(delivery: Delivery) -> Message | None:
     claimed_at = time.monotonic()
     operation = Operation.objects.filter(pk=delivery.operation).defer(*UNREAD).first()
     found = events.find(delivery, operation)
-    changes: dict[str, Any] = {}
     if found is None:
         _rest(delivery, operation)
         return None
-    if found != (delivery.event, delivery.number) or delivery.is_told:
-        changes = _new_event(delivery, operation, *found)
-    elif delivery.whole:
-        # The document may have been deleted since.
-        changes = {"body": events.write(delivery, operation, delivery.event)}
+    is_new = found != (delivery.event, delivery.number) or delivery.is_told
+    changes = _new_event(*found) if is_new else {}
+    if is_new or delivery.whole or not delivery.body:
+        # A whole document may have been deleted since it was written.
+        changes["body"] = _write(delivery, operation, found[0])
     lease = after(LEASE_SECONDS)
     changes |= {"claims": F("claims") + 1, "lease_expires_at": lease, "due_at": lease}
     guard = {"claims": delivery.claims, "state": Delivery.State.OPEN}
@@ -115,14 +115,25 @@ def claim(delivery: Delivery) -> Message | None:
     return _address(claimed, claimed_at) if claimed.claims == delivery.claims + 1 else None
 
 
-def _new_event(
-    delivery: Delivery, operation: Operation | None, event: str, number: int
-) -> dict[str, Any]:
+def _write(delivery: Delivery, operation: Operation | None, event: str) -> str:
+    """The message of an event; '' if it cannot be written, for one receiver holds up no other.
+
+    The project's URLs may have changed since the submit, and its serializers may raise anything.
+    """
+    try:
+        return events.write(delivery, operation, event)
+    except Exception as error:
+        if errors.is_temporary(error):
+            raise
+        logger.exception("Webhook %s.%s cannot be written", delivery.operation, event)
+        return ""
+
+
+def _new_event(event: str, number: int) -> dict[str, Any]:
     """The columns of an event that was found now: it gets a time of its own to be delivered."""
     return {
         "event": event,
         "number": number,
-        "body": events.write(delivery, operation, event),
         "is_told": False,
         "has_outcome": event not in (events.STARTED, events.INPUT_REQUIRED),
         "tries": 0,
@@ -158,6 +169,8 @@ def _address(delivery: Delivery, claimed_at: float) -> Message | None:
         url, signed = endpoint.url, endpoint
     else:
         signed = CallbackSecret.objects.filter(owner=delivery.owner).first()
+    if not delivery.body:
+        return Message(delivery, url, {}, claimed_at, UNWRITTEN)
     keys = list(conf.get("WEBHOOK_KEYS"))
     try:
         keys = [*(signed.keys() if signed is not None else ()), *keys]
@@ -185,7 +198,7 @@ def record(message: Message, answer: posts.Answer) -> None:
         elif answer.status == HTTP_GONE:
             _give_up_receiver(delivery)
         else:
-            _try_later(delivery, answer)
+            _try_later(delivery, answer, is_refused=bool(message.refusal))
     log = logger.info if answer.is_success else logger.warning
     log(
         "Webhook %s %s: status=%s %s",
@@ -253,7 +266,7 @@ def close(delivery: Delivery, reason: str, *, tries: int = 0) -> None:
         logger.info("Webhook %s closed: %s", delivery.message_id, reason)
 
 
-def _try_later(delivery: Delivery, answer: posts.Answer) -> None:
+def _try_later(delivery: Delivery, answer: posts.Answer, *, is_refused: bool) -> None:
     wanted = pauses.retry_after_seconds(answer.retry_after)
     pause = max(pauses.pause_seconds(delivery.tries), wanted)
     left = _seconds_left(delivery)
@@ -264,7 +277,7 @@ def _try_later(delivery: Delivery, answer: posts.Answer) -> None:
     elif left <= 0:
         changes |= {"state": Delivery.State.FAILED, "ended_at": DatabaseNow(), "due_at": None}
     else:
-        if answer.status is None:
+        if answer.status is None and not is_refused:
             _spare(delivery, min(pause, LONGEST_SPARE_SECONDS))
         # The last try is at the end of the time, however long the receiver wants to be left alone.
         changes["due_at"] = _unless_hinted(after(min(pause, left)))

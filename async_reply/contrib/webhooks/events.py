@@ -55,7 +55,7 @@ def find(delivery: "Delivery", operation: "Operation | None") -> tuple[str, int]
         at_hand = None
     may_expire = delivery.wants_expired and delivery.event != EXPIRED
     if operation is None:
-        if not delivery.is_told:
+        if at_hand is not None and not delivery.is_told:
             return at_hand
         return (EXPIRED, 0) if may_expire else None
     outcome = OUTCOMES.get(operation.status)

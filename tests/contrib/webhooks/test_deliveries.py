@@ -592,6 +592,19 @@ def test_operation_without_a_row__has_expired(
     assert row().state == Delivery.State.DELIVERED
 
 
+@pytest.mark.parametrize("names", [ALL, [events.EXPIRED]])
+def test_operation_whose_row_goes_before_any_look__has_expired(
+    names: list[str], endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver
+) -> None:
+    Endpoint.objects.update(events=names)
+    start()
+    Operation.objects.all().delete()
+    duties.cast_net()
+    assert deliver() == 1
+    assert receiver.types == [events.EXPIRED]
+    assert row().state == Delivery.State.DELIVERED
+
+
 def test_operation_without_a_row_and_event__ends_the_delivery(
     endpoint: Endpoint, start: Any, deliver: Deliver
 ) -> None:
@@ -671,6 +684,46 @@ def test_secret_that_cannot_be_read__does_not_keep_a_new_one_from_signing(
     finish(start())
     deliver()
     receiver.verify(secret)
+    assert receiver.types == ["operation.succeeded"]
+
+
+@pytest.mark.parametrize("form", ["thin", "whole"])
+def test_message_that_cannot_be_written__holds_up_no_other(
+    form: str,
+    user: AbstractBaseUser,
+    endpoint: Endpoint,
+    start: Any,
+    receiver: Receiver,
+    deliver: Deliver,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with receiving() as other:
+        unwritable = make_endpoint(user, other.url, base_url="no URL", whole=form == "whole")
+        finish(start())
+        finish(start())
+        deliver()
+        assert receiver.types == ["operation.succeeded"] * 2
+        assert other.requests == []
+        assert {row.error for row in DeliveryTry.objects.filter(status=None)} == {
+            "Our server cannot write this message now."
+        }
+        assert "cannot be written" in caplog.text
+        Delivery.objects.filter(endpoint=unwritable.pk).update(base_url="https://example.org")
+        make_due()
+        deliver()
+        assert other.types == ["operation.succeeded"] * 2
+
+
+def test_refusal__delays_no_other_message_to_the_host(
+    user: AbstractBaseUser, endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver
+) -> None:
+    Endpoint.objects.update(secret="unreadable")
+    finish(start())
+    make_endpoint(user, receiver.url)
+    Delivery.objects.update(due_at=after(-5))
+    finish(start())
+    Endpoint.objects.exclude(secret="unreadable").update(owner="other")
+    deliver()
     assert receiver.types == ["operation.succeeded"]
 
 
