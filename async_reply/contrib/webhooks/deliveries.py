@@ -17,7 +17,7 @@ from async_reply import conf
 from async_reply.contrib.webhooks import encryption, events, pauses, posts, signatures
 from async_reply.contrib.webhooks.models import CallbackSecret, Delivery, DeliveryTry, Endpoint
 from async_reply.database import alias, errors
-from async_reply.database.clock import DatabaseNow, after
+from async_reply.database.clock import DatabaseNow, after, microseconds
 from async_reply.logs import logger
 from async_reply.models import Operation
 
@@ -292,6 +292,9 @@ def _spare(delivery: Delivery, seconds: float) -> None:
 
 
 def _seconds_left(delivery: Delivery) -> float:
+    """The seconds for further tries, by the database's clock."""
     if delivery.give_up_at is None:
         return float(conf.get("WEBHOOK_RETRY"))
-    return float(delivery.give_up_at.timestamp() - time.time())
+    left = microseconds(F("give_up_at") - DatabaseNow())
+    rows = Delivery.objects.filter(pk=delivery.pk).annotate(left=left)
+    return float(rows.values_list("left", flat=True).first() or 0) * 1e-6

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -217,6 +218,24 @@ def test_time_that_is_over__ends_the_delivery(
     deliver()
     assert row().state == Delivery.State.FAILED
     assert row().ended_at is not None
+
+
+def test_clock_of_a_worker_that_is_wrong__ends_no_delivery(
+    endpoint: Endpoint,
+    start: Any,
+    receiver: Receiver,
+    deliver: Deliver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receiver.answer = answering(500)
+    finish(start())
+    (message,) = deliveries.claim_due(20)
+    answer, ahead = message.post(), time.time() + timedelta(days=2).total_seconds()
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    deliveries.record(message, answer)
+    monkeypatch.undo()
+    assert row().state == Delivery.State.OPEN
+    assert row().due_at - timezone.now() < timedelta(seconds=6)
 
 
 @pytest.mark.parametrize("event", [events.STARTED, events.INPUT_REQUIRED])
