@@ -162,10 +162,10 @@ class Job:
         name: str,
         *,
         until: datetime | None = None,
-        days: float = 0,
-        hours: float = 0,
-        minutes: float = 0,
-        seconds: float = 0,
+        days: float | None = None,
+        hours: float | None = None,
+        minutes: float | None = None,
+        seconds: float | None = None,
     ) -> None:
         """Sleep for this long, or until a time: the attempt ends, and a later one goes on here.
 
