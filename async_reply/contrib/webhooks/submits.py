@@ -25,6 +25,8 @@ ATTRIBUTE = "async_reply_callback"
 #: The key of `Operation.reply` that says that there are deliveries. An operation without it pays
 #: nothing when it starts and ends.
 MARK = "webhooks"
+#: The owner of endpoints whose owner was removed.
+NOBODY = ""
 #: Endpoints that one owner may have.
 MAX_ENDPOINTS = 20
 
@@ -114,6 +116,14 @@ def add_deliveries(operation: Operation) -> None:
         Delivery.objects.bulk_create(rows)
         reply[MARK] = len(rows)
     operation.reply = reply
+
+
+def disown(owner: str) -> None:
+    """Take the endpoints from an owner that is removed.
+
+    They hear of the end of its operations, and nothing of a later owner of the same name.
+    """
+    Endpoint.objects.filter(owner=owner).update(owner=NOBODY)
 
 
 def of_endpoint(endpoint: Endpoint, operation: Operation) -> Delivery:

@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import AbstractBaseUser, User
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -791,6 +791,32 @@ def test_test_message__is_delivered(
     assert receiver.types == ["webhook.test"]
     receiver.verify(endpoint.plain_secret)
     assert row().state == Delivery.State.DELIVERED
+
+
+def test_removed_owner__hears_of_the_end_and_nothing_of_a_later_owner_of_its_name(
+    user: AbstractBaseUser,
+    endpoint: Endpoint,
+    start: Any,
+    receiver: Receiver,
+    deliver: Deliver,
+    settings: Settings,
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "USER_DELETED": "remove"}
+    services.submit(echo, owner=str(user.pk))
+    pk = user.pk
+    user.delete()
+    hints.mark()
+    deliver()
+    assert receiver.types == ["operation.canceled"]
+    User.objects.create(pk=pk, username="another")
+    finish(start())
+    deliver()
+    assert len(receiver.types) == 1
+    duties.purge()
+    assert Endpoint.objects.exists()
+    Delivery.objects.update(ended_at=timezone.now() - timedelta(days=365))
+    duties.purge()
+    assert not Endpoint.objects.exists()
 
 
 def test_old_deliveries__are_purged_with_their_ledger(
