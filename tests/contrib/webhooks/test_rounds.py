@@ -167,3 +167,10 @@ def test_second_task__leaves_the_work_to_the_first() -> None:
 
 def test_task__is_known_by_its_name() -> None:
     assert current_app.tasks[tasks.NAME] is not None
+
+
+def test_limits_of_the_project__end_no_task() -> None:
+    """They may be shorter than a post that a slow receiver answers."""
+    task: Any = tasks.deliver
+    longest = rounds.CLAIM_SECONDS + deliveries.LEASE_SECONDS
+    assert task.time_limit > task.soft_time_limit > longest
