@@ -89,7 +89,7 @@ class Job:
 
         With a name in `resume` a later attempt goes on behind the last item that was done. The
         iterable is then a queryset, a list, a tuple or a range; or `resume_from(key)` returns the
-        items behind a key, which is None at first, as pairs of key and item.
+        items behind a key, which is None at first, as pairs of key and item. A key is JSON.
         """
         if resume is None:
             return tracking.tracked(self._claim, iterable, total, description)
