@@ -16,7 +16,7 @@ from django.db.models import Case, F, Min, Q, QuerySet, Value, When
 from async_reply import conf
 from async_reply.contrib.webhooks import encryption, events, pauses, posts, signatures
 from async_reply.contrib.webhooks.models import CallbackSecret, Delivery, DeliveryTry, Endpoint
-from async_reply.database import alias, errors
+from async_reply.database import alias
 from async_reply.database.clock import DatabaseNow, after, microseconds
 from async_reply.logs import logger
 from async_reply.models import Operation
@@ -105,7 +105,7 @@ def claim(delivery: Delivery) -> Message | None:
     changes = _new_event(*found) if is_new else {}
     if is_new or delivery.whole or not delivery.body:
         # A whole document may have been deleted since it was written.
-        changes["body"] = _write(delivery, operation, found[0])
+        changes["body"] = events.try_to_write(delivery, operation, found[0])
     lease = after(LEASE_SECONDS)
     changes |= {"claims": F("claims") + 1, "lease_expires_at": lease, "due_at": lease}
     guard = {"claims": delivery.claims, "state": Delivery.State.OPEN}
@@ -113,20 +113,6 @@ def claim(delivery: Delivery) -> Message | None:
         return None
     claimed = Delivery.objects.get(pk=delivery.pk)
     return _address(claimed, claimed_at) if claimed.claims == delivery.claims + 1 else None
-
-
-def _write(delivery: Delivery, operation: Operation | None, event: str) -> str:
-    """The message of an event; '' if it cannot be written, for one receiver holds up no other.
-
-    The project's URLs may have changed since the submit, and its serializers may raise anything.
-    """
-    try:
-        return events.write(delivery, operation, event)
-    except Exception as error:
-        if errors.is_temporary(error):
-            raise
-        logger.exception("Webhook %s.%s cannot be written", delivery.operation, event)
-        return ""
 
 
 def _new_event(event: str, number: int) -> dict[str, Any]:
@@ -195,9 +181,7 @@ def record(message: Message, answer: posts.Answer) -> None:
         _write_ledger(delivery, answer)
         if answer.is_success:
             _succeed(delivery)
-        elif answer.status == HTTP_GONE:
-            _give_up_receiver(delivery)
-        else:
+        elif answer.status != HTTP_GONE or not _give_up_receiver(delivery, message.url):
             _try_later(delivery, answer, is_refused=bool(message.refusal))
     log = logger.info if answer.is_success else logger.warning
     log(
@@ -251,11 +235,14 @@ def _succeed(delivery: Delivery) -> None:
     _free(delivery, changes)
 
 
-def _give_up_receiver(delivery: Delivery) -> None:
-    """The receiver answered 410: nothing more is sent to it."""
+def _give_up_receiver(delivery: Delivery, url: str) -> bool:
+    """The receiver at `url` answered 410: send nothing more there. False if it has moved since."""
     if delivery.endpoint is not None:
-        Endpoint.objects.filter(pk=delivery.endpoint).update(state=Endpoint.State.GONE)
+        endpoint = Endpoint.objects.filter(pk=delivery.endpoint)
+        if not endpoint.filter(url=url).update(state=Endpoint.State.GONE) and endpoint.exists():
+            return False
     close(delivery, "The receiver answered 410: it is gone.", tries=1)
+    return True
 
 
 def close(delivery: Delivery, reason: str, *, tries: int = 0) -> None:

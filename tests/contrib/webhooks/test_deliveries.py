@@ -354,6 +354,24 @@ def test_410__disables_the_endpoint(
     assert set(Delivery.objects.values_list("state", flat=True)) == {Delivery.State.CLOSED}
 
 
+def test_410__of_an_earlier_url_does_not_disable_the_endpoint(
+    endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver
+) -> None:
+    receiver.answer = answering(410)
+    finish(start())
+    (message,) = deliveries.claim_due(20)
+    answer = message.post()
+    with receiving() as other:
+        replays.change_url(endpoint, other.url)
+        endpoint.save()
+        deliveries.record(message, answer)
+        endpoint.refresh_from_db()
+        assert endpoint.state == Endpoint.State.ENABLED
+        make_due()
+        deliver()
+        assert other.types == ["operation.succeeded"]
+
+
 def test_410__closes_a_callback(
     receiver: Receiver, user: AbstractBaseUser, deliver: Deliver, settings: Settings
 ) -> None:
