@@ -1,5 +1,6 @@
 """One task of a worker delivers: posts beside each other, and no second task meanwhile."""
 
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
@@ -174,3 +175,15 @@ def test_limits_of_the_project__end_no_task() -> None:
     task: Any = tasks.deliver
     longest = rounds.CLAIM_SECONDS + deliveries.LEASE_SECONDS
     assert task.time_limit > task.soft_time_limit > longest
+
+
+def test_container_without_a_folder_to_write_to__delivers(
+    user: AbstractBaseUser, endpoint: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", find)
+    submit_and_run(user, count=2)
+    rounds.deliver(go_on=fail)
+    assert len(set(receiver.ids)) == 2
