@@ -186,8 +186,9 @@ def request_to(base_url: str, *, version: str | None = None) -> Request:
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise ValueError(f'{base_url!r} is no URL to build on: write "https://example.org".')
     request = Request(_RequestTo(base_url))
-    if version is not None:
-        scheme: Any = api_settings.DEFAULT_VERSIONING_CLASS
+    scheme: Any = api_settings.DEFAULT_VERSIONING_CLASS
+    # A view may have a version by a scheme of its own. The views of operations have none then.
+    if version is not None and scheme is not None:
         request.version, request.versioning_scheme = version, scheme()
     return request
 

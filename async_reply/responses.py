@@ -46,11 +46,24 @@ PAGES = frozenset({"html", "api", "admin"})
 PROJECT_WAS_ASKED = "async_reply.asked"
 
 
+class EscapingRenderer(JSONRenderer):
+    """Writes all that is not ASCII as escapes."""
+
+    ensure_ascii = True
+
+
 class ProblemRenderer(JSONRenderer):
     """Renders a problem document (RFC 9457)."""
 
     media_type = problems.MEDIA_TYPE
     format = "problem"
+
+    def render(self, *args: Any, **kwargs: Any) -> Any:
+        """Errors of a serializer quote the client's text, which may hold half a surrogate pair."""
+        try:
+            return super().render(*args, **kwargs)
+        except UnicodeEncodeError:
+            return EscapingRenderer().render(*args, **kwargs)
 
 
 def render_as_problem(response: Response) -> None:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from django.db import models, router, transaction
 from django.dispatch import Signal
 
+from async_reply.logs import logger
+
 operation_submitted = Signal()
 operation_started = Signal()
 operation_finished = Signal()
@@ -27,6 +29,14 @@ def announce_finished(operation: models.Model, status: str) -> None:
 
 
 def send(signal: Signal, operation: models.Model, **arguments: object) -> None:
-    """Call the receivers. No error leaves this function, not even one of a log handler."""
-    with suppress(Exception):
+    """Call the receivers. No error leaves this function, not even one of a log handler.
+
+    `send_robust` lets pass what is no Exception: asyncio.CancelledError and gevent.Timeout.
+    """
+    try:
         signal.send_robust(type(operation), operation=operation, **arguments)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        with suppress(Exception):
+            logger.exception("A receiver of a signal failed")

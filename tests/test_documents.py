@@ -104,6 +104,13 @@ def test_links_at__are_those_that_a_request_gets(api: APIClient, running: Operat
     assert links["self"] == f"https://example.org/prefix/api/operations/{running.pk}/"
 
 
+def test_links_at__ignore_the_version_of_a_view_with_a_scheme_of_its_own(
+    running: Operation,
+) -> None:
+    plain = documents.links_at(running, "https://example.org")
+    assert documents.links_at(running, "https://example.org", version="v1") == plain
+
+
 @pytest.mark.parametrize("scope", ["read", "cancel"])
 def test_links_at__with_a_key_open_the_operation_to_whoever_has_them(
     client_of: Callable[..., APIClient], running: Operation, scope: valet_keys.Scope

@@ -10,6 +10,7 @@ from django.http import Http404, HttpResponse, JsonResponse
 from django.urls import path
 from pytest_django import Settings
 from rest_framework import exceptions as drf
+from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
@@ -48,6 +49,20 @@ def raising(error: BaseException) -> Callable[..., Any]:
         raise error
 
     return refuse
+
+
+class FormatSerializer(serializers.Serializer[Any]):
+    format = serializers.ChoiceField(choices=["csv", "pdf"])
+
+
+def test_error__may_quote_half_a_surrogate_pair(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EchoView, "serializer_class", FormatSerializer)
+    body = '{"format": "\\ud800"}'
+    response = api.post("/echoes/", body, content_type="application/json")
+    assert (response.status_code, response["Content-Type"]) == (400, PROBLEM)
+    assert response.json()["errors"] == {"format": ['"\ud800" is not a valid choice.']}
 
 
 RAISED: list[tuple[BaseException, int, str]] = [

@@ -95,7 +95,10 @@ class Compensation:
             self.is_running = self._have_run = False
             try:
                 return self._try(move)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            # asyncio.CancelledError and gevent.Timeout are no Exception.
+            except BaseException as error:
                 is_temporary = errors.is_temporary(error)
                 if not self.caused(error) or (
                     is_temporary and connections[alias()].in_atomic_block

@@ -14,10 +14,12 @@ from django.db.models.query import ModelIterable
 
 from async_reply.attempts.events import EventLog
 from async_reply.database import payloads
-from async_reply.exceptions import StepRefused
+from async_reply.exceptions import PayloadError, StepRefused
 
 #: Bytes of JSON of a job's state, and of all its cursors.
 MAX_BYTES = 64 * 1024
+#: Bytes of JSON of a key. A larger integer than this one is looked at as closely as a text.
+MAX_KEY_BYTES, MAX_INTEGER = 16 * 1024, 2**64
 #: Rows that a loop over a queryset reads at a time.
 ROWS_AT_ONCE = 500
 #: A key, and the item behind which a loop goes on.
@@ -156,6 +158,15 @@ class Loop:
         return rows if key is None else rows.filter(pk__gt=key)
 
     def move(self, key: Any) -> None:
-        """The item of this key is done."""
+        """The item of this key is done. Raises PayloadError for a key that no row can keep.
+
+        The heartbeat writes it. An error there would end the lease.
+        """
+        if type(key) is not int or abs(key) > MAX_INTEGER:
+            try:
+                payloads.to_json(key, limit=MAX_KEY_BYTES)
+            except PayloadError as error:
+                text = f"The loop {self._name!r} cannot keep the key of an item. {error}"
+                raise PayloadError(text) from error
         self.done += 1
         self._kept.move(self._name, key, self.done, self._length)

@@ -89,7 +89,7 @@ class Job:
 
         With a name in `resume` a later attempt goes on behind the last item that was done. The
         iterable is then a queryset, a list, a tuple or a range; or `resume_from(key)` returns the
-        items behind a key, which is None at first, as pairs of key and item.
+        items behind a key, which is None at first, as pairs of key and item. A key is JSON.
         """
         if resume is None:
             return tracking.tracked(self._claim, iterable, total, description)
@@ -162,10 +162,10 @@ class Job:
         name: str,
         *,
         until: datetime | None = None,
-        days: float = 0,
-        hours: float = 0,
-        minutes: float = 0,
-        seconds: float = 0,
+        days: float | None = None,
+        hours: float | None = None,
+        minutes: float | None = None,
+        seconds: float | None = None,
     ) -> None:
         """Sleep for this long, or until a time: the attempt ends, and a later one goes on here.
 

@@ -6,7 +6,7 @@ and the database's clock, and not by having been claimed.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +27,11 @@ Sort = OperationStep.Sort
 
 
 def sleep(
-    steps: Steps, operation: Operation, name: str, until: datetime | None, units: dict[str, float]
+    steps: Steps,
+    operation: Operation,
+    name: str,
+    until: datetime | None,
+    units: Mapping[str, float | None],
 ) -> None:
     """Return if the job has slept under this name, else raise JobPaused."""
     end = end_of_sleep(until, units)
@@ -92,13 +96,18 @@ def _store_no_answer(claim: Claim, row: OperationStep) -> None:
     row.exception = error
 
 
-def end_of_sleep(until: datetime | None, units: dict[str, float]) -> Any:
+def end_of_sleep(until: datetime | None, units: Mapping[str, float | None]) -> Any:
     """The time at which a sleep ends, or its seconds; raises TypeError or ValueError."""
+    given = {name: number for name, number in units.items() if number is not None}
     if until is None:
-        if not any(units.values()):
+        if not given:
             raise TypeError("sleep() takes a length, such as hours=2, or until=…")
-        return to_seconds(timedelta(**units), name="sleep(…)")
-    if any(units.values()) or not isinstance(until, datetime):
+        try:
+            length = timedelta(**given)
+        except (OverflowError, ValueError) as error:  # infinite, or no number
+            raise ValueError(f"sleep(…) takes {MAX_DELAY.days} days at most.") from error
+        return to_seconds(length, name="sleep(…)")
+    if any(given.values()) or not isinstance(until, datetime):
         raise TypeError("sleep(until=…) takes a datetime, and no length besides.")
     if seconds_until(until) > MAX_DELAY.total_seconds():
         raise ValueError(f"sleep(until=…) ends after {MAX_DELAY.days} days at most.")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from async_reply.attempts.kinds import Exceptions
@@ -58,14 +59,29 @@ def to_exception(row: OperationStep, classes: Sequence[type[Exception]]) -> Exce
     for found in _with_subclasses(classes):
         if _path(found) == row.exception:
             stored = json.loads(row.value)
-            # Its __init__ may want other arguments than those that it keeps.
-            error = found.__new__(found, *stored["args"])
+            error = _made_again(found, stored["args"], row.name)
             error.args = tuple(stored["args"])
             vars(error).update(stored["attributes"])
             return error
     raise StepFailed(
         f"The step {row.name!r} stored a {row.exception}, and its stores=(…) does not name it now."
     )
+
+
+def _made_again(cls: type[Exception], args: Sequence[Any], step: str) -> Exception:
+    """An exception of this class, as its arguments make it. It may keep more than its attributes.
+
+    Its __init__ may want other arguments than those that it keeps. Then it is not called.
+    """
+    with suppress(Exception):
+        return cls(*args)
+    try:
+        return cls.__new__(cls, *args)
+    except Exception as error:
+        raise StepFailed(
+            f"The step {step!r} stored a {_path(cls)}, which its arguments as JSON do not make "
+            "again: raise another exception in the step's function."
+        ) from error
 
 
 def _with_subclasses(classes: Sequence[type[Exception]]) -> Iterator[type[Exception]]:

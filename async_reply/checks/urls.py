@@ -50,7 +50,7 @@ def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
                 id="async_reply.E020",
             )
         )
-    return [*messages, *_check_questions()]
+    return [*messages, *_check_questions(), *_check_answers()]
 
 
 def _check_questions() -> Iterator[CheckMessage]:
@@ -66,6 +66,37 @@ def _check_questions() -> Iterator[CheckMessage]:
             "operations/<str:id>/input/<str:name>/.",
             id="async_reply.W142",
         )
+
+
+def _check_answers() -> Iterator[CheckMessage]:
+    """No answer to a question has a file: a step stores it as JSON."""
+    for kind in sorted(compensation.known_kinds):
+        for question, serializer in compensation.known_kinds[kind].asks.items():
+            if _takes_file(serializer):
+                yield checks.Warning(
+                    f"The serializer of the question {question!r} of {kind!r} has a field for a "
+                    "file, and answers are JSON: such an answer is answered 500.",
+                    hint="Remove the field. Let the person upload the file elsewhere, and answer "
+                    "with its key.",
+                    id="async_reply.W143",
+                )
+
+
+def _takes_file(serializer: Any) -> bool:
+    try:
+        return _has_file(serializer())
+    except Exception:  # noqa: BLE001 fields are the project's code, and may need a request
+        return False
+
+
+def _has_file(field: Any) -> bool:
+    """Whether a client may send a file for this field, or for one inside it."""
+    if field.read_only:
+        return False
+    nested = [*getattr(field, "fields", {}).values()]
+    child = getattr(field, "child", None)
+    is_file = any(cls.__name__ == "FileField" for cls in type(field).__mro__)
+    return is_file or any(map(_has_file, nested if child is None else [*nested, child]))
 
 
 def _submit_views(

@@ -103,7 +103,7 @@ def retry_after(response: httpx.Response) -> float | None:
         return min(LONGEST_DELAY_SECONDS, float(value[:12]))
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

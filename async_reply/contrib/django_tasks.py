@@ -80,10 +80,14 @@ class OperationBackend(BaseTaskBackend):
         Raises TaskResultDoesNotExist for another id, and after the operation was deleted or purged.
         """
         try:
-            operation = Operation.objects.get(pk=result_id, kind__in=_kinds, deleted_at=None)
-        except (Operation.DoesNotExist, ValidationError) as error:
+            operation = Operation.objects.get(pk=result_id, deleted_at=None)
+            # This process may not have imported the task's module yet. The import makes its kind.
+            task = import_string(operation.kind)
+        except (Operation.DoesNotExist, ValidationError, ImportError) as error:
             raise TaskResultDoesNotExist(result_id) from error
-        return _to_result(operation, import_string(operation.kind))
+        if operation.kind not in _kinds:
+            raise TaskResultDoesNotExist(result_id)
+        return _to_result(operation, task)
 
 
 def _make_job(path: str, *, backend: type) -> Callable[..., Any]:

@@ -11,6 +11,8 @@ from async_reply.models import Operation
 #: When the transaction conflicts with another one and is repeated, the functions are called again.
 #: A replay of an earlier request inserts nothing and calls nothing.
 functions: list[Callable[[Operation], object]] = []
+#: Called with an owner whose operations are removed, inside the transaction that removes them.
+of_removed_owners: list[Callable[[str], object]] = []
 
 
 def add(operation: Operation) -> None:

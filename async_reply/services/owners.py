@@ -10,6 +10,7 @@ from async_reply.database import alias
 from async_reply.database.clock import DatabaseNow
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.models import Operation
+from async_reply.services import additions
 from async_reply.status import FINAL
 
 
@@ -34,6 +35,8 @@ def remove(owner: str) -> None:
         finished = Operation.objects.filter(owner=owner, deleted_at=None, status__in=sorted(FINAL))
         now = DatabaseNow()
         finished.update(expires_at=now, purge_at=now, updated_at=now, version=F("version") + 1)
+        for function in additions.of_removed_owners:
+            function(owner)
 
 
 def _remove_unfinished(operation: Operation) -> None:

@@ -111,7 +111,7 @@ class FakeJob(Job):
                 self.files.append(FakeFile(result.file.name, content_type, stored.read()))
         return result
 
-    def sleep(self, name: str, *, until: datetime | None = None, **units: float) -> None:
+    def sleep(self, name: str, *, until: datetime | None = None, **units: float | None) -> None:
         """Note the sleep in `slept`, and go on at once."""
         end = pauses.end_of_sleep(until, units)
         self._steps.begin_pause(name, "A sleep")

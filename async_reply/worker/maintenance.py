@@ -108,7 +108,9 @@ class Maintenance(threading.Thread):
             try:
                 changed = duty.function()
                 self._failing -= {duty.name, schema.REMEDY}
-            except Exception as error:  # noqa: BLE001 no duty may end a worker
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 no duty may end a worker
                 self._report(duty, error)
                 is_away = errors.is_away(error)
         seconds = time.monotonic() - started
@@ -119,7 +121,7 @@ class Maintenance(threading.Thread):
         duty.schedule(changed=changed)
         return changed
 
-    def _report(self, duty: Duty, error: Exception) -> None:
+    def _report(self, duty: Duty, error: BaseException) -> None:
         """Log the first of several failures in a row."""
         # Every duty fails while tables are missing. One line then says what to do.
         is_behind = schema.is_behind(error)

@@ -1,5 +1,6 @@
 """Functions of on_failure and on_cancel run in the transaction that stores the outcome."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -260,6 +261,11 @@ def exit_(operation: Operation) -> None:
     raise SystemExit(3)
 
 
+def cancel_task(operation: Operation) -> None:
+    """As a coroutine does whose task was canceled. It is no Exception."""
+    raise asyncio.CancelledError
+
+
 def refer_to_nothing(operation: Operation) -> None:
     """PostgreSQL and SQLite look at foreign keys when the transaction commits."""
     OperationAttempt.objects.create(
@@ -268,7 +274,7 @@ def refer_to_nothing(operation: Operation) -> None:
 
 
 @ends
-@pytest.mark.parametrize("function", [divide, exit_, refer_to_nothing])
+@pytest.mark.parametrize("function", [divide, exit_, cancel_task, refer_to_nothing])
 def test_function__that_raises_leaves_the_outcome_and_no_writes(
     end: Callable[[], Operation], function: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

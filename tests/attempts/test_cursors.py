@@ -25,6 +25,7 @@ from async_reply.exceptions import (
     WorkerStopping,
 )
 from async_reply.models import Operation, OperationStep
+from tests.attempts.scripts import Script
 from tests.project.tasks import echo
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_statement")]
@@ -116,6 +117,25 @@ def test_track__other_source_says_what_is_behind_a_key() -> None:
 
     attempts(job)
     assert done == [f"line {number}" for number in range(0, 50, 10)]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [b"row", "\udcff", {1}, object(), 10**5000, "x" * 20_000],
+    ids=["bytes", "surrogate", "set", "object", "huge", "long"],
+)
+def test_track__key_that_no_row_can_keep_fails_the_job(key: Any) -> None:
+    """A file's name may hold half a surrogate pair, for example."""
+
+    def job(job: Job, calls: list[str]) -> None:
+        pairs = [(key, "a"), (key, "b")]
+        calls.extend(job.track(resume="files", resume_from=lambda _key: pairs))
+
+    script = Script(job)
+    report = script.attempt()
+    assert report.ending is Ending.FAILED
+    assert isinstance(report.error, PayloadError)
+    assert "The loop 'files' cannot keep the key of an item." in str(report.error)
 
 
 @pytest.mark.parametrize(

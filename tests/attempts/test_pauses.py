@@ -1,5 +1,6 @@
 """A job that sleeps: its attempt ends, no process waits, and a later attempt goes on."""
 
+import math
 import threading
 from contextlib import suppress
 from datetime import timedelta
@@ -223,6 +224,9 @@ def test_sleep__can_be_canceled_and_calls_on_cancel() -> None:
         ({}, TypeError),
         ({"hours": -1}, ValueError),
         ({"days": 366}, ValueError),
+        ({"days": 1e12}, ValueError),
+        ({"hours": math.inf}, ValueError),
+        ({"hours": math.nan}, ValueError),
         ({"until": timezone.now() + timedelta(days=366)}, ValueError),
         ({"until": timezone.now(), "hours": 1}, TypeError),
         ({"until": 3}, TypeError),
@@ -231,6 +235,13 @@ def test_sleep__can_be_canceled_and_calls_on_cancel() -> None:
 def test_sleep__refuses_lengths(arguments: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         FakeJob().sleep("a", **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"seconds": 0}, {"hours": 1, "minutes": -60}])
+def test_sleep__takes_a_computed_length_of_zero(arguments: Any) -> None:
+    script = Script(lambda job, _calls: job.sleep("until the limit is reset", **arguments))
+    assert script.attempt().ending is Ending.PAUSED
+    assert script.attempt().ending is Ending.SUCCEEDED
 
 
 def test_sleep__polls_are_five_minutes_apart_and_the_reason_says_it() -> None:

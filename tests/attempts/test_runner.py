@@ -1,5 +1,6 @@
 """One attempt from its claim to its end, in each of the ways in which it can end."""
 
+import asyncio
 import signal
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, connections, transaction
+from django.dispatch import Signal
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from rest_framework.exceptions import APIException, ValidationError
@@ -269,6 +271,30 @@ def test_run__on_finish_is_rolled_back_with_a_failure() -> None:
     Operation.objects.all().delete()
     _report, operation = attempt(broken)
     assert (operation.status, operation.message) == (Status.FAILED, "")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "sent",
+    [signals.operation_submitted, signals.operation_started, signals.operation_finished],
+    ids=["submitted", "started", "finished"],
+)
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+def test_signal__whose_receiver_fails_changes_nothing(
+    sent: Signal, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Django's `send_robust` catches no error that is no Exception."""
+
+    def receive(**_arguments: object) -> None:
+        raise error
+
+    sent.connect(receive)
+    try:
+        report, operation = attempt(lambda operation: None)
+    finally:
+        sent.disconnect(receive)
+    assert (report.ending, operation.status) == (Ending.SUCCEEDED, Status.SUCCEEDED)
+    assert error.__name__ in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)

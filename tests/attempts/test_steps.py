@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
@@ -165,6 +166,47 @@ def test_step__stored_exception_is_raised_the_same_again(stores: Any) -> None:
     assert script.attempt().ending is Ending.SUCCEEDED
     assert script.calls == ["pay", "cancel"]
     assert seen == [(Declined, ("refused with 7",), {"code": 7, "reason": "no cover"})] * 2
+
+
+@pytest.mark.parametrize(
+    ("messages", "shown"),
+    [
+        ("bad", ["bad"]),
+        (["bad", "worse"], ["bad", "worse"]),
+        ({"year": ["bad"]}, ["bad"]),
+    ],
+)
+def test_step__stored_validation_error_of_django_keeps_its_messages(
+    messages: Any, shown: list[str]
+) -> None:
+    """It keeps them in attributes that are not JSON."""
+    seen = []
+
+    def check() -> None:
+        raise ValidationError(messages)
+
+    def job(job: Job, calls: list[str]) -> None:
+        with pytest.raises(ValidationError) as caught:
+            job.step("check", check, stores=ValidationError)
+        seen.append((caught.value.messages, str(caught.value)))
+        if job.attempt == 1:
+            raise OSError
+
+    script = Script(job)
+    script.attempt()
+    assert script.attempt().ending is Ending.SUCCEEDED
+    assert seen == [(shown, str(ValidationError(messages)))] * 2
+
+
+def test_step__exception_that_its_arguments_do_not_make_again_says_so() -> None:
+    def fail() -> None:
+        raise ExceptionGroup("some", [ValueError(1)])
+
+    script = Script(lambda job, calls: job.step("a", fail, stores=(Exception,)))
+    report = script.attempt()
+    assert report.ending is Ending.FAILED
+    assert isinstance(report.error, StepFailed)
+    assert "raise another exception" in str(report.error)
 
 
 def test_step__stored_exception_that_nobody_names_any_more_fails() -> None:

@@ -1,15 +1,18 @@
 """Checks of the URLconf: each submit can name the URL of its operation."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.urls import include, path
 from pytest_django import Settings
+from rest_framework import serializers
 from rest_framework.versioning import NamespaceVersioning, URLPathVersioning
 from rest_framework.views import APIView
 
 from async_reply import urls as ours
+from async_reply.attempts.compensation import known_kinds
 from tests.checks.messages import ids
 from tests.project import views
 
@@ -97,3 +100,29 @@ class WithoutQuestions:
 def test_urls__without_one_for_questions(settings: Settings) -> None:
     settings.ROOT_URLCONF = WithoutQuestions
     assert ids() == ["async_reply.W142"]
+
+
+class Scan(serializers.Serializer[Any]):
+    scan = serializers.ImageField()
+
+
+class Letter(serializers.Serializer[Any]):
+    subject = serializers.CharField()
+    scans = Scan(many=True)
+
+
+class Unmade(serializers.Serializer[Any]):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise KeyError("request")
+
+
+@pytest.mark.parametrize("serializer", [Scan, Letter])
+def test_question__without_files(
+    serializer: Any, monkeypatch: pytest.MonkeyPatch, urls: Callable[..., None]
+) -> None:
+    urls(views.EchoView)
+    assert ids() == []
+    known = known_kinds["tests.approve"]
+    asks = {**known.asks, "unmade": Unmade, "letter": serializer}
+    monkeypatch.setitem(known_kinds, "tests.approve", replace(known, asks=asks))
+    assert ids() == ["async_reply.W143"]

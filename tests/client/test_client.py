@@ -331,6 +331,11 @@ def test_delay__is_one_that_a_system_can_sleep(delay: str) -> None:
     assert answers.retry_after(response) == answers.LONGEST_DELAY_SECONDS
 
 
+def test_delay__that_no_date_has_is_none() -> None:
+    response = httpx.Response(503, headers={"Retry-After": "Mon, 01 Jan 20269999900 00:00:00 GMT"})
+    assert answers.retry_after(response) is None
+
+
 def test_document__that_is_nested_too_deeply_is_none() -> None:
     fields = {"Content-Type": "application/json"}
     assert answers.document(httpx.Response(200, headers=fields, content=b"[" * 200_000)) == {}

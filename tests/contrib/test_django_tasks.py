@@ -10,11 +10,12 @@ from django.utils import timezone
 
 pytest.importorskip("django.tasks", reason="needs Django 6.0")
 
-from django.tasks import TaskResultStatus
+from django.tasks import TaskResultStatus, default_task_backend
 from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch
 from django.tasks.signals import task_enqueued, task_finished, task_started
 
 from async_reply import services
+from async_reply.contrib import django_tasks
 from async_reply.models import Operation
 from async_reply.status import Status
 from async_reply.testing import run_operations
@@ -164,3 +165,18 @@ def test_get_result__after_a_delete() -> None:
     services.delete(Operation.objects.get(pk=result.id))
     with pytest.raises(TaskResultDoesNotExist):
         result.refresh()
+
+
+def test_get_result__imports_the_module_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has only the id: the import of the module makes the kind."""
+    result = some_tasks.add.enqueue(1)
+    path = some_tasks.add.module_path
+    kind = django_tasks._kinds[path]
+    monkeypatch.delitem(django_tasks._kinds, path)
+
+    def import_task(name: str) -> Any:
+        django_tasks._kinds[name] = kind
+        return some_tasks.add
+
+    monkeypatch.setattr(django_tasks, "import_string", import_task)
+    assert default_task_backend.get_result(result.id).status == TaskResultStatus.READY

@@ -2,7 +2,8 @@
 
 A statement on the wrong database fails, and a transaction on the wrong database keeps a row too
 many. The tests try submits, refusals in hooks, quotas, keys, polls, waits, streams, lists,
-cancels, files, reruns, deletions, purges, commands, checks, and the pages and actions of the admin.
+cancels, files, reruns, deletions, purges, webhooks, commands, checks, and the pages and actions of
+the admin.
 """
 
 from pathlib import Path
@@ -22,6 +23,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "rest_framework",
     "async_reply",
+    "async_reply.contrib.webhooks",
     "project",
 ]
 MIDDLEWARE = [
@@ -53,14 +55,17 @@ ASYNC_REPLY = {"MAX_UNFINISHED": 5, "USER_DELETED": "remove"}
 """
 FILES = {
     "project/routers.py": """
+LABELS = {"async_reply", "async_reply_webhooks"}
+
+
 class Router:
     def db_for_read(self, model, **hints):
-        return "operations" if model._meta.app_label == "async_reply" else "default"
+        return "operations" if model._meta.app_label in LABELS else "default"
 
     db_for_write = db_for_read
 
     def allow_migrate(self, db, app_label, **hints):
-        return (db == "operations") == (app_label == "async_reply")
+        return (db == "operations") == (app_label in LABELS)
 """,
     "project/urls.py": """
 from django.contrib import admin
@@ -95,6 +100,7 @@ urlpatterns = [
     path("add/", AddView.as_view()),
     path("refusing/", RefusingView.as_view()),
     path("act/", Things.as_view({"post": "act"})),
+    path("", include("async_reply.contrib.webhooks.urls")),
     path("", include("async_reply.urls")),
 ]
 """,
@@ -151,12 +157,20 @@ WITHOUT_WORKER = (
 from django.core.management import call_command
 from django.utils import timezone
 
+from async_reply.contrib.webhooks.models import Delivery
 from async_reply.services import owners, retention
 from async_reply.testing import run_operations
 
 Operation.objects.all().delete()
+hook = client.post("/webhooks/", {"url": "https://example.org/"}, format="json").json()
+hooks = [
+    client.patch(f"/webhooks/{hook['id']}/", {"whole": True}, format="json").status_code,
+    client.post(f"/webhooks/{hook['id']}/secret/").status_code,
+    client.post("/webhooks/callback-secret/").status_code,
+    client.post("/webhooks/callback-secret/").status_code,
+]
 refused = [submit(url="/refusing/").status_code, submit(url="/act/?no").status_code]
-left = [count(), Group.objects.filter(name="acted").count()]
+left = [count(), Delivery.objects.count(), Group.objects.filter(name="acted").count()]
 several = [submit().status_code for _ in range(7)]
 canceled = client.post(client.get("/operations/").json()["results"][0]["links"]["cancel"]).json()
 reports = [report.ending.value for report in run_operations()]
@@ -177,6 +191,7 @@ call_command("async_reply_maintain", "--once")
 pk = ada.pk
 ada.delete()
 tell(
+    hooks=hooks,
     refused=refused,
     left=left,
     several=several,
@@ -226,9 +241,10 @@ def test_conversation__with_a_real_worker(project: Project) -> None:
 def test_refusals_and_admin__without_a_worker(project: Project) -> None:
     values = project.script(WITHOUT_WORKER)
     assert values == {
+        "hooks": [200, 200, 201, 201],
         "refused": [500, 500],
         # The view's transaction is on the default database, so the operation in the other stays.
-        "left": [1, 0],
+        "left": [1, 1, 0],
         "several": [202, 202, 202, 202, 429, 429, 429],
         "canceled": "canceled",
         "reports": ["succeeded"] * 4,

@@ -1,3 +1,4 @@
+import asyncio
 import time
 from io import StringIO
 from types import SimpleNamespace
@@ -83,9 +84,10 @@ def test_command__names_the_duties_that_failed(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_turn__goes_on_after_an_error_of_one_duty() -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
+def test_turn__goes_on_after_an_error_of_one_duty(error: type[BaseException]) -> None:
     def fail() -> int:
-        raise ZeroDivisionError
+        raise error
 
     operation = lose()
     thread = Maintenance([Duty("purge", 1, fail), Duty("rescue", 1, rescue.rescue, rescues=True)])

@@ -21,6 +21,8 @@ class WebhooksConfig(AppConfig):
 
         if _add_deliveries not in additions.functions:
             additions.functions.append(_add_deliveries)
+        if _disown not in additions.of_removed_owners:
+            additions.of_removed_owners.append(_disown)
         uid = self.label
         signals.operation_started.connect(_hint, dispatch_uid=f"{uid}.started")
         signals.operation_asked.connect(_hint, dispatch_uid=f"{uid}.asked")
@@ -33,6 +35,12 @@ def _add_deliveries(operation: Any) -> None:
     from async_reply.contrib.webhooks import submits
 
     submits.add_deliveries(operation)
+
+
+def _disown(owner: str) -> None:
+    from async_reply.contrib.webhooks import submits
+
+    submits.disown(owner)
 
 
 def _hint(operation: Any, **_kwargs: Any) -> None:

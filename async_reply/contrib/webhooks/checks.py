@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.db import DatabaseError
+from django.db import DatabaseError, router
 
 from async_reply import conf
 from async_reply.database import alias, schema
@@ -20,8 +20,8 @@ Configs = Sequence[AppConfig] | None
 
 @register("async_reply")
 def check_webhooks(app_configs: Configs = None, **_kwargs: Any) -> list[CheckMessage]:
-    """The packages of the extra are installed."""
-    return [*_check_packages()]
+    """The packages of the extra are installed, and its tables are beside those of operations."""
+    return [*_check_packages(), *_check_database()]
 
 
 def _check_packages() -> Iterator[CheckMessage]:
@@ -31,6 +31,17 @@ def _check_packages() -> Iterator[CheckMessage]:
             f"async_reply.contrib.webhooks needs packages that are missing: {', '.join(missing)}.",
             hint="Install django-async-reply[webhooks].",
             id="async_reply.E041",
+        )
+
+
+def _check_database() -> Iterator[CheckMessage]:
+    database = router.db_for_write(apps.get_model("async_reply_webhooks", "Delivery"))
+    if database != alias():
+        yield Error(
+            f"The tables of webhooks are in the database {database}, and those of operations in "
+            f"{alias()}: no transaction stores an operation with its deliveries, so some are lost.",
+            hint="Have DATABASE_ROUTERS send the app async_reply_webhooks where async_reply goes.",
+            id="async_reply.E042",
         )
 
 

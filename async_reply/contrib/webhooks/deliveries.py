@@ -17,7 +17,7 @@ from async_reply import conf
 from async_reply.contrib.webhooks import encryption, events, pauses, posts, signatures
 from async_reply.contrib.webhooks.models import CallbackSecret, Delivery, DeliveryTry, Endpoint
 from async_reply.database import alias
-from async_reply.database.clock import DatabaseNow, after
+from async_reply.database.clock import DatabaseNow, after, microseconds
 from async_reply.logs import logger
 from async_reply.models import Operation
 
@@ -28,6 +28,7 @@ LONGEST_SPARE_SECONDS = 60.0
 HTTP_GONE = 410
 #: Deliveries of one host without anything to send that one look passes over.
 MAX_RESTS = 100
+UNWRITTEN = "Our server cannot write this message now."
 #: Columns that the messages need of an operation.
 UNREAD = ("input", "extra", "kept")
 
@@ -97,15 +98,14 @@ def claim(delivery: Delivery) -> Message | None:
     claimed_at = time.monotonic()
     operation = Operation.objects.filter(pk=delivery.operation).defer(*UNREAD).first()
     found = events.find(delivery, operation)
-    changes: dict[str, Any] = {}
     if found is None:
         _rest(delivery, operation)
         return None
-    if found != (delivery.event, delivery.number) or delivery.is_told:
-        changes = _new_event(delivery, operation, *found)
-    elif delivery.whole:
-        # The document may have been deleted since.
-        changes = {"body": events.write(delivery, operation, delivery.event)}
+    is_new = found != (delivery.event, delivery.number) or delivery.is_told
+    changes = _new_event(*found) if is_new else {}
+    if is_new or delivery.whole or not delivery.body:
+        # A whole document may have been deleted since it was written.
+        changes["body"] = events.try_to_write(delivery, operation, found[0])
     lease = after(LEASE_SECONDS)
     changes |= {"claims": F("claims") + 1, "lease_expires_at": lease, "due_at": lease}
     guard = {"claims": delivery.claims, "state": Delivery.State.OPEN}
@@ -115,14 +115,11 @@ def claim(delivery: Delivery) -> Message | None:
     return _address(claimed, claimed_at) if claimed.claims == delivery.claims + 1 else None
 
 
-def _new_event(
-    delivery: Delivery, operation: Operation | None, event: str, number: int
-) -> dict[str, Any]:
+def _new_event(event: str, number: int) -> dict[str, Any]:
     """The columns of an event that was found now: it gets a time of its own to be delivered."""
     return {
         "event": event,
         "number": number,
-        "body": events.write(delivery, operation, event),
         "is_told": False,
         "has_outcome": event not in (events.STARTED, events.INPUT_REQUIRED),
         "tries": 0,
@@ -158,6 +155,8 @@ def _address(delivery: Delivery, claimed_at: float) -> Message | None:
         url, signed = endpoint.url, endpoint
     else:
         signed = CallbackSecret.objects.filter(owner=delivery.owner).first()
+    if not delivery.body:
+        return Message(delivery, url, {}, claimed_at, UNWRITTEN)
     keys = list(conf.get("WEBHOOK_KEYS"))
     try:
         keys = [*(signed.keys() if signed is not None else ()), *keys]
@@ -182,10 +181,8 @@ def record(message: Message, answer: posts.Answer) -> None:
         _write_ledger(delivery, answer)
         if answer.is_success:
             _succeed(delivery)
-        elif answer.status == HTTP_GONE:
-            _give_up_receiver(delivery)
-        else:
-            _try_later(delivery, answer)
+        elif answer.status != HTTP_GONE or not _give_up_receiver(delivery, message.url):
+            _try_later(delivery, answer, is_refused=bool(message.refusal))
     log = logger.info if answer.is_success else logger.warning
     log(
         "Webhook %s %s: status=%s %s",
@@ -238,11 +235,14 @@ def _succeed(delivery: Delivery) -> None:
     _free(delivery, changes)
 
 
-def _give_up_receiver(delivery: Delivery) -> None:
-    """The receiver answered 410: nothing more is sent to it."""
+def _give_up_receiver(delivery: Delivery, url: str) -> bool:
+    """The receiver at `url` answered 410: send nothing more there. False if it has moved since."""
     if delivery.endpoint is not None:
-        Endpoint.objects.filter(pk=delivery.endpoint).update(state=Endpoint.State.GONE)
+        endpoint = Endpoint.objects.filter(pk=delivery.endpoint)
+        if not endpoint.filter(url=url).update(state=Endpoint.State.GONE) and endpoint.exists():
+            return False
     close(delivery, "The receiver answered 410: it is gone.", tries=1)
+    return True
 
 
 def close(delivery: Delivery, reason: str, *, tries: int = 0) -> None:
@@ -253,7 +253,7 @@ def close(delivery: Delivery, reason: str, *, tries: int = 0) -> None:
         logger.info("Webhook %s closed: %s", delivery.message_id, reason)
 
 
-def _try_later(delivery: Delivery, answer: posts.Answer) -> None:
+def _try_later(delivery: Delivery, answer: posts.Answer, *, is_refused: bool) -> None:
     wanted = pauses.retry_after_seconds(answer.retry_after)
     pause = max(pauses.pause_seconds(delivery.tries), wanted)
     left = _seconds_left(delivery)
@@ -264,7 +264,7 @@ def _try_later(delivery: Delivery, answer: posts.Answer) -> None:
     elif left <= 0:
         changes |= {"state": Delivery.State.FAILED, "ended_at": DatabaseNow(), "due_at": None}
     else:
-        if answer.status is None:
+        if answer.status is None and not is_refused:
             _spare(delivery, min(pause, LONGEST_SPARE_SECONDS))
         # The last try is at the end of the time, however long the receiver wants to be left alone.
         changes["due_at"] = _unless_hinted(after(min(pause, left)))
@@ -279,6 +279,9 @@ def _spare(delivery: Delivery, seconds: float) -> None:
 
 
 def _seconds_left(delivery: Delivery) -> float:
+    """The seconds for further tries, by the database's clock."""
     if delivery.give_up_at is None:
         return float(conf.get("WEBHOOK_RETRY"))
-    return float(delivery.give_up_at.timestamp() - time.time())
+    left = microseconds(F("give_up_at") - DatabaseNow())
+    rows = Delivery.objects.filter(pk=delivery.pk).annotate(left=left)
+    return float(rows.values_list("left", flat=True).first() or 0) * 1e-6

@@ -5,11 +5,11 @@ One worker does each of them for all.
 
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from async_reply import conf
-from async_reply.contrib.webhooks import deliveries, events, hints
-from async_reply.contrib.webhooks.models import Delivery
+from async_reply.contrib.webhooks import deliveries, events, hints, submits
+from async_reply.contrib.webhooks.models import Delivery, Endpoint
 from async_reply.database.clock import DatabaseNow, after
 from async_reply.models import Operation, Turn
 from async_reply.worker.maintenance import Duty
@@ -95,10 +95,15 @@ def _is_late(delivery: Delivery, operation: Operation | None) -> bool:
 
 
 def purge() -> int:
-    """Delete deliveries whose time in the ledger is over; returns how many."""
+    """Delete deliveries whose time in the ledger is over; returns how many.
+
+    Endpoints of removed owners go with their last delivery.
+    """
     old = Delivery.objects.filter(ended_at__lte=after(-conf.get("WEBHOOK_LEDGER")))
     ids = list(old.order_by("ended_at").values_list("pk", flat=True)[:PURGE_ROWS])
     Delivery.objects.filter(pk__in=ids).delete()
+    nobodys = Endpoint.objects.filter(owner=submits.NOBODY)
+    nobodys.exclude(Exists(Delivery.objects.filter(endpoint=OuterRef("pk")))).delete()
     return len(ids)
 
 

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from async_reply.database import errors
+from async_reply.logs import logger
 from async_reply.status import FINAL, Status
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def find(delivery: "Delivery", operation: "Operation | None") -> tuple[str, int]
         at_hand = None
     may_expire = delivery.wants_expired and delivery.event != EXPIRED
     if operation is None:
-        if not delivery.is_told:
+        if at_hand is not None and not delivery.is_told:
             return at_hand
         return (EXPIRED, 0) if may_expire else None
     outcome = OUTCOMES.get(operation.status)
@@ -73,6 +75,20 @@ def find(delivery: "Delivery", operation: "Operation | None") -> tuple[str, int]
 
 def _asks(operation: "Operation") -> bool:
     return operation.status == Status.PENDING and operation.pause == QUESTION
+
+
+def try_to_write(delivery: "Delivery", operation: "Operation | None", event: str) -> str:
+    """The message of an event; '' if it cannot be written, for one receiver holds up no other.
+
+    The project's URLs may have changed since the submit, and its serializers may raise anything.
+    """
+    try:
+        return write(delivery, operation, event)
+    except Exception as error:
+        if errors.is_temporary(error):
+            raise
+        logger.exception("Webhook %s.%s cannot be written", delivery.operation, event)
+        return ""
 
 
 def write(delivery: "Delivery", operation: "Operation | None", event: str) -> str:

@@ -1,5 +1,6 @@
 """The tables: receivers, one delivery for each operation and receiver, and each try."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -43,12 +44,14 @@ class Signed(models.Model):
         return secret
 
     def keys(self) -> list[str]:
-        """The secrets that sign now. Raises encryption.Undecryptable."""
-        tokens = [self.secret]
+        """The secrets that sign now. Raises encryption.Undecryptable for the current one."""
+        keys = [encryption.decrypt(self.secret)]
         until: datetime | None = self.previous_until
         if self.previous_secret and until is not None and seconds_until(until) > 0:
-            tokens.append(self.previous_secret)
-        return [encryption.decrypt(token) for token in tokens]
+            # The owner may have made the current one because nothing decrypts the previous one.
+            with suppress(encryption.Undecryptable):
+                keys.append(encryption.decrypt(self.previous_secret))
+        return keys
 
 
 class Endpoint(Signed):

@@ -232,7 +232,9 @@ class _TimedStream(NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> NetworkStream:
-        stream = self._stream.start_tls(ssl_context, server_hostname, timeout=self._clock.left())
+        # No certificate and no SNI has the dot at the end of a full name (RFC 6066, section 3).
+        name = server_hostname and server_hostname.rstrip(".")
+        stream = self._stream.start_tls(ssl_context, name, timeout=self._clock.left())
         return _TimedStream(stream, self._clock)
 
     def get_extra_info(self, info: str) -> Any:

@@ -85,10 +85,15 @@ class _Posts:
 def _turn() -> Iterator[bool]:
     """A lock that the processes of one worker share; whether this one has it.
 
-    The system frees the lock of a process that is killed.
+    The system frees the lock of a process that is killed. In a container without a folder to write
+    to there is no lock. Several processes then deliver, each other deliveries.
     """
-    path = Path(tempfile.gettempdir()) / f"async_reply-webhooks-{BOOT_ID}"
-    with path.open("w") as file:
+    try:
+        file = (Path(tempfile.gettempdir()) / f"async_reply-webhooks-{BOOT_ID}").open("w")
+    except OSError:
+        yield True
+        return
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -6,6 +6,7 @@ Its owner's endpoints get one each, and so does the callback of its request.
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.http import QueryDict
 from django.urls import get_script_prefix
@@ -24,6 +25,8 @@ ATTRIBUTE = "async_reply_callback"
 #: The key of `Operation.reply` that says that there are deliveries. An operation without it pays
 #: nothing when it starts and ends.
 MARK = "webhooks"
+#: The owner of endpoints whose owner was removed.
+NOBODY = ""
 #: Endpoints that one owner may have.
 MAX_ENDPOINTS = 20
 
@@ -115,6 +118,14 @@ def add_deliveries(operation: Operation) -> None:
     operation.reply = reply
 
 
+def disown(owner: str) -> None:
+    """Take the endpoints from an owner that is removed.
+
+    They hear of the end of its operations, and nothing of a later owner of the same name.
+    """
+    Endpoint.objects.filter(owner=owner).update(owner=NOBODY)
+
+
 def of_endpoint(endpoint: Endpoint, operation: Operation) -> Delivery:
     return Delivery(
         endpoint=endpoint.pk,
@@ -167,5 +178,8 @@ def filter_columns(names: Collection[str]) -> dict[str, Any]:
 
 
 def host(url: str) -> str:
-    """Host and port: one message at a time goes to each."""
-    return addresses.check_url(url).netloc[:255]
+    """Host and port: one message at a time goes to each.
+
+    The URL of an endpoint may be one that the settings no longer allow. Its deliveries say so.
+    """
+    return urlsplit(url).netloc.lower()[:255]

@@ -13,11 +13,18 @@ from async_reply.logs import logger
 from async_reply.publishing import broker, connections
 
 NAME = "async_reply.webhooks.deliver"
+#: The project's limits for all its tasks may be shorter than a post. The answers would be lost.
+SOFT_LIMIT_SECONDS, LIMIT_SECONDS = 110, 120
 #: A message that waited longer in its queue is dropped: others have come meanwhile.
 EXPIRES_SECONDS = 60
 
 
-@shared_task(name=NAME, ignore_result=True)
+@shared_task(
+    name=NAME,
+    ignore_result=True,
+    soft_time_limit=SOFT_LIMIT_SECONDS,
+    time_limit=LIMIT_SECONDS,
+)
 def deliver() -> None:
     """Deliver what is due, unless another process of this worker is doing so."""
     # Imported here, since a worker imports this module with all others at its start.

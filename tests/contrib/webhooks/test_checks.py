@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db.models import Model
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -18,6 +19,20 @@ def test_missing_package__is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     (error,) = checks.check_webhooks()
     assert error.id == "async_reply.E041"
     assert "missing: no_such_package." in error.msg
+
+
+class OperationsRouter:
+    """Forgets the tables of webhooks."""
+
+    def db_for_write(self, model: type[Model], **_hints: Any) -> str | None:
+        return "operations" if model._meta.app_label == "async_reply" else None
+
+
+def test_tables_in_another_database__are_an_error(settings: Settings) -> None:
+    settings.DATABASE_ROUTERS = [OperationsRouter()]
+    (error,) = checks.check_webhooks()
+    assert error.id == "async_reply.E042"
+    assert "in the database default, and those of operations in operations" in error.msg
 
 
 @pytest.mark.django_db

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import AbstractBaseUser, User
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -219,6 +220,24 @@ def test_time_that_is_over__ends_the_delivery(
     assert row().ended_at is not None
 
 
+def test_clock_of_a_worker_that_is_wrong__ends_no_delivery(
+    endpoint: Endpoint,
+    start: Any,
+    receiver: Receiver,
+    deliver: Deliver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receiver.answer = answering(500)
+    finish(start())
+    (message,) = deliveries.claim_due(20)
+    answer, ahead = message.post(), time.time() + timedelta(days=2).total_seconds()
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    deliveries.record(message, answer)
+    monkeypatch.undo()
+    assert row().state == Delivery.State.OPEN
+    assert row().due_at - timezone.now() < timedelta(seconds=6)
+
+
 @pytest.mark.parametrize("event", [events.STARTED, events.INPUT_REQUIRED])
 def test_time_that_is_over_before_the_outcome__leaves_the_outcome_a_time_of_its_own(
     event: str, endpoint: Any, start: Any, receiver: Receiver, deliver: Deliver
@@ -272,7 +291,13 @@ def test_retry_after__never_outlasts_the_time_for_tries(
     assert row().due_at - timezone.now() < timedelta(hours=24, minutes=1)
 
 
-@pytest.mark.parametrize("field", ["", "soon", "-1", "²", "Mon, 99 Xxx 2020 00:00:00 GMT"])
+BAD_RETRY_AFTER = [
+    *("", "soon", "-1", "²", "Mon, 99 Xxx 2020 00:00:00 GMT"),
+    "Mon, 01 Jan 20269999900 00:00:00 GMT",  # a year that no C integer holds
+]
+
+
+@pytest.mark.parametrize("field", BAD_RETRY_AFTER)
 def test_bad_retry_after__counts_as_none(field: str) -> None:
     assert pauses.retry_after_seconds(field) == 0
 
@@ -327,6 +352,24 @@ def test_410__disables_the_endpoint(
     finish(second)
     assert deliver() == 0
     assert set(Delivery.objects.values_list("state", flat=True)) == {Delivery.State.CLOSED}
+
+
+def test_410__of_an_earlier_url_does_not_disable_the_endpoint(
+    endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver
+) -> None:
+    receiver.answer = answering(410)
+    finish(start())
+    (message,) = deliveries.claim_due(20)
+    answer = message.post()
+    with receiving() as other:
+        replays.change_url(endpoint, other.url)
+        endpoint.save()
+        deliveries.record(message, answer)
+        endpoint.refresh_from_db()
+        assert endpoint.state == Endpoint.State.ENABLED
+        make_due()
+        deliver()
+        assert other.types == ["operation.succeeded"]
 
 
 def test_410__closes_a_callback(
@@ -586,6 +629,19 @@ def test_operation_without_a_row__has_expired(
     assert row().state == Delivery.State.DELIVERED
 
 
+@pytest.mark.parametrize("names", [ALL, [events.EXPIRED]])
+def test_operation_whose_row_goes_before_any_look__has_expired(
+    names: list[str], endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver
+) -> None:
+    Endpoint.objects.update(events=names)
+    start()
+    Operation.objects.all().delete()
+    duties.cast_net()
+    assert deliver() == 1
+    assert receiver.types == [events.EXPIRED]
+    assert row().state == Delivery.State.DELIVERED
+
+
 def test_operation_without_a_row_and_event__ends_the_delivery(
     endpoint: Endpoint, start: Any, deliver: Deliver
 ) -> None:
@@ -656,6 +712,58 @@ def test_secret_that_cannot_be_read__is_a_refusal_in_the_ledger(
     assert DeliveryTry.objects.get().error == "The secret cannot be read: make a new one."
 
 
+def test_secret_that_cannot_be_read__does_not_keep_a_new_one_from_signing(
+    endpoint: Any, start: Any, receiver: Receiver, deliver: Deliver, settings: Settings
+) -> None:
+    settings.SECRET_KEY = "another" * 10
+    secret = endpoint.renew_secret()
+    endpoint.save()
+    finish(start())
+    deliver()
+    receiver.verify(secret)
+    assert receiver.types == ["operation.succeeded"]
+
+
+@pytest.mark.parametrize("form", ["thin", "whole"])
+def test_message_that_cannot_be_written__holds_up_no_other(
+    form: str,
+    user: AbstractBaseUser,
+    endpoint: Endpoint,
+    start: Any,
+    receiver: Receiver,
+    deliver: Deliver,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with receiving() as other:
+        unwritable = make_endpoint(user, other.url, base_url="no URL", whole=form == "whole")
+        finish(start())
+        finish(start())
+        deliver()
+        assert receiver.types == ["operation.succeeded"] * 2
+        assert other.requests == []
+        assert {row.error for row in DeliveryTry.objects.filter(status=None)} == {
+            "Our server cannot write this message now."
+        }
+        assert "cannot be written" in caplog.text
+        Delivery.objects.filter(endpoint=unwritable.pk).update(base_url="https://example.org")
+        make_due()
+        deliver()
+        assert other.types == ["operation.succeeded"] * 2
+
+
+def test_refusal__delays_no_other_message_to_the_host(
+    user: AbstractBaseUser, endpoint: Endpoint, start: Any, receiver: Receiver, deliver: Deliver
+) -> None:
+    Endpoint.objects.update(secret="unreadable")
+    finish(start())
+    make_endpoint(user, receiver.url)
+    Delivery.objects.update(due_at=after(-5))
+    finish(start())
+    Endpoint.objects.exclude(secret="unreadable").update(owner="other")
+    deliver()
+    assert receiver.types == ["operation.succeeded"]
+
+
 def test_replay__sends_the_same_message_again(
     endpoint: Any, start: Any, receiver: Receiver, deliver: Deliver
 ) -> None:
@@ -701,6 +809,32 @@ def test_test_message__is_delivered(
     assert receiver.types == ["webhook.test"]
     receiver.verify(endpoint.plain_secret)
     assert row().state == Delivery.State.DELIVERED
+
+
+def test_removed_owner__hears_of_the_end_and_nothing_of_a_later_owner_of_its_name(
+    user: AbstractBaseUser,
+    endpoint: Endpoint,
+    start: Any,
+    receiver: Receiver,
+    deliver: Deliver,
+    settings: Settings,
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "USER_DELETED": "remove"}
+    services.submit(echo, owner=str(user.pk))
+    pk = user.pk
+    user.delete()
+    hints.mark()
+    deliver()
+    assert receiver.types == ["operation.canceled"]
+    User.objects.create(pk=pk, username="another")
+    finish(start())
+    deliver()
+    assert len(receiver.types) == 1
+    duties.purge()
+    assert Endpoint.objects.exists()
+    Delivery.objects.update(ended_at=timezone.now() - timedelta(days=365))
+    duties.purge()
+    assert not Endpoint.objects.exists()
 
 
 def test_old_deliveries__are_purged_with_their_ledger(

@@ -2,12 +2,14 @@
 
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from async_reply.contrib.webhooks import posts
 from async_reply.contrib.webhooks.addresses import REFUSED_ADDRESS
+from tests.contrib.webhooks.certificates import contexts
 from tests.contrib.webhooks.receivers import (
     Receiver,
     answering,
@@ -80,6 +82,24 @@ def test_absent_receiver__fails_the_post() -> None:
 def test_plain_answer_to_tls__fails_the_post(receiver: Receiver) -> None:
     answer = post(receiver.url.replace("http:", "https:"))
     assert answer.error == "The receiver's certificate or its TLS is not valid."
+
+
+@pytest.mark.parametrize("name", ["hooks.example", "hooks.example.", "HOOKS.example"])
+def test_certificate__is_checked_for_the_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, client = contexts(tmp_path, "hooks.example")
+    monkeypatch.setattr(posts, "_ssl_context", lambda: client)
+
+    def answer(_host: str, port: int, *_args: Any, **_kwargs: Any) -> Any:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    with receiving(tls=server) as receiver:
+        url = receiver.url.replace("http://127.0.0.1", f"https://{name}")
+        assert post(url).is_success
+        refused = post(url.replace(name, "127.0.0.1"))
+        assert refused.error == posts.INVALID_TLS
 
 
 def test_connection__goes_to_the_address_that_was_checked(

@@ -1,5 +1,6 @@
 """One task of a worker delivers: posts beside each other, and no second task meanwhile."""
 
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
@@ -167,3 +168,22 @@ def test_second_task__leaves_the_work_to_the_first() -> None:
 
 def test_task__is_known_by_its_name() -> None:
     assert current_app.tasks[tasks.NAME] is not None
+
+
+def test_limits_of_the_project__end_no_task() -> None:
+    """They may be shorter than a post that a slow receiver answers."""
+    task: Any = tasks.deliver
+    longest = rounds.CLAIM_SECONDS + deliveries.LEASE_SECONDS
+    assert task.time_limit > task.soft_time_limit > longest
+
+
+def test_container_without_a_folder_to_write_to__delivers(
+    user: AbstractBaseUser, endpoint: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", find)
+    submit_and_run(user, count=2)
+    rounds.deliver(go_on=fail)
+    assert len(set(receiver.ids)) == 2

@@ -10,8 +10,8 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from async_reply import services
-from async_reply.contrib.webhooks import events, submits
-from async_reply.contrib.webhooks.models import CallbackSecret, Delivery, Endpoint
+from async_reply.contrib.webhooks import events, hints, replays, submits
+from async_reply.contrib.webhooks.models import CallbackSecret, Delivery, DeliveryTry, Endpoint
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from async_reply.worker import beat
@@ -124,6 +124,24 @@ def test_disabled_endpoints_and_those_of_others__get_no_delivery(
     Endpoint.objects.update(state=Endpoint.State.DISABLED)
     services.submit(echo, owner=str(user.pk))
     assert not Delivery.objects.exists()
+
+
+@pytest.mark.parametrize("setting", ["WEBHOOK_SCHEMES", "WEBHOOK_NETWORKS"])
+def test_endpoint_that_the_settings_no_longer_allow__says_so_in_the_ledger(
+    setting: str, user: AbstractBaseUser, endpoint: Endpoint, deliver: Any, settings: Settings
+) -> None:
+    values = {"WEBHOOK_SCHEMES": ["https"], "WEBHOOK_NETWORKS": []}
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, setting: values[setting]}
+    services.submit(echo, owner=str(user.pk))
+    run_operations()
+    hints.mark()
+    deliver()
+    replays.send_test(endpoint)
+    deliver()
+    errors = {"WEBHOOK_SCHEMES": "https://", "WEBHOOK_NETWORKS": "no address"}
+    for told in DeliveryTry.objects.values_list("error", flat=True):
+        assert errors[setting] in told
+    assert DeliveryTry.objects.count() == 2
 
 
 def test_filter__is_stored_with_the_delivery(user: AbstractBaseUser, endpoint: Endpoint) -> None:

@@ -1,5 +1,6 @@
 """An owner manages its own endpoints and deliveries, and sees a secret once."""
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
@@ -60,11 +61,13 @@ def test_endpoint__is_made_and_shows_its_secret_once(api: APIClient) -> None:
         {"url": "https://hooks.example:25/"},
         {"url": URL, "events": []},
         {"url": URL, "events": ["operation.unknown"]},
+        {"url": URL, "events": ["\ud800"]},
         {"url": URL, "state": "gone"},
     ],
 )
 def test_bad_endpoint__is_400(body: dict[str, Any], api: APIClient) -> None:
-    assert api.post(PATH, body).status_code == 400
+    text = json.dumps(body)
+    assert api.post(PATH, text, content_type="application/json").status_code == 400
     assert not Endpoint.objects.exists()
 
 
