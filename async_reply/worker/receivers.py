@@ -40,7 +40,11 @@ def clear_stop(**_kwargs: Any) -> None:
 def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
     """Start the threads once the worker is connected to its broker."""
     worker = presence.Presence(**_describe(sender))
-    report = Duty("presence", 10, lambda: worker.report(queues=_queues_read_by(sender)))
+
+    def renew() -> int:
+        return worker.report(queues=_queues_read_by(sender), concurrency=_concurrency_of(sender))
+
+    report = Duty("presence", 10, renew)
     additional = [make_duty(sender) for make_duty in duties.additional]
     with _starting:
         if not _threads:
@@ -180,12 +184,25 @@ def _operation_of(name: str, task_id: str) -> Iterator[Operation | None]:
 def _describe(consumer: Any) -> dict[str, Any]:
     """Name, concurrency and queues of the worker whose consumer sent `worker_ready`."""
     queues = _queues_read_by(consumer)
-    concurrency = getattr(getattr(consumer, "controller", None), "concurrency", 0)
     return {
         "name": getattr(consumer, "hostname", "") or "worker",
-        "concurrency": int(concurrency or 0),
+        "concurrency": _concurrency_of(consumer),
         "queues": list(current_app.amqp.queues.consume_from) if queues is None else queues,
     }
+
+
+def _concurrency_of(consumer: Any) -> int:
+    """The most jobs that a worker runs at once at the moment; 0 if that is unknown.
+
+    The worker's option --concurrency is no answer: the pool solo and --autoscale ignore it, and
+    Celery's remote control lets a pool grow and shrink.
+    """
+    controller = getattr(consumer, "controller", None)
+    autoscaler = getattr(controller, "autoscaler", None)
+    if autoscaler is not None:
+        return int(autoscaler.max_concurrency)
+    pool = getattr(controller, "pool", None)
+    return int(getattr(pool, "num_processes", None) or getattr(controller, "concurrency", 0) or 0)
 
 
 def _queues_read_by(consumer: Any) -> list[str] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from celery.concurrency import solo
 from celery.worker.state import revoked
 from django.db import connection, transaction
 from django.utils import timezone
@@ -153,6 +154,29 @@ def test_process_name__fits_its_column() -> None:
 def test_describe__without_a_consumer() -> None:
     fields = receivers._describe(None)
     assert (fields["name"], fields["concurrency"]) == ("worker", 0)
+
+
+@pytest.mark.parametrize(
+    ("controller", "concurrency"),
+    [
+        # Celery keeps the option --concurrency, whatever the pool makes of it.
+        (SimpleNamespace(concurrency=8, pool=solo.TaskPool(8), autoscaler=None), 1),
+        (SimpleNamespace(concurrency=8, pool=SimpleNamespace(num_processes=9)), 9),
+        (SimpleNamespace(concurrency=8, pool=SimpleNamespace(num_processes=None)), 8),
+        (
+            SimpleNamespace(
+                concurrency=2,
+                pool=SimpleNamespace(num_processes=3),
+                autoscaler=SimpleNamespace(max_concurrency=10),
+            ),
+            10,
+        ),
+    ],
+    ids=["solo", "grown", "unknown", "autoscale"],
+)
+def test_concurrency__is_that_of_the_pool(controller: Any, concurrency: int) -> None:
+    consumer = SimpleNamespace(controller=controller)
+    assert receivers._describe(consumer)["concurrency"] == concurrency
 
 
 def test_queues__are_those_that_are_read_now(monkeypatch: pytest.MonkeyPatch) -> None:
