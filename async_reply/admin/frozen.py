@@ -17,6 +17,9 @@ from django.utils.translation import gettext_lazy as _
 
 from async_reply.database.clock import as_stored
 
+#: Days before and after the frozen time that have to be times as well.
+MARGIN_DAYS = 31
+
 
 class NewestFilter(admin.SimpleListFilter):
     """Leaves out newer operations. The sidebar shows this filter alone, so that it can be ended."""
@@ -55,9 +58,14 @@ def moment_of(request: HttpRequest) -> float:
     if not value:
         return time.time()
     try:
-        return float(value)
-    except ValueError as error:
+        seconds = float(value)
+        # Filters reckon with ages before this time.
+        for days in (-MARGIN_DAYS, MARGIN_DAYS):
+            moment(days * 24 * 3600, at=seconds)
+        smallest_id(MARGIN_DAYS * 24 * 3600, at=seconds)
+    except (ValueError, OverflowError, OSError) as error:
         raise IncorrectLookupParameters(error) from error
+    return seconds
 
 
 def moment(age_seconds: float, *, at: float) -> datetime:
