@@ -29,7 +29,7 @@ TEXTS = frozenset(
         _("The operation was canceled."),
         _("The operation exceeded its time limit."),
         _("The operation exceeded the time limit of all its attempts together."),
-        _("The operation's result could not be stored."),
+        _("A result or an event of the operation could not be stored."),
         _("A file of the operation could not be stored or read."),
         _("The worker was lost each time it ran the operation."),
         _("No worker knows this kind of operation."),
