@@ -20,6 +20,9 @@ from async_reply.status import Status
 
 #: A message that is not sent after this time is more than a moment late.
 LATE_SECONDS = 3.0
+#: An operation that waits for more than so many times its forecast does so for another reason than
+#: the jobs before it: jobs that run now take longer than jobs of their kinds did.
+FORECASTS = 10
 
 
 class Cause(Enum):
@@ -149,7 +152,8 @@ def _find_cause(facts: Facts) -> Cause:
 def _queued(facts: Facts) -> str:
     if not facts.is_exact:
         return _('More than %(waiting)d operations wait. It is in the queue "%(queue)s".')
-    if facts.starts_in_seconds is None:
+    starts_in = facts.starts_in_seconds
+    if starts_in is None or -facts.due_in_seconds > FORECASTS * starts_in:
         return _('It is number %(number)d of %(waiting)d in the queue "%(queue)s".')
     return _(
         'It is number %(number)d of %(waiting)d in the queue "%(queue)s" and starts in about '

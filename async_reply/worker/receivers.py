@@ -208,8 +208,11 @@ def _concurrency_of(consumer: Any) -> int:
 def _queues_read_by(consumer: Any) -> list[str] | None:
     """The queues that a worker reads at the moment; None while it is not connected.
 
+    A worker that stops reads none, for as long as its jobs run to their end.
     Celery's remote control changes them. Its list `consume_from` may hold more: before Celery 5.6
     each queue that a message was sent to.
     """
+    if interrupts.stopping.is_set():
+        return []
     task_consumer = getattr(consumer, "task_consumer", None)
     return None if task_consumer is None else [queue.name for queue in task_consumer.queues]

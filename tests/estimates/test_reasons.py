@@ -28,6 +28,12 @@ SERVED = Facts(
 EXPLAINED: list[tuple[dict[str, Any], Cause, str]] = [
     ({}, Cause.QUEUED, 'It is number 4 of 12 in the queue "gpu" and starts in about 41 s.'),
     ({"starts_in_seconds": None}, Cause.QUEUED, 'It is number 4 of 12 in the queue "gpu".'),
+    # Jobs that hang hold all processes, and nobody knows for how long.
+    (
+        {"due_in_seconds": -360.0, "starts_in_seconds": 0.0, "ahead": 0},
+        Cause.QUEUED,
+        'It is number 1 of 12 in the queue "gpu".',
+    ),
     (
         {"is_exact": False, "waiting": 1000, "idle": 9},
         Cause.QUEUED,

@@ -190,6 +190,16 @@ def test_queues__are_those_that_are_read_now(monkeypatch: pytest.MonkeyPatch) ->
     assert receivers._queues_read_by(SimpleNamespace(task_consumer=None)) is None
 
 
+def test_queues__of_a_worker_that_stops_are_none() -> None:
+    """It still lives, and its jobs run to their end. Nobody must wait for it."""
+    consumer = SimpleNamespace(task_consumer=SimpleNamespace(queues=[Queue("celery")]))
+    receivers.stop_jobs()
+    try:
+        assert receivers._queues_read_by(consumer) == []
+    finally:
+        receivers.clear_stop()
+
+
 @pytest.mark.django_db
 def test_revoked__kind_without_cancel_goes_on() -> None:
     operation = services.submit(persist)
