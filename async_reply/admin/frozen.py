@@ -55,17 +55,20 @@ class MomentFilter(NewestFilter):
 def moment_of(request: HttpRequest) -> float:
     """The time to which the ages of the list refer, in seconds: now, unless the list is frozen."""
     value = request.GET.get(MomentFilter.parameter_name)
-    if not value:
-        return time.time()
+    return seconds(value) if value else time.time()
+
+
+def seconds(value: str) -> float:
+    """The time that a URL or a form names. Raises IncorrectLookupParameters if it is none."""
     try:
-        seconds = float(value)
+        at = float(value)
         # Filters reckon with ages before this time.
         for days in (-MARGIN_DAYS, MARGIN_DAYS):
-            moment(days * 24 * 3600, at=seconds)
-        smallest_id(MARGIN_DAYS * 24 * 3600, at=seconds)
+            moment(days * 24 * 3600, at=at)
+        smallest_id(MARGIN_DAYS * 24 * 3600, at=at)
     except (ValueError, OverflowError, OSError) as error:
         raise IncorrectLookupParameters(error) from error
-    return seconds
+    return at
 
 
 def moment(age_seconds: float, *, at: float) -> datetime:

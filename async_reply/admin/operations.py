@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from async_reply.admin import event_log, panels, processes
+from async_reply.admin import event_log, panels, processes, reruns
 from async_reply.admin.dashboard import Dashboard
 from async_reply.admin.moments import EMPTY, moment_column
 from async_reply.admin.questions import QuestionAnswers
@@ -127,6 +127,7 @@ class OperationAdmin(QuestionAnswers, Dashboard):
             "stack": panels.stack(operation, commands=commands) if with_payload else "",
             "event_log": event_log.panel(operation) if with_payload else "",
             "log": panels.log(operation),
+            **reruns.context(),
         }
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -24,6 +24,7 @@ TEXTS = frozenset(
         _("The operation's input was removed: submit the request again."),
         _("The operation's steps were removed: rerun it from its start."),
         _("No attempt of this operation runs: its process has nothing to obey."),
+        _("The operation was rerun in the meantime: its page shows the new one."),
         # The details of errors that operations store.
         _("The operation failed because of an internal error."),
         _("The operation was canceled."),
