@@ -94,6 +94,8 @@ class OperationActions(ReadOnlyAdmin):
         operation = self.get_object(request, str(pk))
         if operation is None:
             raise Http404
+        if not self.has_view_permission(request, operation):
+            raise PermissionDenied
         if command.warning and "confirmed" not in request.POST:
             return self._ask(
                 request,
@@ -141,10 +143,16 @@ class OperationActions(ReadOnlyAdmin):
             return self._ask(
                 request, command, back=request.get_full_path(), target=target, hidden=hidden
             )
-        operations = (self.get_object(request, pk) for pk in ids)
+        operations = (self._visible(request, pk) for pk in ids)
         summary = run(command, operations, shown_at=reruns.shown_at(request))
         self._report(request, command, summary)
         return None
+
+    def _visible(self, request: HttpRequest, pk: str) -> Operation | None:
+        """The operation, or None if this user does not see it: a project may judge each row."""
+        operation = self.get_object(request, pk)
+        is_seen = operation is not None and self.has_view_permission(request, operation)
+        return operation if is_seen else None
 
     def _ask(
         self,

@@ -148,6 +148,8 @@ class OperationAdmin(QuestionAnswers, Dashboard):
         operation = self.get_object(request, str(pk))
         if row is None or operation is None:
             raise Http404
+        if not self.has_view_permission(request, operation):
+            raise PermissionDenied
         try:
             content = store.opened_for_reading(row)
         except StorageFailed:

@@ -13,6 +13,7 @@ from django.utils.html import strip_tags
 from django_celery_results.models import TaskResult
 
 from async_reply import conf, services
+from async_reply.admin import OperationAdmin
 from async_reply.attempts import process_commands
 from async_reply.models import Operation, OperationAttempt, OperationFile, ProcessCommand
 from async_reply.status import Status
@@ -312,6 +313,15 @@ def test_file__of_another_operation_is_not_found(
     row = with_files.files.get()
     other = reverse("admin:async_reply_operation_file", args=[submit().pk, row.pk])
     assert admin_client.get(other).status_code == 404
+
+
+def test_file__of_a_row_that_a_project_hides_is_refused(
+    with_files: Operation, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        OperationAdmin, "has_view_permission", lambda _self, _request, obj=None: obj is None
+    )
+    assert admin_client.get(file_url(with_files.files.get())).status_code == 403
 
 
 @pytest.mark.parametrize(
