@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from async_reply.admin import event_log, panels, processes, reruns
+from async_reply.admin import columns, event_log, panels, processes, reruns
 from async_reply.admin.dashboard import Dashboard
 from async_reply.admin.moments import EMPTY, moment_column
 from async_reply.admin.questions import QuestionAnswers
@@ -73,7 +73,7 @@ BUDGET_FIELDS = (
     ("steps", "idle_releases"),
 )
 DELIVERY_FIELDS = (
-    ("queue", "priority"),
+    ("routed_queue", "priority"),
     (MOMENTS["published_at"], "publishes"),
     ("worker", MOMENTS["lease_expires_at"]),
 )
@@ -178,6 +178,11 @@ class OperationAdmin(QuestionAnswers, Dashboard):
         links += [(_("repeated by"), pk) for pk in reruns[:10]]
         rows = ((word, self.page_url(pk), pk) for word, pk in links)
         return format_html_join("", '<div>{} <a href="{}">{}</a></div>', rows) or EMPTY
+
+    @admin.display(description=gettext_lazy("queue"))
+    def routed_queue(self, operation: Operation) -> str:
+        """The queue of its messages, also if the row leaves that to Celery's routes."""
+        return columns.queue(operation)
 
     @admin.display(description=gettext_lazy("Celery's result"))
     def celery_result(self, operation: Operation) -> str:

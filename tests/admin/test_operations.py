@@ -297,6 +297,15 @@ def test_change__shows_the_payload_with_its_permission(
         assert part in text, part
 
 
+def test_change__names_the_queue_to_which_celery_routes_the_kind(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    operation = submit()
+    assert operation.queue == ""
+    text = admin_client.get(page(operation)).content.decode()
+    assert '<div class="readonly">celery</div>' in text
+
+
 def test_file__is_a_download_that_no_browser_shows(
     with_files: Operation, admin_client: Client
 ) -> None:
