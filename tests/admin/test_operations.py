@@ -9,6 +9,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 from django.utils.html import strip_tags
 from django_celery_results.models import TaskResult
 
@@ -295,6 +296,18 @@ def test_change__shows_the_payload_with_its_permission(
     text = client.get(page(everything)).content.decode()
     for part in ("a title", "notes.txt", "hidden words", "hidden message"):
         assert part in text, part
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr"])
+def test_change__draws_the_same_with_thousands_that_are_separated(
+    in_status: Callable[..., Operation], admin_client: Client, settings: Any, language: str
+) -> None:
+    """SVG reads "1.000" as one."""
+    settings.USE_THOUSAND_SEPARATOR = True
+    url = page(in_status(Status.FAILED))
+    with translation.override(language):
+        text = admin_client.get(url, headers={"Accept-Language": language}).content.decode()
+    assert 'viewBox="0 0 1000 12"' in text
 
 
 def test_change__names_the_queue_to_which_celery_routes_the_kind(
