@@ -17,7 +17,7 @@ from celery import current_app
 from django.db import connections
 
 from async_reply import database, lifecycle, services
-from async_reply.attempts import interrupts, sessions, surroundings
+from async_reply.attempts import interrupts, reports, sessions, surroundings
 from async_reply.database import alias
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.logs import logger
@@ -159,7 +159,7 @@ def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
             name,
         )
         if lifecycle.reject(operation):
-            logger.event("finished", operation, status=Status.FAILED, code="unknown-kind")
+            reports.log_end(operation, Status.FAILED, code="unknown-kind")
             announce_finished(operation, Status.FAILED)
 
 

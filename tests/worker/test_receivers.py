@@ -35,7 +35,7 @@ def test_revoked__cancels() -> None:
 
 
 @pytest.mark.django_db
-def test_unknown__fails_after_an_hour() -> None:
+def test_unknown__fails_after_an_hour(caplog: pytest.LogCaptureFixture) -> None:
     operation = services.submit(echo)
     receivers.reject_unknown(name=echo.name, id=str(operation.pk))
     operation.refresh_from_db()
@@ -45,6 +45,8 @@ def test_unknown__fails_after_an_hour() -> None:
     receivers.reject_unknown(name="foreign.task", id=str(operation.pk))
     operation.refresh_from_db()
     assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "unknown-kind")
+    [level] = [row.levelname for row in caplog.records if vars(row).get("event") == "finished"]
+    assert level == "ERROR"
 
 
 @pytest.mark.django_db(transaction=True)
