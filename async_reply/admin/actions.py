@@ -19,6 +19,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from async_reply.admin import reruns
 from async_reply.admin.commands import CANCEL, COMMANDS, DELETE, RERUN, Command, Summary, run
 from async_reply.admin.readonly import ReadOnlyAdmin
 from async_reply.models import Operation
@@ -93,6 +94,8 @@ class OperationActions(ReadOnlyAdmin):
         operation = self.get_object(request, str(pk))
         if operation is None:
             raise Http404
+        if not self.has_view_permission(request, operation):
+            raise PermissionDenied
         if command.warning and "confirmed" not in request.POST:
             return self._ask(
                 request,
@@ -101,7 +104,7 @@ class OperationActions(ReadOnlyAdmin):
                 target=str(operation),
                 consequence=command.consequence(operation),
             )
-        summary = run(command, [operation])
+        summary = run(command, [operation], shown_at=reruns.shown_at(request))
         self._report(request, command, summary)
         returned = summary.done[0][1] if summary.done else None
         # A rerun returns the new operation: show it.
@@ -140,9 +143,16 @@ class OperationActions(ReadOnlyAdmin):
             return self._ask(
                 request, command, back=request.get_full_path(), target=target, hidden=hidden
             )
-        summary = run(command, (self.get_object(request, pk) for pk in ids))
+        operations = (self._visible(request, pk) for pk in ids)
+        summary = run(command, operations, shown_at=reruns.shown_at(request))
         self._report(request, command, summary)
         return None
+
+    def _visible(self, request: HttpRequest, pk: str) -> Operation | None:
+        """The operation, or None if this user does not see it: a project may judge each row."""
+        operation = self.get_object(request, pk)
+        is_seen = operation is not None and self.has_view_permission(request, operation)
+        return operation if is_seen else None
 
     def _ask(
         self,
@@ -172,6 +182,7 @@ class OperationActions(ReadOnlyAdmin):
             "hidden": hidden or [],
             "action": action,
             "note": note,
+            **reruns.context(),
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "async_reply/admin/confirm.html", context)

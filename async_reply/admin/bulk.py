@@ -17,10 +17,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from async_reply import services
-from async_reply.admin import bulk_job, filters, frozen, windows
+from async_reply.admin import bulk_job, filters, frozen, reruns, windows
 from async_reply.admin.commands import BULK_COMMANDS, Command
 from async_reply.admin.operation_list import OperationList
 from async_reply.admin.paginators import count_up_to
+from async_reply.database import payloads
+from async_reply.exceptions import OperationGone
+from async_reply.services.idempotency import IdempotencyKey
 
 #: The question counts up to this number.
 MAX_COUNTED = 30_000
@@ -40,6 +43,7 @@ class BulkCommands(OperationList):
         context = {
             "bulk_links": self.bulk_links(request, request.GET),
             "window_rows": windows.MAX_ROWS,
+            **reruns.context(),
             **(extra_context or {}),
         }
         return super().changelist_view(request, context)
@@ -100,15 +104,22 @@ class BulkCommands(OperationList):
 
     def _submit(self, request: HttpRequest, command: Command, count: int) -> HttpResponse:
         query = request.GET.urlencode()
-        operation = services.submit(
-            bulk_job.run,
-            input={
-                "command": command.name,
-                "site": self.admin_site.name,
-                "query": query,
-                "user": str(request.user.pk),
-            },
-        )
+        values = {
+            "command": command.name,
+            "site": self.admin_site.name,
+            "query": query,
+            "user": str(request.user.pk),
+        }
+        # The query has the time of the question. A second click answers the same question.
+        digest = payloads.digest(bulk_job.run.name, values)
+        try:
+            operation = services.submit(
+                bulk_job.run, input=values, key=IdempotencyKey(digest, fingerprint=digest)
+            )
+        except OperationGone:
+            text = _("This command was given already: ask for it in the list once more.")
+            self.message_user(request, text, messages.WARNING)
+            return HttpResponseRedirect(self.url_of("changelist"))
         self.log_change(request, operation, f"{command.label}: {_all(count)} (?{query}).")
         text = _("A worker does it now. This page shows how far it is.")
         self.message_user(request, text, messages.SUCCESS)

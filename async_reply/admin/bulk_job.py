@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext as _
 
+from async_reply.admin import frozen
 from async_reply.admin.commands import BULK_COMMANDS, RERUN, Command, Summary
 from async_reply.admin.commands import run as run_command
 from async_reply.attempts.jobs import Job
@@ -105,7 +106,8 @@ class Bulk:
         return set(reruns.values_list("rerun_of_id", flat=True))
 
     def act_on(self, operation: Operation, *, logs: bool) -> None:
-        summary: Summary = run_command(self.command, [operation])
+        shown_at = frozen.moment_of(self.request)
+        summary: Summary = run_command(self.command, [operation], shown_at=shown_at)
         self.done += len(summary.done)
         self.left += summary.refused
         if logs and summary.done:

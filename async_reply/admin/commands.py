@@ -10,7 +10,7 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from async_reply import services
-from async_reply.admin import texts
+from async_reply.admin import reruns, texts
 from async_reply.database import alias, errors
 from async_reply.exceptions import (
     AlreadyFinished,
@@ -32,7 +32,7 @@ ANSWER_PERMISSION = "answer_operation"
 #: The errors by which a service says that it leaves the operation as it is.
 REFUSALS = (
     *(AlreadyFinished, NoSuchStep, NotAsked, NotCancelable, NotFinished, NotRunning),
-    *(OperationGone, UnknownKind),
+    *(OperationGone, UnknownKind, reruns.RerunMeanwhile),
 )
 
 
@@ -44,7 +44,7 @@ class Command:
     label: Any
     #: The codename of the permission, of the app `async_reply`.
     permission: str
-    perform: Callable[[Operation], object]
+    perform: Callable[..., object]
     #: Whether an operation's page shows the button. The service decides once more.
     is_offered: Callable[[Operation], bool]
     #: The message with the number of operations: "%d operations were …"
@@ -53,6 +53,8 @@ class Command:
     warning: Any = ""
     #: The name and the label of a checkbox on the page that asks; None for no checkbox.
     option: tuple[str, Any] | None = None
+    #: Whether the service submits a new operation, and takes a key.
+    takes_key: bool = False
     #: One more sentence for the operation that is shown.
     consequence: Callable[[Operation], str] = lambda _operation: ""
 
@@ -66,15 +68,23 @@ class Summary:
     refused: Counter[str] = field(default_factory=Counter)
 
 
-def run(command: Command, operations: Iterable[Operation | None]) -> Summary:
-    """Give the command to each of `operations`; None stands for a row that no longer exists."""
+def run(
+    command: Command, operations: Iterable[Operation | None], *, shown_at: float | None = None
+) -> Summary:
+    """Give the command to each of `operations`; None stands for a row that no longer exists.
+
+    `shown_at` is the time of the page with the command: see `reruns`.
+    """
     summary = Summary()
     for operation in operations:
         if operation is None:
             summary.refused[str(_("The operation no longer exists."))] += 1
             continue
         try:
-            summary.done.append((operation, command.perform(operation)))
+            options: dict[str, Any] = {}
+            if command.takes_key and shown_at is not None:
+                options["key"] = reruns.key(operation, shown_at=shown_at)
+            summary.done.append((operation, command.perform(operation, **options)))
         except REFUSALS as error:
             summary.refused[texts.reason(error)] += 1
         except Error as error:
@@ -152,6 +162,7 @@ RERUN = Command(
     label=_("Rerun"),
     permission="rerun_operation",
     perform=services.rerun,
+    takes_key=True,
     is_offered=_may_be_rerun,
     done_message=ngettext_lazy(
         "%d operation was submitted again, as a new one.",

@@ -1,5 +1,6 @@
 """Shows operators which failures there are: by kind, code of the error and class of exception."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ class FailureGroups(BulkCommands):
         """The groups, the largest first, and whether there are more failures than were read."""
         window = windows.Window(oldest_first=False)
         failed = window.equal(self.get_queryset(request), "status", Status.FAILED)
-        since = frozen.moment(filters.AGE_SECONDS[age], at=frozen.moment_of(request))
+        since = frozen.moment(filters.AGE_SECONDS[age], at=time.time())
         groups = (
             filters.with_last_attempt(window.narrow(failed))
             .filter(finished_at__gte=since, deleted_at=None)

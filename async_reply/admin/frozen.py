@@ -17,6 +17,9 @@ from django.utils.translation import gettext_lazy as _
 
 from async_reply.database.clock import as_stored
 
+#: Days before and after the frozen time that have to be times as well.
+MARGIN_DAYS = 31
+
 
 class NewestFilter(admin.SimpleListFilter):
     """Leaves out newer operations. The sidebar shows this filter alone, so that it can be ended."""
@@ -52,12 +55,20 @@ class MomentFilter(NewestFilter):
 def moment_of(request: HttpRequest) -> float:
     """The time to which the ages of the list refer, in seconds: now, unless the list is frozen."""
     value = request.GET.get(MomentFilter.parameter_name)
-    if not value:
-        return time.time()
+    return seconds(value) if value else time.time()
+
+
+def seconds(value: str) -> float:
+    """The time that a URL or a form names. Raises IncorrectLookupParameters if it is none."""
     try:
-        return float(value)
-    except ValueError as error:
+        at = float(value)
+        # Filters reckon with ages before this time.
+        for days in (-MARGIN_DAYS, MARGIN_DAYS):
+            moment(days * 24 * 3600, at=at)
+        smallest_id(MARGIN_DAYS * 24 * 3600, at=at)
+    except (ValueError, OverflowError, OSError) as error:
         raise IncorrectLookupParameters(error) from error
+    return at
 
 
 def moment(age_seconds: float, *, at: float) -> datetime:

@@ -113,6 +113,9 @@ class OperationList(OperationActions):
         term = search_term.strip()
         if not term:
             return queryset, False
+        if "\x00" in term:
+            # Django's view of autocompletion asks too. PostgreSQL refuses such a text.
+            return queryset.none(), False
         owner = request.GET.get(filters.OwnerFilter.parameter_name, "")
         owners = [] if owner else _access(request).find_owners(term)
         window = windows.of(request)

@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from async_reply.admin import event_log, panels, processes
+from async_reply.admin import columns, event_log, panels, processes, reruns
 from async_reply.admin.dashboard import Dashboard
 from async_reply.admin.moments import EMPTY, moment_column
 from async_reply.admin.questions import QuestionAnswers
@@ -73,7 +73,7 @@ BUDGET_FIELDS = (
     ("steps", "idle_releases"),
 )
 DELIVERY_FIELDS = (
-    ("queue", "priority"),
+    ("routed_queue", "priority"),
     (MOMENTS["published_at"], "publishes"),
     ("worker", MOMENTS["lease_expires_at"]),
 )
@@ -127,6 +127,7 @@ class OperationAdmin(QuestionAnswers, Dashboard):
             "stack": panels.stack(operation, commands=commands) if with_payload else "",
             "event_log": event_log.panel(operation) if with_payload else "",
             "log": panels.log(operation),
+            **reruns.context(),
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -147,6 +148,8 @@ class OperationAdmin(QuestionAnswers, Dashboard):
         operation = self.get_object(request, str(pk))
         if row is None or operation is None:
             raise Http404
+        if not self.has_view_permission(request, operation):
+            raise PermissionDenied
         try:
             content = store.opened_for_reading(row)
         except StorageFailed:
@@ -175,6 +178,11 @@ class OperationAdmin(QuestionAnswers, Dashboard):
         links += [(_("repeated by"), pk) for pk in reruns[:10]]
         rows = ((word, self.page_url(pk), pk) for word, pk in links)
         return format_html_join("", '<div>{} <a href="{}">{}</a></div>', rows) or EMPTY
+
+    @admin.display(description=gettext_lazy("queue"))
+    def routed_queue(self, operation: Operation) -> str:
+        """The queue of its messages, also if the row leaves that to Celery's routes."""
+        return columns.queue(operation)
 
     @admin.display(description=gettext_lazy("Celery's result"))
     def celery_result(self, operation: Operation) -> str:

@@ -3,11 +3,8 @@
 A running attempt has the same deadline: its job hears of it, or a rescue ends it.
 """
 
-import logging
-
 from async_reply import conf, lifecycle, signals
-from async_reply.attempts import compensation
-from async_reply.logs import logger
+from async_reply.attempts import compensation, reports
 from async_reply.models import Operation
 from async_reply.status import Status
 
@@ -24,13 +21,7 @@ def _give_up(operation: Operation) -> bool:
     if status is None:
         return False
     undo.warn_of_unknown_kind()
-    logger.event(
-        "finished",
-        operation,
-        level=logging.WARNING,
-        status=status,
-        code="timed-out",
-        reason="the time limit of all its attempts together is over",
-    )
+    reason = "the time limit of all its attempts together is over"
+    reports.log_end(operation, status, code="timed-out", reason=reason)
     signals.announce_finished(operation, status)
     return True

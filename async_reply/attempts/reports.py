@@ -112,3 +112,10 @@ def log(operation: Operation, report: Report, *, duration: float) -> None:
         status=report.status,
         **{name: value for name, value in fields.items() if value is not None},
     )
+
+
+def log_end(operation: Operation, status: Status, *, code: str = "", **fields: Any) -> None:
+    """Log that an operation finished of which no process can tell. There is no traceback."""
+    level = logging.ERROR if status is Status.FAILED else logging.INFO
+    fields = {"code": code} | fields if code else fields
+    logger.event("finished", operation, level=level, status=status, **fields)

@@ -99,6 +99,8 @@ def _rescue(operation: Operation, *, cause: str = "its lease was not renewed") -
     )
     traces.tracer.end_lost(operation, event="lost", reason=reason)
     if status in FINAL:
+        code = (operation.error or {}).get("code", "") if status is Status.FAILED else ""
+        reports.log_end(operation, status, code=code, attempt=operation.attempt, reason=reason)
         signals.announce_finished(operation, status)
     return True
 

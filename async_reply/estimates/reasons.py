@@ -4,7 +4,7 @@
 the first cause that keeps the operation from starting; it needs no database.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
@@ -14,12 +14,15 @@ from async_reply.database.clock import seconds_until
 from async_reply.estimates import backlogs, wording
 from async_reply.estimates.forecasts import Forecast
 from async_reply.models import Operation, OperationStep
-from async_reply.publishing import queues
+from async_reply.publishing import broker, queues
 from async_reply.publishing.broker import breaker
 from async_reply.status import Status
 
 #: A message that is not sent after this time is more than a moment late.
 LATE_SECONDS = 3.0
+#: An operation that waits for more than so many times its forecast does so for another reason than
+#: the jobs before it: jobs that run now take longer than jobs of their kinds did.
+FORECASTS = 10
 
 
 class Cause(Enum):
@@ -57,6 +60,8 @@ class Facts:
     is_served: bool = True
     is_kind_known: bool = True
     broker_down_since: datetime | None = None
+    #: Whether the broker did not answer just now. It is asked about messages that were sent.
+    is_broker_silent: bool = False
     #: Operations before it, and all that wait in its queue; `is_exact` is False if there are more.
     ahead: int = 0
     waiting: int = 1
@@ -76,8 +81,18 @@ class Reason:
 
 
 def why_pending(operation: Operation) -> Reason | None:
-    """The reason why the operation is pending; None for one that is not. Five queries at most."""
-    return explain(read(operation)) if operation.status == Status.PENDING else None
+    """The reason why the operation is pending; None for one that is not.
+
+    Takes five queries at most, and a question to the broker, which may have gone with the message.
+    """
+    if operation.status != Status.PENDING:
+        return None
+    facts = read(operation)
+    reason = explain(facts)
+    is_late = facts.due_in_seconds < -LATE_SECONDS
+    if reason.cause in (Cause.QUEUED, Cause.NEXT) and is_late and not broker.answers():
+        return explain(replace(facts, is_broker_silent=True))
+    return reason
 
 
 def read(operation: Operation) -> Facts:
@@ -120,7 +135,11 @@ def explain(facts: Facts) -> Reason:
         Cause.UNKNOWN_KIND: _(
             'Its kind "%(kind)s" is unknown to every living worker of the queue "%(queue)s".'
         ),
-        Cause.BROKER_DOWN: _("The broker cannot be reached since %(down_since)s."),
+        Cause.BROKER_DOWN: (
+            _("The broker does not answer.")
+            if facts.broker_down_since is None
+            else _("The broker cannot be reached since %(down_since)s.")
+        ),
         Cause.NOT_SENT: _("Its message is not sent yet: a worker sends it within seconds."),
         Cause.QUEUED: _queued(facts),
         Cause.NEXT: _(
@@ -139,7 +158,8 @@ def _find_cause(facts: Facts) -> Cause:
         Cause.NO_WORKER: not facts.has_workers,
         Cause.UNSERVED_QUEUE: not facts.is_served,
         Cause.UNKNOWN_KIND: not facts.is_kind_known,
-        Cause.BROKER_DOWN: is_late and facts.broker_down_since is not None,
+        Cause.BROKER_DOWN: facts.is_broker_silent
+        or (is_late and facts.broker_down_since is not None),
         Cause.NOT_SENT: facts.published_at is None,
         Cause.NEXT: facts.is_exact and facts.ahead < facts.idle,
     }
@@ -149,7 +169,8 @@ def _find_cause(facts: Facts) -> Cause:
 def _queued(facts: Facts) -> str:
     if not facts.is_exact:
         return _('More than %(waiting)d operations wait. It is in the queue "%(queue)s".')
-    if facts.starts_in_seconds is None:
+    starts_in = facts.starts_in_seconds
+    if starts_in is None or -facts.due_in_seconds > FORECASTS * starts_in:
         return _('It is number %(number)d of %(waiting)d in the queue "%(queue)s".')
     return _(
         'It is number %(number)d of %(waiting)d in the queue "%(queue)s" and starts in about '

@@ -135,7 +135,7 @@ def answers() -> bool:
         pooled = connections.acquire(connections.connection(), deadline)
         connections.call_before(deadline, pooled, lambda opened: opened.channel().close())
     except Exception as error:  # noqa: BLE001 each transport has errors of its own
-        logger.info("The broker does not answer: %s", error or repr(error))
+        logger.info("The broker does not answer: %s", str(error) or repr(error))
         return False
     return True
 

@@ -22,6 +22,8 @@ Sort = OperationStep.Sort
 
 def question(operation: Operation, name: str) -> OperationStep | None:
     """The question of this name, open or not; None if the job has not asked it."""
+    if "\x00" in name:
+        return None  # a URL can hold it, and PostgreSQL refuses such a text
     rows = OperationStep.of(operation)
     row: OperationStep | None = rows.filter(name=name, sort=Sort.QUESTION).first()
     return row

@@ -162,7 +162,7 @@ def lines(health: Health) -> Iterator[str]:
         if answers is not None:
             yield f"{name}: {'answers' if answers else 'does not answer'}"
     for worker in health.workers or ():
-        queues = ",".join(worker.queues)
+        queues = ",".join(worker.queues) or "no queue"
         yield (
             f"worker {worker.name}: runs {len(worker.running)} of {worker.concurrency}, "
             f"reads {queues}"

@@ -42,8 +42,8 @@ class LivingWorker:
 
     @property
     def idle(self) -> int:
-        """Jobs that it could run beside those that run."""
-        return max(0, self.concurrency - len(self.running))
+        """Jobs that it could run beside those that run; 0 for a worker that stops."""
+        return max(0, self.concurrency - len(self.running)) if self.queues else 0
 
 
 def living() -> list[LivingWorker]:

@@ -33,16 +33,19 @@ class Presence:
             "kinds": routing.kinds(),
         }
 
-    def report(self, *, queues: list[str] | None = None) -> int:
-        """Write that the worker lives, and which `queues` it reads if that may have changed.
+    def report(self, *, queues: list[str] | None = None, concurrency: int = 0) -> int:
+        """Write that the worker lives, and its `queues` and `concurrency` if they are known.
 
         Returns 0: no operation was changed. The first report deletes the rows of killed workers of
         the same name.
         """
         if queues is not None:
             self._fields["queues"] = queues
+        if concurrency:
+            self._fields["concurrency"] = concurrency
         changing = {
             "queues": self._fields["queues"],
+            "concurrency": self._fields["concurrency"],
             "seen_at": DatabaseNow(),
             "broker_down_since": breaker.down_since,
         }

@@ -17,7 +17,7 @@ from celery import current_app
 from django.db import connections
 
 from async_reply import database, lifecycle, services
-from async_reply.attempts import interrupts, sessions, surroundings
+from async_reply.attempts import interrupts, reports, sessions, surroundings
 from async_reply.database import alias
 from async_reply.exceptions import AlreadyFinished, NotCancelable
 from async_reply.logs import logger
@@ -40,7 +40,11 @@ def clear_stop(**_kwargs: Any) -> None:
 def start_maintenance(sender: Any = None, **_kwargs: Any) -> None:
     """Start the threads once the worker is connected to its broker."""
     worker = presence.Presence(**_describe(sender))
-    report = Duty("presence", 10, lambda: worker.report(queues=_queues_read_by(sender)))
+
+    def renew() -> int:
+        return worker.report(queues=_queues_read_by(sender), concurrency=_concurrency_of(sender))
+
+    report = Duty("presence", 10, renew)
     additional = [make_duty(sender) for make_duty in duties.additional]
     with _starting:
         if not _threads:
@@ -155,7 +159,7 @@ def reject_unknown(name: str = "", id: str = "", **_kwargs: Any) -> None:
             name,
         )
         if lifecycle.reject(operation):
-            logger.event("finished", operation, status=Status.FAILED, code="unknown-kind")
+            reports.log_end(operation, Status.FAILED, code="unknown-kind")
             announce_finished(operation, Status.FAILED)
 
 
@@ -180,19 +184,35 @@ def _operation_of(name: str, task_id: str) -> Iterator[Operation | None]:
 def _describe(consumer: Any) -> dict[str, Any]:
     """Name, concurrency and queues of the worker whose consumer sent `worker_ready`."""
     queues = _queues_read_by(consumer)
-    concurrency = getattr(getattr(consumer, "controller", None), "concurrency", 0)
     return {
         "name": getattr(consumer, "hostname", "") or "worker",
-        "concurrency": int(concurrency or 0),
+        "concurrency": _concurrency_of(consumer),
         "queues": list(current_app.amqp.queues.consume_from) if queues is None else queues,
     }
+
+
+def _concurrency_of(consumer: Any) -> int:
+    """The most jobs that a worker runs at once at the moment; 0 if that is unknown.
+
+    The worker's option --concurrency is no answer: the pool solo and --autoscale ignore it, and
+    Celery's remote control lets a pool grow and shrink.
+    """
+    controller = getattr(consumer, "controller", None)
+    autoscaler = getattr(controller, "autoscaler", None)
+    if autoscaler is not None:
+        return int(autoscaler.max_concurrency)
+    pool = getattr(controller, "pool", None)
+    return int(getattr(pool, "num_processes", None) or getattr(controller, "concurrency", 0) or 0)
 
 
 def _queues_read_by(consumer: Any) -> list[str] | None:
     """The queues that a worker reads at the moment; None while it is not connected.
 
+    A worker that stops reads none, for as long as its jobs run to their end.
     Celery's remote control changes them. Its list `consume_from` may hold more: before Celery 5.6
     each queue that a message was sent to.
     """
+    if interrupts.stopping.is_set():
+        return []
     task_consumer = getattr(consumer, "task_consumer", None)
     return None if task_consumer is None else [queue.name for queue in task_consumer.queues]

@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from async_reply.admin import commands
+from async_reply.admin import OperationAdmin, commands
 from async_reply.models import Operation
 from async_reply.status import FINAL, Status
 from async_reply.testing import run_operations
@@ -104,6 +104,29 @@ def test_rerun__reports_that_a_file_is_lost(
         LEFT + "The storage failed to copy a file: see the log."
     ]
     assert Operation.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["cancel", "rerun", "delete", "show-stack", "end-process"])
+def test_commands__of_rows_that_a_project_hides_are_refused(
+    in_status: Callable[..., Operation],
+    admin_client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """Permissions may depend on the row, as with django-guardian. The list shows it or not."""
+
+    def is_of_eve(_self: Any, _request: Any, obj: Any = None) -> bool:
+        return obj is None or obj.owner == "eve"
+
+    operation = in_status(Status.FAILED)
+    monkeypatch.setattr(OperationAdmin, "has_view_permission", is_of_eve)
+    response = admin_client.post(button(operation, name), {"confirmed": "yes"})
+    assert (response.status_code, Operation.objects.count()) == (403, 1)
+    if name in NAMES:
+        reported = messages(act(admin_client, name, operation, confirmed="yes"))
+        assert reported == [LEFT + "The operation no longer exists."]
+    operation.refresh_from_db()
+    assert (operation.deleted_at, Operation.objects.count()) == (None, 1)
 
 
 def test_delete__asks_for_confirmation(

@@ -11,6 +11,7 @@ from django.test import Client
 from async_reply import lifecycle
 from async_reply.attempts import claims
 from async_reply.attempts.claims import Claim
+from async_reply.database.clock import after
 from async_reply.models import Operation, ProcessCommand, Worker
 from async_reply.status import ACTIVE, Status
 from tests.admin.conftest import button, messages, page
@@ -59,6 +60,17 @@ def test_show_stack__shows_the_answer_to_those_who_may_see_the_payload(
     call = "in test_show_stack__shows_the_answer_to_those_who_may_see_the_payload"
     assert call in text_of(admin_client, operation)
     assert call not in text_of(staff_client("view_operation"), operation)
+
+
+@pytest.mark.parametrize(("seconds", "is_told"), [(-60, True), (-5, False), (20, False)])
+def test_page__says_that_the_process_is_silent_once_its_lease_is_over(
+    in_status: Callable[..., Operation], admin_client: Client, seconds: int, is_told: bool
+) -> None:
+    """Without a living worker the operation stays "running", and no command reaches a process."""
+    operation = in_status(Status.RUNNING)
+    Operation.objects.update(lease_expires_at=after(seconds))
+    text = text_of(admin_client, operation)
+    assert ("dead or frozen" in text, " disabled " in text) == (is_told, is_told)
 
 
 @pytest.mark.parametrize(

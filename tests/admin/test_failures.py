@@ -118,3 +118,7 @@ def test_failures__without_the_permission_to_view_are_refused(
     failed: list[Operation], staff_client: Callable[..., Client]
 ) -> None:
     assert staff_client("rerun_operation").get(FAILURES).status_code == 403
+
+
+def test_failures__are_those_until_now_whatever_the_url_freezes(admin_client: Client) -> None:
+    assert admin_client.get(f"{LIST}failures/", {"at": "nan"}).status_code == 200

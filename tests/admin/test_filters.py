@@ -207,3 +207,15 @@ def test_newest__leaves_out_newer_operations_and_fixes_ages(
 def test_newest__that_is_malformed_is_refused(admin_client: Client, name: str) -> None:
     response = admin_client.get(LIST, {name: "nonsense", "created": "hour"})
     assert (response.status_code, response["Location"]) == (302, f"{LIST}?e=1")
+
+
+@pytest.mark.parametrize("value", ["x", "nan", "inf", "-inf", "1e400", "1e30", "-1e12", "-1e11"])
+@pytest.mark.parametrize("age", ["created", "finished"])
+@pytest.mark.parametrize("page", ["", "bulk/cancel/"])
+def test_moment__that_is_no_time_is_refused(
+    admin_client: Client, page: str, age: str, value: str
+) -> None:
+    """The URL of a frozen list is typed and shortened by hand like any other."""
+    query = {"newest": str(uuid7()), "at": value, age: "hour"}
+    response = admin_client.get(f"{LIST}{page}", query)
+    assert (response.status_code, response["Location"].endswith("?e=1")) == (302, True)

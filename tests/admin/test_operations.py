@@ -9,10 +9,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 from django.utils.html import strip_tags
 from django_celery_results.models import TaskResult
 
 from async_reply import conf, services
+from async_reply.admin import OperationAdmin
 from async_reply.attempts import process_commands
 from async_reply.models import Operation, OperationAttempt, OperationFile, ProcessCommand
 from async_reply.status import Status
@@ -296,6 +298,27 @@ def test_change__shows_the_payload_with_its_permission(
         assert part in text, part
 
 
+@pytest.mark.parametrize("language", ["en", "de", "fr"])
+def test_change__draws_the_same_with_thousands_that_are_separated(
+    in_status: Callable[..., Operation], admin_client: Client, settings: Any, language: str
+) -> None:
+    """SVG reads "1.000" as one."""
+    settings.USE_THOUSAND_SEPARATOR = True
+    url = page(in_status(Status.FAILED))
+    with translation.override(language):
+        text = admin_client.get(url, headers={"Accept-Language": language}).content.decode()
+    assert 'viewBox="0 0 1000 12"' in text
+
+
+def test_change__names_the_queue_to_which_celery_routes_the_kind(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    operation = submit()
+    assert operation.queue == ""
+    text = admin_client.get(page(operation)).content.decode()
+    assert '<div class="readonly">celery</div>' in text
+
+
 def test_file__is_a_download_that_no_browser_shows(
     with_files: Operation, admin_client: Client
 ) -> None:
@@ -312,6 +335,15 @@ def test_file__of_another_operation_is_not_found(
     row = with_files.files.get()
     other = reverse("admin:async_reply_operation_file", args=[submit().pk, row.pk])
     assert admin_client.get(other).status_code == 404
+
+
+def test_file__of_a_row_that_a_project_hides_is_refused(
+    with_files: Operation, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        OperationAdmin, "has_view_permission", lambda _self, _request, obj=None: obj is None
+    )
+    assert admin_client.get(file_url(with_files.files.get())).status_code == 403
 
 
 @pytest.mark.parametrize(

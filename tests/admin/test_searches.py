@@ -81,3 +81,10 @@ def test_search__finds_a_key_of_a_view_to_which_the_owner_has_submitted_lately(
     submit()
     assert shown(admin_client.get(LIST, query)) == []
     assert shown(admin_client.get(LIST, {**query, "kind": row.kind})) == [row]
+
+
+def test_search__of_autocompletion_with_a_text_that_no_database_takes(admin_client: Client) -> None:
+    """A project whose model points at operations may have `autocomplete_fields`."""
+    field = {"app_label": "async_reply", "model_name": "operation", "field_name": "rerun_of"}
+    response = admin_client.get("/admin/autocomplete/", {**field, "term": "a\x00b"})
+    assert response.json()["results"] == []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from async_reply import lifecycle, services
-from async_reply.attempts import reports, rescue, runner
+from async_reply.attempts import giving_up, reports, rescue, runner
 from async_reply.attempts.jobs import Job
 from async_reply.attempts.kinds import Kind
 from async_reply.attempts.reports import Ending
@@ -175,6 +175,40 @@ def test_log__of_a_rescue_says_whether_the_process_died(log: pytest.LogCaptureFi
     assert lifecycle.claim(operation, worker="w")
     assert rescue.from_dead_process(operation.pk, worker="w", timed_out=False)
     assert fields(log, "lost")["reason"] == "its process ended"
+
+
+@pytest.mark.parametrize(
+    ("columns", "level", "status", "code"),
+    [
+        ({"max_losses": 0}, "ERROR", "failed", "worker-lost"),
+        ({"deadline_at": after(-1)}, "ERROR", "failed", "timed-out"),
+        ({"status": Status.CANCELING}, "INFO", "canceled", None),
+    ],
+    ids=["lost", "timed out", "canceled"],
+)
+def test_log__of_an_operation_that_ends_without_its_process(
+    log: pytest.LogCaptureFixture,
+    columns: dict[str, Any],
+    level: str,
+    status: str,
+    code: str | None,
+) -> None:
+    """An alert on `finished` has to see these failures as well."""
+    operation = submit()
+    operation.refresh_from_db()
+    assert lifecycle.claim(operation, worker="w")
+    Operation.objects.update(**{"lease_expires_at": after(-1), **columns})
+    assert rescue.rescue() == 1
+    finished = fields(log, "finished")
+    assert (finished.get("code"), finished["attempt"]) == (code, 1)
+    assert events(log)[-2:] == [("WARNING", "lost", status), (level, "finished", status)]
+
+
+def test_log__of_an_operation_whose_time_is_over(log: pytest.LogCaptureFixture) -> None:
+    submit(give_up_at=after(-1))
+    assert giving_up.give_up() == 1
+    assert fields(log, "finished")["code"] == "timed-out"
+    assert events(log)[-1] == ("ERROR", "finished", "failed")
 
 
 def test_log__of_a_rerun_a_delete_and_a_purge(log: pytest.LogCaptureFixture) -> None:

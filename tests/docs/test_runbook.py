@@ -34,16 +34,17 @@ def calls(*methods: str) -> list[ast.Call]:
     ]
 
 
-def words(call: ast.Call) -> set[str]:
-    """The texts in the first argument of a call."""
-    parts = ast.walk(call.args[0])
+def words(call: ast.Call, position: int = 0) -> set[str]:
+    """The texts in one argument of a call, by default the first one."""
+    parts = ast.walk(call.args[position])
     values = [node.value for node in parts if isinstance(node, ast.Constant)]
     return {value for value in values if isinstance(value, str) and value}
 
 
 def templates() -> set[str]:
     """The texts of all log lines, with `…` for what differs."""
-    return {word.replace("%s", "…") for call in calls(*LEVELS) for word in words(call)}
+    texts = [words(call) for call in calls(*LEVELS)] + [words(call, 1) for call in calls("log")]
+    return {word.replace("%s", "…") for word in set().union(*texts)}
 
 
 def events() -> set[str]:

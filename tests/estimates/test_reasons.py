@@ -11,6 +11,7 @@ from async_reply import lifecycle, services
 from async_reply.estimates import backlogs, reasons
 from async_reply.estimates.reasons import Cause, Facts
 from async_reply.models import Operation, Worker
+from async_reply.publishing import broker
 from async_reply.publishing.broker import breaker
 from tests.project.tasks import echo
 
@@ -28,6 +29,12 @@ SERVED = Facts(
 EXPLAINED: list[tuple[dict[str, Any], Cause, str]] = [
     ({}, Cause.QUEUED, 'It is number 4 of 12 in the queue "gpu" and starts in about 41 s.'),
     ({"starts_in_seconds": None}, Cause.QUEUED, 'It is number 4 of 12 in the queue "gpu".'),
+    # Jobs that hang hold all processes, and nobody knows for how long.
+    (
+        {"due_in_seconds": -360.0, "starts_in_seconds": 0.0, "ahead": 0},
+        Cause.QUEUED,
+        'It is number 1 of 12 in the queue "gpu".',
+    ),
     (
         {"is_exact": False, "waiting": 1000, "idle": 9},
         Cause.QUEUED,
@@ -48,6 +55,8 @@ EXPLAINED: list[tuple[dict[str, Any], Cause, str]] = [
         Cause.BROKER_DOWN,
         "The broker cannot be reached since 2026-07-01 12:00:00.",
     ),
+    # Its message was sent before the outage, and nobody has tried to send another one since.
+    ({"is_broker_silent": True}, Cause.BROKER_DOWN, "The broker does not answer."),
     (
         {"is_kind_known": False, "published_at": None, "broker_down_since": MOMENT},
         Cause.UNKNOWN_KIND,
@@ -161,6 +170,18 @@ def test_why_pending__knows_of_an_outage_by_this_process(operation: Operation) -
     assert why(operation) is Cause.BROKER_DOWN
     breaker.reset()
     assert why(operation) is Cause.NOT_SENT
+
+
+def test_why_pending__asks_the_broker_about_a_message_that_was_sent(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live()
+    monkeypatch.setattr(broker, "answers", lambda: False)
+    assert why(operation) is Cause.NEXT  # it was submitted just now
+    Operation.objects.update(available_at=timezone.now() - timedelta(minutes=1))
+    assert why(operation) is Cause.BROKER_DOWN
+    monkeypatch.setattr(broker, "answers", lambda: True)
+    assert why(operation) is Cause.NEXT
 
 
 def test_why_pending__takes_five_queries(

@@ -1,6 +1,7 @@
 """Messages are sent and counted in limited time, over as many connections as the project allows."""
 
 import gc
+import logging
 import os
 import socket
 import subprocess
@@ -358,3 +359,15 @@ def test_answers__not_when_the_port_is_closed_or_silent(
             started = time.monotonic()
             assert not celerys_broker.answers()
             assert time.monotonic() - started < 3
+
+
+def test_answers__logs_the_error_that_has_no_text(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_args: Any) -> None:
+        raise TimeoutError
+
+    caplog.set_level(logging.INFO, logger="async_reply")
+    monkeypatch.setattr("async_reply.publishing.connections.acquire", refuse)
+    assert not celerys_broker.answers()
+    assert caplog.messages == ["The broker does not answer: TimeoutError()"]

@@ -11,6 +11,7 @@ from async_reply.exceptions import (
     UnknownKind,
 )
 from async_reply.models import Operation, OperationFile
+from async_reply.services.idempotency import IdempotencyKey
 from async_reply.testing import run_operations
 from tests.project import tasks
 
@@ -77,3 +78,14 @@ def test_rerun__unknown_kind_is_refused(finish: Callable[[], Operation]) -> None
     operation.kind = "gone.task"
     with pytest.raises(UnknownKind):
         services.rerun(operation)
+
+
+def test_rerun__with_a_key_that_is_taken_returns_its_operation_and_leaves_no_copies() -> None:
+    upload = SimpleUploadedFile("a.txt", b"first", "text/plain")
+    operation = services.submit(tasks.read, input={"title": "t", "files": [upload]})
+    run_operations()
+    operation.refresh_from_db()
+    key = IdempotencyKey(digest="a" * 64, fingerprint="b" * 64)
+    first, second = (services.rerun(operation, key=key) for _ in range(2))
+    assert (first, first.rerun_of) == (second, operation)
+    assert OperationFile.objects.count() == 2

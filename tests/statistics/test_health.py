@@ -157,6 +157,11 @@ def test_read__database_that_is_down(error: Exception, text: str, parts: Any) ->
         assert health.read(parts).database is is_answering
 
 
+def test_lines__of_a_worker_that_stops() -> None:
+    read_by(concurrency=4)
+    assert "runs 0 of 4, reads no queue" in "\n".join(health.lines(health.read()))
+
+
 def test_lines_and_document__have_every_part() -> None:
     read_by("celery", "gpu", concurrency=4)
     waiting(seconds=30, queue="gpu")

@@ -50,6 +50,12 @@ def test_living__knows_the_processes_of_this_worker() -> None:
     assert [job.pid for job in worker.running] == [4711]
 
 
+def test_living__worker_that_stops_has_no_idle_process() -> None:
+    presence.Presence(name="w1", concurrency=2, queues=[]).report()
+    (worker,) = workers.living()
+    assert worker.idle == 0
+
+
 def test_living__leaves_out_dead_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     report("dead", "dddd", monkeypatch)
     Worker.objects.update(seen_at=F("seen_at") - timedelta(minutes=5))

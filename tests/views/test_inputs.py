@@ -18,6 +18,7 @@ from async_reply.database.clock import after
 from async_reply.exceptions import NotAsked
 from async_reply.models import Operation, OperationStep
 from async_reply.protocol import schemas, valet_keys
+from async_reply.services import answers
 from async_reply.testing import accepted, run_operations
 from async_reply.urls import urlpatterns as our_urls
 from async_reply.views import forms
@@ -285,3 +286,16 @@ def test_page__tells_errors_of_no_field() -> None:
     assert forms.other_errors(APPROVAL(), errors) == ["a", "b"]
     assert forms.other_errors(None, ["d"]) == ["d"]
     assert forms.other_errors(None, None) == []
+
+
+def test_question__with_a_name_that_no_database_takes(
+    api: APIClient, django_assert_num_queries: Any
+) -> None:
+    """PostgreSQL refuses a NUL, which a URL can hold."""
+    operation, links = asked(api)
+    url = links["input"].replace("/approve/", "/a%00b/")
+    assert url != links["input"]
+    for method in (api.get, api.post):
+        assert method(url).status_code == 404
+    with django_assert_num_queries(0):
+        assert answers.question(operation, "a\x00b") is None

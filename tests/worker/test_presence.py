@@ -51,6 +51,14 @@ def test_report__costs_one_statement_and_follows_the_queues(
     assert Worker.objects.get().queues == ["celery", "reports"]
 
 
+def test_report__follows_the_size_of_the_pool() -> None:
+    """Celery's remote control lets a pool grow and shrink, and --autoscale has its own bounds."""
+    worker = named("w1", concurrency=2)
+    worker.report(concurrency=5)
+    worker.report()
+    assert Worker.objects.get().concurrency == 5
+
+
 def test_report__of_two_workers_with_one_name_makes_two_rows() -> None:
     """Two workers share a name on one host without `-n`, or in containers with one host name."""
     workers = [named("celery@host") for _ in range(2)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from celery.concurrency import solo
 from celery.worker.state import revoked
 from django.db import connection, transaction
 from django.utils import timezone
@@ -34,7 +35,7 @@ def test_revoked__cancels() -> None:
 
 
 @pytest.mark.django_db
-def test_unknown__fails_after_an_hour() -> None:
+def test_unknown__fails_after_an_hour(caplog: pytest.LogCaptureFixture) -> None:
     operation = services.submit(echo)
     receivers.reject_unknown(name=echo.name, id=str(operation.pk))
     operation.refresh_from_db()
@@ -44,6 +45,8 @@ def test_unknown__fails_after_an_hour() -> None:
     receivers.reject_unknown(name="foreign.task", id=str(operation.pk))
     operation.refresh_from_db()
     assert (operation.status, (operation.error or {})["code"]) == (Status.FAILED, "unknown-kind")
+    [level] = [row.levelname for row in caplog.records if vars(row).get("event") == "finished"]
+    assert level == "ERROR"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -155,6 +158,29 @@ def test_describe__without_a_consumer() -> None:
     assert (fields["name"], fields["concurrency"]) == ("worker", 0)
 
 
+@pytest.mark.parametrize(
+    ("controller", "concurrency"),
+    [
+        # Celery keeps the option --concurrency, whatever the pool makes of it.
+        (SimpleNamespace(concurrency=8, pool=solo.TaskPool(8), autoscaler=None), 1),
+        (SimpleNamespace(concurrency=8, pool=SimpleNamespace(num_processes=9)), 9),
+        (SimpleNamespace(concurrency=8, pool=SimpleNamespace(num_processes=None)), 8),
+        (
+            SimpleNamespace(
+                concurrency=2,
+                pool=SimpleNamespace(num_processes=3),
+                autoscaler=SimpleNamespace(max_concurrency=10),
+            ),
+            10,
+        ),
+    ],
+    ids=["solo", "grown", "unknown", "autoscale"],
+)
+def test_concurrency__is_that_of_the_pool(controller: Any, concurrency: int) -> None:
+    consumer = SimpleNamespace(controller=controller)
+    assert receivers._describe(consumer)["concurrency"] == concurrency
+
+
 def test_queues__are_those_that_are_read_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages to other queues add them to Celery's own list, in its older versions for good."""
     amqp: Any = current_app.amqp
@@ -164,6 +190,16 @@ def test_queues__are_those_that_are_read_now(monkeypatch: pytest.MonkeyPatch) ->
     assert receivers._describe(consumer)["queues"] == ["celery", "reports"]
     # Between two connections to the broker.
     assert receivers._queues_read_by(SimpleNamespace(task_consumer=None)) is None
+
+
+def test_queues__of_a_worker_that_stops_are_none() -> None:
+    """It still lives, and its jobs run to their end. Nobody must wait for it."""
+    consumer = SimpleNamespace(task_consumer=SimpleNamespace(queues=[Queue("celery")]))
+    receivers.stop_jobs()
+    try:
+        assert receivers._queues_read_by(consumer) == []
+    finally:
+        receivers.clear_stop()
 
 
 @pytest.mark.django_db
