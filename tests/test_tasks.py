@@ -135,7 +135,7 @@ def test_task__is_acknowledged_early_whatever_the_settings_say(
     configure_celery(monkeypatch, **{setting: True})
     monkeypatch.setattr(tasks, "registered", {})
     task = operation_task(name=f"tests.{setting}")(leave.kind.function)
-    task.bind(current_app._get_current_object())
+    task.bind(current_app)
     assert (task.acks_late, task.reject_on_worker_lost) == (False, False)
 
 

@@ -8,9 +8,13 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
 from rest_framework.serializers import BaseSerializer
 
+from async_reply.database import payloads
 from async_reply.files import streams
 from async_reply.services.plain import fields
 from async_reply.services.plain import plain as plain
+
+#: Bits of a number that JSON takes from Python: 4,300 digits are more.
+MAX_BITS = 14_000
 
 
 def undeclared(serializer: BaseSerializer[Any]) -> set[str]:
@@ -34,7 +38,8 @@ def _sources(serializer: Any) -> Iterator[str]:
 def canonical(data: Any) -> Any:
     """The parsed body as JSON values: equal for equal requests.
 
-    An upload becomes its name and SHA-256, and bytes from a parser become their SHA-256.
+    An upload becomes its name and SHA-256, and bytes from a parser become their SHA-256. A value
+    of another type, as a parser for YAML or MessagePack makes, becomes a text that shows it.
     """
     if isinstance(data, QueryDict):
         return {key: canonical(data.getlist(key)) for key in data}
@@ -46,4 +51,18 @@ def canonical(data: Any) -> Any:
         return [data.name, streams.digest(data)[1]]
     if isinstance(data, bytes):
         return hashlib.sha256(data).hexdigest()
-    return data
+    if isinstance(data, set | frozenset):
+        return ["set", *sorted(payloads.digest(canonical(item)) for item in data)]
+    if isinstance(data, int):
+        # Python writes no longer number in decimal digits.
+        return data if data.bit_length() < MAX_BITS else hex(data)
+    return data if payloads.is_known(data) else [type(data).__qualname__, repr(data)]
+
+
+def is_json(data: Any) -> bool:
+    """Whether the parsed body has only values of JSON, and uploads."""
+    if isinstance(data, Mapping):
+        return all(map(is_json, data.values()))
+    if isinstance(data, list | tuple):
+        return all(map(is_json, data))
+    return isinstance(data, UploadedFile) or payloads.is_known(data)

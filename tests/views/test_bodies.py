@@ -24,6 +24,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 from rest_framework import serializers
+from rest_framework.parsers import BaseParser
 from rest_framework.test import APIClient
 
 from async_reply.attempts.reports import Ending
@@ -268,3 +269,59 @@ def test_value__without_a_json_type_is_500_and_logged(
     assert record.exc_info is not None
     assert "'value' is of type Phone" in str(record.exc_info[1])
     assert "get_input()" in str(record.exc_info[1])
+
+
+class MessagePackParser(BaseParser):
+    """Hands over the value of the test, as a parser for another format than JSON may make it."""
+
+    media_type = "application/msgpack"
+    value: Any = None
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        return {"value": self.value}
+
+
+class Free(serializers.Serializer[Any]):
+    value = serializers.DictField()
+
+
+class Timestamp:
+    """A type of MessagePack's."""
+
+    def __repr__(self) -> str:
+        return "Timestamp(1)"
+
+
+PARSED = [{"a", "b"}, Timestamp(), dt.time(3, tzinfo=dt.UTC), b"\xff", 16**5000, {1: {b"k"}}]
+
+
+@pytest.mark.parametrize("value", PARSED, ids=lambda value: type(value).__name__)
+def test_key__compares_values_that_json_has_no_type_for(
+    value: Any, api: APIClient, view: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view(Everything)
+    monkeypatch.setattr(EchoView, "parser_classes", [MessagePackParser])
+    monkeypatch.setattr(EchoView, "get_input", lambda self, serializer: {})
+    statuses = []
+    for sent in (value, value, "another"):
+        monkeypatch.setattr(MessagePackParser, "value", sent)
+        answer = api.post(
+            "/echoes/",
+            b"x",
+            content_type=MessagePackParser.media_type,
+            headers={"Idempotency-Key": "k"},
+        )
+        statuses.append((answer.status_code, answer.get("Idempotent-Replayed")))
+    assert statuses == [(202, None), (202, "true"), (422, None)]
+
+
+@pytest.mark.parametrize("value", PARSED, ids=lambda value: type(value).__name__)
+def test_body__of_types_that_json_lacks_is_stored_or_refused(
+    value: Any, api: APIClient, view: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view(Free)
+    monkeypatch.setattr(EchoView, "parser_classes", [MessagePackParser])
+    monkeypatch.setattr(MessagePackParser, "value", {"inner": value})
+    answer = api.post("/echoes/", b"x", content_type=MessagePackParser.media_type)
+    assert answer.status_code in (202, 400)
+    assert answer["Content-Type"] in ("application/json", PROBLEM)
