@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
+from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
 from async_reply.database import payloads
+from async_reply.exceptions import PayloadError, UnknownType
 from async_reply.files import streams
 from async_reply.services.plain import fields
 from async_reply.services.plain import plain as plain
@@ -59,10 +62,24 @@ def canonical(data: Any) -> Any:
     return data if payloads.is_known(data) else [type(data).__qualname__, repr(data)]
 
 
-def is_json(data: Any) -> bool:
+@contextmanager
+def types_of(request: Request) -> Iterator[None]:
+    """Inside, a type that JSON does not have is the client's fault if its body has one.
+
+    Formats such as YAML and MessagePack have more types. Raises PayloadError then.
+    """
+    try:
+        yield
+    except UnknownType:
+        if _is_json(request.data):
+            raise
+        raise PayloadError("The body holds a value that JSON does not have.") from None
+
+
+def _is_json(data: Any) -> bool:
     """Whether the parsed body has only values of JSON, and uploads."""
     if isinstance(data, Mapping):
-        return all(map(is_json, data.values()))
+        return all(map(_is_json, data.values()))
     if isinstance(data, list | tuple):
-        return all(map(is_json, data))
+        return all(map(_is_json, data))
     return isinstance(data, UploadedFile) or payloads.is_known(data)

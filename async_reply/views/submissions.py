@@ -13,14 +13,7 @@ from rest_framework.response import Response
 
 from async_reply import conf, permissions, services
 from async_reply.database import inserts, payloads
-from async_reply.exceptions import (
-    KeyMalformed,
-    KeyMissing,
-    OperationGone,
-    PayloadError,
-    QuotaExceeded,
-    UnknownType,
-)
+from async_reply.exceptions import KeyMalformed, KeyMissing, OperationGone, QuotaExceeded
 from async_reply.models import Operation
 from async_reply.protocol import headers
 from async_reply.responses import OperationAccepted
@@ -61,17 +54,13 @@ class Submission:
             return earlier
         try:
             task, values = validate()
-            return self._accept(task, values)
+            with bodies.types_of(self.request):
+                return self._accept(task, values)
         except (drf.ValidationError, QuotaExceeded):
             earlier = self._earlier()
             if earlier is None:
                 raise
             return earlier
-        except UnknownType:
-            if bodies.is_json(self.request.data):
-                raise
-            # The client chose the type, in a format that has more types than JSON.
-            raise PayloadError("The body holds a value that JSON does not have.") from None
 
     def respond(self, submitted: Submitted) -> HttpResponseBase:
         """The 202, or the result if the client prefers to wait and the result comes in time.
