@@ -1,5 +1,7 @@
 """The schema that drf-spectacular makes of our views."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -277,3 +279,12 @@ def test_demo__has_a_schema() -> None:
     paths = schema_of(*patterns)["paths"]
     assert "/api/sleeps/" in paths
     assert paths["/api/sleeps/"]["post"]["responses"]["200"]["content"]
+
+
+def test_spectacular__is_no_app() -> None:
+    code = (
+        "from django.conf import settings; import django;"
+        "settings.configure(INSTALLED_APPS=['async_reply.contrib.spectacular']); django.setup()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "remove it from INSTALLED_APPS, and import it in your URLconf." in ended.stderr
