@@ -7,17 +7,60 @@ from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
+from django.utils.translation import gettext_lazy as _
+from rest_framework import exceptions as drf
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
 from async_reply.database import payloads
 from async_reply.exceptions import PayloadError, UnknownType
 from async_reply.files import streams
+from async_reply.protocol import headers
 from async_reply.services.plain import fields
 from async_reply.services.plain import plain as plain
+from async_reply.waiting import environs
 
 #: Bits of a number that JSON takes from Python: 4,300 digits are more.
 MAX_BITS = 14_000
+
+
+class LengthRequired(drf.APIException):
+    """411 (RFC 9110, section 15.5.12): the body would be taken for an empty one."""
+
+    status_code = 411
+    default_detail = _("The length of the body is not known: send it with a Content-Length.")
+    default_code = "length_required"
+
+
+def check_length(request: Request) -> None:
+    """Raise LengthRequired for a body without Content-Length, such as one sent in chunks.
+
+    REST framework takes such a body for an empty one, without an error.
+    """
+    sent = request._request  # noqa: SLF001 what DRF wraps
+    if sent.META.get("CONTENT_LENGTH"):
+        return
+    environ = environs.of(request)
+    if environ is None:
+        # Django has received the whole body.
+        is_sent = bool(sent.read(1))
+    elif headers.TRANSFER_ENCODING not in sent.headers:
+        is_sent = False
+    else:
+        is_sent = _has_chunks(environ)
+    if is_sent:
+        raise LengthRequired
+
+
+def _has_chunks(environ: Mapping[str, Any]) -> bool:
+    """Whether a body in chunks has any. A proxy may send none for a request without a body."""
+    if not environ.get("wsgi.input_terminated"):
+        # A read might wait for ever. mod_wsgi and gunicorn set this key.
+        return True
+    try:
+        return bool(environ["wsgi.input"].read(1))
+    except Exception:  # noqa: BLE001 servers raise errors of their own for malformed chunks
+        return True
 
 
 def undeclared(serializer: BaseSerializer[Any]) -> set[str]:

@@ -81,6 +81,7 @@ class InputView(SingleOperationMixin):
         else:
             by = valet_keys.scope(self.valet_key)
         context = {"request": request, "view": self}
+        bodies.check_length(request)
         with bodies.types_of(request):
             services.answer(operation, name, request.data, by=by, context=context)
         return Response({"id": str(operation.pk), "name": name, "status": "answered"})

@@ -84,6 +84,7 @@ class LongRunningOperationMixin(APIView):
         return self._submit(request, lambda: (task, input))
 
     def _submit(self, request: Request, validate: Callable[[], Work]) -> HttpResponseBase:
+        bodies.check_length(request)
         submission = Submission(self, request)
         try:
             answer = submission.respond(submission.store(validate))
