@@ -90,7 +90,8 @@ class LongRunningOperationMixin(APIView):
             answer = submission.respond(submission.store(validate))
         except Exception as error:
             # Earlier operations of this request stay stored. Their receipts may be in the answer.
-            problem = refusal(error, rolls_back=not submission.earlier_submits)
+            is_atomic = getattr(self, "_is_atomic", True)
+            problem = refusal(error, rolls_back=is_atomic and not submission.earlier_submits)
             if problem is None:
                 raise
             answer = problem
@@ -160,6 +161,7 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
         """Runs POST outside of ATOMIC_REQUESTS, and every other method as the project says."""
         if request.method == "POST":
             return super().dispatch(request, *args, **kwargs)
+        self._is_atomic = True
         with atomic_requests():
             return super().dispatch(request, *args, **kwargs)
 

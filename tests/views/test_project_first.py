@@ -61,6 +61,7 @@ OVERRIDDEN = {
         "dispatch",
         "get_exception_handler",
         "get_permissions",
+        "handle_exception",
         "post",
     },
     StatusView: {
@@ -75,6 +76,7 @@ OVERRIDDEN = {
         "get_object",
         "get_permissions",
         "get_queryset",
+        "handle_exception",
         "get_throttles",
         "perform_authentication",
     },
@@ -506,6 +508,34 @@ def groups(settings: Settings, user: Any) -> APIClient:
 @pytest.fixture
 def _atomic_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "body", "status"),
+    [
+        ("get", "/api/operations/unknown/", None, 404),
+        ("get", "/api/operations/?status=x", None, 400),
+        ("post", "/api/operations/unknown/cancel/", {}, 404),
+        ("post", "/echoes/", {"number": "x"}, 400),
+        ("put", "/echoes/", {}, 405),
+    ],
+)
+@pytest.mark.parametrize("key", ["", "k"])
+@pytest.mark.usefixtures("_atomic_requests")
+def test_error__keeps_the_transaction_of_a_test(
+    method: str,
+    url: str,
+    body: Any,
+    status: int,
+    key: str,
+    api: APIClient,
+) -> None:
+    """Under ATOMIC_REQUESTS a test goes on with its database after an answer 4xx."""
+    answer = getattr(api, method)(url, body, headers={"Idempotency-Key": key})
+    assert answer.status_code == (400 if url == "/echoes/" and method == "post" else status)
+    assert Group.objects.count() == 0
+    answer = api.post("/echoes/", {"number": 7}, headers={"Idempotency-Key": "another"})
+    assert answer.status_code == 202
 
 
 def test_error__of_an_action_keeps_its_form(groups: APIClient) -> None:
