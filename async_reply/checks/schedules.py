@@ -17,7 +17,10 @@ def check_schedule() -> Iterator[CheckMessage]:
 
     Celery's own setting is read. A scheduler that has its entries in a database has others.
     """
-    for name, entry in sorted(dict(current_app.conf.beat_schedule or {}).items()):
+    schedule = current_app.conf.beat_schedule
+    # Another type is an error of beat's own.
+    entries = schedule.items() if isinstance(schedule, Mapping) else ()
+    for name, entry in sorted(entries):
         get = entry.get if isinstance(entry, Mapping) else _getter(entry)
         task, args, kwargs = get("task"), get("args") or (), get("kwargs") or {}
         if task == beat.submit.name:

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from django.core import checks
@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
 from async_reply import conf, tasks
+from async_reply.checks.classes import check_classes
 from async_reply.checks.discovery import check_module
 from async_reply.checks.inputs import check_input
 from async_reply.checks.mounted import MIXIN, VIEW, Mounted
@@ -56,7 +57,7 @@ def check_view(view: Mounted) -> Iterator[CheckMessage]:
     yield from _check_hooks(view)
     yield from check_names(view.cls, ours=_names(view))
     yield from _check_access(view)
-    yield from _check_queryset(view)
+    yield from check_classes(view, hooks=_hooks(view))
 
 
 def _check_task(view: Mounted) -> Iterator[CheckMessage]:
@@ -64,7 +65,7 @@ def _check_task(view: Mounted) -> Iterator[CheckMessage]:
     if isinstance(task, tasks.OperationTask):
         yield from check_module(view, task.kind)
         yield from check_input(view, task.kind)
-    else:
+    elif not isinstance(task, property):  # which may need a request
         yield Error(
             f"{view.name}.task is not an operation task.",
             hint="Decorate the function with @operation_task and name it in the view.",
@@ -234,37 +235,3 @@ def _is_open(view: Mounted, access: Any) -> bool:
     classes = view.get("permission_classes") if is_set else access.permission_classes
     listed = classes if isinstance(classes, list | tuple) else ()
     return "AllowAny" in {getattr(cls, "__name__", "") for cls in listed}
-
-
-def _check_queryset(view: Mounted) -> Iterator[CheckMessage]:
-    """Permissions of a model find their model by the view's queryset."""
-    if view.parent(VIEW) is None or view.sets("queryset", "get_queryset", "get_permissions"):
-        return
-    if view.sets("permission_classes"):
-        classes = view.get("permission_classes")
-        rules = [cls() for cls in classes] if isinstance(classes, list | tuple) else []
-    else:
-        rules = import_string(conf.get("ACCESS"))().get_permissions()
-    needy = [type(rule).__name__ for rule in _parts(rules) if _needs_queryset(rule)]
-    for name in needy[:1]:
-        yield Error(
-            f"{view.name} has {name}, but no queryset: each submit is answered 500.",
-            hint="Set queryset = Model.objects.all() on the view: a submit then needs the "
-            "permission to add this model. Or set permission_classes on the view.",
-            obj=view.cls,
-            id="async_reply.E026",
-        )
-
-
-def _parts(rules: Iterable[Any]) -> Iterator[Any]:
-    """The permissions, and those that are composed (`A | B`)."""
-    for rule in rules:
-        yield rule
-        yield from _parts(getattr(rule, name) for name in ("op1", "op2") if hasattr(rule, name))
-
-
-def _needs_queryset(rule: Any) -> bool:
-    # The class is recognized by name: a worker must not import REST framework.
-    bases: dict[str, Any] = {cls.__name__: cls for cls in type(rule).__mro__}
-    base = bases.get("DjangoModelPermissions")
-    return base is not None and getattr(type(rule), "has_permission", None) is base.has_permission

@@ -10,19 +10,11 @@ from django.urls import include, path
 from pytest_django import Settings
 from rest_framework.authentication import BasicAuthentication, SessionAuthentication
 from rest_framework.decorators import action
-from rest_framework.permissions import (
-    AllowAny,
-    DjangoModelPermissions,
-    DjangoObjectPermissions,
-    IsAdminUser,
-    IsAuthenticated,
-)
+from rest_framework.permissions import AllowAny, IsAdminUser, IsAuthenticated
 from rest_framework.test import APIClient
 from rest_framework.viewsets import ViewSet
 
 from async_reply.checks.views import ATTRIBUTES
-from async_reply.models import Operation
-from async_reply.permissions import OperationAccess
 from async_reply.views import LongRunningOperationMixin, LongRunningOperationView
 from tests.checks.messages import ids
 from tests.project import views
@@ -335,39 +327,3 @@ def test_view__of_the_mixin_with_other_authentication(
     assert ids() == ["async_reply.W105"]
     urls(views.EchoView)
     assert ids() == []
-
-
-class OwnModelPermissions(DjangoModelPermissions):
-    def has_permission(self, request: Any, view: Any) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(
-    ("permission", "attributes", "expected"),
-    [
-        (DjangoModelPermissions, {}, ["async_reply.E026"]),
-        (DjangoObjectPermissions, {}, ["async_reply.E026"]),
-        (IsAdminUser | DjangoModelPermissions, {}, ["async_reply.E026"]),
-        (~(IsAdminUser & DjangoModelPermissions), {}, ["async_reply.E026"]),
-        (DjangoModelPermissions, {"queryset": Operation.objects.all()}, []),
-        (DjangoModelPermissions, {"get_queryset": lambda self: None}, []),
-        (DjangoModelPermissions, {"get_permissions": lambda self: []}, []),
-        (OwnModelPermissions, {}, []),
-        (IsAdminUser, {}, []),
-    ],
-)
-@pytest.mark.parametrize("on_view", [False, True])
-def test_permissions__of_a_model_need_a_queryset(
-    on_view: bool,
-    permission: Any,
-    attributes: dict[str, Any],
-    expected: list[str],
-    urls: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if on_view:
-        attributes = {**attributes, "permission_classes": [permission]}
-    else:
-        monkeypatch.setattr(OperationAccess, "permission_classes", [permission])
-    urls(type("OwnView", (views.EchoView,), attributes))
-    assert ids() == expected
