@@ -198,7 +198,16 @@ def _check_access(view: Mounted) -> Iterator[CheckMessage]:
             obj=view.cls,
             id="async_reply.W105",
         )
-    if _is_open(view, access):
+    if _is_unauthenticated(view, access):
+        yield checks.Warning(
+            f"{view.name} has no authentication classes: all callers are anonymous, and each "
+            "submit is refused, since nobody would own the operation.",
+            hint='Name classes in REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"], or set '
+            'location_access = "signed", or override OperationAccess.get_owner.',
+            obj=view.cls,
+            id="async_reply.W118",
+        )
+    elif _is_open(view, access):
         yield checks.Warning(
             f"{view.name} has AllowAny, but cannot serve anonymous callers: they pass its "
             "permissions and are then refused, since nobody would own the operation.",
@@ -218,6 +227,18 @@ def _foreign(view: Mounted, access: Any) -> str:
     classes = view.get("authentication_classes")
     listed = classes if isinstance(classes, list | tuple) else ()
     return ", ".join(getattr(cls, "__name__", repr(cls)) for cls in listed if cls not in accepted)
+
+
+def _is_unauthenticated(view: Mounted, access: Any) -> bool:
+    """Whether no class authenticates the callers of a submit view, who then own nothing."""
+    if type(access).get_owner.__module__ != "async_reply.permissions":
+        return False
+    if view.parent(VIEW) is None or view.sets("get_authenticators"):
+        return False
+    if view.sets("authentication_classes"):
+        classes = view.get("authentication_classes")
+        return isinstance(classes, list | tuple) and not classes
+    return not access.get_authenticators()
 
 
 def _is_open(view: Mounted, access: Any) -> bool:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from pytest_django import Settings
 from rest_framework.decorators import action
 from rest_framework.permissions import (
+    AllowAny,
     DjangoModelPermissions,
     DjangoObjectPermissions,
     IsAdminUser,
@@ -120,3 +122,39 @@ def test_permissions__of_a_model_need_a_queryset(
         monkeypatch.setattr(OperationAccess, "permission_classes", [permission])
     urls(type("OwnView", (EchoView,), attributes))
     assert ids() == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({}, ["async_reply.W118"]),
+        ({"authentication_classes": []}, ["async_reply.W118"]),
+        ({"authentication_classes": [], "permission_classes": [AllowAny]}, ["async_reply.W118"]),
+        ({"get_authenticators": lambda self: []}, []),
+        ({"authentication_classes": [], "location_access": "signed"}, []),
+    ],
+)
+def test_authentication__is_by_some_class(
+    attributes: dict[str, Any],
+    expected: list[str],
+    urls: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OperationAccess, "authentication_classes", [])
+    urls(type("OwnView", (EchoView,), attributes))
+    assert ids() == expected
+
+
+def test_authentication__of_the_project_s_own_owner(
+    urls: Callable[..., None], settings: Settings
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": f"{__name__}.ByHeader"}
+    urls(EchoView)
+    assert ids() == []
+
+
+class ByHeader(OperationAccess):
+    authentication_classes = []
+
+    def get_owner(self, request: Any) -> str:
+        return str(request.headers.get("X-Tenant", ""))
