@@ -388,3 +388,11 @@ def test_import__needs_no_django() -> None:
         "sys.exit(bool({'django', 'celery', 'rest_framework'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["input_required", "inputRequired"])
+def test_question__is_seen_under_either_spelling(name: str) -> None:
+    asked = {"name": "approve", "link": "/operations/1/input/approve/", "until": "2027"}
+    found = answers.question({"status": "pending", name: asked})
+    assert found is not None
+    assert found.name == "approve"

@@ -250,3 +250,17 @@ def test_long_delay__is_no_short_one(delay: str) -> None:
     command = ["node", "--input-type=module", "--no-warnings", "-e", program]
     process = subprocess.run(command, capture_output=True, text=True, check=True)
     assert process.stdout == "1\n"
+
+
+@pytest.mark.parametrize("name", ["input_required", "inputRequired"])
+def test_answer__finds_the_question_under_either_spelling(name: str) -> None:
+    """The second one is that of a project whose renderer writes names in camel case."""
+    program = f"""
+        import {{ answer }} from "{CLIENT / "async_reply" / "answer.js"}";
+        const fetch = async (url) => Response.json({{ url }});
+        const operation = {{ "{name}": {{ name: "approve", link: "http://localhost/input/" }} }};
+        console.log((await answer(operation, true, {{ fetch }})).url);
+    """
+    command = ["node", "--input-type=module", "--no-warnings", "-e", program]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.stdout == "http://localhost/input/\n", process.stderr
