@@ -1,9 +1,10 @@
 """Follows a 202 to its result or its problem, in the tests of a project's views."""
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
+from django.conf import settings
 from django.test import AsyncClient
 
 from async_reply.models import Operation
@@ -64,6 +65,9 @@ def result_of(response: Any, client: Any) -> Any:
         parts = urlsplit(url)
         if parts.netloc not in ("", host):
             break
+        # A test client sends the path behind the prefix, as a server does.
+        prefix = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
+        url = urlunsplit(parts._replace(path=parts.path.removeprefix(prefix)))
         response = client.get(url, secure=parts.scheme == "https", headers={"Host": host})
         if not 300 <= response.status_code <= 399:
             break

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.test import AsyncClient
+from django.urls import set_script_prefix
 from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.authtoken.models import Token
@@ -104,3 +106,22 @@ def test_result_of__takes_a_client_like_that_of_django(
 
     response = api.post("/echoes/", {"number": 7})
     assert operations.result_of(response, Wrapper()).json() == {"number": 7}
+
+
+@pytest.mark.parametrize("prefix", ["/pre", "/pre/"])
+@pytest.mark.parametrize("path", ["/echoes/", "/creations/"])
+def test_result_of__below_a_script_name(
+    path: str,
+    prefix: str,
+    operations: Operations,
+    api: APIClient,
+    settings: Settings,
+    request: pytest.FixtureRequest,
+) -> None:
+    settings.FORCE_SCRIPT_NAME = prefix
+    # As django.setup() does.
+    request.addfinalizer(lambda: set_script_prefix("/"))
+    set_script_prefix(prefix)
+    response = api.post(path, {"number": 7})
+    assert urlsplit(response["Location"]).path.startswith("/pre/api/operations/")
+    assert operations.result_of(response, api).status_code == 200

@@ -153,3 +153,6 @@ export function eventsOf(response: Response, timer: unknown): AsyncGenerator<unk
 
 /** Ends a request after a while. For the other modules; it may change. */
 export function timerOf(signal?: AbortSignal): unknown;
+
+/** What the job asks, under either spelling of its name. For the other modules; it may change. */
+export function questionOf(operation: Operation): Question | undefined;
