@@ -113,14 +113,13 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
         """Run one attempt at the operation, without Celery."""
         return runner.run(pk, self.kind, worker=worker, inline=inline)
 
-    def delay(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        self.apply_async()
-
     def apply_async(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise NotCalledThisWay(
             f"{self.name} is an operation: start it with services.submit(task, input={{…}}), "
             "which stores the row that a client can poll."
         )
+
+    delay = delay_on_commit = apply_async_on_commit = apply_async
 
     def apply(self, *args: Any, task_id: str | None = None, **options: Any) -> Any:
         """Run an operation that is stored (task_always_eager); refuse any other call."""

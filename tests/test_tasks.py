@@ -102,7 +102,9 @@ def test_operation_task__signature_has_all_options() -> None:
     assert declared == tasks.OWN_OPTIONS | {"name", "aliases"}
 
 
-@pytest.mark.parametrize("method", ["delay", "apply_async"])
+@pytest.mark.parametrize(
+    "method", ["delay", "apply_async", "delay_on_commit", "apply_async_on_commit"]
+)
 def test_task__methods_of_celery_name_the_remedy(method: str) -> None:
     with pytest.raises(NotCalledThisWay, match=r"services\.submit"):
         getattr(echo, method)()

@@ -137,10 +137,11 @@ class LongRunningOperationMixin(APIView):
 class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, GenericAPIView[Any]):
     """POST validates the body by `serializer_class` and submits it to `task`. The answer is 202.
 
-    An invalid body is 400 with `errors`, and so is an unknown field; every error is a problem
-    document (RFC 9457). OperationAccess decides about authentication and permissions, unless the
-    project sets its own on the view or on a class that the view inherits from. POST runs outside
-    of ATOMIC_REQUESTS.
+    An invalid body is 400 with `errors`; every error is a problem document (RFC 9457). Fields that
+    the serializer does not declare are left out, as REST framework does; those that a serializer
+    keeps and the task does not take are a 400, too. OperationAccess decides about authentication
+    and permissions, unless the project sets its own on the view or on a class that the view
+    inherits from. POST runs outside of ATOMIC_REQUESTS.
     """
 
     task: ClassVar[OperationTask[..., Any]]
