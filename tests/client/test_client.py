@@ -295,6 +295,12 @@ BAD_URL = "http://[::1"
             "URL that is not valid",
             id="bad resourceLocation",
         ),
+        pytest.param(
+            {"Operation_Location": "/status/7"},
+            (200, {"data": {"status": "running"}}, {"Retry-After": "1"}),
+            "monitor shows no status",
+            id="wrapped status",
+        ),
     ],
 )
 def test_submit__at_a_server_that_leads_nowhere_fails(

@@ -139,14 +139,14 @@ class Follower {
 
   /** Ask for the document once, then pause if the operation has not finished. */
   async look(mode) {
-    const start = Date.now();
-    const wait = mode === "wait" ? this.options.waitSeconds ?? 20 : 0;
+    const [start, wait] = [Date.now(), mode === "wait" ? this.options.waitSeconds ?? 20 : 0];
     const headers = wait ? { Prefer: `wait=${wait}` } : {};
     // A question ends a wait, but for a client that knows it already.
     if (wait && this.tag && questionOf(this.operation)) headers["If-None-Match"] = this.tag;
-    const more = { headers, seconds: REQUEST_SECONDS + wait };
-    const response = await this.client.ask(this.operation?.links?.monitor ?? this.location, more);
-    const [operation, retryAfter] = [await documentOf(response), retryAfterOf(response)];
+    const [url, isMonitor] = [this.operation?.links?.monitor ?? this.location, this.result !== null];
+    const response = await this.client.ask(url, { headers, seconds: REQUEST_SECONDS + wait });
+    const [operation, retryAfter] = [await documentOf(response, isMonitor), retryAfterOf(response)];
+    if (!operation && isMonitor && response.status === 200) throw new TypeError("The monitor shows no status.");
     if (!operation && ![202, 304].includes(response.status) && retryAfter === null) return response;
     if (operation) this.tag = response.headers.get("ETag");
     const answer = operation && (await this.note(operation, response));
@@ -228,11 +228,11 @@ export async function* eventsOf(response, timer) {
 }
 
 /** The operation's document in an answer; null for another body. The answer can still be read. */
-async function documentOf(response) {
+async function documentOf(response, isMonitor = false) {
   if (response.redirected || !/\bjson\b/.test(response.headers.get("Content-Type"))) return null;
   const body = await response.clone().json().catch(() => null);
   const isKnown = [...SUCCEEDED, ...FAILED, ...UNFINISHED].includes(statusOf(body));
-  return isKnown || (statusOf(body) && retryAfterOf(response) !== null) ? body : null;
+  return isKnown || (statusOf(body) && (isMonitor || retryAfterOf(response) !== null)) ? body : null;
 }
 
 async function failureOf(response) {
