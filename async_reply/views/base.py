@@ -47,6 +47,11 @@ def atomic_requests() -> Iterator[None]:
         yield
 
 
+def open_blocks() -> int:
+    """The number of `atomic` blocks that are open now, on all connections."""
+    return sum(len(each.atomic_blocks) for each in connections.all(initialized_only=True))
+
+
 @contextmanager
 def keep_transactions() -> Iterator[None]:
     """Inside, no transaction that is open now is marked for rollback.
@@ -73,6 +78,8 @@ class ProblemsMixin(APIView):
     _answers_problems: ClassVar[bool] = True
     #: Whether the handler runs inside of `atomic_requests`.
     _is_atomic: bool = False
+    #: The number of `atomic` blocks around this view, which are its caller's.
+    _outer_blocks: int = 0
 
     @classmethod
     def as_view(cls, *args: Any, **initkwargs: Any) -> Any:

@@ -22,7 +22,13 @@ from async_reply.responses import refusal
 from async_reply.services.idempotency import IdempotencyKey
 from async_reply.tasks import OperationTask
 from async_reply.views import bodies, callbacks
-from async_reply.views.base import ProblemsMixin, add_common_headers, atomic_requests, is_said
+from async_reply.views.base import (
+    ProblemsMixin,
+    add_common_headers,
+    atomic_requests,
+    is_said,
+    open_blocks,
+)
 from async_reply.views.submissions import Submission, Work, idempotency_key
 
 UNKNOWN_FIELD = _("This field is not known: leave it out.")
@@ -90,7 +96,7 @@ class LongRunningOperationMixin(APIView):
             answer = submission.respond(submission.store(validate))
         except Exception as error:
             # Earlier operations of this request stay stored. Their receipts may be in the answer.
-            is_atomic = getattr(self, "_is_atomic", True)
+            is_atomic = open_blocks() > getattr(self, "_outer_blocks", 0)
             problem = refusal(error, rolls_back=is_atomic and not submission.earlier_submits)
             if problem is None:
                 raise
@@ -160,6 +166,7 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Runs POST outside of ATOMIC_REQUESTS, and every other method as the project says."""
+        self._outer_blocks = open_blocks()
         if request.method == "POST":
             return super().dispatch(request, *args, **kwargs)
         self._is_atomic = True

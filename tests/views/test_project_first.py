@@ -9,6 +9,7 @@ and on the submit view, with the project's class before ours and after it.
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -574,6 +575,28 @@ def test_transaction__of_put_on_a_submit_view_is_the_project_s(
     mount(PuttingView)
     assert reading_credentials(user).put("/view/", {}).status_code == 400
     assert not Group.objects.exists()
+
+
+class AtomicView(EchoView):
+    """Its transaction is the project's own, beside ATOMIC_REQUESTS."""
+
+    @transaction.atomic
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        Group.objects.create(name="post")
+        return super().post(request, *args, **kwargs)
+
+
+@pytest.mark.parametrize("is_in_test_case", [True, False])
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_atomic_requests")
+def test_transaction__of_the_project_is_rolled_back_for_a_refusal(
+    is_in_test_case: bool, mount: Callable[..., None], user: Any
+) -> None:
+    mount(AtomicView)
+    key = {"Idempotency-Key": ""}
+    with transaction.atomic() if is_in_test_case else nullcontext():
+        assert reading_credentials(user).post("/view/", {}, headers=key).status_code == 400
+        assert not Group.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
