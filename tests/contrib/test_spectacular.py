@@ -110,7 +110,7 @@ def test_list__has_its_filters_and_pages(operations: Schema) -> None:
 
 def test_submit__has_its_answers_and_headers() -> None:
     submit = schema_of(path("echoes/", views.EchoView.as_view()))["paths"]["/echoes/"]["post"]
-    expected = {202, 400, 401, 403, 404, 406, 409, 410, 413, 415, 422, 429, 503}
+    expected = {202, 400, 401, 403, 404, 406, 409, 410, 411, 413, 415, 422, 429, 503}
     assert set(map(int, submit["responses"])) == expected
     headers = submit["responses"]["202"]["headers"]
     assert {name for name in headers if headers[name].get("required")} == {
@@ -186,7 +186,7 @@ def test_action__that_is_marked_has_the_answers_of_a_submit() -> None:
     export, rebuild, touch = (paths[f"/{{id}}/{name}/"]["post"] for name in names)
     for submit in (export, rebuild, paths["/plain/"]["post"]):
         statuses = {int(status) for status in submit["responses"]}
-        assert {202, 400, 410, 413, 422, 429, 503} == statuses - {200}
+        assert {202, 400, 410, 411, 413, 422, 429, 503} == statuses - {200}
         accepted = submit["responses"]["202"]
         assert {"Location", "Operation-Id", "Retry-After"} < set(accepted["headers"])
         assert accepted["links"]["result"] == {
