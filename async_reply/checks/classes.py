@@ -31,7 +31,7 @@ def check_classes(view: Mounted, *, hooks: Iterable[str]) -> Iterator[CheckMessa
             view,
             f"{view.name}.{name} is no list of classes",
             "Write a list or tuple of classes, without brackets behind them and without quotes.",
-            number="E027",
+            id="async_reply.E027",
         )
     yield from _check_coroutines(view, hooks)
     if view.get("webhook") and not apps.is_installed(WEBHOOKS):
@@ -39,15 +39,15 @@ def check_classes(view: Mounted, *, hooks: Iterable[str]) -> Iterator[CheckMessa
             view,
             f"{view.name} has webhook = {view.get('webhook')!r}, and its app is not installed",
             f'Add "{WEBHOOKS}" to INSTALLED_APPS.',
-            number="E029",
+            id="async_reply.E029",
         )
     if "permission_classes" not in wrong:
         yield from _check_queryset(view)
 
 
-def _error(view: Mounted, text: str, hint: str, *, number: str) -> CheckMessage:
+def _error(view: Mounted, text: str, hint: str, *, id: str) -> CheckMessage:
     message = f"{text}: each submit is answered 500."
-    return Error(message, hint=hint, obj=view.cls, id=f"async_reply.{number}")
+    return Error(message, hint=hint, obj=view.cls, id=id)
 
 
 def _check_serializers(view: Mounted) -> Iterator[CheckMessage]:
@@ -62,7 +62,7 @@ def _check_serializers(view: Mounted) -> Iterator[CheckMessage]:
             view,
             f"{view.name}.{name} is {shown}, and no serializer class",
             f"Write {name} = ReportRequestSerializer, without brackets and without quotes.",
-            number="E030",
+            id="async_reply.E030",
         )
 
 
@@ -120,7 +120,7 @@ def _check_queryset(view: Mounted) -> Iterator[CheckMessage]:
             f"{view.name} has {name}, but no queryset",
             "Set queryset = Model.objects.all() on the view: a submit then needs the permission "
             "to add this model. Or set permission_classes on the view.",
-            number="E026",
+            id="async_reply.E026",
         )
 
 
