@@ -1,5 +1,6 @@
 """Responses of our views: the 202 of a submit, and a problem document for each error."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import UnreadablePostError
 from rest_framework import exceptions as drf
 from rest_framework import status as http
-from rest_framework.renderers import JSONRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -53,23 +54,44 @@ class EscapingRenderer(JSONRenderer):
 
 
 class ProblemRenderer(JSONRenderer):
-    """Renders a problem document (RFC 9457)."""
+    """Renders a problem document (RFC 9457).
+
+    A JSON renderer of the project spells the names of fields under `errors` as in its other
+    answers, for example in camel case. It is not used if it changes the members of RFC 9457.
+    """
 
     media_type = problems.MEDIA_TYPE
     format = "problem"
 
-    def render(self, *args: Any, **kwargs: Any) -> Any:
-        """Errors of a serializer quote the client's text, which may hold half a surrogate pair."""
+    def __init__(self, renderer: BaseRenderer) -> None:
+        self._renderer = renderer
+
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        own = self._renderer
         try:
-            return super().render(*args, **kwargs)
+            if own.media_type == JSONRenderer.media_type and type(own) is not JSONRenderer:
+                text = own.render(data, *args, **kwargs)
+                if _is_problem(text, data):
+                    return text
+            return super().render(data, *args, **kwargs)
         except UnicodeEncodeError:
-            return EscapingRenderer().render(*args, **kwargs)
+            # Errors quote the client's text, which may hold half a surrogate pair.
+            return EscapingRenderer().render(data, *args, **kwargs)
+
+
+def _is_problem(text: Any, data: Any) -> bool:
+    """Whether `text` is a JSON object with the same members of RFC 9457 as `data`."""
+    try:
+        rendered = json.loads(text)
+        return all(rendered.get(name) == data.get(name) for name in problems.MEMBERS)
+    except (AttributeError, TypeError, ValueError):
+        return False
 
 
 def render_as_problem(response: Response) -> None:
     """Render this error as a problem document, unless the client gets HTML pages."""
     if response.accepted_renderer.format not in PAGES:
-        response.accepted_renderer = ProblemRenderer()
+        response.accepted_renderer = ProblemRenderer(response.accepted_renderer)
         response.accepted_media_type = problems.MEDIA_TYPE
 
 

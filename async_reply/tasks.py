@@ -19,7 +19,7 @@ from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
 from async_reply.attempts import compensation, interrupts, processes, runner
 from async_reply.attempts.jobs import Job
-from async_reply.attempts.kinds import Cancel, Exceptions, Function, Kind, to_exceptions
+from async_reply.attempts.kinds import REFUSED, Cancel, Exceptions, Function, Kind, to_exceptions
 from async_reply.attempts.reports import Ending, Report
 from async_reply.exceptions import (
     DatabaseAway,
@@ -34,12 +34,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 OWN_OPTIONS = frozenset(Kind.__dataclass_fields__) - {"name", "function", "timeouts"}
-REFUSED_OPTIONS = {
-    "bind": "the job's first parameter is the operation",
-    "acks_late": "messages are acknowledged early, because a lost job is repeated from its row",
-    "reject_on_worker_lost": "a lost job is repeated from its row",
-}
-
 # Seconds from a kind's time limit, of which the job hears at its next call, to the time when Celery
 # kills the process.
 KILL_DELAY_SECONDS = 3
@@ -119,14 +113,19 @@ class OperationTask(Task, Generic[P, R]):  # type: ignore[type-arg]
         """Run one attempt at the operation, without Celery."""
         return runner.run(pk, self.kind, worker=worker, inline=inline)
 
-    def delay(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        self.apply_async()
-
     def apply_async(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise NotCalledThisWay(
             f"{self.name} is an operation: start it with services.submit(task, input={{…}}), "
             "which stores the row that a client can poll."
         )
+
+    delay = delay_on_commit = apply_async_on_commit = apply_async
+
+    def apply(self, *args: Any, task_id: str | None = None, **options: Any) -> Any:
+        """Run an operation that is stored (task_always_eager); refuse any other call."""
+        if task_id is None or args or options.get("args") or options.get("kwargs"):
+            self.apply_async()
+        return super().apply(task_id=task_id, **options)
 
 
 def _error_for_celery(report: Report) -> BaseException:
@@ -185,9 +184,9 @@ def operation_task(*positional: Function, **options: Any) -> Any:
     `expected_duration` (seconds), `get_estimate_key`, `on_failure`, `on_cancel`, `asks`,
     `public_logs`. Celery's own (`rate_limit`, `soft_time_limit`, …) go to Celery.
 
-    Raises TypeError for an unknown option, for `bind`, `acks_late` and `reject_on_worker_lost`,
-    and for a function that cannot be a job; TypeError or ValueError for a value that makes no
-    sense.
+    Raises TypeError for an unknown option, for an option of Celery that means
+    something else here, and for a function that cannot be a job; TypeError or ValueError for a
+    value that makes no sense.
     """
     if positional:
         return _register(positional[0], {})
@@ -220,8 +219,8 @@ def _timeouts() -> Exceptions:
 
 def _check_option(option: str) -> None:
     """Raise TypeError for a refused or unknown option, such as a misspelt `max_losses`."""
-    if option in REFUSED_OPTIONS:
-        raise TypeError(f"operation_task takes no {option}: {REFUSED_OPTIONS[option]}.")
+    if option in REFUSED:
+        raise TypeError(f"operation_task takes no {option}: {REFUSED[option]}.")
     if option not in OWN_OPTIONS | {"name", "aliases"} and not hasattr(Task, option):
         similar = difflib.get_close_matches(option, OWN_OPTIONS, n=1)
         remedy = f": did you mean {similar[0]}?" if similar else ", and neither does Celery."
@@ -236,6 +235,8 @@ def _share(kind: Kind, *, options: dict[str, Any]) -> OperationTask[..., Any]:
         base=OperationTask,
         kind=kind,
         time_limit=kind.time_limit + KILL_DELAY_SECONDS,
+        acks_late=False,
+        reject_on_worker_lost=False,
         ignore_result=True,
         store_errors_even_if_ignored=True,
         **options,

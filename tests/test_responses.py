@@ -1,5 +1,6 @@
 """Errors of submits and operations become problem documents, whatever code raises them."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.urls import path
 from pytest_django import Settings
 from rest_framework import exceptions as drf
 from rest_framework import serializers
+from rest_framework.renderers import JSONRenderer, StaticHTMLRenderer
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
@@ -302,3 +304,60 @@ def test_handler__changes_only_our_exceptions_in_other_views(
     full = ask(exceptions.QuotaExceeded("Too many."))
     assert (full.status_code, full["Retry-After"]) == (429, "5")
     assert b"quota-exceeded" in full.content
+
+
+class CamelCaseRenderer(JSONRenderer):
+    """As that of djangorestframework-camel-case."""
+
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().render(_camel(data), *args, **kwargs)
+
+
+class EnvelopeRenderer(JSONRenderer):
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().render({"ok": False, "data": data}, *args, **kwargs)
+
+
+class OtherNamesRenderer(JSONRenderer):
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().render({**data, "status": "error"}, *args, **kwargs)
+
+
+def _camel(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {
+            re.sub("_(.)", lambda match: match[1].upper(), name): _camel(value)
+            for name, value in data.items()
+        }
+    return [_camel(item) for item in data] if isinstance(data, list) else data
+
+
+class YearSerializer(serializers.Serializer[Any]):
+    start_year = serializers.IntegerField()
+
+
+@pytest.mark.parametrize(
+    ("renderer", "name"),
+    [
+        (CamelCaseRenderer, "startYear"),
+        (EnvelopeRenderer, "start_year"),
+        (OtherNamesRenderer, "start_year"),
+        (JSONRenderer, "start_year"),
+        (StaticHTMLRenderer, "start_year"),
+    ],
+)
+def test_problem__names_fields_as_the_project_does(
+    renderer: Any, name: str, api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EchoView, "serializer_class", YearSerializer)
+    monkeypatch.setattr(EchoView, "renderer_classes", [renderer])
+    monkeypatch.setattr(StaticHTMLRenderer, "format", "static")
+    refused = api.post("/echoes/", {})
+    assert refused["Content-Type"] == "application/problem+json"
+    assert refused.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": "The request is not valid: see errors.",
+        "errors": {name: ["This field is required."]},
+    }

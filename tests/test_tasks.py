@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, get_overloads
 
 import pytest
+from celery import chain, current_app, group
 from celery.exceptions import Ignore
 from django.utils import timezone
 from django_celery_results.models import TaskResult
@@ -14,12 +15,14 @@ from django_celery_results.models import TaskResult
 from async_reply import services, tasks
 from async_reply.attempts import interrupts
 from async_reply.attempts.jobs import Job
+from async_reply.attempts.kinds import REFUSED
 from async_reply.exceptions import NotCalledThisWay, UnknownKind
 from async_reply.models import Operation
 from async_reply.status import Status
 from async_reply.tasks import get_task, operation_task
 from async_reply.testing import run_operations
 from async_reply.worker import duties
+from tests.conftest import configure_celery
 from tests.project.tasks import break_down, echo, persist
 
 
@@ -53,10 +56,10 @@ def test_operation_task__takes_the_timeout_of_gevent_for_a_timeout(
     assert issubclass(gevent.Timeout, waits.kind.timeouts)
 
 
-@pytest.mark.parametrize("option", ["bind", "acks_late", "reject_on_worker_lost"])
-def test_operation_task__refuses_options_that_would_break_it(option: str) -> None:
+@pytest.mark.parametrize("option", [*REFUSED])
+def test_operation_task__refuses_options_that_mean_something_else(option: str) -> None:
     options: dict[str, Any] = {option: True}
-    with pytest.raises(TypeError, match=option):
+    with pytest.raises(TypeError, match=f"takes no {option}: [A-Za-z]"):
         operation_task(**options)(leave.kind.function)
 
 
@@ -99,10 +102,43 @@ def test_operation_task__signature_has_all_options() -> None:
     assert declared == tasks.OWN_OPTIONS | {"name", "aliases"}
 
 
-@pytest.mark.parametrize("method", ["delay", "apply_async"])
+@pytest.mark.parametrize(
+    "method", ["delay", "apply_async", "delay_on_commit", "apply_async_on_commit"]
+)
 def test_task__methods_of_celery_name_the_remedy(method: str) -> None:
     with pytest.raises(NotCalledThisWay, match=r"services\.submit"):
         getattr(echo, method)()
+
+
+def test_task__canvas_names_the_remedy() -> None:
+    for start in (
+        chain(echo.s(), break_down.s()),
+        group(echo.s(), break_down.s()),
+        echo.si(number=1),
+    ):
+        with pytest.raises(NotCalledThisWay, match=r"services\.submit"):
+            start.apply_async()
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"kwargs": {"number": 1}}, {"args": (1,)}, {"task_id": "x", "kwargs": {"a": 1}}]
+)
+def test_task__apply_of_no_operation_names_the_remedy(given: dict[str, Any]) -> None:
+    with pytest.raises(NotCalledThisWay, match=r"services\.submit"):
+        echo.apply(**given)
+    with pytest.raises(NotCalledThisWay, match=r"services\.submit"):
+        echo.s(**given.get("kwargs", {})).apply()
+
+
+@pytest.mark.parametrize("setting", ["task_acks_late", "task_reject_on_worker_lost"])
+def test_task__is_acknowledged_early_whatever_the_settings_say(
+    setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_celery(monkeypatch, **{setting: True})
+    monkeypatch.setattr(tasks, "registered", {})
+    task = operation_task(name=f"tests.{setting}")(leave.kind.function)
+    task.bind(current_app)
+    assert (task.acks_late, task.reject_on_worker_lost) == (False, False)
 
 
 def test_get_task__unknown() -> None:

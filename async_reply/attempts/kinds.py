@@ -21,6 +21,18 @@ MAX_TOTAL = int(MAX_DELAY.total_seconds())
 QUESTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 #: The largest number that the columns of every database hold.
 MAX_INTEGER = 2**31 - 1
+#: Options of Celery that `@operation_task` does not take -> the reason, or the option to use.
+REFUSED = {
+    "bind": "the job's first parameter is the operation",
+    "acks_late": "messages are acknowledged early, because a lost job is repeated from its row",
+    "reject_on_worker_lost": "a lost job is repeated from its row",
+    "base": "the package has a class of its own for operations",
+    "ignore_result": "the result is stored with the operation, and clients get it from there",
+    "store_errors_even_if_ignored": "Celery's result backend gets the errors, if there is one",
+    "retry_kwargs": "write max_retries=… and default_retry_delay=…",
+    "countdown": "write services.submit(task, available_at=…)",
+    "eta": "write services.submit(task, available_at=…)",
+}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """Checks that Celery can read the project's broker URL, and that its messages are JSON."""
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from celery import current_app
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from kombu.serialization import registry  # type: ignore[attr-defined]  # the stubs lack it
+
+from async_reply.checks.registry import register_for_deployment
 
 #: Schemes of brokers whose databases have numbers, in the path of the URL.
 NUMBERED = frozenset({"redis", "rediss"})
@@ -49,6 +52,32 @@ def check_broker() -> Iterator[CheckMessage]:
             hint='Set CELERY_TASK_SERIALIZER = "json" and CELERY_ACCEPT_CONTENT = ["json"].',
             id="async_reply.E006",
         )
+
+
+@register_for_deployment
+def check_deployment(app_configs: Any, **_kwargs: Any) -> list[CheckMessage]:
+    """`check --deploy`: jobs run in workers."""
+    settings = current_app.conf
+    messages: list[CheckMessage] = []
+    if settings.task_always_eager:
+        messages.append(
+            checks.Warning(
+                "CELERY_TASK_ALWAYS_EAGER is set: jobs run inside the requests that submit them.",
+                hint="Remove it from the settings of the deployment. It is for tests.",
+                id="async_reply.W119",
+            )
+        )
+    urls = [settings.broker_write_url, settings.broker_transport]
+    if any(str(url or "").startswith("memory") for url in urls):
+        messages.append(
+            checks.Warning(
+                "The broker is the memory of each process: no message of a web process reaches a "
+                "worker.",
+                hint='Set CELERY_BROKER_URL, for example "redis://localhost:6379".',
+                id="async_reply.W129",
+            )
+        )
+    return messages
 
 
 def _unreadable_urls() -> Iterator[str]:

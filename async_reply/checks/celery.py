@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Error
 from django.db import DatabaseError
 
 from async_reply import tasks
-from async_reply.checks import brokers, pools
+from async_reply.checks import brokers, pools, schedules
 from async_reply.checks.registry import register, register_for_databases
 from async_reply.database import alias, schema
 from async_reply.publishing import queues, routing
@@ -38,6 +38,7 @@ def check_celery(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
         *_check_tasks(),
         *_check_kinds(),
         *_check_routes(),
+        *schedules.check_schedule(),
         *_check_speed(),
         *_check_pool(),
     ]

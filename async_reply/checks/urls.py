@@ -1,5 +1,6 @@
 """Checks the URLconf: the views that submit, and the URLs of operations."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -50,7 +51,22 @@ def check_urls(app_configs: Configs, **_kwargs: Any) -> list[CheckMessage]:
                 id="async_reply.E020",
             )
         )
-    return [*messages, *_check_questions(), *_check_answers()]
+    return [*messages, *_check_questions(), *_check_answers(), *_check_schema(name)]
+
+
+def _check_schema(name: str) -> Iterator[CheckMessage]:
+    """A schema of drf-spectacular describes submits and operations."""
+    framework: Any = getattr(settings, "REST_FRAMEWORK", {})
+    schema_class = str(framework.get("DEFAULT_SCHEMA_CLASS", ""))
+    is_described = "async_reply.contrib.spectacular" in sys.modules
+    if not schema_class.startswith("drf_spectacular.") or is_described:
+        return
+    if routes.exists(name, arguments={"id"}):
+        yield checks.Warning(
+            "The OpenAPI schema of drf-spectacular says nothing of submits and operations.",
+            hint="Write from async_reply.contrib import spectacular in your URLconf.",
+            id="async_reply.W117",
+        )
 
 
 def _check_questions() -> Iterator[CheckMessage]:

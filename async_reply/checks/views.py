@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
 from async_reply import conf, tasks
+from async_reply.checks.classes import check_classes
 from async_reply.checks.discovery import check_module
 from async_reply.checks.inputs import check_input
 from async_reply.checks.mounted import MIXIN, VIEW, Mounted
@@ -56,6 +57,7 @@ def check_view(view: Mounted) -> Iterator[CheckMessage]:
     yield from _check_hooks(view)
     yield from check_names(view.cls, ours=_names(view))
     yield from _check_access(view)
+    yield from check_classes(view, hooks=_hooks(view))
 
 
 def _check_task(view: Mounted) -> Iterator[CheckMessage]:
@@ -63,7 +65,7 @@ def _check_task(view: Mounted) -> Iterator[CheckMessage]:
     if isinstance(task, tasks.OperationTask):
         yield from check_module(view, task.kind)
         yield from check_input(view, task.kind)
-    else:
+    elif not isinstance(task, property):  # which may need a request
         yield Error(
             f"{view.name}.task is not an operation task.",
             hint="Decorate the function with @operation_task and name it in the view.",
@@ -196,7 +198,16 @@ def _check_access(view: Mounted) -> Iterator[CheckMessage]:
             obj=view.cls,
             id="async_reply.W105",
         )
-    if _is_open(view, access):
+    if _is_unauthenticated(view, access):
+        yield checks.Warning(
+            f"{view.name} has no authentication classes: all callers are anonymous, and each "
+            "submit is refused, since nobody would own the operation.",
+            hint='Name classes in REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"], or set '
+            'location_access = "signed", or override OperationAccess.get_owner.',
+            obj=view.cls,
+            id="async_reply.W118",
+        )
+    elif _is_open(view, access):
         yield checks.Warning(
             f"{view.name} has AllowAny, but cannot serve anonymous callers: they pass its "
             "permissions and are then refused, since nobody would own the operation.",
@@ -216,6 +227,18 @@ def _foreign(view: Mounted, access: Any) -> str:
     classes = view.get("authentication_classes")
     listed = classes if isinstance(classes, list | tuple) else ()
     return ", ".join(getattr(cls, "__name__", repr(cls)) for cls in listed if cls not in accepted)
+
+
+def _is_unauthenticated(view: Mounted, access: Any) -> bool:
+    """Whether no class authenticates the callers of a submit view, who then own nothing."""
+    if type(access).get_owner.__module__ != "async_reply.permissions":
+        return False
+    if view.parent(VIEW) is None or view.sets("get_authenticators"):
+        return False
+    if view.sets("authentication_classes"):
+        classes = view.get("authentication_classes")
+        return isinstance(classes, list | tuple) and not classes
+    return not access.get_authenticators()
 
 
 def _is_open(view: Mounted, access: Any) -> bool:

@@ -84,7 +84,8 @@ def progress(body: dict[str, Any]) -> Progress:
 
 def question(body: dict[str, Any]) -> Question | None:
     """The question in a status document that this caller may answer."""
-    asked = body.get("input_required")
+    # Some projects write all names in camel case.
+    asked = body.get("input_required", body.get("inputRequired"))
     if not isinstance(asked, dict) or not isinstance(asked.get("link"), str):
         return None
     schema = asked.get("schema")

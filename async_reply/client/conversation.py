@@ -33,6 +33,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 JITTER = 0.2
 MAX_REDIRECTS = 10
 ENDLESS_REDIRECTS = "The server redirects again and again."
+NO_STATUS = "The monitor shows no status. Perhaps the server wraps its answers."
 
 
 class Conversation:
@@ -251,7 +252,9 @@ class Conversation:
 
 
 def _is_status(response: httpx.Response, body: dict[str, Any], *, is_monitor: bool) -> bool:
-    """Whether a 200 shows the operation, and not its result."""
+    """Whether a 200 shows the operation, and not its result. A monitor has to."""
+    if is_monitor and not answers.word(body):
+        raise OperationFailed({"detail": NO_STATUS}, response)
     if headers.RETRY_AFTER in response.headers or is_monitor:
         return bool(answers.word(body))
     return answers.word(body) in answers.UNFINISHED | answers.SUCCEEDED | answers.FAILED

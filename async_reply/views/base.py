@@ -4,7 +4,7 @@ LongRunningOperationMixin uses none of this, so that a project's view stays as t
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 from django.db import connections, transaction
@@ -47,11 +47,39 @@ def atomic_requests() -> Iterator[None]:
         yield
 
 
+def open_blocks() -> int:
+    """The number of `atomic` blocks that are open now, on all connections."""
+    return sum(len(each.atomic_blocks) for each in connections.all(initialized_only=True))
+
+
+@contextmanager
+def keep_transactions() -> Iterator[None]:
+    """Inside, no transaction that is open now is marked for rollback.
+
+    REST framework marks each for an error, as those of ATOMIC_REQUESTS. A view outside of these has
+    no transaction of its own: an open one is its caller's, such as that of a TestCase.
+    """
+    opened = [
+        connection
+        for connection in connections.all(initialized_only=True)
+        if connection.in_atomic_block and not connection.needs_rollback
+    ]
+    try:
+        yield
+    finally:
+        for connection in opened:
+            connection.set_rollback(False)
+
+
 class ProblemsMixin(APIView):
     """Answers errors by problem documents, adds our headers, and runs outside of a transaction."""
 
     #: `exception_handler` reads it: a handler of the project's may call it for any view.
     _answers_problems: ClassVar[bool] = True
+    #: Whether the handler runs inside of `atomic_requests`.
+    _is_atomic: bool = False
+    #: The number of `atomic` blocks around this view, which are its caller's.
+    _outer_blocks: int = 0
 
     @classmethod
     def as_view(cls, *args: Any, **initkwargs: Any) -> Any:
@@ -63,6 +91,10 @@ class ProblemsMixin(APIView):
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
+
+    def handle_exception(self, exc: Exception) -> Response:
+        with nullcontext() if self._is_atomic else keep_transactions():
+            return super().handle_exception(exc)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Takes any response of Django's, not only those of REST framework."""

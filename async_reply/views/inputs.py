@@ -19,7 +19,7 @@ from async_reply.exceptions import NotAsked
 from async_reply.models import Operation, OperationStep
 from async_reply.protocol import links, valet_keys
 from async_reply.services import answers
-from async_reply.views import pages
+from async_reply.views import bodies, pages
 from async_reply.views.access import SingleOperationMixin, not_found
 
 
@@ -81,7 +81,9 @@ class InputView(SingleOperationMixin):
         else:
             by = valet_keys.scope(self.valet_key)
         context = {"request": request, "view": self}
-        services.answer(operation, name, request.data, by=by, context=context)
+        bodies.check_length(request)
+        with bodies.types_of(request):
+            services.answer(operation, name, request.data, by=by, context=context)
         return Response({"id": str(operation.pk), "name": name, "status": "answered"})
 
     # REST framework calls a `get_serializer` for OPTIONS, and takes no None.

@@ -54,7 +54,8 @@ class Submission:
             return earlier
         try:
             task, values = validate()
-            return self._accept(task, values)
+            with bodies.types_of(self.request):
+                return self._accept(task, values)
         except (drf.ValidationError, QuotaExceeded):
             earlier = self._earlier()
             if earlier is None:

@@ -22,7 +22,13 @@ from async_reply.responses import refusal
 from async_reply.services.idempotency import IdempotencyKey
 from async_reply.tasks import OperationTask
 from async_reply.views import bodies, callbacks
-from async_reply.views.base import ProblemsMixin, add_common_headers, atomic_requests, is_said
+from async_reply.views.base import (
+    ProblemsMixin,
+    add_common_headers,
+    atomic_requests,
+    is_said,
+    open_blocks,
+)
 from async_reply.views.submissions import Submission, Work, idempotency_key
 
 UNKNOWN_FIELD = _("This field is not known: leave it out.")
@@ -84,12 +90,14 @@ class LongRunningOperationMixin(APIView):
         return self._submit(request, lambda: (task, input))
 
     def _submit(self, request: Request, validate: Callable[[], Work]) -> HttpResponseBase:
+        bodies.check_length(request)
         submission = Submission(self, request)
         try:
             answer = submission.respond(submission.store(validate))
         except Exception as error:
             # Earlier operations of this request stay stored. Their receipts may be in the answer.
-            problem = refusal(error, rolls_back=not submission.earlier_submits)
+            is_atomic = open_blocks() > getattr(self, "_outer_blocks", 0)
+            problem = refusal(error, rolls_back=is_atomic and not submission.earlier_submits)
             if problem is None:
                 raise
             answer = problem
@@ -135,10 +143,11 @@ class LongRunningOperationMixin(APIView):
 class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, GenericAPIView[Any]):
     """POST validates the body by `serializer_class` and submits it to `task`. The answer is 202.
 
-    An invalid body is 400 with `errors`, and so is an unknown field; every error is a problem
-    document (RFC 9457). OperationAccess decides about authentication and permissions, unless the
-    project sets its own on the view or on a class that the view inherits from. POST runs outside
-    of ATOMIC_REQUESTS.
+    An invalid body is 400 with `errors`; every error is a problem document (RFC 9457). Fields that
+    the serializer does not declare are left out, as REST framework does; those that a serializer
+    keeps and the task does not take are a 400, too. OperationAccess decides about authentication
+    and permissions, unless the project sets its own on the view or on a class that the view
+    inherits from. POST runs outside of ATOMIC_REQUESTS.
     """
 
     task: ClassVar[OperationTask[..., Any]]
@@ -157,8 +166,10 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Runs POST outside of ATOMIC_REQUESTS, and every other method as the project says."""
+        self._outer_blocks = open_blocks()
         if request.method == "POST":
             return super().dispatch(request, *args, **kwargs)
+        self._is_atomic = True
         with atomic_requests():
             return super().dispatch(request, *args, **kwargs)
 

@@ -94,3 +94,22 @@ def test_broker__format_that_workers_do_not_read(
     configure_celery(monkeypatch, task_serializer=written)
     configure_celery(monkeypatch, accept_content=read)
     assert ids() == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"task_always_eager": True}, "async_reply.W119"),
+        ({"broker_url": "memory://"}, "async_reply.W129"),
+        ({"broker_url": "redis://memory:6379"}, ""),
+        ({"task_always_eager": False}, ""),
+    ],
+)
+def test_deployment__runs_jobs_in_workers(
+    settings: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = {"async_reply.W119", "async_reply.W129"}
+    configure_celery(monkeypatch, **{"broker_url": "redis://localhost", **settings})
+    deployed = set(ids(include_deployment_checks=True))
+    assert deployed & numbers == ({expected} if expected else set())
+    assert not set(ids()) & numbers

@@ -1,5 +1,6 @@
 """Checks of the URLconf: each submit can name the URL of its operation."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -126,3 +127,32 @@ def test_question__without_files(
     asks = {**known.asks, "unmade": Unmade, "letter": serializer}
     monkeypatch.setitem(known_kinds, "tests.approve", replace(known, asks=asks))
     assert ids() == ["async_reply.W143"]
+
+
+SPECTACULAR = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+
+
+@pytest.mark.parametrize(
+    ("framework", "operations", "is_imported", "expected"),
+    [
+        (SPECTACULAR, True, False, ["async_reply.W117"]),
+        (SPECTACULAR, True, True, []),
+        (SPECTACULAR, False, False, []),
+        ({"DEFAULT_SCHEMA_CLASS": "reports.schemas.Schema"}, True, False, []),
+    ],
+)
+def test_urls__schema_describes_operations(
+    framework: dict[str, str],
+    operations: bool,
+    is_imported: bool,
+    expected: list[str],
+    urls: Callable[..., None],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    urls(operations=operations)
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, **framework}
+    monkeypatch.delitem(sys.modules, "async_reply.contrib.spectacular", raising=False)
+    if is_imported:
+        monkeypatch.setitem(sys.modules, "async_reply.contrib.spectacular", object())
+    assert ids() == expected

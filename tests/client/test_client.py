@@ -295,6 +295,12 @@ BAD_URL = "http://[::1"
             "URL that is not valid",
             id="bad resourceLocation",
         ),
+        pytest.param(
+            {"Operation_Location": "/status/7"},
+            (200, {"data": {"status": "running"}}, {"Retry-After": "1"}),
+            "monitor shows no status",
+            id="wrapped status",
+        ),
     ],
 )
 def test_submit__at_a_server_that_leads_nowhere_fails(
@@ -393,3 +399,11 @@ def test_import__needs_no_django() -> None:
         "sys.exit(bool({'django', 'celery', 'rest_framework'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["input_required", "inputRequired"])
+def test_question__is_seen_under_either_spelling(name: str) -> None:
+    asked = {"name": "approve", "link": "/operations/1/input/approve/", "until": "2027"}
+    found = answers.question({"status": "pending", name: asked})
+    assert found is not None
+    assert found.name == "approve"

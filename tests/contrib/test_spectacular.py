@@ -1,5 +1,7 @@
 """The schema that drf-spectacular makes of our views."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +110,7 @@ def test_list__has_its_filters_and_pages(operations: Schema) -> None:
 
 def test_submit__has_its_answers_and_headers() -> None:
     submit = schema_of(path("echoes/", views.EchoView.as_view()))["paths"]["/echoes/"]["post"]
-    expected = {202, 400, 401, 403, 404, 406, 409, 410, 413, 415, 422, 429, 503}
+    expected = {202, 400, 401, 403, 404, 406, 409, 410, 411, 413, 415, 422, 429, 503}
     assert set(map(int, submit["responses"])) == expected
     headers = submit["responses"]["202"]["headers"]
     assert {name for name in headers if headers[name].get("required")} == {
@@ -184,7 +186,7 @@ def test_action__that_is_marked_has_the_answers_of_a_submit() -> None:
     export, rebuild, touch = (paths[f"/{{id}}/{name}/"]["post"] for name in names)
     for submit in (export, rebuild, paths["/plain/"]["post"]):
         statuses = {int(status) for status in submit["responses"]}
-        assert {202, 400, 410, 413, 422, 429, 503} == statuses - {200}
+        assert {202, 400, 410, 411, 413, 422, 429, 503} == statuses - {200}
         accepted = submit["responses"]["202"]
         assert {"Location", "Operation-Id", "Retry-After"} < set(accepted["headers"])
         assert accepted["links"]["result"] == {
@@ -277,3 +279,12 @@ def test_demo__has_a_schema() -> None:
     paths = schema_of(*patterns)["paths"]
     assert "/api/sleeps/" in paths
     assert paths["/api/sleeps/"]["post"]["responses"]["200"]["content"]
+
+
+def test_spectacular__is_no_app() -> None:
+    code = (
+        "from django.conf import settings; import django;"
+        "settings.configure(INSTALLED_APPS=['async_reply.contrib.spectacular']); django.setup()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "remove it from INSTALLED_APPS, and import it in your URLconf." in ended.stderr

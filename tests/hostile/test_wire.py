@@ -100,7 +100,15 @@ def test_body__with_malformed_chunks_is_harmless(server: Server, name: str) -> N
     assert_harmless(answer, name)
     if name in {"good", "of one byte"}:
         # uvicorn ends when the client closes its half of the connection, gunicorn reads on.
-        assert server.ask(post(CHUNKINGS[name], CHUNKED)) == [202]
+        assert server.ask(post(CHUNKINGS[name], CHUNKED)) == [411]
+
+
+def test_body__in_chunks_is_never_taken_for_an_empty_one(server: Server) -> None:
+    answer = server.say(post(CHUNKINGS["good"], CHUNKED), patience=wire.PATIENCE)
+    assert b"application/problem+json" in answer
+    assert b"send it with a Content-Length" in answer
+    # Here a body of no chunks is what it says. A proxy may send this for a request without a body.
+    assert server.ask(post(b"0\r\n\r\n", CHUNKED)) == [202]
 
 
 @pytest.mark.parametrize("name", FIELDS, ids=bytes.decode)

@@ -1,5 +1,6 @@
 """client.js in Chromium, with our servers and with others."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -250,3 +251,37 @@ def test_long_delay__is_no_short_one(delay: str) -> None:
     command = ["node", "--input-type=module", "--no-warnings", "-e", program]
     process = subprocess.run(command, capture_output=True, text=True, check=True)
     assert process.stdout == "1\n"
+
+
+@pytest.mark.parametrize("name", ["input_required", "inputRequired"])
+def test_answer__finds_the_question_under_either_spelling(name: str) -> None:
+    """The second one is that of a project whose renderer writes names in camel case."""
+    program = f"""
+        import {{ answer }} from "{CLIENT / "async_reply" / "answer.js"}";
+        const fetch = async (url) => Response.json({{ url }});
+        const operation = {{ "{name}": {{ name: "approve", link: "http://localhost/input/" }} }};
+        console.log((await answer(operation, true, {{ fetch }})).url);
+    """
+    command = ["node", "--input-type=module", "--no-warnings", "-e", program]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.stdout == "http://localhost/input/\n", process.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [({"status": "Provisioning"}, "2 polls"), ({"data": {"status": "succeeded"}}, "no status")],
+)
+def test_monitor__is_no_result(status: Any, expected: str) -> None:
+    """A monitor has a status, be it an unknown one. A server may wrap its answers."""
+    program = f"""
+        import {{ follow }} from "{CLIENT / "async_reply" / "client.js"}";
+        let polls = 0;
+        const done = {{ status: "succeeded" }};
+        const fetch = async () => (polls++, Response.json(polls < 2 ? {json.dumps(status)} : done));
+        const options = {{ fetch, retries: 0, fetchResult: false }};
+        const submission = {{ location: "http://localhost/8", result: "http://localhost/7" }};
+        await follow(submission, options).then(() => console.log(polls, "polls"), console.log);
+    """
+    command = ["node", "--input-type=module", "--no-warnings", "-e", program]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert expected in process.stdout, process.stderr

@@ -1,11 +1,16 @@
 """`accepted` and `result_of` follow a 202 to its result or its problem."""
 
 from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from django.test import AsyncClient
+from django.urls import set_script_prefix
 from django.utils import timezone
 from pytest_django import Settings
-from rest_framework.test import APIClient
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient, RequestsClient
 
 from async_reply.models import Operation
 from async_reply.testing import Operations, accepted
@@ -72,3 +77,51 @@ def test_result_of__does_not_wait_for_a_delay(operations: Operations, api: APICl
         operations.result_of(response, api)
     operations.run(advance=True)
     assert operations.result_of(response, api).json() == {"number": 7}
+
+
+def test_accepted__takes_the_answer_of_requests(operations: Operations, user: Any) -> None:
+    client = RequestsClient()
+    client.headers["Authorization"] = f"Token {Token.objects.create(user=user).key}"
+    response = client.post("http://testserver/echoes/", json={"number": 7})
+    assert operations.accepted(response) == Operation.objects.get()
+    with pytest.raises(AssertionError, match="the answer is 400"):
+        operations.accepted(client.post("http://testserver/echoes/", json={"number": "x"}))
+
+
+@pytest.mark.parametrize("client", [RequestsClient, AsyncClient])
+def test_result_of__names_the_remedy_for_other_clients(
+    client: type[Any], operations: Operations, api: APIClient
+) -> None:
+    response = api.post("/echoes/", {"number": 7})
+    with pytest.raises(TypeError, match=r"run_operations\(\) and get the Location"):
+        operations.result_of(response, client())
+
+
+def test_result_of__takes_a_client_like_that_of_django(
+    operations: Operations, api: APIClient
+) -> None:
+    class Wrapper:
+        def get(self, *args: Any, **kwargs: Any) -> Any:
+            return api.get(*args, **kwargs)
+
+    response = api.post("/echoes/", {"number": 7})
+    assert operations.result_of(response, Wrapper()).json() == {"number": 7}
+
+
+@pytest.mark.parametrize("prefix", ["/pre", "/pre/"])
+@pytest.mark.parametrize("path", ["/echoes/", "/creations/"])
+def test_result_of__below_a_script_name(
+    path: str,
+    prefix: str,
+    operations: Operations,
+    api: APIClient,
+    settings: Settings,
+    request: pytest.FixtureRequest,
+) -> None:
+    settings.FORCE_SCRIPT_NAME = prefix
+    # As django.setup() does.
+    request.addfinalizer(lambda: set_script_prefix("/"))
+    set_script_prefix(prefix)
+    response = api.post(path, {"number": 7})
+    assert urlsplit(response["Location"]).path.startswith("/pre/api/operations/")
+    assert operations.result_of(response, api).status_code == 200

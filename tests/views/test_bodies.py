@@ -11,8 +11,10 @@ import enum
 import ipaddress
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
+from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
@@ -20,16 +22,22 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.handlers.asgi import ASGIRequest
 from django.db import models
+from django.urls import path
 from django.utils.translation import gettext_lazy
 from pytest_django import Settings
 from rest_framework import serializers
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 from rest_framework.test import APIClient
 
 from async_reply.attempts.reports import Ending
 from async_reply.models import Operation
 from async_reply.tasks import operation_task
 from async_reply.testing import run_operations
+from async_reply.views import LongRunningOperationMixin
+from async_reply.views.bodies import LengthRequired, check_length
 from tests.project import urls
 from tests.project.views import EchoView
 
@@ -268,3 +276,101 @@ def test_value__without_a_json_type_is_500_and_logged(
     assert record.exc_info is not None
     assert "'value' is of type Phone" in str(record.exc_info[1])
     assert "get_input()" in str(record.exc_info[1])
+
+
+class MessagePackParser(BaseParser):
+    """Hands over the value of the test, as a parser for another format than JSON may make it."""
+
+    media_type = "application/msgpack"
+    value: Any = None
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        return {"value": self.value}
+
+
+class Free(serializers.Serializer[Any]):
+    value = serializers.DictField()
+
+
+class Timestamp:
+    """A type of MessagePack's."""
+
+    def __repr__(self) -> str:
+        return "Timestamp(1)"
+
+
+PARSED = [{"a", "b"}, Timestamp(), dt.time(3, tzinfo=dt.UTC), b"\xff", 16**5000, {1: {b"k"}}]
+
+
+@pytest.mark.parametrize("value", PARSED, ids=lambda value: type(value).__name__)
+def test_key__compares_values_that_json_has_no_type_for(
+    value: Any, api: APIClient, view: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view(Everything)
+    monkeypatch.setattr(EchoView, "parser_classes", [MessagePackParser])
+    monkeypatch.setattr(EchoView, "get_input", lambda self, serializer: {})
+    statuses = []
+    for sent in (value, value, "another"):
+        monkeypatch.setattr(MessagePackParser, "value", sent)
+        answer = api.post(
+            "/echoes/",
+            b"x",
+            content_type=MessagePackParser.media_type,
+            headers={"Idempotency-Key": "k"},
+        )
+        statuses.append((answer.status_code, answer.get("Idempotent-Replayed")))
+    assert statuses == [(202, None), (202, "true"), (422, None)]
+
+
+@pytest.mark.parametrize("value", PARSED, ids=lambda value: type(value).__name__)
+def test_body__of_types_that_json_lacks_is_stored_or_refused(
+    value: Any, api: APIClient, view: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view(Free)
+    monkeypatch.setattr(EchoView, "parser_classes", [MessagePackParser])
+    monkeypatch.setattr(MessagePackParser, "value", {"inner": value})
+    answer = api.post("/echoes/", b"x", content_type=MessagePackParser.media_type)
+    assert answer.status_code in (202, 400)
+    assert answer["Content-Type"] in ("application/json", PROBLEM)
+
+
+BODY = b'{"value": 7}'
+LOST = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
+ENDS = {"wsgi.input_terminated": True}
+
+
+@pytest.mark.parametrize(
+    ("body", "fields", "status"),
+    [
+        (BODY, {}, 202),
+        (BODY, {**LOST, **ENDS}, 411),
+        # A server that does not say whether the body has an end.
+        (BODY, LOST, 411),
+        (b"", {**LOST, **ENDS}, 202),
+        (b"", {}, 202),
+    ],
+)
+@pytest.mark.parametrize("url", ["/echoes/", "/mixed/"])
+def test_body__of_unknown_length_is_411(
+    url: str, body: bytes, fields: dict[str, Any], status: int, api: APIClient, settings: Settings
+) -> None:
+    class Mixed(LongRunningOperationMixin):
+        def post(self, request: Request) -> Any:
+            return self.submit(request, take_all, {})
+
+    settings.ROOT_URLCONF = type(
+        "Module", (), {"urlpatterns": [*urls.urlpatterns, path("mixed/", Mixed.as_view())]}
+    )
+    if fields:
+        fields = {**fields, "wsgi.input": BytesIO(body)}
+    answer = api.generic("POST", url, body.decode(), content_type="application/json", **fields)
+    assert answer.status_code == status
+    assert Operation.objects.count() == (status == 202)
+
+
+@pytest.mark.parametrize(("body", "is_refused"), [(BODY, True), (b"", False)])
+def test_body__of_http_2_without_a_length_is_411(body: bytes, is_refused: bool) -> None:
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+    request = Request(ASGIRequest(scope, BytesIO(body)))
+    with pytest.raises(LengthRequired) if is_refused else nullcontext():
+        check_length(request)

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import include, path
 from pytest_django import Settings
 from rest_framework import serializers
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.test import APIClient
 
@@ -21,7 +22,7 @@ from async_reply.protocol import schemas, valet_keys
 from async_reply.services import answers
 from async_reply.testing import accepted, run_operations
 from async_reply.urls import urlpatterns as our_urls
-from async_reply.views import forms
+from async_reply.views import InputView, forms
 from tests.project.tasks import approve
 
 pytestmark = pytest.mark.django_db
@@ -299,3 +300,27 @@ def test_question__with_a_name_that_no_database_takes(
         assert method(url).status_code == 404
     with django_assert_num_queries(0):
         assert answers.question(operation, "a\x00b") is None
+
+
+class BytesParser(BaseParser):
+    """As a parser for MessagePack, which has a type for bytes."""
+
+    media_type = "application/msgpack"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        return {"value": {"inner": b"\xff"}}
+
+
+class FreeAnswer(serializers.Serializer[Any]):
+    value = serializers.DictField()
+
+
+def test_answer__of_a_type_that_json_lacks_is_400(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approve, "kind", replace(approve.kind, asks={"approve": FreeAnswer}))
+    monkeypatch.setattr(InputView, "parser_classes", [BytesParser])
+    operation, _links = asked(api)
+    url = link_of(operation)
+    answer = api.post(url, b"x", content_type=BytesParser.media_type)
+    assert (answer.status_code, answer_of(operation)) == (400, "")

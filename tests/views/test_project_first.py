@@ -9,6 +9,7 @@ and on the submit view, with the project's class before ours and after it.
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ OVERRIDDEN = {
         "dispatch",
         "get_exception_handler",
         "get_permissions",
+        "handle_exception",
         "post",
     },
     StatusView: {
@@ -75,6 +77,7 @@ OVERRIDDEN = {
         "get_object",
         "get_permissions",
         "get_queryset",
+        "handle_exception",
         "get_throttles",
         "perform_authentication",
     },
@@ -508,6 +511,34 @@ def _atomic_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
 
 
+@pytest.mark.parametrize(
+    ("method", "url", "body", "status"),
+    [
+        ("get", "/api/operations/unknown/", None, 404),
+        ("get", "/api/operations/?status=x", None, 400),
+        ("post", "/api/operations/unknown/cancel/", {}, 404),
+        ("post", "/echoes/", {"number": "x"}, 400),
+        ("put", "/echoes/", {}, 405),
+    ],
+)
+@pytest.mark.parametrize("key", ["", "k"])
+@pytest.mark.usefixtures("_atomic_requests")
+def test_error__keeps_the_transaction_of_a_test(
+    method: str,
+    url: str,
+    body: Any,
+    status: int,
+    key: str,
+    api: APIClient,
+) -> None:
+    """Under ATOMIC_REQUESTS a test goes on with its database after an answer 4xx."""
+    answer = getattr(api, method)(url, body, headers={"Idempotency-Key": key})
+    assert answer.status_code == (400 if url == "/echoes/" and method == "post" else status)
+    assert Group.objects.count() == 0
+    answer = api.post("/echoes/", {"number": 7}, headers={"Idempotency-Key": "another"})
+    assert answer.status_code == 202
+
+
 def test_error__of_an_action_keeps_its_form(groups: APIClient) -> None:
     answer = groups.post("/groups/", {})
     assert answer.status_code == 400
@@ -544,6 +575,28 @@ def test_transaction__of_put_on_a_submit_view_is_the_project_s(
     mount(PuttingView)
     assert reading_credentials(user).put("/view/", {}).status_code == 400
     assert not Group.objects.exists()
+
+
+class AtomicView(EchoView):
+    """Its transaction is the project's own, beside ATOMIC_REQUESTS."""
+
+    @transaction.atomic
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        Group.objects.create(name="post")
+        return super().post(request, *args, **kwargs)
+
+
+@pytest.mark.parametrize("is_in_test_case", [True, False])
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_atomic_requests")
+def test_transaction__of_the_project_is_rolled_back_for_a_refusal(
+    is_in_test_case: bool, mount: Callable[..., None], user: Any
+) -> None:
+    mount(AtomicView)
+    key = {"Idempotency-Key": ""}
+    with transaction.atomic() if is_in_test_case else nullcontext():
+        assert reading_credentials(user).post("/view/", {}, headers=key).status_code == 400
+        assert not Group.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

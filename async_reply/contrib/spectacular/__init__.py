@@ -5,9 +5,16 @@ classes by itself. `submits` describes an action that submits.
 """
 
 from django.apps import apps
+from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 
-from async_reply.contrib.spectacular import operations
-from async_reply.contrib.spectacular.submits import submits
+try:
+    from async_reply.contrib.spectacular import operations
+    from async_reply.contrib.spectacular.submits import submits
+except AppRegistryNotReady as error:
+    raise ImproperlyConfigured(
+        "async_reply.contrib.spectacular is no app: remove it from INSTALLED_APPS, and import it "
+        "in your URLconf."
+    ) from error
 
 __all__ = ["operations", "submits"]
 

@@ -178,7 +178,7 @@ class InputExtension(OpenApiViewExtension):
             },
             responses={
                 200: OpenApiResponse(AnsweredSerializer, description="The answer is stored."),
-                **refusals(400, 409, 413, 415, *COMMON),
+                **refusals(400, 409, 411, 413, 415, *COMMON),
             },
         )
         return with_schemas(self.target, get=get, post=post)

@@ -45,9 +45,9 @@ LINKS = {
     "log": "operation_log",
 }
 #: Errors of `submit` that are problem documents in every view.
-OUR_ERRORS = (400, 410, 413, 422, 429, 503)
+OUR_ERRORS = (400, 410, 411, 413, 422, 429, 503)
 #: Errors of a LongRunningOperationView, where all are problem documents.
-ERRORS = (400, 401, 403, 404, 406, 409, 410, 413, 415, 422, 429, 503)
+ERRORS = (400, 401, 403, 404, 406, 409, 410, 411, 413, 415, 422, 429, 503)
 
 
 #: The members of a body that name a callback (`webhook = True`).

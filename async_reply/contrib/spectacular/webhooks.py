@@ -23,7 +23,7 @@ from async_reply.contrib.webhooks import events
 VIEWS = "async_reply.contrib.webhooks.views"
 #: Errors of all views of webhooks, and of those that read a body.
 COMMON = (400, 401, 403, 404, 429, 503)
-OF_BODIES = (413, 415, *COMMON)
+OF_BODIES = (411, 413, 415, *COMMON)
 FILTERS = [OpenApiParameter(name, OpenApiTypes.UUID, QUERY) for name in ("endpoint", "operation")]
 #: Events of messages: those of a filter, and that of the test button.
 EVENT_NAMES = ", ".join((*events.ALL, events.TEST))

@@ -25,6 +25,7 @@ from async_reply.contrib.webhooks.serializers import (
 from async_reply.database import alias
 from async_reply.permissions import HasOwner
 from async_reply.protocol import headers
+from async_reply.views import bodies
 from async_reply.views.access import AccessMixin
 from async_reply.views.lists import OperationPagination
 
@@ -41,6 +42,11 @@ class WebhooksMixin(AccessMixin):
     def get_permissions(self) -> list[BasePermission]:
         """A caller without an owner has no webhooks, whatever the project lets such callers do."""
         return [*super().get_permissions(), HasOwner()]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method in ("POST", "PATCH"):
+            bodies.check_length(request)
 
     @property
     def owner(self) -> str:

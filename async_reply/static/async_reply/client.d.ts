@@ -17,11 +17,14 @@ export interface Operation {
   message?: string;
   /** The server's estimate of the seconds that are left. */
   eta_seconds?: number | null;
+  /** The same from a project whose renderer writes names in camel case, as all names of two words. */
+  etaSeconds?: number | null;
   attempt?: number;
   queue_position?: number;
   links: Links;
   /** What the job asks now. Missing while it asks nothing. */
   input_required?: Question;
+  inputRequired?: Question;
   /** The URL of the result, once the operation has succeeded. */
   resourceLocation?: string;
   error?: Problem;
@@ -150,3 +153,6 @@ export function eventsOf(response: Response, timer: unknown): AsyncGenerator<unk
 
 /** Ends a request after a while. For the other modules; it may change. */
 export function timerOf(signal?: AbortSignal): unknown;
+
+/** What the job asks, under either spelling of its name. For the other modules; it may change. */
+export function questionOf(operation: Operation): Question | undefined;

@@ -2,8 +2,7 @@
 // in Node. client.d.ts describes the options. A page cannot see a 302, because fetch follows it: the
 // client asks the monitor, which never redirects. Without a monitor, a redirected answer is the result.
 
-const SUCCEEDED = ["succeeded", "completed"];
-const FAILED = ["failed", "canceled", "cancelled"];
+const [SUCCEEDED, FAILED] = [["succeeded", "completed"], ["failed", "canceled", "cancelled"]];
 const UNFINISHED = ["pending", "running", "canceling", "accepted", "queued", "notstarted", "inprogress"];
 const [REQUEST_SECONDS, UPLOAD_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_DELAY_SECONDS] = [60, 3600, 30, 1e6];
 // A stream has a comment every 30 seconds. A server that cannot keep it open ends it at once.
@@ -14,6 +13,7 @@ const FETCH = (...request) => globalThis.fetch(...request);
 const absolute = (url) => new URL(url, globalThis.document?.baseURI);
 const isAddress = (value) => typeof value === "string" || value instanceof URL;
 const statusOf = (operation) => String(operation?.status ?? "").toLowerCase();
+export const questionOf = (operation) => operation.input_required ?? operation.inputRequired; // or in camel case
 /** Marks an error that a repeated request may avoid. */
 const passing = (error) => Object.assign(error, { isPassing: true });
 
@@ -139,14 +139,14 @@ class Follower {
 
   /** Ask for the document once, then pause if the operation has not finished. */
   async look(mode) {
-    const start = Date.now();
-    const wait = mode === "wait" ? this.options.waitSeconds ?? 20 : 0;
+    const [start, wait] = [Date.now(), mode === "wait" ? this.options.waitSeconds ?? 20 : 0];
     const headers = wait ? { Prefer: `wait=${wait}` } : {};
     // A question ends a wait, but for a client that knows it already.
-    if (wait && this.tag && this.operation.input_required) headers["If-None-Match"] = this.tag;
-    const more = { headers, seconds: REQUEST_SECONDS + wait };
-    const response = await this.client.ask(this.operation?.links?.monitor ?? this.location, more);
-    const [operation, retryAfter] = [await documentOf(response), retryAfterOf(response)];
+    if (wait && this.tag && questionOf(this.operation)) headers["If-None-Match"] = this.tag;
+    const [url, isMonitor] = [this.operation?.links?.monitor ?? this.location, this.result !== null];
+    const response = await this.client.ask(url, { headers, seconds: REQUEST_SECONDS + wait });
+    const [operation, retryAfter] = [await documentOf(response, isMonitor), retryAfterOf(response)];
+    if (!operation && isMonitor && response.status === 200) throw new TypeError("The monitor shows no status.");
     if (!operation && ![202, 304].includes(response.status) && retryAfter === null) return response;
     if (operation) this.tag = response.headers.get("ETag");
     const answer = operation && (await this.note(operation, response));
@@ -228,11 +228,11 @@ export async function* eventsOf(response, timer) {
 }
 
 /** The operation's document in an answer; null for another body. The answer can still be read. */
-async function documentOf(response) {
+async function documentOf(response, isMonitor = false) {
   if (response.redirected || !/\bjson\b/.test(response.headers.get("Content-Type"))) return null;
   const body = await response.clone().json().catch(() => null);
   const isKnown = [...SUCCEEDED, ...FAILED, ...UNFINISHED].includes(statusOf(body));
-  return isKnown || (statusOf(body) && retryAfterOf(response) !== null) ? body : null;
+  return isKnown || (statusOf(body) && (isMonitor || retryAfterOf(response) !== null)) ? body : null;
 }
 
 async function failureOf(response) {

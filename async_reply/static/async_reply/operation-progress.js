@@ -3,7 +3,7 @@
 // "operation-result" (detail: the Response) and "operation-error" (detail: the error).
 // CSS parts: bar, fill, message, eta, cancel. The attribute data-status holds the status.
 
-import { cancel, follow, OperationFailed } from "./client.js";
+import { cancel, follow, OperationFailed, questionOf } from "./client.js";
 
 const STYLE = new CSSStyleSheet();
 STYLE.replaceSync(`
@@ -134,7 +134,7 @@ export class OperationProgress extends HTMLElement {
     const { labels } = this.constructor;
     const { bar, fill, message, eta, cancel: button, said } = this.#parts;
     const status = String(operation.status).toLowerCase();
-    const label = labels[operation.input_required ? "asked" : status] ?? operation.status;
+    const label = labels[questionOf(operation) ? "asked" : status] ?? operation.status;
     const percent = status === "succeeded" ? 100 : operation.progress;
     if (operation.links) this.operation = operation;
     this.dataset.status = status;
@@ -143,7 +143,8 @@ export class OperationProgress extends HTMLElement {
     fill.style.inlineSize = Number.isFinite(percent) ? `${percent}%` : "";
     message.textContent = operation.message ? `${label}: ${operation.message}` : label;
     bar.setAttribute("aria-valuetext", message.textContent);
-    eta.textContent = this.#isFinished || !operation.eta_seconds ? "" : labels.left(this.#time(operation.eta_seconds));
+    const seconds = operation.eta_seconds ?? operation.etaSeconds;
+    eta.textContent = this.#isFinished || !seconds ? "" : labels.left(this.#time(seconds));
     button.hidden = !operation.links?.cancel || this.#isFinished;
     button.disabled = status === "canceling";
     if (said.textContent !== label) said.textContent = label;

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
@@ -274,3 +275,17 @@ def test_two_secrets_at_the_same_instant__sign_both(
     row = Endpoint.objects.first() if "pk" in path else CallbackSecret.objects.first()
     assert row is not None
     assert {answer.data["secret"] for answer in answers} == set(row.keys())
+
+
+def test_endpoint__change_of_unknown_length_is_411(api: APIClient, endpoint: Endpoint) -> None:
+    """A body in chunks would be taken for a change of nothing, and answered 200."""
+    body = b'{"state": "disabled"}'
+    fields: dict[str, Any] = {
+        "CONTENT_LENGTH": "",
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "wsgi.input": BytesIO(body),
+        "wsgi.input_terminated": True,
+    }
+    path = f"{PATH}{endpoint.pk}/"
+    answer = api.generic("PATCH", path, body.decode(), content_type="application/json", **fields)
+    assert (answer.status_code, answer["Content-Type"]) == (411, "application/problem+json")
