@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR
+from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import URLPattern, path
@@ -120,10 +120,19 @@ class BulkCommands(OperationList):
             text = _("This command was given already: ask for it in the list once more.")
             self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(self.url_of("changelist"))
-        self.log_change(request, operation, f"{command.label}: {_all(count)} (?{query}).")
+        text = f"{command.label}: {_all(count)} (?{_without_search(request.GET)})."
+        self.log_change(request, operation, text)
         text = _("A worker does it now. This page shows how far it is.")
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self.page_url(operation.pk))
+
+
+def _without_search(query: QueryDict) -> str:
+    """The query string for the history, which all staff see: the text may be a client's key."""
+    shown = query.copy()
+    if SEARCH_VAR in shown:
+        shown[SEARCH_VAR] = "***"
+    return shown.urlencode(safe="*")
 
 
 def _all(count: int) -> str:

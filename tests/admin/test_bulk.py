@@ -292,3 +292,14 @@ def test_bulk__rerun_by_another_user_does_nothing(
     assert (again.status, kept.deleted_at) == (Status.FAILED, None)
     assert again.error is not None
     assert again.error["detail"] == "Give the command again, in the list of operations."
+
+
+def test_bulk__history_does_not_quote_the_text_of_a_search(
+    submit: Callable[..., Operation], admin_client: Client
+) -> None:
+    """In a list of one owner this text is an idempotency key, which no page shows."""
+    submit()
+    operation = start(admin_client, "cancel", owner="ada", q="key-of-ada")
+    [entry] = LogEntry.objects.filter(object_id=str(operation.pk))
+    assert "owner=ada&q=***" in entry.change_message
+    assert "key-of-ada" not in entry.change_message
