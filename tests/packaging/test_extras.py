@@ -143,7 +143,8 @@ def extras() -> list[str]:
     """The extras of setup.cfg for users of the package. Those for its developers are left out."""
     parser = ConfigParser(interpolation=None)
     parser.read(ROOT / "setup.cfg")
-    return sorted(set(parser["options.extras_require"]) - {"test", "dev", "clients", "plots"})
+    for_developers = {"test", "dev", "clients", "docs", "plots"}
+    return sorted(set(parser["options.extras_require"]) - for_developers)
 
 
 @pytest.mark.parametrize("extra", extras())
