@@ -18,6 +18,7 @@ from httpcore import NetworkBackend, NetworkStream
 
 from async_reply import conf
 from async_reply.contrib.webhooks import addresses
+from async_reply.logs import mask
 from async_reply.protocol.headers import CONTENT_TYPE, RETRY_AFTER
 
 #: Seconds for all of one post: the name, the connection, TLS, the request and the answer.
@@ -76,7 +77,8 @@ def post(
         error = f"The receiver answered {status}."
         if HTTP_REDIRECT <= status < 400:
             error = f"The receiver answered {status}: redirects are not followed."
-    text = body.decode(errors="replace").replace("\x00", "�")
+    # A receiver may echo a whole document, whose links open the operation.
+    text = mask(body.decode(errors="replace").replace("\x00", "�"))
     seconds = time.monotonic() - began_at
     return Answer(status, error, text, seconds, retry_after, is_postponed)
 

@@ -16,6 +16,7 @@ from async_reply.attempts import interrupts
 from async_reply.contrib.webhooks import deliveries
 from async_reply.contrib.webhooks.deliveries import Message
 from async_reply.contrib.webhooks.posts import Answer
+from async_reply.logs import logger
 from async_reply.tasks import BOOT_ID
 
 #: Posts at a time that have just begun, and posts at a time. Each takes a thread.
@@ -78,7 +79,12 @@ class _Posts:
         done, _ = wait(self._messages, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
         for future in done:
             del self._began_at[future]
-            deliveries.record(self._messages.pop(future), future.result())
+            message = self._messages.pop(future)
+            try:
+                deliveries.record(message, future.result())
+            except Exception:
+                # Its lease ends, and it is sent again. The other answers are recorded.
+                logger.exception("Webhook %s: no record", message.delivery.message_id)
 
 
 @contextmanager

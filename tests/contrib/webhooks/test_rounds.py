@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError
 
 from async_reply import services
 from async_reply.contrib.webhooks import deliveries, duties, hints, rounds, tasks
@@ -187,3 +188,27 @@ def test_container_without_a_folder_to_write_to__delivers(
     submit_and_run(user, count=2)
     rounds.deliver(go_on=fail)
     assert len(set(receiver.ids)) == 2
+
+
+def test_answer_that_cannot_be_recorded__loses_no_other(
+    user: AbstractBaseUser, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The project may have deleted the delivery meanwhile."""
+    record = deliveries.record
+    refused: list[Any] = []
+
+    def refuse_one(message: deliveries.Message, answer: Any) -> None:
+        if not refused:
+            refused.append(message.delivery.pk)
+            raise IntegrityError
+        record(message, answer)
+
+    monkeypatch.setattr(deliveries, "record", refuse_one)
+    with receiving("127.0.0.2") as other:
+        make_endpoint(user, other.url)
+        make_endpoint(user, receiver.url)
+        submit_and_run(user, count=1)
+        rounds.deliver(go_on=fail)
+    delivered = Delivery.objects.filter(state=Delivery.State.DELIVERED)
+    assert delivered.count() == 1
+    assert Delivery.objects.get(pk=refused[0]).state == Delivery.State.OPEN

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from async_reply import services
 from async_reply.contrib.webhooks import deliveries, hints, replays
-from async_reply.contrib.webhooks.models import Delivery, Endpoint
+from async_reply.contrib.webhooks.models import Delivery, DeliveryTry, Endpoint
 from async_reply.testing import run_operations
 from tests.contrib.webhooks.conftest import make_endpoint
 from tests.contrib.webhooks.receivers import Receiver, answering
@@ -56,6 +56,23 @@ def test_no_answer__has_a_secret(secrets: list[str], api: APIClient) -> None:
         assert [text for text in secrets if text in answer.content.decode()] == []
     refused = api.patch(f"/api/webhooks/{endpoint.pk}/", {"url": "https://a:pw1234@b.example/"})
     assert "pw1234" not in refused.content.decode()
+
+
+def test_ledger__has_no_valet_key_of_a_receiver_that_echoes_its_message(
+    user: AbstractBaseUser, receiver: Receiver, deliver: Callable[[], int]
+) -> None:
+    """A whole document has signed links where the submitting view signs them."""
+    make_endpoint(user, receiver.url, whole=True)
+    operation = services.submit(echo, owner=str(user.pk), reply={"valet_key": "read"})
+    run_operations()
+    receiver.answer = lambda handler: answering(500, receiver.requests[-1][1].encode())(handler)
+    hints.mark()
+    deliver()
+    assert "?sig=read." in receiver.requests[0][1]
+    (answer,) = DeliveryTry.objects.values_list("answer", flat=True)
+    assert str(operation.pk) in answer
+    assert "?sig=***" in answer
+    assert "sig=read" not in answer
 
 
 def test_no_page_of_the_admin__has_a_secret(secrets: list[str], staff: Client) -> None:
