@@ -10,10 +10,16 @@ from django.core.files.storage import storages
 from django.utils.module_loading import import_string
 
 from async_reply import conf, storage
+from async_reply.checks.classes import is_list
 from async_reply.checks.registry import register, register_for_deployment
 from async_reply.checks.views import check_names
 from async_reply.notifications import announcements
 
+#: Attributes of OperationAccess that hold a list of classes.
+LISTS = (
+    *("authentication_classes", "permission_classes", "throttle_classes"),
+    "poll_throttle_classes",
+)
 #: Keys whose value holds a secret: a check must not show it.
 SECRET = frozenset({"WEBHOOK_KEYS", "WEBHOOK_PROXY"})
 
@@ -72,6 +78,11 @@ def _check_access() -> Iterator[CheckMessage]:
         hint = f"Name a class that inherits from {conf.DEFAULTS['ACCESS']}."
         yield Error(text, hint=hint, id="async_reply.E018")
         return
+    for name in LISTS:
+        if getattr(access, name) is not None and not is_list(getattr(access, name)):
+            text = f"{access.__name__}.{name} is no list of classes: each request is answered 500."
+            hint = "Write a list or tuple of classes, without brackets behind them."
+            yield Error(text, hint=hint, obj=access, id="async_reply.E031")
     ours = next(cls for cls in access.__mro__ if cls.__module__ == "async_reply.permissions")
     yield from check_names(access, ours=set(vars(ours)))
 

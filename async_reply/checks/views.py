@@ -238,7 +238,8 @@ def _is_unauthenticated(view: Mounted, access: Any) -> bool:
     if view.sets("authentication_classes"):
         classes = view.get("authentication_classes")
         return isinstance(classes, list | tuple) and not classes
-    return not access.get_authenticators()
+    is_ours = type(access).get_authenticators.__module__ == "async_reply.permissions"
+    return is_ours and not access.get_authenticators()
 
 
 def _is_open(view: Mounted, access: Any) -> bool:

@@ -42,14 +42,26 @@ def check_length(request: Request) -> None:
         return
     environ = environs.of(request)
     if environ is None:
-        # Django has received the whole body.
-        is_sent = bool(sent.read(1))
+        is_sent = _has_bytes(sent._stream)  # noqa: SLF001 to read it would end `request.body`
     elif headers.TRANSFER_ENCODING not in sent.headers:
         is_sent = False
     else:
         is_sent = _has_chunks(environ)
     if is_sent:
         raise LengthRequired
+
+
+def _has_bytes(stream: Any) -> bool:
+    """Whether more can be read from the body, which an ASGI server has received into a file.
+
+    That of a test client is no file, and always has a Content-Length.
+    """
+    if not stream.seekable():
+        return False
+    place = stream.tell()
+    is_more = bool(stream.read(1))
+    stream.seek(place)
+    return is_more
 
 
 def _has_chunks(environ: Mapping[str, Any]) -> bool:

@@ -158,3 +158,46 @@ class ByHeader(OperationAccess):
 
     def get_owner(self, request: Any) -> str:
         return str(request.headers.get("X-Tenant", ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("permission_classes", IsAuthenticated),
+        ("permission_classes", [IsAuthenticated()]),
+        ("authentication_classes", ["rest_framework.authentication.TokenAuthentication"]),
+        ("throttle_classes", "UserRateThrottle"),
+        ("poll_throttle_classes", None.__class__),
+    ],
+)
+def test_access__has_lists_of_classes(
+    name: str,
+    value: Any,
+    urls: Callable[..., None],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": f"{__name__}.Own"}
+    monkeypatch.setattr(Own, name, value, raising=False)
+    urls(EchoView)
+    assert ids() == ["async_reply.E031"]
+
+
+def test_access__with_hooks_of_its_own(urls: Callable[..., None], settings: Settings) -> None:
+    settings.ASYNC_REPLY = {**settings.ASYNC_REPLY, "ACCESS": f"{__name__}.Hooked"}
+    urls(EchoView)
+    assert ids() == []
+
+
+class Own(OperationAccess):
+    """A test sets one of its attributes."""
+
+
+class Hooked(OperationAccess):
+    """A check has no request."""
+
+    def get_permissions(self) -> list[Any]:
+        raise RuntimeError("There is no request.")
+
+    def get_authenticators(self) -> list[Any]:
+        raise RuntimeError("There is no request.")

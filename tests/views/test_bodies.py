@@ -11,7 +11,7 @@ import enum
 import ipaddress
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from io import BytesIO
@@ -21,9 +21,11 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.core.handlers.asgi import ASGIRequest
 from django.db import models
+from django.test import AsyncClient
 from django.urls import path
 from django.utils.translation import gettext_lazy
 from pytest_django import Settings
@@ -374,3 +376,20 @@ def test_body__of_http_2_without_a_length_is_411(body: bytes, is_refused: bool) 
     request = Request(ASGIRequest(scope, BytesIO(body)))
     with pytest.raises(LengthRequired) if is_refused else nullcontext():
         check_length(request)
+
+
+@pytest.mark.parametrize("body", [BODY, b""])
+def test_length__check_leaves_the_body_to_be_read(body: bytes) -> None:
+    """Middleware of the project may read it afterwards."""
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+    sent = ASGIRequest(scope, BytesIO(body))
+    with suppress(LengthRequired):
+        check_length(Request(sent))
+    assert sent.body == body
+
+
+def test_length__of_no_body_in_an_async_test(user: Any) -> None:
+    client = AsyncClient()
+    client.force_login(user)
+    answer = async_to_sync(client.post)("/echoes/", content_type="application/json")
+    assert answer.status_code == 202
