@@ -1,7 +1,7 @@
 """Reads times as whole numbers, where that is quicker.
 
-psycopg and Django parse the text of a time in Python, which takes as long as ten other columns.
-PostgreSQL says the microseconds since 1970 instead: a job takes 5 % less with them, a poll 3 %.
+psycopg and Django parse the text of a time in Python. PostgreSQL says the microseconds since 1970
+instead. A job takes 3 % fewer instructions with them, a submit 2 % and a poll 1 %.
 """
 
 from datetime import UTC, datetime, timedelta

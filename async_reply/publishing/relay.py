@@ -42,8 +42,8 @@ def publish_on_commit(operation: Operation) -> None:
 def _publish_first(operation: Operation) -> None:
     """Publish, unless the broker has just failed.
 
-    A transaction that submits many operations then waits for the broker only once. The event of
-    a submit says whether its message was sent: a line of its own takes 2 % of a submit.
+    A transaction that submits many operations then waits for the broker only once. The event
+    `submitted` says whether the message was sent.
     """
     if breaker.is_open:
         lifecycle.hand_back(operation)
