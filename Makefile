@@ -68,9 +68,10 @@ POSTGRESQL := postgres://postgres@127.0.0.1:5432/postgres
 MARIADB := mysql://root@127.0.0.1:3306/async_reply
 # Most of a test's time is waiting for other processes. A module stays in one process.
 PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
-test: lint ## lint, the suite on SQLite with real workers, its coverage
-	$(BIN)/python -m pytest -q $(PARALLEL) -m "not ($(LONG) or matrix or services or slow)" --cov --cov-report=
-	$(MAKE) --no-print-directory coverage
+test: lint ## lint, the suite on SQLite with real workers; its coverage with WITH_COVERAGE=1
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "not ($(LONG) or matrix or services or slow)" \
+		$(if $(WITH_COVERAGE),--cov --cov-report=)
+	$(if $(WITH_COVERAGE),$(MAKE) --no-print-directory coverage)
 
 long: $(INSTALLED) ## the rest of the suite: checker, plans, packaging, projects, clients, faults in short, hostile, instructions
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "($(LONG)) and not (extras or services or slow)"

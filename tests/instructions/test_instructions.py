@@ -20,11 +20,11 @@ pytestmark = pytest.mark.instructions
 COUNT = 30
 #: The most instructions of a request, as a multiple of another one's.
 BOUNDS = [
-    ("poll", "naive poll", 0.76),
-    ("poll by key", "limit", 2.8),
-    ("submit", "naive submit", 1.25),
-    ("job", "naive job", 1.06),
-    ("job", "limit job", 7.6),
+    ("poll", "naive poll", 0.75),
+    ("poll by key", "limit", 2.7),
+    ("submit", "naive submit", 1.19),
+    ("job", "naive job", 1.02),
+    ("job", "limit job", 7.3),
 ]
 
 
