@@ -184,9 +184,8 @@ def operation_task(*positional: Function, **options: Any) -> Any:
     `expected_duration` (seconds), `get_estimate_key`, `on_failure`, `on_cancel`, `asks`,
     `public_logs`. Celery's own (`rate_limit`, `soft_time_limit`, …) go to Celery.
 
-    Raises TypeError for an unknown option, for an option of Celery that means
-    something else here, and for a function that cannot be a job; TypeError or ValueError for a
-    value that makes no sense.
+    Raises TypeError for an unknown option, for an option of Celery that has no meaning here, and
+    for a function that cannot be a job; TypeError or ValueError for a value that makes no sense.
     """
     if positional:
         return _register(positional[0], {})

@@ -25,7 +25,7 @@ class RerunMeanwhile(AsyncReplyError):
 
 
 def context() -> dict[str, Any]:
-    """What a template needs to write the field. A number would be written as a language does."""
+    """The time of the page, for its forms. A template writes a number as the language does."""
     return {"shown_at": f"{time.time():.3f}"}
 
 

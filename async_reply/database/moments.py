@@ -29,7 +29,6 @@ class _MicrosecondsField(DateTimeField):  # type: ignore[type-arg]
 def column(field: "Field[Any, Any]", connection: Any) -> Any:
     """The expression to select for `field`; its converters give the field's value."""
     is_quicker = connection.vendor == "postgresql" and settings.USE_TZ
-    is_time = is_quicker and isinstance(field, DateTimeField)
-    if not is_time:
-        return F(field.attname)
-    return Microseconds(F(field.attname), output_field=_MicrosecondsField())
+    if is_quicker and isinstance(field, DateTimeField):
+        return Microseconds(F(field.attname), output_field=_MicrosecondsField())
+    return F(field.attname)

@@ -42,7 +42,8 @@ def check_length(request: Request) -> None:
         return
     environ = environs.of(request)
     if environ is None:
-        is_sent = _has_bytes(sent._stream)  # noqa: SLF001 to read it would end `request.body`
+        # To read from the request would end `request.body`. One that code has made has no stream.
+        is_sent = _has_bytes(getattr(sent, "_stream", None))
     elif headers.TRANSFER_ENCODING not in sent.headers:
         is_sent = False
     else:
@@ -56,7 +57,7 @@ def _has_bytes(stream: Any) -> bool:
 
     That of a test client is no file, and always has a Content-Length.
     """
-    if not stream.seekable():
+    if stream is None or not stream.seekable():
         return False
     place = stream.tell()
     is_more = bool(stream.read(1))

@@ -25,6 +25,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.core.handlers.asgi import ASGIRequest
 from django.db import models
+from django.http import HttpRequest
 from django.test import AsyncClient
 from django.urls import path
 from django.utils.translation import gettext_lazy
@@ -386,6 +387,11 @@ def test_length__check_leaves_the_body_to_be_read(body: bytes) -> None:
     with suppress(LengthRequired):
         check_length(Request(sent))
     assert sent.body == body
+
+
+def test_length__of_a_request_without_a_stream() -> None:
+    """Code that calls a view by itself may have made the request."""
+    check_length(Request(HttpRequest()))
 
 
 def test_length__of_no_body_in_an_async_test(user: Any) -> None:
