@@ -119,11 +119,14 @@ def add_deliveries(operation: Operation) -> None:
 
 
 def disown(owner: str) -> None:
-    """Take the endpoints from an owner that is removed.
+    """Take the endpoints and the ledger from an owner that is removed.
 
-    They hear of the end of its operations, and nothing of a later owner of the same name.
+    The endpoints hear of the end of its operations, and nothing of a later owner of the same name,
+    who does not read the ledger. An open callback is left: the secret of its owner signs it.
     """
     Endpoint.objects.filter(owner=owner).update(owner=NOBODY)
+    ledger = Delivery.objects.filter(owner=owner)
+    ledger.exclude(state=Delivery.State.OPEN, endpoint=None).update(owner=NOBODY)
 
 
 def of_endpoint(endpoint: Endpoint, operation: Operation) -> Delivery:

@@ -830,6 +830,8 @@ def test_removed_owner__hears_of_the_end_and_nothing_of_a_later_owner_of_its_nam
     finish(start())
     deliver()
     assert len(receiver.types) == 1
+    assert Delivery.objects.exists()
+    assert not Delivery.objects.filter(owner=str(pk)).exists()
     duties.purge()
     assert Endpoint.objects.exists()
     Delivery.objects.update(ended_at=timezone.now() - timedelta(days=365))

@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 from async_reply import services
 from async_reply.contrib.webhooks import events, hints, replays, submits
 from async_reply.contrib.webhooks.models import CallbackSecret, Delivery, DeliveryTry, Endpoint
+from async_reply.database.identifiers import uuid7
 from async_reply.models import Operation
 from async_reply.testing import run_operations
 from async_reply.worker import beat
@@ -238,3 +239,17 @@ def test_outcome__is_delivered_and_verified(
     assert delivery.state == Delivery.State.DELIVERED
     (tried,) = delivery.ledger.all()
     assert (tried.status, tried.error) == (204, "")
+
+
+@pytest.mark.parametrize("state", Delivery.State)
+@pytest.mark.parametrize("is_callback", [True, False])
+def test_disown__keeps_open_callbacks_which_the_owner_signs(
+    state: Delivery.State, is_callback: bool
+) -> None:
+    row = Delivery.objects.create(
+        operation=uuid7(), owner="7", state=state, endpoint=None if is_callback else uuid7()
+    )
+    submits.disown("7")
+    row.refresh_from_db()
+    is_kept = is_callback and state == Delivery.State.OPEN
+    assert row.owner == ("7" if is_kept else submits.NOBODY)
