@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle, UserRateThrottle
 
-from async_reply import conf
+from async_reply import conf, tokens
 from async_reply.models import Operation
 from async_reply.querysets import OperationQuerySet
 from async_reply.services import users
@@ -84,7 +84,7 @@ class OperationAccess:
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         classes = _or_default(self.authentication_classes, "DEFAULT_AUTHENTICATION_CLASSES")
-        return [cls() for cls in classes]
+        return [tokens.quicken(cls()) for cls in classes]
 
     def get_permissions(self) -> list[Any]:
         classes = _or_default(self.permission_classes, "DEFAULT_PERMISSION_CLASSES")

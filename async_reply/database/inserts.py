@@ -46,7 +46,7 @@ def insert(row: Model, using: str) -> None:
     statement, values = _inserting(row, using)
     with transaction.mark_for_rollback_on_error(using=using), connection.cursor() as cursor:
         cursor.execute(statement.sql, statement.bind(values, connection))
-        chosen = cursor.fetchone() if statement.fields else ()
+        chosen = cursor.fetchone() if statement.names else ()
     vars(row).update(statement.to_python(chosen, connection))
     row._state.adding = False  # noqa: SLF001 as save() does it
     row._state.db = using  # noqa: SLF001
@@ -73,7 +73,8 @@ def _inserting(row: Model, using: str) -> tuple[statements.Statement, list[Any]]
         chosen = [
             field for field in fields if hasattr(columns.get(field.name), "resolve_expression")
         ]
-        statement = statements.compiled(sql, parameters, compiler, chosen, is_returning=True)
+        columns = statements.columns_of(chosen, using)
+        statement = statements.compiled(sql, parameters, compiler, columns, is_returning=True)
         statements.kept[key] = statement
     return statement, values
 

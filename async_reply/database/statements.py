@@ -11,7 +11,6 @@ databases need a read or a transaction.
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -32,11 +31,11 @@ Parameter = tuple[Any, None, None] | tuple[int, "Field[Any, Any]", type | None]
 
 @dataclass(frozen=True)
 class Statement:
-    """Compiled SQL, its parameters, and the fields that it selects or returns."""
+    """Compiled SQL, its parameters, and the names of the columns that it selects or returns."""
 
     sql: str
     parameters: Sequence[Parameter]
-    fields: Sequence["Field[Any, Any]"] = ()
+    names: Sequence[str] = ()
     converters: Mapping[int, tuple[Sequence[Any], Any]] | None = None
 
     def bind(self, values: Sequence[Any], connection: Any) -> list[Any]:
@@ -50,17 +49,12 @@ class Statement:
         ]
 
     def to_python(self, row: Sequence[Any], connection: Any) -> dict[str, Any]:
-        """The values of a row of this statement, by the names of their attributes."""
+        """The values of a row of this statement, by the names of their columns."""
         columns = list(row)
         for place, (functions, expression) in (self.converters or {}).items():
             for function in functions:
                 columns[place] = function(columns[place], expression, connection)
         return dict(zip(self.names, columns, strict=True))
-
-    @cached_property
-    def names(self) -> list[str]:
-        """The attributes of the fields."""
-        return [field.attname for field in self.fields]
 
 
 #: Statements by database, sort, model and shape. There are as many as the code has call sites.
@@ -126,7 +120,8 @@ def update_returning(model: type[Model], using: str, guard: Columns, changes: Co
     """Write `changes` to the row that matches `guard`, and return the row or None."""
     statement, values = _updating(model, using, guard, changes, is_returning=True)
     with transaction.mark_for_rollback_on_error(using=using):
-        return _one(model, using, statement, values)
+        row = _one(using, statement, values)
+    return None if row is None else _instance(model, using, row)
 
 
 def read(model: Any, using: str, guard: Columns, *, defer: tuple[str, ...] = ()) -> Any:
@@ -136,12 +131,42 @@ def read(model: Any, using: str, guard: Columns, *, defer: tuple[str, ...] = ())
     if (statement := kept.get(key)) is None:
         conditions = shapes.with_placeholders(model, guard, iter(range(len(values))))
         fields = [field for field in model._meta.concrete_fields if field.name not in defer]
-        columns = [moments.column(field, connections[using]) for field in fields]
-        rows = model.objects.using(using).filter(**conditions).values_list(*columns)
-        compiler = rows.query.get_compiler(using)
-        sql, parameters = compiler.as_sql()
-        statement = kept[key] = compiled(sql, parameters, compiler, fields)
-    return _one(model, using, statement, values)
+        statement = kept[key] = _reading(model, using, conditions, columns_of(fields, using))
+    row = _one(using, statement, values)
+    return None if row is None else _instance(model, using, row)
+
+
+def read_with(model: Any, using: str, guard: Columns, relation: str) -> Any:
+    """The row that matches `guard` and the one that its foreign key names; None if none does.
+
+    Django makes both instances, since the models are those of others.
+    """
+    values: list[Any] = []
+    key = ("read with", using, settings.USE_TZ, model, relation, shapes.of(guard, values))
+    fields = model._meta.concrete_fields
+    related = model._meta.get_field(relation).related_model
+    if (statement := kept.get(key)) is None:
+        conditions = shapes.with_placeholders(model, guard, iter(range(len(values))))
+        columns = columns_of(fields, using)
+        columns |= columns_of(related._meta.concrete_fields, using, prefix=f"{relation}__")
+        statement = kept[key] = _reading(model, using, conditions, columns)
+    row = _one(using, statement, values)
+    if row is None:
+        return None
+    names, cells = list(row), list(row.values())
+    number = len(fields)
+    instance = model.from_db(using, names[:number], cells[:number])
+    its_names = [name.removeprefix(f"{relation}__") for name in names[number:]]
+    setattr(instance, relation, related.from_db(using, its_names, cells[number:]))
+    return instance
+
+
+def _reading(model: Any, using: str, conditions: Columns, columns: Columns) -> Statement:
+    """The compiled SELECT of these columns."""
+    rows = model.objects.using(using).filter(**conditions).values_list(*columns.values())
+    compiler = rows.query.get_compiler(using)
+    sql, parameters = compiler.as_sql()
+    return compiled(sql, parameters, compiler, columns)
 
 
 def count(model: Any, using: str, guard: Columns, *, most: int) -> int:
@@ -154,22 +179,20 @@ def count(model: Any, using: str, guard: Columns, *, most: int) -> int:
         compiler = rows.query.get_compiler(using)
         sql, parameters = compiler.as_sql()
         sql = f"SELECT COUNT(*) FROM ({sql}) AS counted"  # noqa: S608 compiled by Django
-        statement = kept[key] = compiled(sql, parameters, compiler, ())
+        statement = kept[key] = compiled(sql, parameters, compiler)
     connection = connections[using]
     with connection.cursor() as cursor:
         cursor.execute(statement.sql, statement.bind(values, connection))
         return int(cursor.fetchone()[0])
 
 
-def _one(model: Any, using: str, statement: Statement, values: Sequence[Any]) -> Any:
-    """The one row that the statement returns, or None."""
+def _one(using: str, statement: Statement, values: Sequence[Any]) -> dict[str, Any] | None:
+    """The one row that the statement returns, by the names of its columns, or None."""
     connection = connections[using]
     with connection.cursor() as cursor:
         cursor.execute(statement.sql, statement.bind(values, connection))
         row = cursor.fetchone()
-    if row is None:
-        return None
-    return _instance(model, using, statement.to_python(row, connection))
+    return None if row is None else statement.to_python(row, connection)
 
 
 def _instance(model: Any, using: str, columns: dict[str, Any]) -> Any:
@@ -200,26 +223,33 @@ def _updating(
         query.add_update_values(shapes.with_placeholders(model, changes, places))
         compiler = query.get_compiler(using)
         sql, parameters = compiler.as_sql()
-        fields = model._meta.concrete_fields if is_returning else ()
-        statement = kept[key] = compiled(sql, parameters, compiler, fields, is_returning=True)
+        columns = columns_of(model._meta.concrete_fields, using) if is_returning else {}
+        statement = kept[key] = compiled(sql, parameters, compiler, columns, is_returning=True)
     return statement, values
+
+
+def columns_of(
+    fields: Iterable["Field[Any, Any]"], using: str, *, prefix: str = ""
+) -> dict[str, Any]:
+    """The expression to select for each field, by its attribute."""
+    return {
+        f"{prefix}{field.attname}": moments.column(field, connections[using], prefix=prefix)
+        for field in fields
+    }
 
 
 def compiled(
     sql: str,
     parameters: Iterable[Any],
     compiler: Any,
-    fields: Sequence["Field[Any, Any]"],
+    columns: Columns | None = None,
     *,
     is_returning: bool = False,
 ) -> Statement:
-    """The statement that `compiler` compiled. Where it `is_returning`, it returns `fields`."""
-    columns = [
-        moments.column(field, compiler.connection).resolve_expression(compiler.query)
-        for field in fields
-    ]
-    if is_returning and fields:
-        sql += f" RETURNING {', '.join(compiler.compile(column)[0] for column in columns)}"
+    """The statement that `compiler` compiled. Where it `is_returning`, it returns `columns`."""
+    resolved = [column.resolve_expression(compiler.query) for column in (columns or {}).values()]
+    if is_returning and resolved:
+        sql += f" RETURNING {', '.join(compiler.compile(column)[0] for column in resolved)}"
     return Statement(
         sql,
         [
@@ -228,8 +258,8 @@ def compiled(
             else (parameter, None, None)
             for parameter in parameters
         ],
-        fields,
-        compiler.get_converters(columns),
+        list(columns or ()),
+        compiler.get_converters(resolved),
     )
 
 

@@ -15,7 +15,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.versioning import URLPathVersioning
 from rest_framework.views import APIView
 
-from async_reply import conf, permissions
+from async_reply import conf, permissions, tokens
 from async_reply.models import Operation
 from async_reply.protocol import headers
 from async_reply.responses import refusal
@@ -156,7 +156,7 @@ class LongRunningOperationView(LongRunningOperationMixin, ProblemsMixin, Generic
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         if is_said(self, "authentication_classes", "get_authenticators"):
-            return super().get_authenticators()
+            return [tokens.quicken(each) for each in super().get_authenticators()]
         return permissions.access(self.request).get_authenticators()
 
     def get_permissions(self) -> Any:

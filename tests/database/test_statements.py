@@ -15,7 +15,7 @@ from async_reply import lifecycle, services
 from async_reply.attempts import results
 from async_reply.database import alias, statements
 from async_reply.database.clock import DatabaseNow, after
-from async_reply.models import Operation, OperationResult
+from async_reply.models import Operation, OperationResult, OperationStep
 from async_reply.status import Status
 from tests.project.tasks import echo
 
@@ -241,6 +241,20 @@ def test_read__row_is_saved_like_one_that_django_read() -> None:
     assert operation == Operation.objects.get(pk=pk)
     assert operation.input == {}
     operation.refresh_from_db()
+
+
+def test_read_with__returns_both_rows_as_django_does() -> None:
+    operation = services.submit(echo, input={"a": [1]}, extra={"é": 1})
+    pk = OperationStep.objects.create(operation=operation, name="x", ordinal=1, attempt=1).pk
+    expected = OperationStep.objects.select_related("operation").get()
+    for _ in range(2):
+        step = statements.read_with(OperationStep, alias(), {"pk": pk}, "operation")
+        for row, other in ((step, expected), (step.operation, expected.operation)):
+            assert (row._state.adding, row._state.db) == (False, alias())
+            assert type(row) is type(other)
+            row_values, other_values = vars(row), vars(other)
+            assert {**row_values, "_state": None} == {**other_values, "_state": None}
+    assert statements.read_with(OperationStep, alias(), {"pk": 0}, "operation") is None
 
 
 @pytest.mark.parametrize(("most", "expected"), [(2, 2), (3, 3), (5, 3)])

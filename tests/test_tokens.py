@@ -1,0 +1,126 @@
+"""REST framework's tokens, read by a fixed statement, let in whom REST framework lets in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models.sql import compiler
+from django.test.utils import CaptureQueriesContext
+from rest_framework.authentication import BasicAuthentication, TokenAuthentication
+from rest_framework.authtoken.models import Token
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework.test import APIRequestFactory
+
+from async_reply import tokens
+
+pytestmark = pytest.mark.django_db
+
+
+class BearerAuthentication(TokenAuthentication):
+    keyword = "Bearer"
+
+
+class ExpiringAuthentication(TokenAuthentication):
+    def authenticate_credentials(self, key: str) -> Any:
+        raise AuthenticationFailed("It has expired.")
+
+
+class OtherModel(TokenAuthentication):
+    model = object  # type: ignore[assignment]
+
+
+class OtherGetter(TokenAuthentication):
+    def get_model(self) -> Any:
+        return Token
+
+
+@pytest.fixture
+def token() -> Token:
+    return Token.objects.create(user=User.objects.create_user("ada", first_name="Äda"))
+
+
+def request(key: str, keyword: str = "Token") -> Request:
+    return Request(APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"{keyword} {key}"))
+
+
+def refusal(authenticator: Any, key: str) -> tuple[int, Any]:
+    with pytest.raises(AuthenticationFailed) as caught:
+        authenticator.authenticate(request(key))
+    return caught.value.status_code, caught.value.detail
+
+
+@pytest.mark.parametrize("cls", [TokenAuthentication, BearerAuthentication])
+def test_token__is_found_as_rest_framework_finds_it(
+    cls: type[TokenAuthentication], token: Token
+) -> None:
+    asked = request(token.key, cls.keyword)
+    user, found = cls().authenticate(asked)  # type: ignore[misc]
+    quick = tokens.quicken(cls())
+    assert type(quick) is cls
+    for _ in range(2):
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            quick_user, quick_token = quick.authenticate(asked)  # type: ignore[misc]
+            assert quick_token.user is quick_user
+            assert quick_user.auth_token is quick_token
+        assert len(queries) == 1
+        for one, other in ((quick_user, user), (quick_token, found)):
+            assert type(one) is type(other)
+            assert {**vars(one), "_state": None} == {**vars(other), "_state": None}
+
+
+def test_token__is_read_by_a_statement_that_is_compiled_once(
+    token: Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens.quicken(TokenAuthentication()).authenticate(request(token.key))
+    monkeypatch.delattr(compiler.SQLCompiler, "as_sql")
+    assert tokens.quicken(TokenAuthentication()).authenticate(request(token.key))
+
+
+@pytest.mark.parametrize("key", ["", "unknown", "two parts", "ÿ"])
+def test_token__wrong_one_is_refused_as_rest_framework_does(key: str, token: Token) -> None:
+    authenticator = TokenAuthentication()
+    assert refusal(tokens.quicken(TokenAuthentication()), key) == refusal(authenticator, key)
+
+
+def test_token__of_an_inactive_user_is_refused(token: Token) -> None:
+    User.objects.update(is_active=False)
+    expected = refusal(TokenAuthentication(), token.key)
+    assert refusal(tokens.quicken(TokenAuthentication()), token.key) == expected
+
+
+def test_token__that_was_deleted_is_refused_at_once(token: Token) -> None:
+    authenticator = tokens.quicken(TokenAuthentication())
+    assert authenticator.authenticate(request(token.key))
+    token.delete()
+    assert refusal(authenticator, token.key) == refusal(TokenAuthentication(), token.key)
+
+
+@pytest.mark.parametrize(
+    "cls", [ExpiringAuthentication, OtherModel, OtherGetter, BasicAuthentication]
+)
+def test_authenticator__with_a_way_of_its_own_stays_as_it_is(cls: type[Any]) -> None:
+    authenticator = cls()
+    assert tokens.quicken(authenticator) is authenticator
+    assert not vars(authenticator)
+
+
+QUERIES: list[Callable[[Any], Any]] = [
+    lambda model: model.objects.get(user__username="ada"),
+    lambda model: model.objects.select_related().get(),
+    lambda model: model.objects.select_related("user").filter(user__username="ada").get(),
+    lambda model: model.objects.filter(pk__contains="").first(),
+    lambda model: model._default_manager.get(),
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_model__answers_other_queries_as_ever(query: Callable[[Any], Any], token: Token) -> None:
+    authenticator: Any = tokens.quicken(TokenAuthentication())
+    model = authenticator.get_model()
+    assert query(model) == token
+    assert issubclass(model.DoesNotExist, Token.DoesNotExist)
