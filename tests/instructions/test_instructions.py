@@ -20,11 +20,11 @@ pytestmark = pytest.mark.instructions
 COUNT = 30
 #: The most instructions of a request, as a multiple of another one's.
 BOUNDS = [
-    ("poll", "naive poll", 0.75),
+    ("poll", "naive poll", 0.47),
     ("poll by key", "limit", 2.7),
-    ("submit", "naive submit", 1.19),
-    ("job", "naive job", 1.02),
-    ("job", "limit job", 7.3),
+    ("submit", "naive submit", 0.92),
+    ("job", "naive job", 0.98),
+    ("job", "limit job", 7.0),
 ]
 
 
