@@ -1,13 +1,18 @@
 """REST framework's tokens, read by a fixed statement, let in whom REST framework lets in."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import Manager, QuerySet
 from django.db.models.sql import compiler
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 from rest_framework.authentication import BasicAuthentication, TokenAuthentication
 from rest_framework.authtoken.models import Token
 from rest_framework.exceptions import AuthenticationFailed
@@ -37,6 +42,46 @@ class OtherGetter(TokenAuthentication):
         return Token
 
 
+class InstanceModel(TokenAuthentication):
+    def __init__(self) -> None:
+        self.model = object  # type: ignore[assignment]
+
+
+class InstanceGetter(TokenAuthentication):
+    def __init__(self) -> None:
+        self.get_model = lambda: Token  # type: ignore[method-assign]
+
+
+class InstanceCredentials(TokenAuthentication):
+    def __init__(self) -> None:
+        vars(self)["authenticate_credentials"] = lambda key: (key, key)
+
+
+class CheckedAuthentication(TokenAuthentication):
+    """Uses the model of tokens in its own method."""
+
+    def authenticate(self, request: Request) -> Any:
+        result: Any = super().authenticate(request)
+        model: Any = self.get_model()
+        assert isinstance(result[1], model)
+        assert model.objects.get_queryset().values("key").get(key=result[1].key)["key"]
+        return result
+
+
+@dataclass(frozen=True)
+class FrozenAuthentication(TokenAuthentication):
+    """Lets nobody set its attributes."""
+
+    realm: str = "api"
+
+
+class NoRelations:
+    """A router that lets no two rows be related."""
+
+    def allow_relation(self, *_rows: Any, **_hints: Any) -> bool:
+        return False
+
+
 @pytest.fixture
 def token() -> Token:
     return Token.objects.create(user=User.objects.create_user("ada", first_name="Äda"))
@@ -52,7 +97,15 @@ def refusal(authenticator: Any, key: str) -> tuple[int, Any]:
     return caught.value.status_code, caught.value.detail
 
 
-@pytest.mark.parametrize("cls", [TokenAuthentication, BearerAuthentication])
+PLAIN = [
+    TokenAuthentication,
+    BearerAuthentication,
+    CheckedAuthentication,
+    FrozenAuthentication,
+]
+
+
+@pytest.mark.parametrize("cls", PLAIN)
 def test_token__is_found_as_rest_framework_finds_it(
     cls: type[TokenAuthentication], token: Token
 ) -> None:
@@ -60,14 +113,14 @@ def test_token__is_found_as_rest_framework_finds_it(
     user, found = cls().authenticate(asked)  # type: ignore[misc]
     quick = tokens.quicken(cls())
     assert type(quick) is cls
+    assert "authenticate_credentials" in vars(quick)
     for _ in range(2):
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
+        with CaptureQueriesContext(connection) as queries:
             quick_user, quick_token = quick.authenticate(asked)  # type: ignore[misc]
             assert quick_token.user is quick_user
             assert quick_user.auth_token is quick_token
-        assert len(queries) == 1
+        # One class reads the token again itself.
+        assert len(queries) == 1 + (cls is CheckedAuthentication)
         for one, other in ((quick_user, user), (quick_token, found)):
             assert type(one) is type(other)
             assert {**vars(one), "_state": None} == {**vars(other), "_state": None}
@@ -100,13 +153,82 @@ def test_token__that_was_deleted_is_refused_at_once(token: Token) -> None:
     assert refusal(authenticator, token.key) == refusal(TokenAuthentication(), token.key)
 
 
-@pytest.mark.parametrize(
-    "cls", [ExpiringAuthentication, OtherModel, OtherGetter, BasicAuthentication]
-)
+def test_token__is_read_whatever_a_router_says_of_relations(
+    token: Token, settings: Settings
+) -> None:
+    settings.DATABASE_ROUTERS = [f"{__name__}.NoRelations"]
+    assert TokenAuthentication().authenticate(request(token.key))
+    assert tokens.quicken(TokenAuthentication()).authenticate(request(token.key))
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="has one type of times")
+def test_token__of_a_user_with_times_without_a_zone(token: Token) -> None:
+    """Tables that an older program has made may have such columns."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE auth_user ALTER date_joined TYPE timestamp")
+    user, _ = TokenAuthentication().authenticate(request(token.key))  # type: ignore[misc]
+    quick: Any = tokens.quicken(TokenAuthentication())
+    quick_user, _ = quick.authenticate(request(token.key))
+    assert quick_user.date_joined == user.date_joined
+    assert quick_user.date_joined.tzinfo is None
+
+
+OTHERS = [
+    ExpiringAuthentication,
+    OtherModel,
+    OtherGetter,
+    InstanceModel,
+    InstanceGetter,
+    InstanceCredentials,
+    BasicAuthentication,
+]
+
+
+@pytest.mark.parametrize("cls", OTHERS)
 def test_authenticator__with_a_way_of_its_own_stays_as_it_is(cls: type[Any]) -> None:
-    authenticator = cls()
+    authenticator, expected = cls(), vars(cls()).keys()
     assert tokens.quicken(authenticator) is authenticator
-    assert not vars(authenticator)
+    assert vars(authenticator).keys() == expected
+
+
+REPLACED = [
+    (TokenAuthentication, "authenticate_credentials"),
+    (TokenAuthentication, "get_model"),
+    (Token.objects, "select_related"),
+    (Token.objects, "get_queryset"),
+    (Manager, "select_related"),
+    (Manager, "get_queryset"),
+    (QuerySet, "select_related"),
+    (QuerySet, "get"),
+    (compiler.SQLCompiler, "execute_sql"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), REPLACED)
+def test_authenticator__calls_functions_that_a_project_has_replaced(
+    owner: Any, name: str, token: Token
+) -> None:
+    with mock.patch.object(owner, name, side_effect=RuntimeError("replaced")):
+        authenticator = tokens.quicken(TokenAuthentication())
+        with pytest.raises(RuntimeError, match="replaced"):
+            authenticator.authenticate(request(token.key))
+
+
+def test_authenticator__keeps_its_model() -> None:
+    authenticator: Any = tokens.quicken(TokenAuthentication())
+    assert authenticator.get_model() is Token
+
+
+def test_authenticator__can_be_copied(token: Token) -> None:
+    authenticator = copy.deepcopy(tokens.quicken(TokenAuthentication()))
+    assert authenticator.authenticate(request(token.key))
+
+
+def test_authenticator__that_is_shared_is_quickened_once(token: Token) -> None:
+    authenticator = tokens.quicken(TokenAuthentication())
+    attributes = dict(vars(authenticator))
+    assert tokens.quicken(authenticator) is authenticator
+    assert vars(authenticator) == attributes
 
 
 QUERIES: list[Callable[[Any], Any]] = [
@@ -122,7 +244,7 @@ QUERIES: list[Callable[[Any], Any]] = [
 @pytest.mark.parametrize("query", QUERIES)
 def test_model__answers_other_queries_as_ever(query: Callable[[Any], Any], token: Token) -> None:
     authenticator: Any = tokens.quicken(TokenAuthentication())
-    model = authenticator.get_model()
+    model = authenticator.authenticate_credentials.__self__.get_model()
     assert query(model) == token
     with pytest.raises(Token.DoesNotExist):
         model.objects.filter(user__username="eve").get(key=token.key)

@@ -26,11 +26,9 @@ class _MicrosecondsField(DateTimeField):  # type: ignore[type-arg]
         return moment if zone is UTC else moment.astimezone(zone)
 
 
-def column(field: "Field[Any, Any]", connection: Any, *, prefix: str = "") -> Any:
+def column(field: "Field[Any, Any]", connection: Any) -> Any:
     """The expression to select for `field`; its converters give the field's value."""
-    column = F(f"{prefix}{field.attname}")
     is_quicker = connection.vendor == "postgresql" and settings.USE_TZ
-    # A class of somebody else's may read its times in its own way.
-    if is_quicker and type(field) is DateTimeField:
-        return Microseconds(column, output_field=_MicrosecondsField())
-    return column
+    if is_quicker and isinstance(field, DateTimeField):
+        return Microseconds(F(field.attname), output_field=_MicrosecondsField())
+    return F(field.attname)

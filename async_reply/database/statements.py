@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connections, transaction
-from django.db.models import CharField, Field, IntegerField, Model, TextField
+from django.db.models import CharField, F, Field, IntegerField, Model, TextField
 from django.db.models.base import ModelState
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.signals import post_init, pre_init
@@ -143,21 +143,25 @@ def read_with(model: Any, using: str, guard: Columns, relation: str) -> Any:
     """
     values: list[Any] = []
     key = ("read with", using, settings.USE_TZ, model, relation, shapes.of(guard, values))
-    fields = model._meta.concrete_fields
-    related = model._meta.get_field(relation).related_model
+    foreign_key = model._meta.get_field(relation)
+    related = foreign_key.related_model
+    names = [field.attname for field in model._meta.concrete_fields]
+    its_names = [field.attname for field in related._meta.concrete_fields]
     if (statement := kept.get(key)) is None:
         conditions = shapes.with_placeholders(model, guard, iter(range(len(values))))
-        columns = columns_of(fields, using)
-        columns |= columns_of(related._meta.concrete_fields, using, prefix=f"{relation}__")
+        # A table of others may hold times without a time zone, or infinite ones.
+        columns = {name: F(name) for name in [*names, *(f"{relation}__{n}" for n in its_names)]}
         statement = kept[key] = _reading(model, using, conditions, columns)
     row = _one(using, statement, values)
     if row is None:
         return None
-    names, cells = list(row), list(row.values())
-    number = len(fields)
-    instance = model.from_db(using, names[:number], cells[:number])
-    its_names = [name.removeprefix(f"{relation}__") for name in names[number:]]
-    setattr(instance, relation, related.from_db(using, its_names, cells[number:]))
+    cells = list(row.values())
+    instance = model.from_db(using, names, cells[: len(names)])
+    its_instance = related.from_db(using, its_names, cells[len(names) :])
+    # Django does not ask the routers whether the two may be related.
+    foreign_key.set_cached_value(instance, its_instance)
+    if foreign_key.unique:
+        foreign_key.remote_field.set_cached_value(its_instance, instance)
     return instance
 
 
@@ -228,14 +232,9 @@ def _updating(
     return statement, values
 
 
-def columns_of(
-    fields: Iterable["Field[Any, Any]"], using: str, *, prefix: str = ""
-) -> dict[str, Any]:
+def columns_of(fields: Iterable["Field[Any, Any]"], using: str) -> dict[str, Any]:
     """The expression to select for each field, by its attribute."""
-    return {
-        f"{prefix}{field.attname}": moments.column(field, connections[using], prefix=prefix)
-        for field in fields
-    }
+    return {field.attname: moments.column(field, connections[using]) for field in fields}
 
 
 def compiled(
