@@ -5,11 +5,14 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from async_reply.status import FINAL
-from tests.faults.chaos import Run
 from tests.faults.injector import Fault
 from tests.faults.steps import KIND
+
+if TYPE_CHECKING:
+    from tests.faults.chaos import Run
 
 #: The invariants whose breach means two outcomes, or an effect that happened twice.
 DOUBLED = (
@@ -58,7 +61,7 @@ class Figures:
     kinds: dict[str, int] = field(default_factory=dict)
 
 
-def of(run: Run) -> Figures:
+def of(run: "Run") -> Figures:
     """The figures of `run`."""
     evidence = run.evidence
     rows = evidence.operations
@@ -107,13 +110,13 @@ def of(run: Run) -> Figures:
     )
 
 
-def _again(run: Run, event: str) -> int:
+def _again(run: "Run", event: str) -> int:
     """How many runs of a step, or of an item, were not the first ones."""
     runs = Counter((line.id, line.part) for line in run.evidence.journal if line.event == event)
     return runs.total() - len(runs)
 
 
-def outages(run: Run, *targets: str) -> list[Fault]:
+def outages(run: "Run", *targets: str) -> list[Fault]:
     """The faults of the broker, or of other `targets`."""
     names = targets or ("broker",)
     return [fault for fault in run.faults if any(name in fault.kind for name in names)]
@@ -128,7 +131,7 @@ class Rerun:
     amid_outage: bool
 
 
-def reruns(run: Run) -> list[Rerun]:
+def reruns(run: "Run") -> list[Rerun]:
     """The lost attempts whose process a fault hit and after which another attempt started."""
     hits: dict[int, list[float]] = defaultdict(list)
     for fault in run.faults:
