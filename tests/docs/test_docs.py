@@ -136,10 +136,15 @@ def test_readme__has_the_figures_of_the_code_and_of_the_pages() -> None:
         sum(map(int, cells("docs/faults.rst", name))) for name in ("accepted", "faults", "lost")
     )
     costs = cells("docs/polling.rst", "geometric mean, above")
+    naive, ours = (
+        f"{cells('docs/performance.rst', name)[0]} ms"
+        for name in ("poll, naive", "poll, ours (status)")
+    )
     rows: dict[str, list[object]] = {
         "lines of Python": [lines_of(rivals / "naive.py"), lines_of(rivals / "ours.py")],
         f"{accepted:,} jobs, {faults:,} faults": ["jobs are lost", "none lost"],
         "cost of polling, best is 1": [f"{costs[2]} with a poll each second", costs[1]],
+        "processor time of a poll": [naive, ours],
     }
     assert lost == 0
     for name, expected in rows.items():
