@@ -20,9 +20,9 @@ pytestmark = pytest.mark.instructions
 COUNT = 30
 #: The most instructions of a request, as a multiple of another one's.
 BOUNDS = [
-    ("poll", "naive poll", 0.5),
+    ("poll", "naive poll", 0.48),
     ("poll by key", "limit", 2.7),
-    ("submit", "naive submit", 0.94),
+    ("submit", "naive submit", 0.93),
     ("job", "naive job", 0.98),
     ("job", "limit job", 7.0),
 ]
