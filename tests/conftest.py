@@ -1,6 +1,7 @@
 """Shared by all tests: users, clients, operations, and services that may be missing."""
 
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -31,6 +32,11 @@ from async_reply.waiting.ticker import Ticker
 from async_reply.waiting.ticker import ticker as the_ticker
 from tests.concurrency import until
 from tests.project.tasks import echo
+
+# A shell lets programs that it starts in the background ignore this signal. Programs that the tests
+# start inherit that, and some are ended by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
