@@ -1,7 +1,9 @@
 """REST framework's tokens, read by a fixed statement, let in whom REST framework lets in."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.contrib.auth.models import User
@@ -165,6 +167,19 @@ def test_authenticator__with_a_way_of_its_own_stays_as_it_is(cls: type[Any]) -> 
     authenticator, expected = cls(), vars(cls()).keys()
     assert tokens.quicken(authenticator) is authenticator
     assert vars(authenticator).keys() == expected
+
+
+def test_authenticator__can_be_copied(token: Token) -> None:
+    authenticator = copy.deepcopy(tokens.quicken(TokenAuthentication()))
+    assert authenticator.authenticate(request(token.key))
+
+
+def test_authenticator__asks_a_manager_that_a_test_has_replaced(token: Token) -> None:
+    assert tokens.quicken(TokenAuthentication()).authenticate(request(token.key))
+    with mock.patch.object(Token, "objects") as objects:
+        objects.select_related("user").get.return_value = token
+        user, _ = tokens.quicken(TokenAuthentication()).authenticate(request("k"))  # type: ignore[misc]
+    assert user == token.user
 
 
 QUERIES: list[Callable[[Any], Any]] = [

@@ -73,8 +73,8 @@ def _inserting(row: Model, using: str) -> tuple[statements.Statement, list[Any]]
         chosen = [
             field for field in fields if hasattr(columns.get(field.name), "resolve_expression")
         ]
-        columns = statements.columns_of(chosen, using)
-        statement = statements.compiled(sql, parameters, compiler, columns, is_returning=True)
+        returned = statements.columns_of(chosen, using)
+        statement = statements.compiled(sql, parameters, compiler, returned, is_returning=True)
         statements.kept[key] = statement
     return statement, values
 

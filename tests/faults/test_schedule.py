@@ -1,15 +1,11 @@
 """Plans depend on their seed only. The report replaces the table of its page."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.faults import report
 from tests.faults.schedule import WEIGHTS, plan
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_plan__is_the_same_for_the_same_seed() -> None:
@@ -35,8 +31,3 @@ def test_report__writes_between_its_markers(tmp_path: Path) -> None:
     report.write(page, "new")
     report.write(page, "newer")
     assert page.read_text() == f"above\n\n{report.BEGIN}\n\nnewer\n\n{report.END}\n\nbelow\n"
-
-
-def test_report__is_a_program_of_its_own() -> None:
-    """It runs after the tests, without Django's settings."""
-    subprocess.run([sys.executable, "-c", "import tests.faults.report"], cwd=ROOT, check=True)
