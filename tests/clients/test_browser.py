@@ -10,7 +10,7 @@ import pytest
 
 from tests.clients.server import Server, lacks, need, sleep
 
-need("corsheaders")
+need("corsheaders", extra="dev")
 playwright = need("playwright.sync_api")
 CHROMIUM = which("chromium")
 if CHROMIUM is None:

@@ -3,9 +3,12 @@
 The settings of a page are executed, its files imported, its tests run and its curl commands sent.
 """
 
+import ast
 import random
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from rest_framework.views import APIView
 from tests.docs import stand_ins
 from tests.docs.example import SETTINGS, Example
 from tests.packaging.documents import HOW_TO, all_blocks, snippets
+from tests.packaging.environments import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -171,3 +175,21 @@ def test_exceptions__name_pages_that_there_are() -> None:
     names = {page.stem for page in PAGES}
     assert {*NOT_APPLIED, *WITHOUT_ANSWERS} <= names
     assert SETTINGS in {path for page in PAGES for path, _ in snippets(page)}
+
+
+@pages
+def test_page__needs_no_package_that_make_test_does_not_install(page: Path) -> None:
+    """`make install` leaves out the extra `clients`."""
+    config = ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    clients = {name.lower() for name in config["options.extras_require"]["clients"].split()}
+    distributions = packages_distributions()
+    imported = {
+        (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for _, text in snippets(page)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    for name in imported:
+        needed = {each.lower() for each in distributions.get(name.partition(".")[0], [])}
+        assert not needed & clients, name

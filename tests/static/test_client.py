@@ -189,7 +189,7 @@ def test_follow__survives_an_expired_link(run: Run) -> None:
 
 def test_follow__serves_a_page_of_another_origin(run: Run, stack: Stack, foreign: Any) -> None:
     """By a signed link no header is needed. Headers go to the API's origin, and nowhere else."""
-    need("corsheaders")
+    need("corsheaders", extra="dev")
     api = f"http://127.0.0.1:{stack.port}"
     page = foreign().replace("127.0.0.1", "localhost")
     seen = run(
